@@ -1,0 +1,70 @@
+"""The seam between a lab and a datapath.
+
+A backend says what it needs and starts its program on the DUT's ports. It knows nothing of targets or testers.
+Backends are found by the entry-point group `labkit.backends`; each entry is a `Backend` object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from labkit.topology import Topology
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """By what it can be seen that traffic really took a datapath."""
+
+    proven: bool
+    claim: str
+    """What is claimed, e.g. "AF_XDP socket bound in copy mode to queue 0"."""
+    evidence: Mapping[str, object]
+    """What was read back, by where it was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """One way of running a backend. The default mode of a backend has the empty name."""
+
+    name: str
+    """Part of test ids: short, stable, [a-z0-9_]*."""
+    description: str
+    requires: tuple[str, ...]
+    """Ids of the doctor's checks (`labkit doctor`) that must be ok."""
+
+
+class Dut(Protocol):
+    """A running datapath on the DUT."""
+
+    def proof(self) -> Proof:
+        """Read back, after traffic has passed."""
+        ...
+
+    def counters(self) -> Mapping[str, float]:
+        """Own counters since it started (frames unless the name says otherwise); may be empty."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raise ToolFailed, with the program's last words, if it has died."""
+        ...
+
+
+class Backend(Protocol):
+    """A datapath that a DUT can use."""
+
+    name: str
+    description: str
+
+    def modes(self, topology: Topology) -> tuple[Mode, ...]:
+        """The modes it has on this topology; empty: it cannot run there."""
+        ...
+
+    def start(self, lab: Lab, mode: Mode) -> AbstractContextManager[Dut]:
+        """Start on the lab's DUT ports; leaving the context stops it. Raises EnvironmentBroken or ToolFailed."""
+        ...

@@ -1,0 +1,107 @@
+"""One trial: an intended load for one duration, and the counts that came of it.
+
+Pure data. Rates and ratios are derived here and stored nowhere; nothing here knows what a packet is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from labkit.errors import LabkitBug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """A recorded distribution of times, as the probe wrote it."""
+
+    n: int
+    """Values recorded."""
+    min_ns: int
+    max_ns: int
+    mean_ns: float
+    hdr: str
+    """Base64 of the compressed HdrHistogram V2 encoding, 1 ns to 10 s, 3 digits."""
+    overflow: int = 0
+    """Values over 10 s (recorded as 10 s)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """Counts of one trial. All counts are frames, all ports together."""
+
+    intended_load_pps: float | None
+    """Load asked for [pps]; None: as fast as the tester goes."""
+    duration_s: float
+    """Intended duration [s]."""
+    intended: int
+    """Frames that the load and duration ask for (equal to `sent` where the load is None)."""
+    sent: int
+    received: int
+    """Unique frames of this trial that came back."""
+    duplicates: int = 0
+    reordered: int = 0
+    """RFC 4737 Type-P-Reordered."""
+    stale: int = 0
+    foreign: int = 0
+    corrupt: int = 0
+    aborted: bool = False
+    tx_duration_s: float = 0.0
+    """Time from the first to the last departure [s]."""
+    overhead_s: float = 0.0
+    """What the trial took beyond its duration, settling and controller included [s]."""
+    rtt: Histogram | None = None
+    """Round trip from the intended send time."""
+    service: Histogram | None = None
+    """Round trip from the actual send time."""
+    lag: Histogram | None = None
+    """Actual minus intended departure."""
+    stall_max_s: float = 0.0
+    """Longest gap between two turns of the tester's loop [s]."""
+    stall_total_s: float = 0.0
+    """Sum of such gaps over 100 us [s]."""
+    involuntary_switches: int = 0
+    tester_busy: float | None = None
+    """Share of the tester's turns that moved a frame [1]."""
+    dut: dict[str, float] = field(default_factory=dict)
+    """The DUT's own counters over this trial, where it has them."""
+
+    def __post_init__(self) -> None:
+        if min(self.intended, self.sent, self.received) < 0:
+            raise LabkitBug(f"negative count in {self!r}")
+        if self.received > self.sent:
+            raise LabkitBug(f"negative loss: more unique frames received than sent in {self!r}")
+
+    @property
+    def unsent(self) -> int:
+        """Frames that the tester should have sent and did not."""
+        return max(self.intended - self.sent, 0)
+
+    @property
+    def lost(self) -> int:
+        """Frames sent and not received."""
+        return self.sent - self.received
+
+    @property
+    def loss_ratio(self) -> float:
+        """(intended - received) / intended: what was never sent counts as lost (RFC 9971, CSIT) [1]."""
+        intended = max(self.intended, self.sent)
+        return (intended - self.received) / intended if intended else 0.0
+
+    @property
+    def offered_pps(self) -> float:
+        """Frames sent over the intended duration [pps]."""
+        return self.sent / self.duration_s
+
+    @property
+    def forwarding_rate_pps(self) -> float:
+        """Unique frames received over the intended duration [pps] (RFC 2285 3.6.1)."""
+        return self.received / self.duration_s
+
+
+class Measurer(Protocol):
+    """All that a search knows of the world."""
+
+    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """Run one trial. Raises ToolFailed when tester or DUT died, never returns counts of a broken trial."""
+        ...

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The seam between the probe's core and an I/O engine: bursts of frames in, bursts of frames out.
+ * All calls but open and close come from the worker thread. The core keeps no pointer into a frame
+ * after it was given back.
+ */
+#ifndef LABKIT_IO_H
+#define LABKIT_IO_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define IO_BURST_MAX 64
+#define IO_PORTS_MAX 2
+#define IO_FRAME_MAX 9216 /* largest frame in the buffer, without FCS; an engine may offer less: io_port.frame_max */
+
+struct error {
+    char code[24];
+    char message[488];
+};
+void error_set(struct error *err, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+struct io_frame {
+    uint8_t *data;
+    uint32_t length; /* bytes in the buffer, without FCS */
+    uint32_t flow;   /* generator: flow index (payload-only engines pick their socket by it); receiver: free */
+    uint64_t handle; /* the engine's own */
+};
+
+struct io_port {
+    char name[64];
+    uint32_t mtu_bytes;
+    uint32_t frame_max; /* largest frame it takes, without FCS */
+    uint8_t mac[6];
+    bool has_mac;
+};
+
+/* What a generator is about to send; an engine may prepare for it (sockets, UMEM fill). */
+struct frame_set;
+
+struct io {
+    const struct io_ops *ops;
+    unsigned port_count;
+    struct io_port port[IO_PORTS_MAX];
+    bool payload_only; /* frames hold the UDP payload alone: the kernel makes the headers */
+    void *state;
+};
+
+struct io_ops {
+    const char *engine;
+    bool can_generate;
+
+    /* Called on the worker thread, already pinned. Options and ports were checked for type, not for content.
+     * Returns 0, or -1 with err set and nothing left open. */
+    int (*open)(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err);
+    void (*close)(struct io *io);
+    /* What can be proven of the mode, read back from kernel or EAL. New reference. */
+    json_t *(*proof)(struct io *io);
+    /* Optional. */
+    int (*prepare)(struct io *io, const struct frame_set *frames, struct error *err);
+
+    /* Sending: reserve up to n buffers (data set, capacity port.frame_max), fill data and length, commit.
+     * commit takes the frames in order and returns how many were taken; the rest are given back unsent
+     * and must be reserved again. reserve returns 0 when there is no room. Every reserve is followed by
+     * exactly one commit with the same n (frames the core does not want are cut by a smaller n: given back). */
+    unsigned (*reserve)(struct io *io, unsigned port, struct io_frame *frames, unsigned n);
+    unsigned (*commit)(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved, unsigned n);
+    /* Optional: make sure that committed frames move (a kick, completions). Once every turn of the loop. */
+    void (*flush)(struct io *io, unsigned port);
+
+    /* Receiving: up to n frames; each must be given back by release or handed on by forward. */
+    unsigned (*receive)(struct io *io, unsigned port, struct io_frame *frames, unsigned n);
+    void (*release)(struct io *io, unsigned port, struct io_frame *frames, unsigned n);
+    /* Send received frames out of another (or the same) port, without a copy where the engine can.
+     * Takes all n: what finds no room is dropped. Returns how many were sent. */
+    unsigned (*forward)(struct io *io, unsigned from, unsigned to, struct io_frame *frames, unsigned n);
+    /* Optional: sleep until something can be received or timeout_ns passed (engines told to block). NULL: spin. */
+    void (*wait)(struct io *io, uint64_t timeout_ns);
+
+    /* Optional: roles that run elsewhere than in the worker (in-kernel BPF). NULL: the core's own loops run. */
+    int (*role_start)(struct io *io, const char *role, const json_t *arguments, struct error *err);
+    json_t *(*role_counters)(struct io *io);
+    int (*role_stop)(struct io *io, struct error *err);
+};
+
+/* Each executable links exactly one engine, which defines this. */
+extern const struct io_ops io_engine;
+
+#endif
