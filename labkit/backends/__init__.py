@@ -1,0 +1,1 @@
+"""The datapaths that a DUT can use: one file each, found by entry point."""

@@ -1,0 +1,1 @@
+"""How two ports are wired: one file a kind of link."""

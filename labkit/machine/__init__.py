@@ -1,0 +1,1 @@
+"""Settings of the machine: changed, read back, journalled, changed back."""

@@ -1,0 +1,1 @@
+"""Measuring: pure logic, no processes, no privileges."""

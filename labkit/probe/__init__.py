@@ -1,0 +1,1 @@
+"""The native packet program, its build and its client."""

@@ -1,0 +1,1 @@
+"""What sends and receives: the built-in probe, and the simulated DUT."""
