@@ -60,11 +60,17 @@ class Backend(Protocol):
 
     name: str
     description: str
+    own_mac: bool
+    """Whether frames must carry the DUT port's own MAC address, because its kernel handles them. Where not, they carry
+    a foreign one, so that the kernel beside the datapath drops its copy at once and answers nothing."""
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
         """The modes it has on this topology; empty: it cannot run there."""
         ...
 
-    def start(self, lab: Lab, mode: Mode) -> AbstractContextManager[Dut]:
-        """Start on the lab's DUT ports; leaving the context stops it. Raises EnvironmentBroken or ToolFailed."""
+    def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> AbstractContextManager[Dut]:
+        """Start on the lab's DUT ports; leaving the context stops it.
+
+        `ip_version` (4 or 6) is what the frames will carry. Raises EnvironmentBroken or ToolFailed.
+        """
         ...

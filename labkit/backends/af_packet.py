@@ -1,0 +1,40 @@
+"""AF_PACKET: frames from and to the driver through mapped rings, past the protocol stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from labkit.backends.base import Dut, Mode
+from labkit.backends.probe_dut import interfaces, reflecting
+from labkit.lab import Lab
+from labkit.topology import LinkKind, Topology
+
+
+class AfPacket:
+    """TPACKET rings on the DUT's interfaces."""
+
+    name = "af_packet"
+    description = "AF_PACKET sockets with mapped rings and qdisc bypass"
+    own_mac = False
+
+    def modes(self, topology: Topology) -> tuple[Mode, ...]:
+        """Network interfaces only."""
+        if topology.links[0].kind is not LinkKind.VETH:
+            return ()
+        requires = ("namespaces", "af_packet", "probe_packet")
+        return (Mode(name="", description="TPACKET rings, qdisc bypass", requires=requires),)
+
+    @contextmanager
+    def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
+        """Reflect or forward from a packet socket an interface."""
+
+        def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
+            version = read_back.get("tpacket_version")
+            return version is not None, f"packet socket, TPACKET version {version}"
+
+        with reflecting(lab, engine="packet", ports=interfaces(lab), judge=judge) as dut:
+            yield dut
+
+
+BACKEND = AfPacket()

@@ -1,0 +1,83 @@
+"""DPDK: poll-mode drivers in user space; over shared memory, or over AF_XDP and AF_PACKET sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from labkit.backends.base import Dut, Mode
+from labkit.backends.probe_dut import reflecting
+from labkit.lab import Lab
+from labkit.topology import LinkKind, Topology
+
+
+class Dpdk:
+    """Any ethdev port; the EAL's own word of the driver is the proof."""
+
+    name = "dpdk"
+    description = (
+        "DPDK poll-mode drivers: vhost-user and memif shared memory, or AF_XDP/AF_PACKET on interfaces"
+    )
+    own_mac = False
+
+    def modes(self, topology: Topology) -> tuple[Mode, ...]:
+        """One mode on a shared-memory link; one a driver on interfaces."""
+        kind = topology.links[0].kind
+        base = ("dpdk", "probe_dpdk")
+        if kind is LinkKind.VHOST:
+            needs = (*base, "dpdk_vhost", *(("hugepages",) if topology.links[0].hugepages else ()))
+            return (Mode(name="", description="vhost-user to virtio-user", requires=needs),)
+        if kind is LinkKind.MEMIF:
+            needs = (*base, "dpdk_memif", *(("hugepages",) if topology.links[0].hugepages else ()))
+            return (Mode(name="", description="memif", requires=needs),)
+        if kind is not LinkKind.VETH:
+            return ()
+        return (
+            Mode(
+                name="net_af_xdp",
+                description="the EAL's AF_XDP driver on the interface",
+                requires=("namespaces", *base, "dpdk_af_xdp", "xdp_native", "memlock"),
+            ),
+            Mode(
+                name="net_af_packet",
+                description="the EAL's AF_PACKET driver on the interface",
+                requires=("namespaces", *base, "dpdk_af_packet"),
+            ),
+        )
+
+    @contextmanager
+    def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
+        """Reflect or forward between ethdev ports."""
+        ports: list[dict[str, object]] = []
+        for index, port in enumerate(lab.dut_ports):
+            if port.vdev is not None:
+                ports.append({"vdev": port.vdev})
+            else:
+                ports.append({"vdev": f"{mode.name}{index},iface={port.interface}"})
+        expected = _expected_drivers(lab, mode)
+
+        def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
+            found = read_back.get("ports")
+            drivers = (
+                [str(p.get("driver")) for p in found if isinstance(p, Mapping)]
+                if isinstance(found, list)
+                else []
+            )
+            proven = bool(drivers) and all(driver in expected for driver in drivers)
+            return proven, f"EAL port driver {'/'.join(drivers)}"
+
+        options: dict[str, object] = {"huge": bool(lab.facts.get("hugepages", False))}
+        with reflecting(lab, engine="dpdk", ports=ports, judge=judge, options=options) as dut:
+            yield dut
+
+
+def _expected_drivers(lab: Lab, mode: Mode) -> tuple[str, ...]:
+    kind = lab.topology.links[0].kind
+    if kind is LinkKind.VHOST:
+        return ("net_vhost", "net_virtio_user")
+    if kind is LinkKind.MEMIF:
+        return ("net_memif",)
+    return (mode.name,)
+
+
+BACKEND = Dpdk()

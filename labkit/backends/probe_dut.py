@@ -1,0 +1,72 @@
+"""A DUT whose datapath is the probe in its reflector role: what the backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from labkit.backends.base import Proof
+from labkit.lab import Lab
+from labkit.probe.client import Probe
+
+Judge = Callable[[Mapping[str, object], Mapping[str, float]], tuple[bool, str]]
+"""From the engine's proof and the reflector's counters to (proven, claim)."""
+
+
+class ProbeDut:
+    """A reflecting (one port) or forwarding (two ports) probe on the DUT's core."""
+
+    def __init__(self, probe: Probe, judge: Judge) -> None:
+        self._probe = probe
+        self._judge = judge
+
+    def proof(self) -> Proof:
+        """What the engine read back from kernel or EAL, and whether its counters moved."""
+        read_back = dict(self._probe.opened["proof"])
+        counters = self.counters()
+        proven, claim = self._judge(read_back, counters)
+        if not counters.get("rx_frames"):
+            proven, claim = False, f"{claim}; but it has seen no frame"
+        return Proof(proven=proven, claim=claim, evidence={**read_back, "counters": dict(counters)})
+
+    def counters(self) -> Mapping[str, float]:
+        """The reflector's counters since it started (frames; `cpu_ns` in nanoseconds)."""
+        answer = self._probe.command("counters")
+        return {
+            k: float(v) for k, v in answer.items() if isinstance(v, int | float) and not isinstance(v, bool)
+        }
+
+    def check_alive(self) -> None:
+        """Raise ToolFailed, with the probe's last words, if it has died."""
+        self._probe.check_alive()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the probe."""
+        return self._probe.pid
+
+
+@contextmanager
+def reflecting(
+    lab: Lab,
+    *,
+    engine: str,
+    ports: Sequence[Mapping[str, object]],
+    judge: Judge,
+    options: Mapping[str, object] | None = None,
+    impair: Mapping[str, object] | None = None,
+) -> Iterator[ProbeDut]:
+    """Start a probe on the DUT and let it reflect (one port: addresses swapped; two: forwarded as they are)."""
+    with Probe(
+        engine, lab.dut_ports[0].host, core=lab.cores.dut, ports=ports, options=options or {}, name="dut"
+    ) as probe:
+        arguments: dict[str, object] = {"swap": "none" if len(ports) > 1 else "all"}
+        if impair:
+            arguments["impair"] = dict(impair)
+        probe.command("reflect", **arguments)
+        yield ProbeDut(probe, judge)
+
+
+def interfaces(lab: Lab) -> list[dict[str, object]]:
+    """The engine's `ports` argument for a DUT on network interfaces."""
+    return [{"interface": port.interface} for port in lab.dut_ports]

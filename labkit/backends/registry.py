@@ -1,0 +1,52 @@
+"""Backends by name, from the entry-point group `labkit.backends`."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib.metadata import entry_points
+
+from labkit.backends.base import Backend, Mode
+from labkit.errors import ConfigInvalid
+from labkit.topology import Topology
+
+GROUP = "labkit.backends"
+
+# The order of tables: from the most kernel to the least. Others' backends follow by name.
+_ORDER = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk")
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Names of all installed backends, in table order."""
+    found = {entry.name for entry in entry_points(group=GROUP)}
+    return tuple([n for n in _ORDER if n in found] + sorted(found - set(_ORDER)))
+
+
+@cache
+def load(name: str) -> Backend:
+    """The backend of that name. Raises ConfigInvalid, naming those there are."""
+    for entry in entry_points(group=GROUP, name=name):
+        backend: Backend = entry.load()
+        return backend
+    close = difflib.get_close_matches(name, names(), n=1)
+    raise ConfigInvalid(
+        f"unknown backend {name!r}: expected one of {', '.join(names())}",
+        hint=f"did you mean {close[0]!r}?" if close else None,
+    )
+
+
+def mode(backend: Backend, topology: Topology, name: str) -> Mode:
+    """A backend's mode by name on a topology; the empty name is the first mode. Raises ConfigInvalid."""
+    modes = backend.modes(topology)
+    if not modes:
+        raise ConfigInvalid(f"backend {backend.name} cannot run on topology {topology.name}")
+    if not name:
+        return modes[0]
+    for candidate in modes:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(repr(m.name) for m in modes)
+    raise ConfigInvalid(
+        f"backend {backend.name} has no mode {name!r} on {topology.name}: expected one of {known}"
+    )

@@ -1,0 +1,49 @@
+"""XDP in the kernel: a small BPF program in the driver reflects (XDP_TX) or redirects (XDP_REDIRECT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from labkit.backends.base import Dut, Mode
+from labkit.backends.probe_dut import interfaces, reflecting
+from labkit.lab import Lab
+from labkit.topology import LinkKind, Topology
+
+
+class Xdp:
+    """Native XDP. Generic (skb) XDP is never measured under this name."""
+
+    name = "xdp"
+    description = "a BPF program in the driver: XDP_TX on one port, XDP_REDIRECT between two"
+    own_mac = False
+
+    def modes(self, topology: Topology) -> tuple[Mode, ...]:
+        """Network interfaces only."""
+        if topology.links[0].kind is not LinkKind.VETH:
+            return ()
+        verb = "XDP_REDIRECT" if topology.forwards else "XDP_TX"
+        requires = ("namespaces", "bpf", "xdp_native", "probe_bpf")
+        return (Mode(name="", description=f"native {verb}", requires=requires),)
+
+    @contextmanager
+    def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
+        """Attach the program; it goes when the probe goes."""
+
+        def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
+            attached = [str(port.get("attach")) for port in _ports(read_back)]
+            native = bool(attached) and all(mode == "native" for mode in attached)
+            return native, f"XDP program attached in {'/'.join(attached) or 'no'} mode"
+
+        with reflecting(
+            lab, engine="bpf", ports=interfaces(lab), judge=judge, options={"attach": "native"}
+        ) as dut:
+            yield dut
+
+
+def _ports(read_back: Mapping[str, object]) -> list[Mapping[str, object]]:
+    ports = read_back.get("ports")
+    return [p for p in ports if isinstance(p, Mapping)] if isinstance(ports, list) else []
+
+
+BACKEND = Xdp()
