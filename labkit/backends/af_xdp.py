@@ -44,8 +44,9 @@ class AfXdp:
             binds = {"zero-copy" if p.get("zerocopy") else "copy" for p in ports}
             native = bool(ports) and all(p.get("attach") == "native" for p in ports)
             polls = bool(ports) and all(bool(p.get("busy_poll")) == busy_poll for p in ports)
-            claim = f"AF_XDP bound in {'/'.join(sorted(binds))} mode on native XDP, busy poll {'on' if busy_poll else 'off'}"
-            return native and polls, claim
+            attach = "native" if native else "no native"
+            claim = f"AF_XDP bound in {'/'.join(sorted(binds))} mode on {attach} XDP, busy poll "
+            return native and polls, claim + ("on" if busy_poll else "off")
 
         options: dict[str, object] = {"bind": "auto", "attach": "native", "busy_poll": busy_poll}
         ports = [{**port, "queue": 0} for port in interfaces(lab)]
