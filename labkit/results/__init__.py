@@ -1,0 +1,1 @@
+"""Results: stored, validated, compared and shown."""

@@ -1,0 +1,103 @@
+"""What one run leaves: measurements and verdicts, as frozen types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from labkit.backends.base import Proof
+from labkit.measure.burst import BackToBack
+from labkit.measure.latency import LatencyLadder
+from labkit.measure.rates import LossCurve, Mrr
+from labkit.measure.search import SearchResult
+
+
+class Outcome(StrEnum):
+    """The four ways a target can end."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    SKIP = "skip"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What was measured: the row of the table."""
+
+    backend: str
+    mode: str
+    """Empty: the backend's default mode."""
+    topology: str
+    link: str
+    """Kind of link: veth, vhost, memif."""
+    frame: str
+    """Frame size on the wire with FCS ("64") or "imix"."""
+    ip_version: int = 4
+    flows: int = 1
+
+    @property
+    def id(self) -> str:
+        """The stable part of test ids: "af_xdp-veth-64", "dpdk-net_af_packet-veth-64"."""
+        parts = [self.backend, *([self.mode] if self.mode else []), self.topology, self.frame]
+        parts += ["ipv6"] if self.ip_version == 6 else []
+        parts += [f"{self.flows}flows"] if self.flows != 1 else []
+        return "-".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One check of whether a figure can be trusted."""
+
+    name: str
+    """steal, affinity, clock, proof, unsent, stability, dut-died."""
+    state: str
+    """ok, warn or invalid."""
+    value: str
+    limit: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Everything that was found out about one row by one kind of measurement.
+
+    Exactly one of the payload fields is set; `kind` names it.
+    """
+
+    key: Key
+    kind: str
+    """throughput, mrr, latency, loss_curve or back_to_back."""
+    started: str
+    """UTC, ISO 8601."""
+    duration_s: float
+    tester: Mapping[str, object]
+    """Engine, core, clock, ceiling_pps, frame template facts."""
+    proof: Proof
+    gates: tuple[Gate, ...]
+    limited_by: str
+    """dut, tester ("at least"), or none (no bound was found)."""
+    deviations: tuple[str, ...] = ()
+    throughput: SearchResult | None = None
+    mrr: Mrr | None = None
+    latency: LatencyLadder | None = None
+    loss_curve: LossCurve | None = None
+    back_to_back: BackToBack | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The end of one target (or of a test that has none: then `target` is "measured")."""
+
+    test: str
+    """pytest node id."""
+    key: Key | None
+    target: str
+    """As written: "pdr >= 10 Mpps"."""
+    outcome: Outcome
+    value: float | None
+    unit: str | None
+    reason: str
+    """What decided; for skip also the fix, for invalid the gate."""
+    extra: Mapping[str, object] = field(default_factory=dict)
