@@ -1,0 +1,139 @@
+"""The built-in tester: the probe generating on the tester's ports.
+
+It does not know which backend it loads, only where frames go and whose MAC address they carry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from labkit.errors import ConfigInvalid
+from labkit.frames import FrameSpec, frames_command
+from labkit.lab import Lab
+from labkit.measure.trial import TrialResult
+from labkit.probe.client import Probe, trial_from_answer
+from labkit.topology import LinkKind
+
+# Locally administered addresses that no interface of a lab has.
+FOREIGN_TESTER_MAC = "02:00:00:00:ff:01"
+FOREIGN_DUT_MAC = "02:00:00:00:ff:02"
+
+SOURCE_PORT = 10000  # flows count up from here
+ECHO_PORT = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """How long a trial waits for frames still under way, once sending has stopped."""
+
+    quiet_ms: float = 20
+    """The trial is over when nothing came back for so long."""
+    max_ms: float = 40
+
+
+SOFTWARE_SETTLE = Settle()
+RFC2544_SETTLE = Settle(quiet_ms=2000, max_ms=2000)
+"""RFC 2544 section 23 d: wait two seconds for residual frames."""
+
+
+class ProbeTester:
+    """A generating probe that stays up between trials."""
+
+    def __init__(self, probe: Probe, lab: Lab, engine: str, settle: Settle) -> None:
+        self._probe = probe
+        self._lab = lab
+        self._settle = settle
+        self._tag = 0
+        self.engine = engine
+
+    def set_frames(self, spec: FrameSpec, *, own_mac: bool) -> None:
+        """Send these frames from now on, to the DUT's own MAC address or to a foreign one."""
+        first, last = self._lab.tester_ports[0], self._lab.tester_ports[-1]
+        source = first.port.ipv6 if spec.ip_version == 6 else first.port.ipv4
+        # Reflecting, frames go to the DUT; forwarding, through it and back to the tester's second port.
+        target = first.peer if len(self._lab.tester_ports) == 1 else last.port
+        destination = target.ipv6 if spec.ip_version == 6 else target.ipv4
+        if source is None or destination is None:
+            raise ConfigInvalid(f"{self._lab.topology.source}: its ports have no IPv{spec.ip_version} addresses")
+        self._probe.command(
+            "frames",
+            **frames_command(
+                spec,
+                src_mac=first.port.mac if own_mac else FOREIGN_TESTER_MAC,
+                dst_mac=first.peer.mac if own_mac else FOREIGN_DUT_MAC,
+                src_ip=str(source.ip),
+                dst_ip=str(destination.ip),
+                src_port=SOURCE_PORT,
+                dst_port=ECHO_PORT,
+            ),
+        )
+
+    def _generate(self, *, span_s: float, **arguments: object) -> TrialResult:
+        self._tag = self._tag % 65535 + 1
+        began = time.monotonic()
+        answer = self._probe.command(
+            "generate",
+            timeout_s=span_s + self._settle.max_ms / 1e3 + 10,
+            tag=self._tag,
+            settle_quiet_ms=self._settle.quiet_ms,
+            settle_max_ms=self._settle.max_ms,
+            **arguments,
+        )
+        return trial_from_answer(answer, overhead_s=time.monotonic() - began - span_s)
+
+    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial, open loop."""
+        return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s)
+
+    def measure_burst(self, count: int) -> TrialResult:
+        """Send `count` frames as fast as the tester goes, once."""
+        return self._generate(span_s=0.0, load_pps=None, count=count)
+
+    def measure_one_way(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial in which nothing is expected back: only `sent` says something."""
+        return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **{"return": False})
+
+    @property
+    def tag(self) -> int:
+        """Tag of the last trial."""
+        return self._tag
+
+    @property
+    def pid(self) -> int:
+        """Process id of the probe."""
+        return self._probe.pid
+
+    def describe(self) -> Mapping[str, object]:
+        """Engine, core, clock and mode, as the probe read them back."""
+        opened = self._probe.opened
+        return {k: opened[k] for k in ("engine", "version", "core", "clock", "proof") if k in opened}
+
+
+def default_engine(lab: Lab, *, xdp_ok: bool) -> str:
+    """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on shared memory."""
+    if lab.topology.links[0].kind is LinkKind.VETH:
+        return "xdp" if xdp_ok else "packet"
+    return "dpdk"
+
+
+@contextmanager
+def generating(lab: Lab, engine: str, *, settle: Settle = SOFTWARE_SETTLE) -> Iterator[ProbeTester]:
+    """Start the tester on the lab's tester ports and core."""
+    ports: list[dict[str, object]] = []
+    options: dict[str, object] = {}
+    for port in lab.tester_ports:
+        if engine == "dpdk":
+            if port.vdev is None:
+                raise ConfigInvalid(f"the dpdk tester needs a shared-memory link; {port.link.name} is {port.link.kind}")
+            ports.append({"vdev": port.vdev})
+            options["huge"] = bool(lab.facts.get("hugepages", False))
+        elif engine in ("xdp", "packet"):
+            ports.append({"interface": port.interface})
+        else:
+            raise ConfigInvalid(f"unknown tester engine {engine!r}: expected xdp, packet or dpdk")
+    host = lab.tester_ports[0].host
+    with Probe(engine, host, core=lab.cores.tester, ports=ports, options=options, name="tester") as probe:
+        yield ProbeTester(probe, lab, engine, settle)
