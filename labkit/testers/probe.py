@@ -113,7 +113,7 @@ class ProbeTester:
 
 
 def default_engine(lab: Lab, *, xdp_ok: bool) -> str:
-    """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on shared memory."""
+    """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on memory."""
     if lab.topology.links[0].kind is LinkKind.VETH:
         return "xdp" if xdp_ok else "packet"
     return "dpdk"

@@ -1,0 +1,77 @@
+"""Which combinations of topology, backend and mode there are to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labkit.backends import registry
+from labkit.backends.base import Backend, Mode
+from labkit.errors import ConfigInvalid
+from labkit.results.model import Key
+from labkit.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datapath:
+    """One backend in one mode on one topology."""
+
+    topology: Topology
+    backend: Backend
+    mode: Mode
+
+    def key(self, *, frame: str, ip_version: int = 4, flows: int = 1) -> Key:
+        """The row of the results for frames of a size."""
+        return Key(
+            backend=self.backend.name,
+            mode=self.mode.name,
+            topology=self.topology.name,
+            link=str(self.topology.links[0].kind),
+            frame=frame,
+            ip_version=ip_version,
+            flows=flows,
+        )
+
+    @property
+    def is_default_mode(self) -> bool:
+        """Whether the mode is what a user gets who names none."""
+        return self.mode == self.backend.modes(self.topology)[0] and not self.mode.name
+
+
+def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
+    """All datapaths of these topologies, in the order in which they are measured: a lab at a time, kernel first."""
+    found: list[Datapath] = []
+    for topology in topologies:
+        for name in registry.names():
+            if name in topology.backends:
+                backend = registry.load(name)
+                found += [
+                    Datapath(topology=topology, backend=backend, mode=mode)
+                    for mode in backend.modes(topology)
+                ]
+    return tuple(found)
+
+
+# Where a backend is measured when nobody says where: shared memory first for DPDK, for there it is at home.
+_PREFERRED = {"dpdk": ("vhost", "memif", "veth")}
+
+
+def default_datapath(
+    backend_name: str, topologies: Iterable[Topology], *, topology: str | None = None, mode: str = ""
+) -> Datapath:
+    """The datapath that "a test of this backend" means. Raises ConfigInvalid where there is none."""
+    backend = registry.load(backend_name)
+    candidates = [
+        t
+        for t in topologies
+        if (topology is None or t.name == topology) and backend_name in t.backends and backend.modes(t)
+    ]
+    if not candidates:
+        where = f"topology {topology!r}" if topology else "any of the chosen topologies"
+        raise ConfigInvalid(f"backend {backend_name} is not measured on {where}")
+    order = _PREFERRED.get(backend_name, ())
+    rank = {name: i for i, name in enumerate(order)}
+    if mode:
+        candidates = [t for t in candidates if any(m.name == mode for m in backend.modes(t))] or candidates
+    best = min(candidates, key=lambda t: rank.get(t.name, len(order)))
+    return Datapath(topology=best, backend=backend, mode=registry.mode(backend, best, mode))

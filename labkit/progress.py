@@ -1,0 +1,92 @@
+"""Progress of long work: one status line on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TextIO
+
+
+class Progress(Protocol):
+    """What long work reports to."""
+
+    def phase(self, text: str) -> None:
+        """A new piece of work has begun ("af_xdp-veth-64: throughput search")."""
+        ...
+
+    def update(self, text: str) -> None:
+        """Where the piece of work stands ("NDR 512..530 kpps, 12 s left"). Cheap; called often."""
+        ...
+
+    def done(self) -> None:
+        """Nothing is under way any more: clear the line."""
+        ...
+
+
+class Silent:
+    """Nobody watches."""
+
+    def phase(self, text: str) -> None:
+        """Ignore."""
+
+    def update(self, text: str) -> None:
+        """Ignore."""
+
+    def done(self) -> None:
+        """Ignore."""
+
+
+class StreamProgress:
+    """To a stream: rewritten in place on a terminal; on anything else a line a phase, and one every `every_s`."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        every_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`around` wraps each write (pytest's capture is lifted there)."""
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._every_s = every_s
+        self._clock = clock
+        self._around = around
+        self._phase = ""
+        self._last = float("-inf")
+        self._dirty = False
+
+    def _write(self, text: str) -> None:
+        with self._around():
+            self._stream.write(text)
+            self._stream.flush()
+
+    def phase(self, text: str) -> None:
+        """Show a new phase at once."""
+        self._phase = text
+        self._last = self._clock()
+        if self._terminal:
+            self._write(f"\r\x1b[2K{text} ...")
+            self._dirty = True
+        else:
+            self._write(f"labkit: {text}\n")
+
+    def update(self, text: str) -> None:
+        """Show where the phase stands, at most ten times a second (terminal) or every `every_s`."""
+        now = self._clock()
+        if now - self._last < (0.1 if self._terminal else self._every_s):
+            return
+        self._last = now
+        if self._terminal:
+            self._write(f"\r\x1b[2K{self._phase}: {text}")
+            self._dirty = True
+        else:
+            self._write(f"labkit: {self._phase}: {text}\n")
+
+    def done(self) -> None:
+        """Clear the status line."""
+        if self._dirty:
+            self._write("\r\x1b[2K")
+            self._dirty = False
