@@ -1,0 +1,177 @@
+# PYTHON_ARGCOMPLETE_OK
+"""The `labkit` command: thin, every verb calls the parts.
+
+Nothing heavy is imported before the verb is known: `labkit --help` and completion stay fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from labkit import __version__
+from labkit.errors import ConfigInvalid, LabkitError
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {message}\n  hint: {self.prog} --help\n")
+
+
+def _verb(name: str) -> Handler:
+    def call(arguments: argparse.Namespace) -> int:
+        from labkit import verbs
+
+        handler: Handler = getattr(verbs, name)
+        return handler(arguments)
+
+    return call
+
+
+def _topology_completer(**_: object) -> list[str]:
+    from labkit import topology
+
+    return list(topology.names())
+
+
+def _backend_completer(**_: object) -> list[str]:
+    from labkit.backends import registry
+
+    return list(registry.names())
+
+
+def _complete(action: argparse.Action, completer: Callable[..., list[str]]) -> None:
+    action.completer = completer  # type: ignore[attr-defined]
+
+
+def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> None:
+    action = parser.add_argument(
+        "--topology",
+        metavar="NAME|FILE",
+        default=default,
+        help="a lab file, or the name of one that labkit ships"
+        + (f" (default: {default})" if default else ""),
+    )
+    _complete(action, _topology_completer)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(
+        prog="labkit",
+        description="Measure what kernel bypass buys on this machine, and hold a network path to a target.",
+        epilog="Exit codes: 0 done, 1 a target was missed or invalid, 2 bad input, 3 this machine lacks something, "
+        "4 a program failed, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"labkit {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+
+    run = verbs.add_parser(
+        "run", help="measure every datapath that can run here; table, results.json, report.html"
+    )
+    run.add_argument("--quick", action="store_true", help="short trials, default modes: under two minutes")
+    run.add_argument("--slow", action="store_true", help="also the tests marked slow: larger frames, bursts")
+    run.add_argument(
+        "--rfc2544", action="store_true", help="60 s zero-loss final trials (hours, not minutes)"
+    )
+    run.add_argument(
+        "-m", dest="markers", metavar="EXPR", help='which tests, as in pytest: -m "af_xdp and latency"'
+    )
+    run.add_argument("--topology", action="append", metavar="NAME|FILE", help="only this lab (repeatable)")
+    run.add_argument("--results", default="results", metavar="DIR", help="where the run folder is made")
+    run.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
+    run.add_argument("--allow-invalid", action="store_true", help="exit 0 although measurements were invalid")
+    run.add_argument(
+        "pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="passed on as they are"
+    )
+    run.set_defaults(handler=_verb("run"))
+
+    trial = verbs.add_parser("trial", help="one trial; its numbers on the terminal")
+    _where(trial, default=None)
+    action = trial.add_argument(
+        "--backend", default="kernel", help="the DUT's datapath (default: %(default)s)"
+    )
+    _complete(action, _backend_completer)
+    trial.add_argument("--mode", default="", help="the backend's mode (default: its first)")
+    trial.add_argument(
+        "--load", default="10 kpps", help='"100 kpps", "2 Mpps" or "max" (default: %(default)s)'
+    )
+    trial.add_argument("--duration", default="1 s", help='"1 s", "200 ms" (default: %(default)s)')
+    trial.add_argument(
+        "--frame", default="64", help="frame size with FCS in bytes, or imix (default: %(default)s)"
+    )
+    trial.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
+    trial.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
+    trial.add_argument("--json", action="store_true", help="counts, percentiles and proof as JSON")
+    trial.set_defaults(handler=_verb("trial"))
+
+    up = verbs.add_parser("up", help="bring a lab up and leave it up")
+    _where(up)
+    up.set_defaults(handler=_verb("up"))
+    status = verbs.add_parser("status", help="which labs are up, and how to enter them")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(handler=_verb("status"))
+    down = verbs.add_parser("down", help="take every lab down and undo what crashed runs left")
+    down.add_argument("--force", action="store_true", help="also labs that a running labkit still uses")
+    down.set_defaults(handler=_verb("down"))
+
+    doctor = verbs.add_parser(
+        "doctor", help="what can run here, what is missing, and the command that mends it"
+    )
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(handler=_verb("doctor"))
+
+    report = verbs.add_parser("report", help="the table of the latest run, or of one; writes report.html")
+    report.add_argument(
+        "run", nargs="?", metavar="FOLDER|results.json", help="default: the latest under --results"
+    )
+    report.add_argument(
+        "--results", default="results", metavar="DIR", help="where run folders are (default: results)"
+    )
+    report.add_argument("--json", action="store_true", help="the rows as a JSON list")
+    report.set_defaults(handler=_verb("report"))
+
+    build = verbs.add_parser("build", help="build the probe (C) for this machine")
+    build.add_argument(
+        "--sanitize", action="store_true", help="with AddressSanitizer and UBSan, beside the plain one"
+    )
+    build.set_defaults(handler=_verb("build"))
+
+    completion = verbs.add_parser("completion", help="print the shell code that completes labkit's arguments")
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"])
+    completion.set_defaults(handler=_verb("completion"))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit code."""
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args(argv)
+    handler: Handler = arguments.handler
+    try:
+        return handler(arguments)
+    except LabkitError as error:
+        label = "bad input" if isinstance(error, ConfigInvalid) else "error"
+        print(f"labkit: {label}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("labkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (labkit report | head): nothing is wrong on our side.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""The pytest plugin: options, markers, fixtures and the closing summary.
+
+It decides nothing about figures: it asks the session to measure and the targets to judge, and turns verdicts
+into outcomes. A test becomes a labkit test by asking for the `measure` fixture.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
+from labkit.verdicts import InvalidMeasurement
+
+if TYPE_CHECKING:
+    from labkit.datapaths import Datapath
+    from labkit.fixtures import Measure, TargetCheck
+    from labkit.session import Session
+
+KINDS = {
+    "throughput": "measures NDR, PDR and MRR",
+    "latency": "measures round-trip times at stated loads",
+    "loss": "measures the frame loss curve (RFC 2544 26.3)",
+    "burst": "measures back-to-back frames (RFC 9004)",
+    "slow": "takes minutes: more frame sizes, longer trials",
+}
+SESSION_KEY = pytest.StashKey["Session"]()
+INVALID_KEY = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the harness."""
+    group = parser.getgroup("labkit", "labkit: throughput and latency of datapaths")
+    group.addoption(
+        "--topology",
+        action="append",
+        metavar="NAME|FILE",
+        help="measure on this topology only (repeatable); default: all that labkit ships",
+    )
+    group.addoption(
+        "--labkit-quick", action="store_true", help="short trials and default modes only: a first look"
+    )
+    group.addoption(
+        "--labkit-rfc2544", action="store_true", help="60 s zero-loss final trials, as RFC 2544 asks"
+    )
+    group.addoption(
+        "--labkit-results",
+        metavar="DIR",
+        default="results",
+        help="where run folders are made (default: %(default)s)",
+    )
+    group.addoption("--labkit-run-dir", metavar="DIR", help="use this run folder (`labkit run` makes it)")
+    group.addoption(
+        "--labkit-tester",
+        metavar="ENGINE",
+        choices=["xdp", "packet"],
+        help="tester engine on interfaces: xdp or packet",
+    )
+    group.addoption(
+        "--labkit-seed", type=int, default=None, metavar="N", help="seed of everything random (recorded)"
+    )
+    group.addoption(
+        "--labkit-allow-invalid",
+        action="store_true",
+        help="invalid measurements (noise, unproven mode) do not fail the run; they stay counted",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers: one a backend, one a kind of measurement."""
+    from labkit.backends import registry
+
+    for name in registry.names():
+        try:
+            description = registry.load(name).description
+        except (ImportError, AttributeError) as error:
+            raise pytest.UsageError(f"labkit backend {name!r} does not load: {error}") from error
+        config.addinivalue_line("markers", f"{name}: {description}")
+    for kind, description in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {description}")
+    config.addinivalue_line(
+        "markers",
+        "datapaths(frames=('64',), modes='all'|'default'): run the test once for every datapath that the "
+        "chosen topologies have, and for each of these frame sizes",
+    )
+    config.addinivalue_line(
+        "markers", "on(topology=..., mode='', frame='64'): where a test marked with a backend is measured"
+    )
+
+
+def _session(config: pytest.Config) -> Session:
+    if SESSION_KEY not in config.stash:
+        from labkit.progress import StreamProgress
+        from labkit.session import Session, Settings
+
+        capture = config.pluginmanager.getplugin("capturemanager")
+        around = {"around": capture.global_and_fixture_disabled} if capture is not None else {}
+        config.stash[SESSION_KEY] = Session(
+            Settings(
+                quick=config.getoption("--labkit-quick"),
+                rfc2544=config.getoption("--labkit-rfc2544"),
+                tester_engine=config.getoption("--labkit-tester"),
+                seed=config.getoption("--labkit-seed"),
+                results=Path(config.getoption("--labkit-results")),
+                run_dir=Path(run_dir) if (run_dir := config.getoption("--labkit-run-dir")) else None,
+                command=tuple(sys.argv),
+            ),
+            progress=StreamProgress(sys.__stderr__ or sys.stderr, **around),
+        )
+    return config.stash[SESSION_KEY]
+
+
+def _topologies(config: pytest.Config) -> list[Any]:
+    from labkit import topology
+
+    try:
+        chosen = config.getoption("--topology")
+        return [topology.load(name) for name in (chosen or topology.default_names())]
+    except LabkitError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test that measures its datapath: one by its backend marker, or every one there is."""
+    if "labkit_target_of_test" not in metafunc.fixturenames:
+        return
+    from labkit.backends import registry
+    from labkit.datapaths import default_datapath, enumerate_datapaths
+
+    topologies = _topologies(metafunc.config)
+    everywhere = metafunc.definition.get_closest_marker("datapaths")
+    if everywhere is not None:
+        frames = tuple(str(f) for f in everywhere.kwargs.get("frames", ("64",)))
+        default_only = everywhere.kwargs.get("modes", "all") == "default" or metafunc.config.getoption(
+            "--labkit-quick"
+        )
+        parameters = [
+            pytest.param(
+                (datapath, frame),
+                id=datapath.key(frame=frame).id,
+                marks=[getattr(pytest.mark, datapath.backend.name)],
+            )
+            for datapath in enumerate_datapaths(topologies)
+            for frame in frames
+            if not default_only or datapath.is_default_mode
+        ]
+        metafunc.parametrize("labkit_target_of_test", parameters, indirect=True)
+        return
+    names = [name for name in registry.names() if metafunc.definition.get_closest_marker(name)]
+    if not names:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid} uses the measure fixture: mark it with a backend "
+            f"({', '.join(registry.names())}) or with @pytest.mark.datapaths()"
+        )
+    where = metafunc.definition.get_closest_marker("on")
+    options = where.kwargs if where is not None else {}
+    parameters = []
+    for name in names:
+        try:
+            datapath = default_datapath(
+                name, topologies, topology=options.get("topology"), mode=options.get("mode", "")
+            )
+        except ConfigInvalid as error:
+            if metafunc.config.getoption("--topology") and not options.get("topology"):
+                continue  # the user chose topologies on which this backend is not measured
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from error
+        frame = str(options.get("frame", "64"))
+        parameters.append(pytest.param((datapath, frame), id=datapath.key(frame=frame).id))
+    metafunc.parametrize("labkit_target_of_test", parameters, indirect=True)
+
+
+def _rank(item: pytest.Item, order: dict[str, int]) -> tuple[int, str]:
+    callspec = getattr(item, "callspec", None)
+    parameter = callspec.params.get("labkit_target_of_test") if callspec is not None else None
+    if parameter is None:
+        return (-1, "")
+    datapath: Datapath = parameter[0]
+    group = f"{datapath.topology.name}/{datapath.backend.name}/{datapath.mode.name}"
+    return (order.setdefault(group, len(order)), "")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of one datapath together (stable), so that a lab and its DUT come up once."""
+    if not any("labkit_target_of_test" in getattr(item, "fixturenames", ()) for item in items):
+        return
+    from labkit.datapaths import enumerate_datapaths
+
+    order: dict[str, int] = {}
+    for datapath in enumerate_datapaths(_topologies(config)):
+        order.setdefault(f"{datapath.topology.name}/{datapath.backend.name}/{datapath.mode.name}", len(order))
+    items.sort(key=lambda item: _rank(item, order))
+
+
+@pytest.fixture
+def labkit_target_of_test(request: pytest.FixtureRequest) -> tuple[Datapath, str]:
+    """The datapath and frame size that this test measures (set by its markers)."""
+    parameter: tuple[Datapath, str] = request.param
+    return parameter
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, labkit_target_of_test: tuple[Datapath, str]) -> Iterator[Measure]:
+    """Measure the test's datapath: `.throughput()`, `.mrr()`, `.latency(load=...)`, `.loss_curve()`, `.back_to_back()`.
+
+    Skips, with the reason and the command that mends it, where this machine lacks what the datapath needs.
+    """
+    from labkit.fixtures import Measure
+
+    session = _session(request.config)
+    datapath, frame = labkit_target_of_test
+    lacking = session.lacking(datapath)
+    if lacking:
+        reason = "; ".join(lacking)
+        session.record_skip(request.node.nodeid, datapath.key(frame=frame), reason)
+        pytest.skip(reason)
+    try:
+        yield Measure(session, datapath, frame)
+    finally:
+        session.progress.done()
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, measure: Measure) -> TargetCheck:
+    """Hold a measurement to targets: `target(measurement, pdr=">= 10 Mpps", p99="<= 100 us")`."""
+    from labkit.fixtures import TargetCheck
+
+    return TargetCheck(_session(request.config), measure, request.node.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Give invalid measurements an outcome of their own."""
+    report: pytest.TestReport = yield  # type: ignore[assignment,misc]
+    if call.excinfo is not None and call.excinfo.errisinstance(InvalidMeasurement):
+        report.labkit_invalid = True  # type: ignore[attr-defined]
+        text = str(call.excinfo.value)
+        if item.config.getoption("--labkit-allow-invalid"):
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, f"Invalid: {text}")
+        else:
+            report.longrepr = f"INVALID: {text}"
+    elif call.excinfo is not None and call.excinfo.errisinstance(LabkitError):
+        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+    return report  # type: ignore[return-value]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Count invalid apart from failed, skipped and passed."""
+    if getattr(report, "labkit_invalid", False):
+        return "invalid", "I", ("INVALID", {"yellow": True})
+    return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Take the lab down and write results, whatever ended the run."""
+    if SESSION_KEY in session.config.stash:
+
+        state: Session = session.config.stash[SESSION_KEY]
+        interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        try:
+            state.close(interrupted=interrupted)
+        except EnvironmentBroken as error:
+            session.config.get_terminal_writer().line(f"labkit: {error}", red=True)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:  # noqa: ANN401
+    """The table of the run, and what was invalid and why."""
+    if SESSION_KEY not in config.stash:
+        return
+    state = config.stash[SESSION_KEY]
+    invalid = terminalreporter.stats.get("invalid", [])
+    if invalid:
+        terminalreporter.section("invalid: neither pass nor fail", yellow=True)
+        for report in invalid:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            terminalreporter.write_line(f"{report.nodeid}: {reason}")
+    text = state.summary(terminalreporter._tw.fullwidth)
+    if text:
+        terminalreporter.section("labkit")
+        terminalreporter.write(text)
