@@ -1,11 +1,31 @@
-"""The lab file: hosts, links, ports and cores. (Types; reading and its errors follow below.)"""
+"""The lab file: links, ports and cores as types; `load` reads one and `names` lists those that are at hand.
+
+All that can be wrong in the file alone is found here; what depends on the machine (cores, privileges) when the lab
+comes up.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Interface, IPv6Interface
+from importlib.metadata import entry_points
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from pathlib import Path
+from typing import Final
+
+from labkit.errors import ConfigInvalid
+from labkit.units import Unit, parse_quantity
+from labkit.yamlfile import Node, parse_yaml, suggest
+
+TEST_NETWORKS: Final = (IPv4Network("198.18.0.0/15"), IPv6Network("2001:2::/48"))
+"""Set aside for benchmarking (RFC 2544 C.2.2, RFC 5180 8): software labs use no others."""
+
+_MTU_LOW, _MTU_IPV6_LOW = 68, 1280
+_MTU_HIGH: Final = {"veth": 9202, "vhost": 2034, "memif": 2034}
+"""veth: the probe's largest frame less the Ethernet header; shared memory: one mbuf (2048 bytes) a frame."""
+_RING: Final = (64, 4096)
 
 
 class Tier(StrEnum):
@@ -22,6 +42,23 @@ class LinkKind(StrEnum):
     VETH = "veth"
     VHOST = "vhost"
     MEMIF = "memif"
+
+
+class Napi(StrEnum):
+    """On whose core the receiving end of a veth link works.
+
+    Left alone, it is the sender's: the receive path runs in softirq where the frame was sent.
+    """
+
+    SOFTIRQ = "softirq"
+    """As the kernel does by itself: on the sender's core."""
+    RPS = "rps"
+    """Receive packet steering hands frames to the receiver's core (the stack's part; XDP stays with the sender)."""
+    THREADED = "threaded"
+    """The link's NAPI has a kernel thread each, pinned to the receiver's core."""
+
+
+DEFAULT_NAPI: Final = Napi.SOFTIRQ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +85,10 @@ class Link:
     """Descriptors per ring of a shared-memory link (0 on veth)."""
     hugepages: bool
     """Whether the link's memory is asked for in hugepages (shared-memory links)."""
+    memory_bytes: int = 0
+    """Memory that both ends together may take: so many bytes of hugepages must be free (0 on veth)."""
+    napi: Napi = Napi.SOFTIRQ
+    """veth only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +114,208 @@ class Topology:
     def forwards(self) -> bool:
         """Whether the DUT forwards between two ports (else it reflects on one)."""
         return len(self.links) == 2
+
+
+def directories() -> tuple[Path, ...]:
+    """Where topologies are looked for by name: the checkout's folder, then the installed package's."""
+    package = Path(__file__).resolve().parent
+    return tuple(d for d in (package.parent / "topologies", package / "topologies") if d.is_dir())
+
+
+def names() -> list[str]:
+    """The topologies that can be loaded by name."""
+    found = {p.stem for d in directories() for p in d.glob("*.yml") if not p.name.endswith(".targets.yml")}
+    return sorted(found)
+
+
+def load(name_or_path: str | Path) -> Topology:
+    """Read a topology by name ("veth") or by path ("labs/mine.yml").
+
+    Raises ConfigInvalid: no such file, or the file is wrong (with file, line and what was expected).
+    """
+    path = _find(str(name_or_path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path}: cannot be read: {error}") from None
+    return parse(text, path)
+
+
+def _find(wanted: str) -> Path:
+    if "/" in wanted or wanted.endswith((".yml", ".yaml")):
+        if not Path(wanted).is_file():
+            raise ConfigInvalid(
+                f"{wanted}: no such topology file", hint=f"topologies by name: {', '.join(names())}"
+            )
+        return Path(wanted)
+    for directory in directories():
+        if (directory / f"{wanted}.yml").is_file():
+            return directory / f"{wanted}.yml"
+    raise ConfigInvalid(f"no topology is called {wanted!r}", hint=suggest(wanted, names()) + ", or a path to a file")
+
+
+def parse(text: str, source: Path) -> Topology:
+    """Read the text of a topology file; `source` is for messages and for what stands beside it."""
+    root = parse_yaml(text, source)
+    keys = root.mapping(
+        required=("description", "links", "backends"), optional=("name", "tier", "cores", "targets")
+    )
+    tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
+    links = _links(keys["links"], tier)
+    cores = keys["cores"].mapping(required=(), optional=("tester", "dut")) if "cores" in keys else {}
+    chosen = {role: node.integer(0, 65535) for role, node in cores.items()}
+    if chosen.get("tester", -1) == chosen.get("dut", -2):
+        keys["cores"].fail(
+            f"expected two different cores, got {chosen['dut']} for both tester and dut",
+            hint="leave cores out and they are chosen for you",
+        )
+    return Topology(
+        name=_word(keys["name"], 40) if "name" in keys else source.stem,
+        description=keys["description"].text(),
+        tier=tier,
+        tester_core=chosen.get("tester"),
+        dut_core=chosen.get("dut"),
+        links=links,
+        backends=_backends(keys["backends"]),
+        targets=_targets(keys.get("targets"), source),
+        source=source,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _links(node: Node, tier: Tier) -> tuple[Link, ...]:
+    seen = _Unique()
+    links = tuple(_link(item, tier, seen) for item in node.items())
+    if len(links) not in (1, 2):
+        node.fail(
+            f"expected one link (the DUT reflects) or two (it forwards from the first to the second), got {len(links)}"
+        )
+    if len({link.kind for link in links}) > 1:
+        node.fail(
+            f"links of different kinds cannot be mixed, got {' and '.join(link.kind for link in links)}",
+            hint="one datapath moves the frames of all links: make both the same kind",
+        )
+    return links
+
+
+def _link(node: Node, tier: Tier, seen: _Unique) -> Link:
+    optional = ("mtu", "ring", "hugepages", "memory", "napi")
+    keys = node.mapping(required=("name", "kind", "tester", "dut"), optional=optional)
+    kind = LinkKind(keys["kind"].one_of(list(LinkKind)))
+    for key in ("ring", "hugepages", "memory") if kind is LinkKind.VETH else ("napi",):
+        if key in keys:
+            keys[key].fail(f"a {kind} link has no {key!r}", hint="remove the key, or choose another kind of link")
+    shared = kind is not LinkKind.VETH
+    mtu = _bytes(keys["mtu"]) if "mtu" in keys else 1500
+    tester, dut = (_port(keys[role], shared, tier, seen) for role in ("tester", "dut"))
+    low = _MTU_IPV6_LOW if tester.ipv6 or dut.ipv6 else _MTU_LOW
+    if not low <= mtu <= _MTU_HIGH[kind]:
+        keys["mtu"].fail(
+            f"expected an MTU from {low} B to {_MTU_HIGH[kind]} B on a {kind} link, got {mtu} B",
+            hint="a 1518-byte frame needs an MTU of 1500 B" + (", IPv6 at least 1280 B" if low > _MTU_LOW else ""),
+        )
+    for family in ("ipv4", "ipv6"):
+        ends = getattr(tester, family), getattr(dut, family)
+        if None not in ends and ends[0].network != ends[1].network:
+            keys["dut"].fail(f"expected an {family} address in the tester's network {ends[0].network}, got {ends[1]}")
+    ring = keys["ring"].integer(*_RING) if "ring" in keys else 1024
+    if shared and ring & (ring - 1):
+        keys["ring"].fail(f"expected a power of two, got {ring}")
+    return Link(
+        name=seen.check(keys["name"], "link name", _word(keys["name"], 15)),
+        kind=kind,
+        mtu_bytes=mtu,
+        tester=tester,
+        dut=dut,
+        ring_frames=ring if shared else 0,
+        hugepages=shared and (keys["hugepages"].boolean() if "hugepages" in keys else True),
+        memory_bytes=(_bytes(keys["memory"]) if "memory" in keys else 512 << 20) if shared else 0,
+        napi=Napi(keys["napi"].one_of(list(Napi))) if "napi" in keys else DEFAULT_NAPI,
+    )
+
+
+def _port(node: Node, shared: bool, tier: Tier, seen: _Unique) -> Port:
+    keys = node.mapping(required=("name", "mac"), optional=("ipv4", "ipv6"))
+    if not {"ipv4", "ipv6"} & keys.keys():
+        node.fail("expected an ipv4 address, an ipv6 address or both", hint="such as ipv4: 198.18.0.1/24")
+    name = _word(keys["name"], 31 if shared else 15)
+    mac = keys["mac"].text().lower()
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac) or int(mac[:2], 16) & 1:
+        keys["mac"].fail(f"expected a unicast MAC address such as 02:00:00:00:00:01, got {mac!r}")
+    v4, v6 = (_address(keys[k], v, tier, seen) if k in keys else None for k, v in (("ipv4", 4), ("ipv6", 6)))
+    assert v4 is None or isinstance(v4, IPv4Interface)
+    assert v6 is None or isinstance(v6, IPv6Interface)
+    seen.check(keys["name"], "port name", name)
+    return Port(name=name, mac=seen.check(keys["mac"], "MAC address", mac), ipv4=v4, ipv6=v6)
+
+
+def _address(node: Node, version: int, tier: Tier, seen: _Unique) -> IPv4Interface | IPv6Interface:
+    example = "198.18.0.1/24" if version == 4 else "2001:2::1/64"
+    try:
+        address = ip_interface(node.text())
+    except ValueError:
+        node.fail(f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}")
+    if address.version != version or "/" not in node.text():
+        node.fail(f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}")
+    inside = any(address.version == net.version and address.ip in net for net in TEST_NETWORKS)
+    if tier is Tier.SOFTWARE and not inside:
+        allowed = TEST_NETWORKS[version == 6]
+        node.fail(f"expected an address in {allowed} (set aside for benchmarks), got {address}", hint=f"try {example}")
+    if address.ip == address.network.network_address and address.network.num_addresses > 2:
+        node.fail(f"{address.ip} is the address of the network itself", hint=f"try {address.ip + 1}")
+    seen.check(node, "address", str(address.ip))
+    return address
+
+
+class _Unique:
+    """What may stand only once in a file, and where it stood first."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str], Node] = {}
+
+    def check(self, node: Node, what: str, value: str) -> str:
+        first = self._first.setdefault((what, value), node)
+        if first is not node:
+            node.fail(f"the {what} {value!r} is taken by {first.where} (line {first.line})", hint="choose another")
+        return value
+
+
+def _word(node: Node, longest: int) -> str:
+    text = node.text()
+    if len(text) > longest or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text):
+        node.fail(
+            f"expected a name of at most {longest} characters (a letter, then letters, digits, _ and -), got {text!r}"
+        )
+    return text
+
+
+def _bytes(node: Node) -> int:
+    try:
+        value = parse_quantity(node.text(), Unit.BYTES)
+    except ConfigInvalid as error:
+        node.fail(error.message, hint="such as 1500 B or 2 MiB")
+    if value != int(value):
+        node.fail(f"expected whole bytes, got {node.value}")
+    return int(value)
+
+
+def _backends(node: Node) -> tuple[str, ...]:
+    known = sorted(entry.name for entry in entry_points(group="labkit.backends"))
+    chosen = tuple(item.one_of(known) for item in node.items())
+    if not chosen or len(set(chosen)) != len(chosen):
+        node.fail("expected each backend once, at least one", hint=f"known: {', '.join(known)}")
+    return chosen
+
+
+def _targets(node: Node | None, source: Path) -> tuple[Path, ...]:
+    """Files named in `targets`, else NAME.targets.yml beside the topology where there is one."""
+    if node is None:
+        beside = source.with_suffix("").with_suffix(".targets.yml")
+        return (beside,) if beside.is_file() else ()
+    paths = []
+    for item in node.items():
+        path = source.parent / item.text()
+        if not path.is_file():
+            item.fail(f"no such file: {path}")
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,136 @@
+"""YAML with line numbers: a mapping that knows where each key stood, and errors that say so.
+
+It knows nothing of what a file is for; readers ask for keys and hand back what they did not like.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from labkit.errors import ConfigInvalid
+
+
+def suggest(wrong: str, known: Iterable[str]) -> str:
+    """The way out of a misspelling: the closest known word first, then all of them."""
+    words = sorted(known)
+    close = difflib.get_close_matches(wrong, words, n=1)
+    listed = ", ".join(words) or "(none)"
+    return f"did you mean {close[0]!r}? known: {listed}" if close else f"known: {listed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of a YAML file with its place."""
+
+    source: Path
+    line: int
+    value: str | list[Node] | dict[str, Node]
+    """Scalars stay text as written, so that "no" and "0644" are read by who knows what they mean."""
+    where: str
+    """Path of keys to it, such as links[0].tester.mac."""
+
+    def fail(self, expected: str, *, hint: str | None = None) -> NoReturn:
+        """Raise ConfigInvalid for this place."""
+        prefix = f"{self.where}: " if self.where else ""
+        raise ConfigInvalid(f"{self.source}:{self.line}: {prefix}{expected}", hint=hint)
+
+    def mapping(self, *, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
+        """The value as a mapping with exactly these keys."""
+        required, optional = list(required), list(optional)
+        if not isinstance(self.value, dict):
+            self.fail(f"expected a mapping with the keys {', '.join(required + optional)}, got {self._seen()}")
+        for key, node in self.value.items():
+            if key not in required and key not in optional:
+                node.fail(f"unknown key {key!r}", hint=suggest(key, required + optional))
+        for key in required:
+            if key not in self.value:
+                self.fail(f"missing key {key!r}", hint=f"expected keys: {', '.join(required + optional)}")
+        return self.value
+
+    def items(self) -> Iterator[Node]:
+        """The value as a sequence."""
+        if not isinstance(self.value, list):
+            self.fail(f"expected a list, got {self._seen()}")
+        return iter(self.value)
+
+    def text(self) -> str:
+        """The value as non-empty text."""
+        if not isinstance(self.value, str) or not self.value:
+            self.fail(f"expected text, got {self._seen()}")
+        return self.value
+
+    def one_of(self, words: Iterable[str]) -> str:
+        """The value as one of `words`."""
+        words, text = list(words), self.text()
+        if text not in words:
+            self.fail(f"expected one of {', '.join(words)}, got {text!r}", hint=suggest(text, words))
+        return text
+
+    def boolean(self) -> bool:
+        """The value as yes/no."""
+        text = self.text()
+        if text.lower() not in ("yes", "no", "true", "false"):
+            self.fail(f"expected yes or no, got {text!r}")
+        return text.lower() in ("yes", "true")
+
+    def integer(self, low: int, high: int) -> int:
+        """The value as an integer in [low, high]."""
+        text = self.text()
+        if not text.removeprefix("-").isdecimal() or not low <= int(text) <= high:
+            self.fail(f"expected an integer from {low} to {high}, got {text!r}")
+        return int(text)
+
+    def _seen(self) -> str:
+        if isinstance(self.value, dict):
+            return "a mapping"
+        if isinstance(self.value, list):
+            return "a list"
+        return repr(self.value) if self.value else "nothing"
+
+
+def parse_yaml(text: str, source: Path) -> Node:
+    """Read one YAML document; keys written twice are refused.
+
+    Raises ConfigInvalid: not YAML (with line), a key that is not text, a duplicate key, more than one document.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigInvalid(f"{source}:{line}: expected YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigInvalid(f"{source}:1: expected YAML: {error}") from None
+    if root is None:
+        raise ConfigInvalid(f"{source}:1: expected a mapping, the file is empty")
+    return _convert(root, source, "", frozenset())
+
+
+def _convert(node: yaml.Node, source: Path, where: str, above: frozenset[int]) -> Node:
+    line = node.start_mark.line + 1
+    if id(node) in above:
+        raise ConfigInvalid(f"{source}:{line}: {where}: an alias that contains itself")
+    above |= {id(node)}
+    if isinstance(node, yaml.ScalarNode):
+        return Node(source, line, "" if node.tag.endswith(":null") else str(node.value), where)
+    if isinstance(node, yaml.SequenceNode):
+        items = [_convert(n, source, f"{where}[{i}]", above) for i, n in enumerate(node.value)]
+        return Node(source, line, items, where)
+    mapping: dict[str, Node] = {}
+    for key, value in node.value:
+        key_line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigInvalid(f"{source}:{key_line}: expected a word as key")
+        name = str(key.value)
+        if name in mapping:
+            raise ConfigInvalid(
+                f"{source}:{key_line}: key {name!r} stands twice (first on line {mapping[name].line})"
+            )
+        child = _convert(value, source, f"{where}.{name}" if where else name, above)
+        mapping[name] = Node(source, key_line, child.value, child.where)
+    return Node(source, line, mapping, where)
