@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from labkit.measure.trial import TrialResult
+from labkit.errors import LabkitBug
+from labkit.measure.histogram import merge, percentiles_us, samples_needed
+from labkit.measure.trial import Histogram, Measurer, TrialResult
+
+IDLE_LOAD_PPS = 9000.0
+"""What CSIT probes at: next to nothing for a datapath, yet p99.9 in little more than a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +40,119 @@ class LatencyLadder:
     pdr_pps: float | None
     points: tuple[LatencyPoint, ...]
     deviations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A load of the ladder: its name and its rate."""
+
+    load: str
+    load_pps: float
+
+
+def rungs(*, pdr_pps: float | None, percents: Sequence[float] = (10, 50, 90)) -> tuple[Rung, ...]:
+    """Idle, then the shares of PDR. Where there is no PDR, idle is all there is."""
+    idle_pps = IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
+    idle = Rung(load="idle", load_pps=idle_pps)
+    if pdr_pps is None:
+        return (idle,)
+    return (idle, *(Rung(load=f"{p:g}% PDR", load_pps=pdr_pps * p / 100) for p in percents))
+
+
+def duration_for(load_pps: float, *, percentile: float = 99.9, min_duration_s: float = 0.5) -> float:
+    """How long a trial must be for `percentile` to have its samples, with a tenth to spare for loss [s]."""
+    return max(min_duration_s, 1.1 * samples_needed(percentile) / load_pps)
+
+
+def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
+    """Several trials at one load as one: counts added, histograms merged. Raises LabkitBug for unlike loads."""
+    if not trials or len({trial.intended_load_pps for trial in trials}) != 1:
+        raise LabkitBug(f"cannot merge trials of loads {[t.intended_load_pps for t in trials]}")
+    if len(trials) == 1:
+        return trials[0]
+
+    def merged(pick: Callable[[TrialResult], Histogram | None]) -> Histogram | None:
+        kept = [histogram for trial in trials if (histogram := pick(trial)) is not None]
+        return merge(kept) if kept else None
+
+    counts = ("intended", "sent", "received", "duplicates", "reordered", "stale", "foreign", "corrupt")
+    times = ("duration_s", "tx_duration_s", "overhead_s", "stall_total_s")
+    busy = [trial.tester_busy for trial in trials if trial.tester_busy is not None]
+    totals = {
+        name: sum(getattr(trial, name) for trial in trials)
+        for name in (*counts, *times, "involuntary_switches")
+    }
+    return replace(
+        trials[0],
+        **totals,
+        aborted=any(trial.aborted for trial in trials),
+        rtt=merged(lambda trial: trial.rtt),
+        service=merged(lambda trial: trial.service),
+        lag=merged(lambda trial: trial.lag),
+        stall_max_s=max(trial.stall_max_s for trial in trials),
+        tester_busy=sum(busy) / len(busy) if busy else None,
+        dut={key: sum(trial.dut.get(key, 0.0) for trial in trials) for key in trials[0].dut},
+    )
+
+
+def latency_point(trial: TrialResult, *, load: str) -> LatencyPoint | None:
+    """Read a trial's round trips (from the intended send time). None where nothing came back."""
+    if trial.rtt is None:
+        return None
+    known = percentiles_us(trial.rtt, (50, 90, 99, 99.9, 99.99))
+    min_us = trial.rtt.min_ns / 1e3
+    p50_us, p999_us = known[50], known[99.9]
+    return LatencyPoint(
+        load=load,
+        load_pps=trial.offered_pps if trial.intended_load_pps is None else trial.intended_load_pps,
+        trial=trial,
+        n=trial.rtt.n,
+        min_us=min_us,
+        # Of fewer than 20 frames the middle is no percentile worth the name: the slowest is the safe reading.
+        p50_us=trial.rtt.max_ns / 1e3 if p50_us is None else p50_us,
+        p90_us=known[90],
+        p99_us=known[99],
+        p999_us=p999_us,
+        p9999_us=known[99.99],
+        max_us=trial.rtt.max_ns / 1e3,
+        pdv_us=None if p999_us is None else p999_us - min_us,
+    )
+
+
+def measure_latency(
+    measurer: Measurer,
+    *,
+    pdr_pps: float | None,
+    ladder: Sequence[Rung] | None = None,
+    trials: int = 1,
+    min_duration_s: float = 0.5,
+    on_trial: Callable[[TrialResult], None] | None = None,
+) -> LatencyLadder:
+    """Measure round trips at each rung (default: idle, 10, 50 and 90 % of PDR), long enough for p99.9.
+
+    With more than one trial a rung, their histograms are merged.
+    """
+    points: list[LatencyPoint] = []
+    spent_s: list[float] = []
+    silent: list[str] = []
+    for rung in ladder if ladder is not None else rungs(pdr_pps=pdr_pps):
+        duration_s = duration_for(rung.load_pps, min_duration_s=min_duration_s) / trials
+        made: list[TrialResult] = []
+        for _ in range(trials):
+            made.append(measurer.measure(load_pps=rung.load_pps, duration_s=duration_s))
+            if on_trial is not None:
+                on_trial(made[-1])
+        spent_s.append(duration_s)
+        point = latency_point(merge_trials(made), load=rung.load)
+        if point is None:
+            silent.append(f"{rung.load}: nothing came back, so there is no latency")
+        else:
+            points.append(point)
+    deviations = list(silent)
+    if min(spent_s, default=0.0) < 120.0:
+        deviations.append(f"streams of {min(spent_s, default=0.0):.2g} s, RFC 2544 26.2 asks for 120 s")
+    if trials < 20:
+        deviations.append(
+            f"{trials} trial(s) a load, RFC 2544 26.2 asks for 20; every frame is timed, not one a trial"
+        )
+    return LatencyLadder(pdr_pps=pdr_pps, points=tuple(points), deviations=tuple(deviations))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from labkit.backends.base import Proof
 from labkit.measure.burst import BackToBack
 from labkit.measure.latency import LatencyLadder
+from labkit.measure.noise import Gate as Gate
 from labkit.measure.rates import LossCurve, Mrr
 from labkit.measure.search import SearchResult
 
@@ -44,19 +45,6 @@ class Key:
         parts += ["ipv6"] if self.ip_version == 6 else []
         parts += [f"{self.flows}flows"] if self.flows != 1 else []
         return "-".join(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """One check of whether a figure can be trusted."""
-
-    name: str
-    """steal, affinity, clock, proof, unsent, stability, dut-died."""
-    state: str
-    """ok, warn or invalid."""
-    value: str
-    limit: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

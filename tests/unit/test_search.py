@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,7 +166,7 @@ def test_progress_tells_phase_bounds_and_time_left() -> None:
     assert {p.phase for p in seen} == {"warm-up", "initial", "search"}
     assert seen[0].remaining_s > 0
     assert seen[-1].ndr_bounds_pps[0] is not None
-    assert all(a.elapsed_s < b.elapsed_s for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.elapsed_s < b.elapsed_s for a, b in itertools.pairwise(seen))
 
 
 def test_rfc2544_goals_end_on_one_minute_trials_without_loss() -> None:

@@ -1,0 +1,305 @@
+"""Can a figure be trusted? Gates over what was read around a measurement, and the stability preflight.
+
+Pure: the readings are handed in. A gate is ok, warn (the figure stands, the reader is told) or invalid (there is
+no verdict, neither pass nor fail).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import comb
+from statistics import median
+
+from labkit.measure.search import Goal
+from labkit.measure.trial import Measurer, TrialResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One check of whether a figure can be trusted."""
+
+    name: str
+    """steal, affinity, clock, proof, unsent, stability, dut-died."""
+    state: str
+    """ok, warn or invalid."""
+    value: str
+    limit: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTicks:
+    """One CPU's line of /proc/stat: its steal (field 8) and the sum of all fields but guest time [ticks]."""
+
+    steal: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was read before or after a measurement, never during a trial."""
+
+    cpus: Mapping[int, CpuTicks]
+    clocksource: str
+    allowed_cores: Mapping[str, tuple[int, ...]]
+    """Cores that each worker (by its role) may run on, read back from /proc/PID/task/TID/status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Where a gate warns and where it says invalid. All are shares [1] unless named otherwise."""
+
+    steal_warn: float = 0.001
+    steal_invalid: float = 0.01
+    unsent_warn: float = 0.001
+    unsent_invalid: float = 0.01
+    offered_invalid: float = 0.01
+    stall_warn: float = 0.001
+    stall_invalid: float = 0.05
+    switches_warn_per_s: float = 1.0
+
+
+DEFAULT_LIMITS = Limits()
+
+GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
+
+
+def _state(value: float, *, warn: float, invalid: float) -> str:
+    return "invalid" if value > invalid else "warn" if value > warn else "ok"
+
+
+def steal_gate(before: Reading, after: Reading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+    """Time that the hypervisor gave to others, on the worst of the CPUs read."""
+    worst, worst_cpu = 0.0, None
+    for cpu, then in before.cpus.items():
+        now = after.cpus.get(cpu)
+        ticks = 0 if now is None else now.total - then.total
+        if now is not None and ticks > 0:
+            share = (now.steal - then.steal) / ticks
+            if worst_cpu is None or share > worst:
+                worst, worst_cpu = share, cpu
+    return Gate(
+        name="steal",
+        state="warn"
+        if worst_cpu is None
+        else _state(worst, warn=limits.steal_warn, invalid=limits.steal_invalid),
+        value="not read" if worst_cpu is None else f"{worst:.2%} on CPU {worst_cpu}",
+        limit=f"warn > {limits.steal_warn:.1%}, invalid > {limits.steal_invalid:.0%}",
+        why="CPU time taken by other guests of this host shows as loss and latency of the DUT",
+    )
+
+
+def affinity_gate(after: Reading, *, intended: Mapping[str, int]) -> Gate:
+    """Each worker was allowed on its own core and on no other, and no two share one."""
+    wrong = [
+        f"{role}: {_cores(after.allowed_cores.get(role))}, not {core}"
+        for role, core in intended.items()
+        if after.allowed_cores.get(role) != (core,)
+    ]
+    shared = len(set(intended.values())) < len(intended)
+    if shared:
+        wrong.append("two workers on one core")
+    seen = ", ".join(f"{role} on {_cores(after.allowed_cores.get(role))}" for role in intended)
+    return Gate(
+        name="affinity",
+        state="invalid" if wrong else "ok",
+        value="; ".join(wrong) or seen or "no worker is pinned",
+        limit="one worker a core, read back",
+        why="workers that share or change cores measure the scheduler",
+    )
+
+
+def _cores(cores: tuple[int, ...] | None) -> str:
+    return "not read" if cores is None else ",".join(map(str, cores))
+
+
+def clock_gate(before: Reading, after: Reading) -> Gate:
+    """The kernel's clock source was a good one, and stayed."""
+    changed = before.clocksource != after.clocksource
+    good = after.clocksource in GOOD_CLOCKS
+    return Gate(
+        name="clock",
+        state="invalid" if changed else "ok" if good else "warn",
+        value=f"{before.clocksource} -> {after.clocksource}" if changed else after.clocksource,
+        limit=f"one of {', '.join(GOOD_CLOCKS)}, throughout",
+        why="the kernel drops a clock source when it finds it unstable: times before and after do not compare",
+    )
+
+
+def unsent_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+    """Frames that the tester should have sent in the trials behind a figure, and did not."""
+    intended = sum(trial.intended for trial in trials)
+    share = sum(trial.unsent for trial in trials) / intended if intended else 0.0
+    return Gate(
+        name="unsent",
+        state=_state(share, warn=limits.unsent_warn, invalid=limits.unsent_invalid),
+        value=f"{share:.3%}",
+        limit=f"warn > {limits.unsent_warn:.1%}, invalid > {limits.unsent_invalid:.0%}",
+        why="what was never sent says nothing about the DUT",
+    )
+
+
+def offered_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+    """Offered load against intended load, in the trials behind a figure: the median trial's error."""
+    errors = [offered_error(trial) for trial in trials if trial.intended_load_pps is not None]
+    error = median(errors) if errors else 0.0
+    return Gate(
+        name="offered",
+        state="invalid" if abs(error) > limits.offered_invalid else "ok",
+        value=f"{error:+.2%}" if errors else "no load was intended",
+        limit=f"invalid beyond {limits.offered_invalid:.0%}",
+        why="a load that was not offered was not measured",
+    )
+
+
+def offered_error(trial: TrialResult) -> float:
+    """Offered load less intended load, in units of the intended load [1]; 0 where none was intended."""
+    if not trial.intended_load_pps:
+        return 0.0
+    return (trial.sent - trial.intended) / trial.intended if trial.intended else 0.0
+
+
+def stall_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+    """Time that the tester's loop stood still for more than 100 us at a time."""
+    total_s = sum(trial.duration_s for trial in trials)
+    share = sum(trial.stall_total_s for trial in trials) / total_s if total_s else 0.0
+    longest_s = max((trial.stall_max_s for trial in trials), default=0.0)
+    return Gate(
+        name="stall",
+        state=_state(share, warn=limits.stall_warn, invalid=limits.stall_invalid),
+        value=f"{share:.2%}, longest {longest_s * 1e3:.2f} ms",
+        limit=f"warn > {limits.stall_warn:.1%}, invalid > {limits.stall_invalid:.0%}",
+        why="while the tester stands still its buffers overflow, and frames wait that the DUT had long returned",
+    )
+
+
+def switches_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+    """Times that the tester was put off its core against its will. It only warns: stall and steal tell the harm."""
+    total_s = sum(trial.duration_s for trial in trials)
+    rate = sum(trial.involuntary_switches for trial in trials) / total_s if total_s else 0.0
+    return Gate(
+        name="switches",
+        state="warn" if rate > limits.switches_warn_per_s else "ok",
+        value=f"{rate:.1f}/s",
+        limit=f"warn > {limits.switches_warn_per_s:g}/s; 0 on an isolated core",
+        why="something else ran on the tester's core",
+    )
+
+
+def proof_gate(*, proven: bool, claim: str) -> Gate:
+    """The datapath proved that traffic took it."""
+    return Gate(
+        name="proof",
+        state="ok" if proven else "invalid",
+        value=claim if proven else f"not proven: {claim}",
+        limit="proven by what was read back",
+        why="a figure of an unknown datapath is a figure of nothing",
+    )
+
+
+def gates(
+    *,
+    before: Reading,
+    after: Reading,
+    intended_cores: Mapping[str, int],
+    deciding: Sequence[TrialResult],
+    proven: bool,
+    claim: str,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[Gate, ...]:
+    """All gates of one measurement; `deciding` are the trials that its figures rest on, not those on the way."""
+    return (
+        proof_gate(proven=proven, claim=claim),
+        steal_gate(before, after, limits=limits),
+        affinity_gate(after, intended=intended_cores),
+        clock_gate(before, after),
+        unsent_gate(deciding, limits=limits),
+        offered_gate(deciding, limits=limits),
+        stall_gate(deciding, limits=limits),
+        switches_gate(deciding, limits=limits),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stability:
+    """The preflight: what share of trials loses frames at a load that is no load at all.
+
+    A search calls a load an upper bound when too many of its trials exceed the goal's loss ratio. If a share q of all
+    trials does so for reasons that have nothing to do with the load, a good load with k trials is misjudged with
+    the probability P(Binomial(k, q) > exceed ratio * k): for 21 trials and half of them 0.0003 at q = 0.15, 0.026 at
+    0.3, 0.17 at 0.4, 0.5 at 0.5. A search judges some five good loads, so the chance that it goes wrong is
+    several times that.
+    """
+
+    trials: int
+    lossy_ndr: int
+    """Trials that lost any frame."""
+    lossy_pdr: int
+    """Trials that lost more than PDR allows."""
+    misjudge_ndr: float
+    """Probability that a load without fault of its own is taken for an upper bound of NDR [1]."""
+    misjudge_pdr: float
+
+    def gate(self) -> Gate:
+        """Warn where NDR or PDR is doubtful (> 5 % a load), invalid where PDR is as likely wrong as right."""
+        if self.misjudge_pdr > 0.5:
+            state, finding = "invalid", "neither NDR nor PDR measurable here"
+        elif self.misjudge_ndr > 0.5:
+            state, finding = "warn", "NDR not measurable here"
+        elif max(self.misjudge_ndr, self.misjudge_pdr) > 0.05:
+            state, finding = "warn", "NDR doubtful here"
+        else:
+            state, finding = "ok", "NDR measurable"
+        return Gate(
+            name="stability",
+            state=state,
+            value=f"{finding}: {self.lossy_ndr} of {self.trials} trials at a tenth of MRR lost frames",
+            limit="warn: a good load is misjudged in > 5 %, not measurable: in > 50 %",
+            why=f"a load without fault is misjudged in {self.misjudge_ndr:.1%} (NDR), {self.misjudge_pdr:.1%} (PDR)",
+        )
+
+    @property
+    def ndr_measurable(self) -> bool:
+        """Whether an NDR found here is more likely right than wrong."""
+        return self.misjudge_ndr <= 0.5
+
+
+def misjudge_probability(lossy_share: float, *, trials_per_load: int, exceed_ratio: float) -> float:
+    """P(more than `exceed_ratio` of `trials_per_load` trials are lossy) when each is so with `lossy_share` [1]."""
+    most = int(exceed_ratio * trials_per_load + 1e-9)
+    kept = sum(
+        comb(trials_per_load, k) * lossy_share**k * (1.0 - lossy_share) ** (trials_per_load - k)
+        for k in range(most + 1)
+    )
+    return max(1.0 - kept, 0.0)
+
+
+def stability(trials: Sequence[TrialResult], *, ndr: Goal, pdr: Goal) -> Stability:
+    """Judge trials made at one low load. Shares are estimated as (k + 1/2) / (n + 1) (Jeffreys)."""
+
+    def misjudge(lossy: int, goal: Goal) -> float:
+        share = (lossy + 0.5) / (len(trials) + 1)
+        return misjudge_probability(
+            share, trials_per_load=goal.trials_per_load, exceed_ratio=goal.exceed_ratio
+        )
+
+    lossy_ndr = sum(trial.loss_ratio > ndr.loss_ratio for trial in trials)
+    lossy_pdr = sum(trial.loss_ratio > pdr.loss_ratio for trial in trials)
+    return Stability(
+        trials=len(trials),
+        lossy_ndr=lossy_ndr,
+        lossy_pdr=lossy_pdr,
+        misjudge_ndr=misjudge(lossy_ndr, ndr),
+        misjudge_pdr=misjudge(lossy_pdr, pdr),
+    )
+
+
+def measure_stability(
+    measurer: Measurer, *, mrr_pps: float, ndr: Goal, pdr: Goal, trials: int = 20
+) -> Stability:
+    """Run the preflight: `trials` trials of the goals' own duration at 10 % of MRR."""
+    made = [
+        measurer.measure(load_pps=0.1 * mrr_pps, duration_s=ndr.final_trial_duration_s) for _ in range(trials)
+    ]
+    return stability(made, ndr=ndr, pdr=pdr)
