@@ -1,0 +1,195 @@
+"""A run as a table: one row for everything that was measured or skipped. Pure; `labkit report --json` prints it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from labkit.measure.latency import LatencyPoint
+from labkit.results.model import Key, Measurement, Outcome, Verdict
+from labkit.results.run import Run
+
+SEVERITY = {Outcome.PASS: 0, Outcome.SKIP: 1, Outcome.INVALID: 2, Outcome.FAIL: 3}
+"""The worst verdict of a row is the row's."""
+
+IDLE = "idle"
+HALF = "50% PDR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table; None where it was not measured. Times without a load in their name are unloaded."""
+
+    backend: str
+    mode: str
+    topology: str
+    link: str
+    frame: str
+    frame_size_bytes: int | None
+    """On the wire, with FCS; None for a mix of sizes (then `frame` names it)."""
+    ip_version: int
+    flows: int
+    ndr_pps: float | None
+    pdr_pps: float | None
+    mrr_pps: float | None
+    ratio_to_kernel: float | None
+    """PDR to the kernel backend's PDR at the same frame and flows: on the same lab, else on the veth lab."""
+    mrr_ratio_to_kernel: float | None
+    rtt_p50_us: float | None
+    rtt_p99_us: float | None
+    rtt_p999_us: float | None
+    rtt_max_us: float | None
+    rtt_50pdr_p50_us: float | None
+    rtt_50pdr_p99_us: float | None
+    rtt_50pdr_p999_us: float | None
+    rtt_50pdr_max_us: float | None
+    limited_by: str | None
+    """"tester": the rates are lower bounds, "at least"."""
+    quick: bool
+    verdict: str | None
+    reason: str
+
+    @property
+    def key(self) -> Key:
+        """What the row is about."""
+        return Key(
+            backend=self.backend,
+            mode=self.mode,
+            topology=self.topology,
+            link=self.link,
+            frame=self.frame,
+            ip_version=self.ip_version,
+            flows=self.flows,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as a JSON object, keys as the fields are named."""
+        return asdict(self)
+
+
+def rows(run: Run) -> list[Row]:
+    """Rows in the order in which they were first measured or skipped."""
+    keys = dict.fromkeys(
+        [m.key for m in run.measurements] + [v.key for v in run.verdicts if v.key is not None],
+    )
+    return [_row(run, key) for key in keys]
+
+
+def of_kind(run: Run, key: Key, kind: str) -> Measurement | None:
+    """The measurement of that kind; the last one where it was repeated."""
+    return next((m for m in reversed(run.measurements) if m.key == key and m.kind == kind), None)
+
+
+def point(measurement: Measurement | None, load: str) -> LatencyPoint | None:
+    """The latency at a load of the ladder."""
+    if measurement is None or measurement.latency is None:
+        return None
+    return next((p for p in measurement.latency.points if p.load == load), None)
+
+
+def pdr_pps(run: Run, key: Key) -> float | None:
+    """The PDR of a row [pps]."""
+    m = of_kind(run, key, "throughput")
+    return m.throughput.pdr.conditional_throughput_pps if m and m.throughput else None
+
+
+def mrr_pps(run: Run, key: Key) -> float | None:
+    """The MRR of a row [pps]."""
+    m = of_kind(run, key, "mrr")
+    return m.mrr.median_pps if m and m.mrr else None
+
+
+def kernel_row(run: Run, key: Key) -> Key | None:
+    """The kernel row that `key` is compared with: same frame, IP version and flows, same lab or else the veth lab."""
+    same = [
+        k
+        for k in dict.fromkeys(m.key for m in run.measurements)
+        if k.backend == "kernel"
+        and not k.mode
+        and (k.frame, k.ip_version, k.flows) == (key.frame, key.ip_version, key.flows)
+    ]
+    for topology in (key.topology, "veth"):
+        for k in same:
+            if k.topology == topology:
+                return k
+    return None
+
+
+def worst(verdicts: Iterable[Verdict]) -> Outcome | None:
+    """The severest outcome; None of none."""
+    return max((v.outcome for v in verdicts), key=SEVERITY.__getitem__, default=None)
+
+
+def counts(run: Run) -> Counter[Outcome]:
+    """How many verdicts of each outcome."""
+    return Counter(v.outcome for v in run.verdicts)
+
+
+def closing_line(run: Run) -> str:
+    """Such as "7 passed, 1 failed, 2 skipped, 1 invalid": all four, always."""
+    n = counts(run)
+    words = {
+        Outcome.PASS: "passed",
+        Outcome.FAIL: "failed",
+        Outcome.SKIP: "skipped",
+        Outcome.INVALID: "invalid",
+    }
+    return ", ".join(f"{n[outcome]} {word}" for outcome, word in words.items())
+
+
+def _row(run: Run, key: Key) -> Row:
+    measurements = [m for m in run.measurements if m.key == key]
+    throughput, mrr, latency = (of_kind(run, key, k) for k in ("throughput", "mrr", "latency"))
+    idle, half = point(latency, IDLE), point(latency, HALF)
+    kernel = kernel_row(run, key)
+    verdict, reason = _verdict(run, key, measurements)
+    rate = throughput or mrr
+    ndr = (
+        throughput.throughput.ndr.conditional_throughput_pps if throughput and throughput.throughput else None
+    )
+    pdr, peak = pdr_pps(run, key), mrr_pps(run, key)
+    return Row(
+        backend=key.backend,
+        mode=key.mode,
+        topology=key.topology,
+        link=key.link,
+        frame=key.frame,
+        frame_size_bytes=int(key.frame) if key.frame.isdigit() else None,
+        ip_version=key.ip_version,
+        flows=key.flows,
+        ndr_pps=ndr,
+        pdr_pps=pdr,
+        mrr_pps=peak,
+        ratio_to_kernel=_ratio(pdr, pdr_pps(run, kernel) if kernel else None),
+        mrr_ratio_to_kernel=_ratio(peak, mrr_pps(run, kernel) if kernel else None),
+        rtt_p50_us=idle.p50_us if idle else None,
+        rtt_p99_us=idle.p99_us if idle else None,
+        rtt_p999_us=idle.p999_us if idle else None,
+        rtt_max_us=idle.max_us if idle else None,
+        rtt_50pdr_p50_us=half.p50_us if half else None,
+        rtt_50pdr_p99_us=half.p99_us if half else None,
+        rtt_50pdr_p999_us=half.p999_us if half else None,
+        rtt_50pdr_max_us=half.max_us if half else None,
+        limited_by=rate.limited_by if rate else None,
+        quick=run.start.quick,
+        verdict=verdict.value if verdict else None,
+        reason=reason,
+    )
+
+
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
+def _verdict(run: Run, key: Key, measurements: list[Measurement]) -> tuple[Outcome | None, str]:
+    """The worst of the row's targets. A measurement that can't be trusted makes it invalid, target or none."""
+    verdicts = [v for v in run.verdicts if v.key == key]
+    outcome = worst(verdicts)
+    reasons = [v.reason for v in verdicts if v.outcome is outcome and v.reason]
+    doubts = [f"{m.kind}: {g.name}: {g.why}" for m in measurements for g in m.gates if g.state == "invalid"]
+    doubts += [f"{m.kind}: mode not proven: {m.proof.claim}" for m in measurements if not m.proof.proven]
+    if doubts and SEVERITY[outcome or Outcome.PASS] < SEVERITY[Outcome.INVALID]:
+        outcome, reasons = Outcome.INVALID, doubts
+    return outcome, "; ".join(dict.fromkeys(reasons))
