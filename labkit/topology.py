@@ -13,11 +13,13 @@ from enum import StrEnum
 from importlib.metadata import entry_points
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from labkit.errors import ConfigInvalid
 from labkit.units import Unit, parse_quantity
 from labkit.yamlfile import Node, parse_yaml, suggest
+
+Role = Literal["tester", "dut"]
 
 TEST_NETWORKS: Final = (IPv4Network("198.18.0.0/15"), IPv6Network("2001:2::/48"))
 """Set aside for benchmarking (RFC 2544 C.2.2, RFC 5180 8): software labs use no others."""
@@ -151,7 +153,9 @@ def _find(wanted: str) -> Path:
     for directory in directories():
         if (directory / f"{wanted}.yml").is_file():
             return directory / f"{wanted}.yml"
-    raise ConfigInvalid(f"no topology is called {wanted!r}", hint=suggest(wanted, names()) + ", or a path to a file")
+    raise ConfigInvalid(
+        f"no topology is called {wanted!r}", hint=suggest(wanted, names()) + ", or a path to a file"
+    )
 
 
 def parse(text: str, source: Path) -> Topology:
@@ -204,7 +208,9 @@ def _link(node: Node, tier: Tier, seen: _Unique) -> Link:
     kind = LinkKind(keys["kind"].one_of(list(LinkKind)))
     for key in ("ring", "hugepages", "memory") if kind is LinkKind.VETH else ("napi",):
         if key in keys:
-            keys[key].fail(f"a {kind} link has no {key!r}", hint="remove the key, or choose another kind of link")
+            keys[key].fail(
+                f"a {kind} link has no {key!r}", hint="remove the key, or choose another kind of link"
+            )
     shared = kind is not LinkKind.VETH
     mtu = _bytes(keys["mtu"]) if "mtu" in keys else 1500
     tester, dut = (_port(keys[role], shared, tier, seen) for role in ("tester", "dut"))
@@ -212,12 +218,15 @@ def _link(node: Node, tier: Tier, seen: _Unique) -> Link:
     if not low <= mtu <= _MTU_HIGH[kind]:
         keys["mtu"].fail(
             f"expected an MTU from {low} B to {_MTU_HIGH[kind]} B on a {kind} link, got {mtu} B",
-            hint="a 1518-byte frame needs an MTU of 1500 B" + (", IPv6 at least 1280 B" if low > _MTU_LOW else ""),
+            hint="a 1518-byte frame needs an MTU of 1500 B"
+            + (", IPv6 at least 1280 B" if low > _MTU_LOW else ""),
         )
     for family in ("ipv4", "ipv6"):
         ends = getattr(tester, family), getattr(dut, family)
         if None not in ends and ends[0].network != ends[1].network:
-            keys["dut"].fail(f"expected an {family} address in the tester's network {ends[0].network}, got {ends[1]}")
+            keys["dut"].fail(
+                f"expected an {family} address in the tester's network {ends[0].network}, got {ends[1]}"
+            )
     ring = keys["ring"].integer(*_RING) if "ring" in keys else 1024
     if shared and ring & (ring - 1):
         keys["ring"].fail(f"expected a power of two, got {ring}")
@@ -254,13 +263,20 @@ def _address(node: Node, version: int, tier: Tier, seen: _Unique) -> IPv4Interfa
     try:
         address = ip_interface(node.text())
     except ValueError:
-        node.fail(f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}")
+        node.fail(
+            f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}"
+        )
     if address.version != version or "/" not in node.text():
-        node.fail(f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}")
+        node.fail(
+            f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}"
+        )
     inside = any(address.version == net.version and address.ip in net for net in TEST_NETWORKS)
     if tier is Tier.SOFTWARE and not inside:
         allowed = TEST_NETWORKS[version == 6]
-        node.fail(f"expected an address in {allowed} (set aside for benchmarks), got {address}", hint=f"try {example}")
+        node.fail(
+            f"expected an address in {allowed} (set aside for benchmarks), got {address}",
+            hint=f"try {example}",
+        )
     if address.ip == address.network.network_address and address.network.num_addresses > 2:
         node.fail(f"{address.ip} is the address of the network itself", hint=f"try {address.ip + 1}")
     seen.check(node, "address", str(address.ip))
@@ -276,7 +292,9 @@ class _Unique:
     def check(self, node: Node, what: str, value: str) -> str:
         first = self._first.setdefault((what, value), node)
         if first is not node:
-            node.fail(f"the {what} {value!r} is taken by {first.where} (line {first.line})", hint="choose another")
+            node.fail(
+                f"the {what} {value!r} is taken by {first.where} (line {first.line})", hint="choose another"
+            )
         return value
 
 

@@ -44,7 +44,9 @@ class Node:
         """The value as a mapping with exactly these keys."""
         required, optional = list(required), list(optional)
         if not isinstance(self.value, dict):
-            self.fail(f"expected a mapping with the keys {', '.join(required + optional)}, got {self._seen()}")
+            self.fail(
+                f"expected a mapping with the keys {', '.join(required + optional)}, got {self._seen()}"
+            )
         for key, node in self.value.items():
             if key not in required and key not in optional:
                 node.fail(f"unknown key {key!r}", hint=suggest(key, required + optional))

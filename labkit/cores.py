@@ -1,0 +1,120 @@
+"""Which cores tester, DUT and controller run on, and what they really run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cores:
+    """Where the three parts run. With two cores the controller shares one: `shared` says which."""
+
+    tester: int
+    dut: int
+    controller: tuple[int, ...]
+    shared: tuple[int, ...]
+
+
+def choose(topology: Topology, available: Iterable[int] | None = None) -> Cores:
+    """Pick one core each for tester and DUT, the rest for the controller.
+
+    Core 0 takes most interrupts and housekeeping, so it is given out last; and no two of a physical core while there
+    are others. With two cores the controller shares the tester's: what it disturbs there the tester sees and counts
+    (stalls, lag, frames unsent), what it disturbed on the DUT's would be taken for the DUT's own loss.
+
+    Raises ConfigInvalid for a core that is not available, EnvironmentBroken where there is only one.
+    """
+    cores = sorted(available if available is not None else os.sched_getaffinity(0))
+    for role, core in (("tester", topology.tester_core), ("dut", topology.dut_core)):
+        if core is not None and core not in cores:
+            raise ConfigInvalid(
+                f"{topology.source}: cores.{role}: core {core} is not available here",
+                hint=f"available: {_listed(cores)}; leave cores out and they are chosen for you",
+            )
+    if topology.tester_core is not None and topology.tester_core == topology.dut_core:
+        raise ConfigInvalid(f"{topology.source}: cores: tester and dut are both on core {topology.dut_core}")
+    if len(cores) < 2:
+        raise EnvironmentBroken(
+            f"tester and DUT need a core each, available is only {_listed(cores)}",
+            hint="run on a machine (or in a cpuset) with two cores or more",
+        )
+    dut = topology.dut_core if topology.dut_core is not None else _pick(cores, {topology.tester_core})
+    tester = topology.tester_core if topology.tester_core is not None else _pick(cores, {dut})
+    rest = tuple(core for core in cores if core not in (tester, dut))
+    return Cores(tester=tester, dut=dut, controller=rest or (tester,), shared=() if rest else (tester,))
+
+
+def _pick(cores: list[int], taken: set[int | None]) -> int:
+    """The highest free core, on another physical core than those taken where there is one."""
+    busy = set().union(*(_siblings(core) for core in taken if core is not None))
+    free = [core for core in cores if core not in taken]
+    alone = [core for core in free if core not in busy]
+    return max(alone or free)
+
+
+def _siblings(core: int) -> set[int]:
+    try:
+        text = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return {core}
+    return parse_list(text)
+
+
+def parse_list(text: str) -> set[int]:
+    """Read the kernel's list format: "0-2,5" is {0, 1, 2, 5}."""
+    cores: set[int] = set()
+    for part in text.strip().split(","):
+        if part:
+            first, _, last = part.partition("-")
+            cores.update(range(int(first), int(last or first) + 1))
+    return cores
+
+
+def _listed(cores: Iterable[int]) -> str:
+    return ", ".join(map(str, cores)) or "none"
+
+
+def affinity(pid: int) -> dict[int, set[int]]:
+    """What each thread of a process may run on, as the kernel has it: {tid: cores}."""
+    found: dict[int, set[int]] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for line in (task / "status").read_text().splitlines():
+                if line.startswith("Cpus_allowed_list:"):
+                    found[int(task.name)] = parse_list(line.partition(":")[2])
+    return found
+
+
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Pin every thread of a process, and read back. Raises EnvironmentBroken when the kernel has it otherwise."""
+    wanted = set(cores)
+    for tid in affinity(pid):
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(tid, wanted)
+    for tid, got in affinity(pid).items():
+        if got != wanted:
+            raise EnvironmentBroken(
+                f"thread {tid} of process {pid} runs on cores {_listed(sorted(got))}, not on {_listed(sorted(wanted))}",
+                hint="check the cpuset (cgroup) that it is in",
+            )
+
+
+@contextmanager
+def pinned_here(cores: Iterable[int]) -> Iterator[None]:
+    """Keep this process (all its threads) on `cores` for the time of the context."""
+    before = affinity(os.getpid())
+    pin(os.getpid(), cores)
+    try:
+        yield
+    finally:
+        everything = set().union(*before.values())
+        for tid in affinity(os.getpid()):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(tid, before.get(tid, everything))

@@ -1,0 +1,35 @@
+"""The one door to pyroute2, whose classes make their methods at run time: untyped from here on.
+
+Sockets opened here speak to the network namespace that the calling thread is in (`machine.namespaces.inside`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyroute2
+from pyroute2.ethtool import ioctl
+from pyroute2.netlink.exceptions import NetlinkError
+
+__all__ = ["NetlinkError", "ethtool", "rtnetlink"]
+
+
+@contextmanager
+def rtnetlink() -> Iterator[Any]:
+    """A pyroute2.IPRoute."""
+    open_route: Any = pyroute2.IPRoute
+    with open_route() as route:
+        yield route
+
+
+@contextmanager
+def ethtool(interface: str) -> Iterator[Any]:
+    """A pyroute2 IoctlEthtool of one interface."""
+    open_tool: Any = ioctl.IoctlEthtool
+    tool = open_tool(interface)
+    try:
+        yield tool
+    finally:
+        tool.close()

@@ -1,0 +1,59 @@
+"""Which process it is: a pid and its start time, so that a recycled pid is never taken for the old one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process, once and for all."""
+
+    pid: int
+    start_ticks: int
+    """Field 22 of /proc/PID/stat: clock ticks after boot."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process still runs (a zombie does not)."""
+        return _stat(self.pid) == self.start_ticks
+
+    def kill(self, *, deadline_s: float = 5.0) -> bool:
+        """SIGKILL that very process and wait until it is gone; False: it was gone already."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if not self.alive:
+                return False
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(descriptor)
+        end = time.monotonic() + deadline_s
+        while self.alive and time.monotonic() < end:
+            time.sleep(0.001)
+        return True
+
+
+def identify(pid: int) -> Identity:
+    """The process that has this pid now. Raises ProcessLookupError."""
+    start = _stat(pid)
+    if start is None:
+        raise ProcessLookupError(f"no process {pid}")
+    return Identity(pid, start)
+
+
+def _stat(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
