@@ -39,8 +39,7 @@ _TABLES: dict[Unit, dict[str, float]] = {
 def parse_quantity(text: str, unit: Unit) -> float:
     """Read "10 Mpps" as 1e7 (pps), "100 us" as 1e-4 (s), "2 MiB" as 2097152 (bytes), "0.5 %" as 0.005.
 
-    Raises:
-        ConfigInvalid: no number, or a unit of another dimension; names the units that would do.
+    Raises ConfigInvalid for no number, or a unit of another dimension; names the units that would do.
     """
     table = _TABLES[unit]
     match = re.fullmatch(rf"\s*{_NUMBER}\s*(?P<unit>[A-Za-zµ%]*)\s*", text)
@@ -80,3 +79,60 @@ def parse_bound(text: str, unit: Unit) -> Bound:
     if match is None:
         raise ConfigInvalid(f"{text!r}: expected a comparison such as '>= 10 Mpps' or '<= 100 us'")
     return Bound(match["op"], parse_quantity(match["rest"], unit), unit, text.strip())
+
+
+def format_quantity(value: float, unit: Unit, *, digits: int = 4) -> str:
+    """Write 1.234e7 pps as "12.34 Mpps": the largest unit in which the number is at least 1.
+
+    What it writes, `parse_quantity` reads back, to within the `digits` written.
+    """
+    if unit is Unit.RATIO:
+        return f"{_plain(value * 100.0, digits)} %"
+    table = {name: scale for name, scale in _TABLES[unit].items() if name not in ("µs", "min")}
+    ascending = sorted(table.items(), key=lambda item: item[1])
+    # A number that rounds up to the next unit (999.99 kpps with 4 digits) is written in that one.
+    rounded = float(f"{value:.{digits}g}")
+    name, scale = next((item for item in reversed(ascending) if rounded >= item[1]), ascending[0])
+    return f"{_plain(value / scale, digits)} {name}"
+
+
+def _plain(value: float, digits: int) -> str:
+    """`digits` significant digits, without an exponent where the number is not absurd."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text and value < 1e15 else text
+
+
+IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load as written: idle, a rate, or a share of a rate that is measured first. Exactly one is set."""
+
+    text: str
+    """As it is shown: "idle", "50% PDR", "100 kpps"."""
+    pps: float | None = None
+    share: float | None = None
+    """Of `of` [1]."""
+    of: str | None = None
+    """NDR, PDR or MRR."""
+
+
+def parse_load(text: str) -> Load:
+    """Read "idle", "50% PDR" or "100 kpps". Raises ConfigInvalid, naming the three forms."""
+    stripped = text.strip()
+    if stripped.lower() == IDLE:
+        return Load(IDLE)
+    match = re.fullmatch(rf"{_NUMBER}\s*%\s*(?:of\s+)?(?P<of>NDR|PDR|MRR)", stripped, re.IGNORECASE)
+    if match is not None:
+        share, of = float(match["number"]) / 100.0, match["of"].upper()
+        if not 0.0 < share <= 10.0:
+            raise ConfigInvalid(f"{text!r}: expected a share above 0 % and at most 1000 %")
+        return Load(f"{float(match['number']):g}% {of}", share=share, of=of)
+    try:
+        pps = parse_quantity(stripped, Unit.PPS)
+    except ConfigInvalid:
+        raise ConfigInvalid(f"{text!r}: expected a load such as 'idle', '50% PDR' or '100 kpps'") from None
+    if pps <= 0:
+        raise ConfigInvalid(f"{text!r}: expected a load above 0 pps")
+    return Load(stripped, pps=pps)

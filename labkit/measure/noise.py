@@ -20,7 +20,7 @@ class Gate:
     """One check of whether a figure can be trusted."""
 
     name: str
-    """steal, affinity, clock, proof, unsent, stability, dut-died."""
+    """proof, steal, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died."""
     state: str
     """ok, warn or invalid."""
     value: str
@@ -61,6 +61,10 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+MISJUDGE_WARN = 0.05
+MISJUDGE_INVALID = 0.5
+"""Probability of misjudging a good load beyond which NDR (or PDR) is doubtful, and not measurable."""
 
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 
@@ -241,28 +245,28 @@ class Stability:
     """Probability that a load without fault of its own is taken for an upper bound of NDR [1]."""
     misjudge_pdr: float
 
-    def gate(self) -> Gate:
-        """Warn where NDR or PDR is doubtful (> 5 % a load), invalid where PDR is as likely wrong as right."""
-        if self.misjudge_pdr > 0.5:
-            state, finding = "invalid", "neither NDR nor PDR measurable here"
-        elif self.misjudge_ndr > 0.5:
-            state, finding = "warn", "NDR not measurable here"
-        elif max(self.misjudge_ndr, self.misjudge_pdr) > 0.05:
-            state, finding = "warn", "NDR doubtful here"
-        else:
-            state, finding = "ok", "NDR measurable"
+    def gates(self) -> tuple[Gate, Gate]:
+        """Give "stability" (of everything) and "stability-ndr" (of NDR alone, which is the first to go)."""
+        return (
+            self._gate("stability", "PDR", self.lossy_pdr, self.misjudge_pdr, "more than PDR allows"),
+            self._gate("stability-ndr", "NDR", self.lossy_ndr, self.misjudge_ndr, "frames"),
+        )
+
+    def _gate(self, name: str, rate: str, lossy: int, misjudge: float, what: str) -> Gate:
+        state = _state(misjudge, warn=MISJUDGE_WARN, invalid=MISJUDGE_INVALID)
+        finding = {"ok": "measurable", "warn": "doubtful", "invalid": "not measurable here"}[state]
         return Gate(
-            name="stability",
+            name=name,
             state=state,
-            value=f"{finding}: {self.lossy_ndr} of {self.trials} trials at a tenth of MRR lost frames",
-            limit="warn: a good load is misjudged in > 5 %, not measurable: in > 50 %",
-            why=f"a load without fault is misjudged in {self.misjudge_ndr:.1%} (NDR), {self.misjudge_pdr:.1%} (PDR)",
+            value=f"{rate} {finding}: {lossy} of {self.trials} trials at 10 % of MRR lost {what}",
+            limit=f"warn: a good load is misjudged in > {MISJUDGE_WARN:.0%}, invalid: in > {MISJUDGE_INVALID:.0%}",
+            why=f"a load without fault of its own is taken for an upper bound in {misjudge:.1%} of cases",
         )
 
     @property
     def ndr_measurable(self) -> bool:
         """Whether an NDR found here is more likely right than wrong."""
-        return self.misjudge_ndr <= 0.5
+        return self.misjudge_ndr <= MISJUDGE_INVALID
 
 
 def misjudge_probability(lossy_share: float, *, trials_per_load: int, exceed_ratio: float) -> float:

@@ -1,0 +1,253 @@
+"""The table of metrics that a target can bound: name, unit, what is better, and where the value comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from labkit.measure.histogram import samples_needed
+from labkit.measure.noise import offered_error
+from labkit.measure.search import GoalResult, Irregularity
+from labkit.results.model import Measurement
+from labkit.units import Unit, format_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What was measured, between its conservative sides, in the base unit of the metric."""
+
+    low: float
+    """The least that it can be: what a >= bound is held against."""
+    high: float | None
+    """The most that it can be: what a <= bound is held against. None: no limit was found ("at least")."""
+    quoted: float | None
+    """The figure that is shown."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """There is no figure, and why."""
+
+    reason: str
+
+
+Reader = Callable[[Measurement, str | None, Measurement | None], Observed | Unknown]
+"""Reads a metric from a measurement, at a load (latency), relative to a baseline (ratios)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric."""
+
+    name: str
+    unit: Unit
+    better: str
+    """high or low."""
+    kinds: tuple[str, ...]
+    """Kinds of measurement that have it, the preferred one first."""
+    comes_from: str
+    read: Reader
+    relative: bool = False
+    """Taken relative to the kernel's measurement."""
+
+    @property
+    def absolute(self) -> bool:
+        """A rate or a time: only comparable between runs where the topology declares hardware."""
+        return self.unit in (Unit.PPS, Unit.SECONDS)
+
+    def format(self, value: float | None) -> str:
+        """Write a value for people; None is a limit that was not found."""
+        if value is None:
+            return "(no limit found)"
+        return f"{value:.3g}x" if self.relative else format_quantity(value, self.unit)
+
+
+def _goal(pick: Callable[[Measurement], GoalResult | None]) -> Reader:
+    def read(measurement: Measurement, _load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
+        result = pick(measurement)
+        if result is None:
+            return Unknown("the measurement holds no search")
+        lower, upper = result.relevant_lower_bound_pps, result.relevant_upper_bound_pps
+        tester_limited = measurement.limited_by == "tester"
+        if result.conditional_throughput_pps is not None:
+            # Never above the relevant lower bound: the figure quoted is the one that has to hold.
+            quoted = result.conditional_throughput_pps
+            return Observed(low=quoted, high=None if tester_limited else upper, quoted=quoted)
+        why = result.irregularity or "irregular result"
+        if result.at_least_pps is not None:
+            return Observed(low=result.at_least_pps, high=None, quoted=result.at_least_pps, note=why)
+        if result.kind is Irregularity.MIN_LOAD_LOSSY and upper is not None and lower is None:
+            return Observed(low=0.0, high=None if tester_limited else upper, quoted=None, note=why)
+        return Unknown(f"irregular result: {why}")
+
+    return read
+
+
+def _mrr(measurement: Measurement, _load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
+    mrr = measurement.mrr
+    if mrr is None:
+        return Unknown("the measurement holds no MRR")
+    high = None if measurement.limited_by == "tester" else mrr.ci95_high_pps
+    return Observed(low=mrr.ci95_low_pps, high=high, quoted=mrr.median_pps, note="95 % CI of the median")
+
+
+def _latency(field: str, percentile: float | None) -> Reader:
+    def read(measurement: Measurement, load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
+        ladder = measurement.latency
+        if ladder is None:
+            return Unknown("the measurement holds no latency")
+        points = [p for p in ladder.points if load is None or p.load == load]
+        if not points:
+            measured = ", ".join(p.load for p in ladder.points) or "none"
+            return Unknown(f"no latency at {load or 'any load'}; measured: {measured}")
+        values_s: list[float] = []
+        for point in points:
+            value_us = getattr(point, field)
+            if value_us is None:
+                needed = samples_needed(percentile if percentile is not None else 99.9)
+                return Unknown(f"too few samples at {point.load}: {point.n}, needs {needed}")
+            values_s.append(value_us * 1e-6)
+        worst = points[values_s.index(max(values_s))].load
+        note = f"at {worst}, the slowest load" if len(points) > 1 else f"at {worst}"
+        return Observed(low=min(values_s), high=max(values_s), quoted=max(values_s), note=note)
+
+    return read
+
+
+def _loss_at_10_percent(
+    measurement: Measurement, _load: str | None, _kernel: Measurement | None
+) -> Observed | Unknown:
+    curve = measurement.loss_curve
+    ratios = [p.trial.loss_ratio for p in curve.points if p.percent_of_max == 10.0] if curve else []
+    if not ratios:
+        return Unknown("no trial at 10 % of the maximum load")
+    middle = median(ratios)
+    return Observed(low=middle, high=middle, quoted=middle, note=f"median of {len(ratios)} trials")
+
+
+def _offered_within(
+    measurement: Measurement, _load: str | None, _kernel: Measurement | None
+) -> Observed | Unknown:
+    if measurement.throughput is not None:
+        trials = list(measurement.throughput.deciding_trials())
+    elif measurement.latency is not None:
+        trials = [point.trial for point in measurement.latency.points]
+    elif measurement.loss_curve is not None:
+        trials = [p.trial for p in measurement.loss_curve.points if p.percent_of_max == 10.0]
+    else:
+        trials = []
+    errors = [abs(offered_error(trial)) for trial in trials if trial.intended_load_pps is not None]
+    if not errors:
+        return Unknown("no trial with an intended load decides this measurement")
+    error = median(errors)
+    return Observed(low=error, high=error, quoted=error, note=f"median of {len(errors)} deciding trials")
+
+
+def _ratio_to_kernel(
+    measurement: Measurement, load: str | None, kernel: Measurement | None
+) -> Observed | Unknown:
+    name = {"mrr": "mrr", "throughput": "pdr"}[measurement.kind]
+    read = METRICS[name].read
+    own = read(measurement, load, None)
+    base = Unknown("not measured") if kernel is None else read(kernel, load, None)
+    if isinstance(own, Unknown):
+        return own
+    if isinstance(base, Unknown) or not base.quoted:
+        return Unknown(f"the kernel's {name}: {base.reason if isinstance(base, Unknown) else base.note}")
+    if base.high is None:
+        return Unknown(f"the kernel's {name} is tester-limited: a ratio to it would flatter")
+    return Observed(
+        low=own.low / base.high,
+        high=None if own.high is None else own.high / base.low,
+        quoted=None if own.quoted is None else own.quoted / base.quoted,
+        note=f"{name}, kernel {format_quantity(base.quoted, Unit.PPS)} on {kernel.key.topology if kernel else '?'}",
+    )
+
+
+def _percentile_metric(name: str, percentile: float) -> Metric:
+    return Metric(
+        name=name,
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("latency",),
+        comes_from=f"{percentile:g}th percentile of the round trips; the slowest load where several were measured",
+        read=_latency(f"{name}_us", percentile),
+    )
+
+
+_TABLE = (
+    Metric(
+        name="ndr",
+        unit=Unit.PPS,
+        better="high",
+        kinds=("throughput",),
+        comes_from="conditional throughput of the NDR goal (<=: its relevant upper bound)",
+        read=_goal(lambda m: None if m.throughput is None else m.throughput.ndr),
+    ),
+    Metric(
+        name="pdr",
+        unit=Unit.PPS,
+        better="high",
+        kinds=("throughput",),
+        comes_from="conditional throughput of the PDR goal (<=: its relevant upper bound)",
+        read=_goal(lambda m: None if m.throughput is None else m.throughput.pdr),
+    ),
+    Metric(
+        name="mrr",
+        unit=Unit.PPS,
+        better="high",
+        kinds=("mrr",),
+        comes_from="95 % confidence interval of the median: its low end (<=: its high end)",
+        read=_mrr,
+    ),
+    _percentile_metric("p50", 50),
+    _percentile_metric("p90", 90),
+    _percentile_metric("p99", 99),
+    _percentile_metric("p999", 99.9),
+    _percentile_metric("p9999", 99.99),
+    Metric(
+        name="max",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("latency",),
+        comes_from="the slowest round trip",
+        read=_latency("max_us", None),
+    ),
+    Metric(
+        name="pdv",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("latency",),
+        comes_from="p99.9 less the minimum (RFC 5481, RFC 8219)",
+        read=_latency("pdv_us", 99.9),
+    ),
+    Metric(
+        name="loss_at_10_percent",
+        unit=Unit.RATIO,
+        better="low",
+        kinds=("loss_curve",),
+        comes_from="loss ratio at 10 % of the loss curve's maximum load, median of its trials",
+        read=_loss_at_10_percent,
+    ),
+    Metric(
+        name="offered_within",
+        unit=Unit.RATIO,
+        better="low",
+        kinds=("throughput", "latency", "loss_curve"),
+        comes_from="difference of offered and intended load over the trials that decide, median",
+        read=_offered_within,
+    ),
+    Metric(
+        name="ratio_to_kernel",
+        unit=Unit.RATIO,
+        better="high",
+        kinds=("mrr", "throughput"),
+        comes_from="MRR (or PDR) over that of the kernel backend, conservative sides of both",
+        read=_ratio_to_kernel,
+        relative=True,
+    ),
+)
+
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _TABLE}

@@ -1,0 +1,179 @@
+"""Targets: a metric, a bound, and what a measurement says to it.
+
+A target passes only if its bound holds for the conservative side of what was measured; it is invalid, neither pass
+nor fail, where the measurement cannot be trusted or does not reach far enough. Files of targets are read in
+targets_file.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from labkit.errors import ConfigInvalid
+from labkit.metrics import METRICS, Metric, Observed, Unknown
+from labkit.results.model import Key, Measurement, Outcome
+from labkit.units import Bound, Unit, parse_bound, parse_load
+from labkit.yamlfile import suggest
+
+GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
+"""Gates that invalidate some metrics only; any other invalidates all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a measurement says to a target."""
+
+    target: str
+    outcome: Outcome
+    value: float | None
+    """What was measured, in `unit`; None where there is no figure."""
+    unit: str
+    """pps, us, 1 (a share) or x (a ratio)."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One bound on one metric."""
+
+    metric: Metric
+    bound: Bound
+    load: str | None = None
+    """For metrics of latency: only at this load; None: at every load measured."""
+    source: str | None = None
+    """File and line, where it stands in one."""
+
+    @property
+    def text(self) -> str:
+        """As people read it: "pdr >= 10 Mpps", "p99 <= 100 us at 50% PDR"."""
+        return f"{self.metric.name} {self.bound.text}" + (f" at {self.load}" if self.load else "")
+
+    def evaluate(
+        self, measurements: Sequence[Measurement], *, kernel: Sequence[Measurement] = ()
+    ) -> Evaluation:
+        """Judge the measurements of one row; `kernel` are those that ratios are taken to."""
+        measurement = self._pick(measurements)
+        if measurement is None:
+            return self._end(Outcome.INVALID, None, f"not measured: needs {' or '.join(self.metric.kinds)}")
+        failing = self._invalid_gate(measurement)
+        if failing is not None:
+            return self._end(Outcome.INVALID, None, failing)
+        baseline = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind)
+        if self.metric.relative:
+            if baseline is None:
+                return self._end(
+                    Outcome.INVALID, None, f"no {measurement.kind} of the kernel was measured to compare with"
+                )
+            failing = self._invalid_gate(baseline)
+            if failing is not None:
+                return self._end(Outcome.INVALID, None, f"the kernel's measurement: {failing}")
+        observed = self.metric.read(measurement, self.load, baseline)
+        if isinstance(observed, Unknown):
+            return self._end(Outcome.INVALID, None, observed.reason)
+        return self._judge(observed)
+
+    def _pick(self, measurements: Sequence[Measurement]) -> Measurement | None:
+        return next(
+            (m for kind in self.metric.kinds for m in measurements if m.kind == kind),
+            None,
+        )
+
+    def _invalid_gate(self, measurement: Measurement) -> str | None:
+        for gate in measurement.gates:
+            scope = GATE_SCOPE.get(gate.name)
+            if gate.state == "invalid" and (scope is None or self.metric.name in scope):
+                return f"gate {gate.name}: {gate.value} ({gate.limit})"
+        return None
+
+    def _judge(self, seen: Observed) -> Evaluation:
+        """Hold the conservative side against the bound."""
+        bound = self.bound
+        low, high = self.metric.format(seen.low), self.metric.format(seen.high)
+        note = f" ({seen.note})" if seen.note else ""
+        if bound.at_least:
+            if bound.holds(seen.low):
+                words = "at least " if seen.high is None else ""
+                return self._end(Outcome.PASS, seen.quoted, f"{words}{low}{note}")
+            if seen.high is None:
+                return self._end(
+                    Outcome.INVALID,
+                    seen.quoted,
+                    f"tester-limited: at least {low}, more cannot be shown here{note}",
+                )
+            between = f", and at most {high}" if bound.holds(seen.high) else ""
+            return self._end(Outcome.FAIL, seen.quoted, f"{low}{between}{note}")
+        if seen.high is not None and bound.holds(seen.high):
+            return self._end(Outcome.PASS, seen.quoted, f"{high}{note}")
+        if seen.high is None and bound.holds(seen.low):
+            return self._end(
+                Outcome.INVALID,
+                seen.quoted,
+                f"tester-limited: at least {low}, no upper limit was found{note}",
+            )
+        return self._end(Outcome.FAIL, seen.quoted, f"{low if seen.high is None else high}{note}")
+
+    def _end(self, outcome: Outcome, value: float | None, reason: str) -> Evaluation:
+        scale, unit = {
+            Unit.SECONDS: (1e6, "us"),
+            Unit.PPS: (1.0, "pps"),
+            Unit.RATIO: (1.0, "x" if self.metric.relative else "1"),
+            Unit.BYTES: (1.0, "B"),
+        }[self.metric.unit]
+        return Evaluation(
+            target=self.text,
+            outcome=outcome,
+            value=None if value is None else value * scale,
+            unit=unit,
+            reason=reason,
+        )
+
+
+def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tuple[Target, ...]:
+    """Read `{"pdr": ">= 10 Mpps", "p99": "<= 100 us", "load": "50% PDR"}`.
+
+    A value may hold several bounds, parted by commas (">= 1 Mpps, <= 20 Mpps"). `load` chooses among the loads of a
+    latency measurement. Raises ConfigInvalid for an unknown metric, a wrong unit or a missing comparison.
+    """
+    load = parse_load(bounds["load"]).text if "load" in bounds else None
+    found: list[Target] = []
+    for name, text in bounds.items():
+        if name == "load":
+            continue
+        metric = METRICS.get(name)
+        if metric is None:
+            raise ConfigInvalid(f"unknown metric {name!r}", hint=suggest(name, [*METRICS, "load"]))
+        for part in text.split(","):
+            try:
+                bound = parse_bound(part, metric.unit)
+            except ConfigInvalid as error:
+                raise ConfigInvalid(f"{name}: {error.message}") from error
+            found.append(
+                Target(
+                    metric=metric,
+                    bound=bound,
+                    load=load if metric.kinds == ("latency",) else None,
+                    source=source,
+                )
+            )
+    if not found:
+        raise ConfigInvalid("no target given", hint=f"one or more of {', '.join(METRICS)}")
+    if load is not None and all(target.load is None for target in found):
+        raise ConfigInvalid("load: only a metric of latency has a load", hint="leave it out")
+    return tuple(found)
+
+
+def kernel_baseline(measurements: Sequence[Measurement], *, key: Key, kind: str) -> Measurement | None:
+    """Find what a row is compared with: the kernel's default mode with the same frames.
+
+    On the row's own topology where it was measured there, else on any: shared-memory links have no kernel on them.
+    """
+    fitting = [
+        m
+        for m in measurements
+        if m.kind == kind
+        and (m.key.backend, m.key.mode) == ("kernel", "")
+        and (m.key.frame, m.key.ip_version, m.key.flows) == (key.frame, key.ip_version, key.flows)
+    ]
+    fitting.sort(key=lambda m: m.key.topology != key.topology)
+    return fitting[0] if fitting else None

@@ -1,0 +1,103 @@
+"""Files of targets: which rows of a topology have to hold what.
+
+targets:
+  - backend: [xdp, af_xdp]      # a name or a list; left out: all. mode and frame likewise
+    frame: 64
+    offered_within: "<= 1 %"    # any metrics, and `load` for those of latency
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import ConfigInvalid
+from labkit.metrics import METRICS
+from labkit.results.model import Key
+from labkit.targets import Target, parse_targets
+from labkit.topology import Tier
+from labkit.yamlfile import Node, parse_yaml
+
+_MATCH = ("backend", "mode", "frame")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of a file: the rows that it is for, and what they must hold."""
+
+    match: dict[str, tuple[str, ...]]
+    """By part of the key (backend, mode, frame): the words that fit. A part left out fits any."""
+    targets: tuple[Target, ...]
+
+    def fits(self, key: Key) -> bool:
+        """Whether it is for this row."""
+        return all(getattr(key, part) in words for part, words in self.match.items())
+
+
+def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
+    """Read a file of targets for a topology of this tier.
+
+    Raises ConfigInvalid with file and line: unknown key or metric, wrong unit, and absolute rates or times where the
+    tier is not hardware (they would hold the machine, not the datapath, to account).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path}: expected UTF-8 text") from error
+    root = parse_yaml(text, path).mapping(required=("targets",))
+    return tuple(_entry(node, path, tier) for node in root["targets"].items())
+
+
+def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tuple[Target, ...]:
+    """Targets for a row which measurements of these kinds are to decide."""
+    measured = set(kinds)
+    return tuple(
+        target
+        for entry in entries
+        if entry.fits(key)
+        for target in entry.targets
+        if measured.intersection(target.metric.kinds)
+    )
+
+
+def _entry(node: Node, path: Path, tier: Tier) -> Entry:
+    keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
+    match = {part: _words(keys[part]) for part in _MATCH if part in keys}
+    targets: list[Target] = []
+    for name in keys:
+        if name in _MATCH or name == "load":
+            continue
+        if METRICS[name].absolute and tier is not Tier.HARDWARE:
+            keys[name].fail(
+                f"an absolute target ({METRICS[name].unit}) on a lab of tier {tier}: the figure would be this "
+                "machine's, not the datapath's",
+                hint="use ratio_to_kernel, offered_within or loss_at_10_percent, or a test of your own",
+            )
+        bounds = {name: keys[name].text()}
+        if "load" in keys and METRICS[name].kinds == ("latency",):
+            bounds["load"] = keys["load"].text()
+        try:
+            targets += parse_targets(bounds, source=f"{path}:{keys[name].line}")
+        except ConfigInvalid as error:
+            raise ConfigInvalid(f"{path}:{keys[name].line}: {error.message}", hint=error.hint) from error
+    if not targets:
+        node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
+    if "load" in keys and all(target.load is None for target in targets):
+        keys["load"].fail("only a metric of latency has a load", hint="leave it out")
+    return Entry(match=match, targets=tuple(targets))
+
+
+def _words(node: Node) -> tuple[str, ...]:
+    """One word or a list of them. The empty word is the default mode."""
+    if isinstance(node.value, list):
+        return tuple(_word(item) for item in node.value)
+    return (_word(node),)
+
+
+def _word(node: Node) -> str:
+    if not isinstance(node.value, str):
+        node.fail("expected a word or a list of words")
+    return node.value
