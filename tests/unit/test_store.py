@@ -1,0 +1,289 @@
+# ruff: noqa: PT012 - a store fails inside its own context: the block is what is tested
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sample_run import ENVIRONMENT, sample_run
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
+from labkit.results import store as store_module
+from labkit.results.model import Outcome, Verdict
+from labkit.results.store import BALLAST, RunStore, latest, load
+
+RUN = sample_run()
+
+
+def create(root: Path) -> RunStore:
+    return RunStore.create(root, command=["labkit", "run"], quick=True, seed=7)
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
+    with create(tmp_path) as store:
+        store.set_environment(ENVIRONMENT)
+        for m in RUN.measurements:
+            store.add_measurement(m)
+        for v in RUN.verdicts:
+            store.add_verdict(v)
+        assert BALLAST in files(store.folder)
+    back = load(store.folder)
+    assert back.state == "finished"
+    assert (back.measurements, back.verdicts) == (RUN.measurements, RUN.verdicts)
+    assert back.environment == RUN.environment
+    assert back == load(store.folder / "results.json") == load(store.folder / "records.jsonl")
+    assert files(store.folder) == {"records.jsonl", "results.json"}
+
+
+def test_the_command_is_stored_without_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    with RunStore.create(tmp_path, command=["/home/someone/bin/labkit", "run"], quick=False, seed=1) as store:
+        pass
+    assert load(store.folder).start.command == ("~/bin/labkit", "run")
+
+
+def test_an_exception_ends_the_run_as_interrupted_and_keeps_what_was_finished(tmp_path):
+    with pytest.raises(KeyboardInterrupt), create(tmp_path) as store:
+        store.add_measurement(RUN.measurements[0])
+        raise KeyboardInterrupt
+    back = load(store.folder / "results.json")
+    assert back.state == "interrupted"
+    assert back.measurements == RUN.measurements[:1]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from sample_run import sample_run
+from labkit.results.store import RunStore
+run = sample_run()
+store = RunStore.create(Path(sys.argv[1]), command=["labkit"], quick=True, seed=1)
+i = 0
+while True:
+    store.add_measurement(run.measurements[i % len(run.measurements)])
+    i += 1
+    print(i, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_finished(tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    time.sleep(0.03)
+    child.send_signal(signal.SIGKILL)
+    said = child.stdout.read().split("\n")
+    child.wait()
+    finished = int(said[-2]) if len(said) > 1 else 1
+    back = load(latest(tmp_path))
+    assert back.state == "interrupted"
+    assert finished <= len(back.measurements) <= finished + 1
+    assert back.measurements[0] == RUN.measurements[0]
+
+
+def test_a_torn_last_line_is_left_out_at_every_length(tmp_path):
+    store = create(tmp_path)
+    store.add_measurement(RUN.measurements[0])
+    store.add_verdict(RUN.verdicts[0])
+    records = store.folder / "records.jsonl"
+    whole = records.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    for cut in range(last, len(whole)):
+        records.write_bytes(whole[:cut])
+        assert load(records).verdicts == ()
+    records.write_bytes(whole)
+    assert load(records).verdicts == RUN.verdicts[:1]
+
+
+class FullDisk:
+    """os.write with `room` bytes left on the disk: a part goes through, then ENOSPC. Dropped ballast adds room."""
+
+    def __init__(self, room: int, folder: Path, ballast: int = 0) -> None:
+        self.room, self.folder, self.ballast = room, folder, ballast
+
+    def __call__(self, descriptor: int, data: memoryview) -> int:
+        if self.ballast and not (self.folder / BALLAST).exists():
+            self.room, self.ballast = self.room + self.ballast, 0
+        if self.room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        n = min(len(data), self.room)
+        self.room -= n
+        return WRITE(descriptor, data[:n])
+
+
+WRITE = os.write
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 1000])
+def test_a_full_disk_keeps_even_the_measurement_being_written(tmp_path, monkeypatch, room):
+    with pytest.raises(EnvironmentBroken, match="No space left") as e, create(tmp_path) as store:
+        store.add_measurement(RUN.measurements[0])
+        monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder, ballast=1 << 20))
+        store.add_measurement(RUN.measurements[1])
+    assert "just finished is kept too" in str(e.value)
+    assert str(store.folder / "records.jsonl") in str(e.value)
+    assert "2 measurements" in str(e.value)
+    assert load(store.folder).measurements == RUN.measurements[:2]
+    assert load(store.folder).state == "interrupted"
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 1000])
+def test_a_full_disk_without_ballast_says_what_is_kept_and_leaves_no_torn_line(tmp_path, monkeypatch, room):
+    with pytest.raises(EnvironmentBroken, match="could not be stored") as e, create(tmp_path) as store:
+        store.add_measurement(RUN.measurements[0])
+        (store.folder / BALLAST).unlink()
+        monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder))
+        store.add_measurement(RUN.measurements[1])
+    assert "1 measurements" in str(e.value)
+    assert load(store.folder).measurements == RUN.measurements[:1]
+    assert (store.folder / "records.jsonl").read_bytes().endswith(b"\n")
+    assert "results.json" not in files(store.folder)
+
+
+@pytest.mark.parametrize("room", [200, 5000])
+def test_a_disk_that_fills_at_the_end_leaves_no_truncated_results(tmp_path, monkeypatch, room):
+    with (
+        pytest.raises(EnvironmentBroken, match=r"results\.json could not be written"),
+        create(tmp_path) as store,
+    ):
+        store.add_measurement(RUN.measurements[0])
+        monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder))
+    assert files(store.folder) == {"records.jsonl"}
+    back = load(store.folder)
+    assert back.state == "finished"
+    assert back.measurements == RUN.measurements[:1]
+
+
+def test_results_that_do_not_fit_the_schema_are_not_put_in_place(tmp_path, monkeypatch):
+    store = create(tmp_path)
+    store.add_measurement(RUN.measurements[0])
+
+    def garble(path: Path, data: bytes) -> None:
+        path.write_bytes(data.replace(b'"quick": true', b'"quick": "yes"'))
+
+    monkeypatch.setattr(store_module, "_write_whole", garble)
+    with pytest.raises(LabkitBug, match=r"\$\.start\.quick.*records\.jsonl"):
+        store.finish()
+    assert "results.json" not in files(store.folder)
+    assert load(store.folder).measurements == RUN.measurements[:1]
+
+
+def test_results_that_read_back_differently_are_not_put_in_place(tmp_path, monkeypatch):
+    store = create(tmp_path)
+    monkeypatch.setattr(
+        store_module,
+        "_write_whole",
+        lambda path, data: path.write_bytes(data.replace(b'"seed": 7', b'"seed": 8')),
+    )
+    with pytest.raises(LabkitBug, match="differs"):
+        store.finish()
+    assert "results.json" not in files(store.folder)
+
+
+def finished(tmp_path: Path) -> Path:
+    with create(tmp_path) as store:
+        store.add_verdict(RUN.verdicts[0])
+    return store.folder / "results.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, r"written by a newer labkit \(results schema 2; this one reads up to 1\)"),
+        ({"schema_version": "1"}, r"\$\.schema_version: expected a whole number"),
+        ({"schema_version": None}, r"\$\.schema_version"),
+        ({"surprise": 1}, r"\$: unknown key 'surprise'"),
+        ({"verdicts": [{}]}, r"\$\.verdicts\[0\]: key 'test' is missing"),
+    ],
+)
+def test_results_that_cannot_be_read_are_refused_with_the_reason(tmp_path, change, message):
+    path = finished(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigInvalid, match=message) as e:
+        load(path)
+    assert str(path) in str(e.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": NaN}', "\x00", "[" * 100_000])
+def test_a_file_that_is_no_results_is_refused(tmp_path, text):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(ConfigInvalid, match=r"results\.json"):
+        load(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigInvalid, match="can't be read"):
+        load(path)
+
+
+def test_records_from_a_newer_labkit_are_refused_with_the_line(tmp_path):
+    path = finished(tmp_path).with_name("records.jsonl")
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1].replace('"schema_version": 1', '"schema_version": 3')
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigInvalid, match=r"records\.jsonl:2: written by a newer labkit"):
+        load(path)
+
+
+@pytest.mark.parametrize("where", ["nothing", "empty"])
+def test_where_no_run_is_the_hint_says_how_to_make_one(tmp_path, where):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigInvalid) as e:
+        load(tmp_path / where)
+    with pytest.raises(ConfigInvalid, match="no run there yet") as none:
+        latest(tmp_path / where)
+    assert str(tmp_path / where) in str(e.value)
+    assert "labkit run" in str(none.value)
+
+
+def test_the_latest_of_several_runs_in_one_second_is_the_last_written(tmp_path):
+    folders = []
+    for _ in range(4):
+        with create(tmp_path) as store:
+            pass
+        folders.append(store.folder)
+        time.sleep(0.005)
+    assert latest(tmp_path) == folders[-1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; run as another user to check this")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(EnvironmentBroken, match="Permission denied"):
+        create(tmp_path)
+
+
+def test_a_file_in_the_way_is_told(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(EnvironmentBroken, match=r"Not a directory|File exists"):
+        create(tmp_path / "results")
+
+
+def test_what_cannot_be_stored_is_refused_before_it_reaches_the_disk(tmp_path):
+    with create(tmp_path) as store:
+        bad = Verdict(
+            test="t", key=None, target="t", outcome=Outcome.PASS, value=float("nan"), unit=None, reason=""
+        )
+        with pytest.raises(LabkitBug, match=r"\$\.value"):
+            store.add_verdict(bad)
+        with pytest.raises(LabkitBug, match="unknown key"):
+            store.set_environment({**ENVIRONMENT, "hostname": "x"})
+    assert load(store.folder).verdicts == ()
