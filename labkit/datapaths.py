@@ -52,6 +52,9 @@ def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
     return tuple(found)
 
 
+# The labs that the suite measures when nobody says which, in this order: the kernel's figures come first.
+DEFAULT_TOPOLOGIES = ("veth", "veth-forward", "vhost", "memif")
+
 # Where a backend is measured when nobody says where: shared memory first for DPDK, for there it is at home.
 _PREFERRED = {"dpdk": ("vhost", "memif", "veth")}
 

@@ -53,7 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="results",
         help="where run folders are made (default: %(default)s)",
     )
-    group.addoption("--labkit-run-dir", metavar="DIR", help="use this run folder (`labkit run` makes it)")
+    group.addoption(
+        "--labkit-junit",
+        action="store_true",
+        help="write junit.xml into the run folder, as `labkit run` does",
+    )
     group.addoption(
         "--labkit-tester",
         metavar="ENGINE",
@@ -70,8 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers: one a backend, one a kind of measurement."""
+    if config.getoption("--labkit-junit"):
+        store = _session(config).store
+        if store is not None:
+            config.option.xmlpath = str(store.folder / "junit.xml")
     from labkit.backends import registry
 
     for name in registry.names():
@@ -106,7 +115,6 @@ def _session(config: pytest.Config) -> Session:
                 tester_engine=config.getoption("--labkit-tester"),
                 seed=config.getoption("--labkit-seed"),
                 results=Path(config.getoption("--labkit-results")),
-                run_dir=Path(run_dir) if (run_dir := config.getoption("--labkit-run-dir")) else None,
                 command=tuple(sys.argv),
             ),
             progress=StreamProgress(sys.__stderr__ or sys.stderr, **around),
@@ -119,7 +127,9 @@ def _topologies(config: pytest.Config) -> list[Any]:
 
     try:
         chosen = config.getoption("--topology")
-        return [topology.load(name) for name in (chosen or topology.default_names())]
+        from labkit.datapaths import DEFAULT_TOPOLOGIES
+
+        return [topology.load(name) for name in (chosen or DEFAULT_TOPOLOGIES)]
     except LabkitError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -263,7 +273,6 @@ def pytest_report_teststatus(
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Take the lab down and write results, whatever ended the run."""
     if SESSION_KEY in session.config.stash:
-
         state: Session = session.config.stash[SESSION_KEY]
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         try:

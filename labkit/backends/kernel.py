@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -22,17 +23,21 @@ class ForwardingDut:
         self._ip_version = ip_version
         self._start = self._forwarded()
 
+    def _read(self, path: str) -> str:
+        """Read there: /proc/net and /proc/sys/net show the network namespace of whoever reads."""
+        return subprocess.run(
+            self._host.argv(["cat", path]), check=True, capture_output=True, text=True
+        ).stdout
+
     def _forwarded(self) -> int:
         if self._ip_version == 6:
-            for line in self._host.path("/proc/net/snmp6").read_text().splitlines():
+            for line in self._read("/proc/net/snmp6").splitlines():
                 name, value = line.split()
                 if name == "Ip6OutForwDatagrams":
                     return int(value)
         else:
             names, values = (
-                line.split()
-                for line in self._host.path("/proc/net/snmp").read_text().splitlines()
-                if line.startswith("Ip:")
+                line.split() for line in self._read("/proc/net/snmp").splitlines() if line.startswith("Ip:")
             )
             return int(values[names.index("ForwDatagrams")])
         raise ConfigInvalid("the kernel has no IPv6 statistics: /proc/net/snmp6 lacks Ip6OutForwDatagrams")
@@ -40,7 +45,7 @@ class ForwardingDut:
     def proof(self) -> Proof:
         """Forwarding is on, and the kernel's forwarded-datagram counter moved."""
         knob = "ipv6/conf/all/forwarding" if self._ip_version == 6 else "ipv4/ip_forward"
-        enabled = self._host.path(f"/proc/sys/net/{knob}").read_text().strip()
+        enabled = self._read(f"/proc/sys/net/{knob}").strip()
         moved = self._forwarded() - self._start
         return Proof(
             proven=enabled == "1" and moved > 0,

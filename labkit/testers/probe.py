@@ -6,13 +6,13 @@ It does not know which backend it loads, only where frames go and whose MAC addr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from labkit.errors import ConfigInvalid
 from labkit.frames import FrameSpec, frames_command
-from labkit.lab import Lab
+from labkit.lab import Lab, LivePort
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe, trial_from_answer
 from labkit.topology import LinkKind
@@ -57,7 +57,9 @@ class ProbeTester:
         target = first.peer if len(self._lab.tester_ports) == 1 else last.port
         destination = target.ipv6 if spec.ip_version == 6 else target.ipv4
         if source is None or destination is None:
-            raise ConfigInvalid(f"{self._lab.topology.source}: its ports have no IPv{spec.ip_version} addresses")
+            raise ConfigInvalid(
+                f"{self._lab.topology.source}: its ports have no IPv{spec.ip_version} addresses"
+            )
         self._probe.command(
             "frames",
             **frames_command(
@@ -72,7 +74,7 @@ class ProbeTester:
         )
 
     def _generate(self, *, span_s: float, **arguments: object) -> TrialResult:
-        self._tag = self._tag % 65535 + 1
+        self._tag = self.next_tag
         began = time.monotonic()
         answer = self._probe.command(
             "generate",
@@ -94,12 +96,14 @@ class ProbeTester:
 
     def measure_one_way(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial in which nothing is expected back: only `sent` says something."""
-        return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **{"return": False})
+        return self._generate(
+            span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **{"return": False}
+        )
 
     @property
-    def tag(self) -> int:
-        """Tag of the last trial."""
-        return self._tag
+    def next_tag(self) -> int:
+        """Tag of the trial that comes next: what a sink is told to count."""
+        return self._tag % 65535 + 1
 
     @property
     def pid(self) -> int:
@@ -119,21 +123,26 @@ def default_engine(lab: Lab, *, xdp_ok: bool) -> str:
     return "dpdk"
 
 
+def port_arguments(
+    lab: Lab, ports: Sequence[LivePort], engine: str
+) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """The `ports` and `options` of a probe's `open` for these ports. Raises ConfigInvalid for an engine that can't."""
+    if engine == "dpdk":
+        missing = [port.link for port in ports if port.vdev is None]
+        if missing:
+            raise ConfigInvalid(
+                f"the dpdk tester needs shared-memory links; {missing[0].name} is {missing[0].kind}"
+            )
+        return [{"vdev": port.vdev} for port in ports], {"huge": bool(lab.facts.get("hugepages", False))}
+    if engine not in ("xdp", "packet", "bpf"):
+        raise ConfigInvalid(f"unknown tester engine {engine!r}: expected xdp, packet or dpdk")
+    return [{"interface": port.interface} for port in ports], {}
+
+
 @contextmanager
 def generating(lab: Lab, engine: str, *, settle: Settle = SOFTWARE_SETTLE) -> Iterator[ProbeTester]:
     """Start the tester on the lab's tester ports and core."""
-    ports: list[dict[str, object]] = []
-    options: dict[str, object] = {}
-    for port in lab.tester_ports:
-        if engine == "dpdk":
-            if port.vdev is None:
-                raise ConfigInvalid(f"the dpdk tester needs a shared-memory link; {port.link.name} is {port.link.kind}")
-            ports.append({"vdev": port.vdev})
-            options["huge"] = bool(lab.facts.get("hugepages", False))
-        elif engine in ("xdp", "packet"):
-            ports.append({"interface": port.interface})
-        else:
-            raise ConfigInvalid(f"unknown tester engine {engine!r}: expected xdp, packet or dpdk")
+    ports, options = port_arguments(lab, lab.tester_ports, engine)
     host = lab.tester_ports[0].host
     with Probe(engine, host, core=lab.cores.tester, ports=ports, options=options, name="tester") as probe:
         yield ProbeTester(probe, lab, engine, settle)

@@ -1,0 +1,101 @@
+"""How long and how often to measure: one plan for a quick look, one for the ordinary run, one by RFC 2544.
+
+The ordinary plan keeps what decides (21 trials a load) and shortens the trials: what a software link does in a tenth
+of a second it does in a second, and many short trials say more than few long ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labkit.measure.search import Goal, quick_goals, rfc2544_goals, software_goals
+from labkit.testers.probe import RFC2544_SETTLE, SOFTWARE_SETTLE, Settle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Durations and repeats of everything that is measured."""
+
+    name: str
+    ndr: Goal
+    pdr: Goal
+    max_search_s: float
+    ceiling_trials: int
+    ceiling_duration_s: float
+    mrr_trials: int
+    mrr_duration_s: float
+    stability_trials: int
+    latency_min_duration_s: float
+    loss_duration_s: float
+    burst_repeats: int
+    burst_max_s: float
+    settle: Settle
+    deviations: tuple[str, ...]
+    """From RFC 2544, said in every result."""
+
+
+def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
+    """The plan for a run's options; RFC 2544 wins over quick."""
+    if rfc2544:
+        ndr, pdr = rfc2544_goals()
+        return Plan(
+            name="rfc2544",
+            ndr=ndr,
+            pdr=pdr,
+            max_search_s=7200,
+            ceiling_trials=5,
+            ceiling_duration_s=1.0,
+            mrr_trials=10,
+            mrr_duration_s=1.0,
+            stability_trials=20,
+            latency_min_duration_s=120.0,
+            loss_duration_s=60.0,
+            burst_repeats=50,
+            burst_max_s=2.0,
+            settle=RFC2544_SETTLE,
+            deviations=(
+                "no 5 s pause between trials: the path keeps no state that needs one (RFC 2544 23 e)",
+            ),
+        )
+    ndr, pdr = quick_goals() if quick else software_goals()
+    settle = SOFTWARE_SETTLE
+    deviations = (
+        f"final trials of {pdr.final_trial_duration_s:g} s, RFC 2544 24 asks for 60 s",
+        f"a trial ends {settle.quiet_ms:g} ms after the last frame and {settle.max_ms:g} ms after sending at most, "
+        "RFC 2544 23 waits 2 s and 5 s",
+    )
+    if quick:
+        return Plan(
+            name="quick",
+            ndr=ndr,
+            pdr=pdr,
+            max_search_s=10,
+            ceiling_trials=3,
+            ceiling_duration_s=0.1,
+            mrr_trials=6,
+            mrr_duration_s=0.1,
+            stability_trials=10,
+            latency_min_duration_s=0.25,
+            loss_duration_s=0.1,
+            burst_repeats=10,
+            burst_max_s=0.1,
+            settle=settle,
+            deviations=deviations,
+        )
+    return Plan(
+        name="ordinary",
+        ndr=ndr,
+        pdr=pdr,
+        max_search_s=40,
+        ceiling_trials=5,
+        ceiling_duration_s=0.2,
+        mrr_trials=10,
+        mrr_duration_s=0.2,
+        stability_trials=20,
+        latency_min_duration_s=0.5,
+        loss_duration_s=0.2,
+        burst_repeats=50,
+        burst_max_s=0.2,
+        settle=settle,
+        deviations=deviations,
+    )

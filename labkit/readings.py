@@ -1,0 +1,57 @@
+"""What is read of this machine before and after a measurement, for the gates to judge. Never during a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from labkit.measure.noise import CpuTicks, Reading
+
+CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+STEAL_FIELD = 7  # after the name; proc_stat(5)
+GUEST_FIELD = 8  # guest and guest_nice are contained in user and nice
+
+
+def cpu_ticks(stat: str, cores: set[int]) -> dict[int, CpuTicks]:
+    """The `cpuN` lines of /proc/stat for these cores."""
+    found: dict[int, CpuTicks] = {}
+    for line in stat.splitlines():
+        name, _, rest = line.partition(" ")
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
+            fields = [int(value) for value in rest.split()]
+            found[int(name[3:])] = CpuTicks(steal=fields[STEAL_FIELD], total=sum(fields[:GUEST_FIELD]))
+    return found
+
+
+def _pinned_thread_cores(pid: int, core: int) -> tuple[int, ...] | None:
+    """Where the process's worker may run: the thread that is pinned hardest. None when it is gone."""
+    sets: list[tuple[int, ...]] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/status"):
+        try:
+            text = task.read_text()
+        except OSError:
+            continue
+        for line in text.splitlines():
+            if line.startswith("Cpus_allowed_list:"):
+                sets.append(_cpu_list(line.split(":", 1)[1].strip()))
+    pinned = [cores for cores in sets if cores == (core,)]
+    return pinned[0] if pinned else min(sets, key=len, default=None)
+
+
+def _cpu_list(text: str) -> tuple[int, ...]:
+    cores: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        cores += range(int(first), int(last or first) + 1)
+    return tuple(cores)
+
+
+def read(pids: Mapping[str, tuple[int, int]]) -> Reading:
+    """Steal, clock source, and the affinity of each role's worker: `pids` maps a role to (pid, intended core)."""
+    cores = {core for _, core in pids.values()}
+    allowed = {role: _pinned_thread_cores(pid, core) for role, (pid, core) in pids.items()}
+    return Reading(
+        cpus=cpu_ticks(Path("/proc/stat").read_text(), cores),
+        clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",
+        allowed_cores={role: cores for role, cores in allowed.items() if cores is not None},
+    )

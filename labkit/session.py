@@ -1,0 +1,547 @@
+"""One session of measuring: labs come up once, figures are measured once, everything finished is stored at once.
+
+It knows the order of things and nothing of how they are done: labs, backends, testers, searches and targets are
+parts that it calls.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from labkit import readings
+from labkit.backends.base import Proof
+from labkit.datapaths import Datapath
+from labkit.errors import LabkitBug
+from labkit.frames import FrameSpec
+from labkit.lab import Lab, lab_up
+from labkit.measure import noise
+from labkit.measure.burst import measure_back_to_back
+from labkit.measure.ceiling import mrr_limited_by, search_limited_by
+from labkit.measure.latency import IDLE_LOAD_PPS, Rung, measure_latency
+from labkit.measure.rates import measure_loss_curve, measure_mrr
+from labkit.measure.search import Progress as SearchProgress
+from labkit.measure.search import search
+from labkit.measure.trial import TrialResult
+from labkit.plan import plan_for
+from labkit.progress import Progress
+from labkit.results.model import Key, Measurement, Outcome, Verdict
+from labkit.rig import Rig, live_rig
+from labkit.targets import GATE_SCOPE, Target, parse_targets
+from labkit.targets_file import declared, load_targets
+from labkit.testers.ceiling import measure_ceiling
+from labkit.testers.probe import default_engine
+from labkit.topology import Topology
+from labkit.units import Unit, parse_quantity
+
+if TYPE_CHECKING:
+    from labkit.results.store import RunStore
+
+MIN_LOAD_PPS = 9001.0  # CSIT's: below it a trial has too few frames to say anything
+SEARCH_ABOVE_MRR = 1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user chose."""
+
+    quick: bool = False
+    rfc2544: bool = False
+    tester_engine: str | None = None
+    """None: the fastest for the link."""
+    seed: int | None = None
+    results: Path = Path("results")
+    store: bool = True
+    """False: nothing is written (`labkit trial`)."""
+    command: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one row's trials have shown so far; later measurements build on earlier ones."""
+
+    by_kind: dict[str, Measurement] = field(default_factory=dict)
+    """By kind; a latency measurement also by its loads."""
+
+
+class Session:
+    """Measures on demand, remembers, stores. Close it to take everything down."""
+
+    def __init__(self, settings: Settings, *, progress: Progress) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        self._plan = plan_for(quick=settings.quick, rfc2544=settings.rfc2544)
+        self._store: RunStore | None = None
+        self._lab_stack = ExitStack()
+        self._rig_stack = ExitStack()
+        self._lab: Lab | None = None
+        self._borrowed: Lab | None = None
+        self._rig: Rig | None = None
+        self._rig_key: tuple[str, str, str, int] | None = None
+        self._found: dict[str, _Found] = {}
+        self._ceilings: dict[tuple[str, str], float] = {}
+        self._lacking: dict[str, str | None] = {}
+        self._folder: Path | None = None
+        self._topologies: dict[str, Topology] = {}
+        self._links: dict[str, Mapping[str, object]] = {}
+
+    # --- what can run here -------------------------------------------------------------------------------
+
+    def lacking(self, datapath: Datapath) -> tuple[str, ...]:
+        """What this machine lacks for a datapath, each with the command that mends it. Empty: it can run."""
+        from labkit import doctor
+
+        missing = [check for check in datapath.mode.requires if check not in self._lacking]
+        for finding in doctor.run(missing) if missing else ():
+            text = f"{finding.id}: {finding.error or finding.detail}"
+            self._lacking[finding.id] = None if finding.ok else f"{text} (fix: {finding.fix or 'none known'})"
+        return tuple(
+            text for check in datapath.mode.requires if (text := self._lacking.get(check)) is not None
+        )
+
+    # --- labs and rigs -----------------------------------------------------------------------------------
+
+    def use(self, lab: Lab) -> None:
+        """Measure on this lab, which is up already and stays up."""
+        self._borrowed = lab
+
+    def _lab_for(self, datapath: Datapath) -> Lab:
+        if self._borrowed is not None:
+            if self._borrowed.topology.name != datapath.topology.name:
+                raise LabkitBug(
+                    f"lab {self._borrowed.topology.name} is in use, {datapath.topology.name} was asked for"
+                )
+            return self._borrowed
+        if self._lab is None or self._lab.topology != datapath.topology:
+            self._close_lab()
+            self.progress.phase(f"lab {datapath.topology.name}: up")
+            self._lab = self._lab_stack.enter_context(lab_up(datapath.topology))
+            self._topologies[datapath.topology.name] = datapath.topology
+            self._links[datapath.topology.name] = self._lab.facts
+            self._record_environment()
+        return self._lab
+
+    def _engine(self, lab: Lab) -> str:
+        if self.settings.tester_engine is not None and lab.tester_ports[0].interface is not None:
+            return self.settings.tester_engine
+        from labkit import doctor
+
+        needed = ("bpf", "xdp_native", "af_xdp", "probe_xdp")
+        return default_engine(lab, xdp_ok=all(finding.ok for finding in doctor.run(needed)))
+
+    def _rig_for(self, datapath: Datapath, ip_version: int) -> Rig:
+        key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
+        if self._rig is None or self._rig_key != key:
+            self._close_rig()
+            lab = self._lab_for(datapath)
+            engine = self._engine(lab)
+            self._rig = self._rig_stack.enter_context(
+                live_rig(lab, datapath, engine=engine, ip_version=ip_version, settle=self._plan.settle)
+            )
+            self._rig_key = key
+        return self._rig
+
+    def _ceiling_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
+        """The most that the tester can send on this link, measured once a link and frame size."""
+        key = (datapath.topology.name, frames.label)
+        if key not in self._ceilings:
+            self._close_rig()
+            lab = self._lab_for(datapath)
+            self.progress.phase(f"{datapath.topology.name}: the tester's own ceiling")
+            self._ceilings[key] = measure_ceiling(
+                lab,
+                engine=self._engine(lab),
+                frames=frames,
+                trials=self._plan.ceiling_trials,
+                duration_s=self._plan.ceiling_duration_s,
+            )
+        return self._ceilings[key]
+
+    def _close_rig(self) -> None:
+        self._rig, self._rig_key = None, None
+        self._rig_stack.close()
+
+    def _close_lab(self) -> None:
+        self._close_rig()
+        self._lab = None
+        self._lab_stack.close()
+
+    # --- measuring ---------------------------------------------------------------------------------------
+
+    def mrr(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """Maximum receive rate."""
+
+        def body(rig: Rig, notes: _Notes) -> dict[str, object]:
+            result = measure_mrr(
+                rig,
+                max_load_pps=None,
+                duration_s=self._plan.mrr_duration_s,
+                trials=self._plan.mrr_trials,
+                on_trial=notes.count,
+            )
+            notes.deciding = result.trials
+            notes.limited_by = mrr_limited_by(result, ceiling_pps=notes.ceiling_pps)
+            return {"mrr": result}
+
+        return self._measurement("mrr", datapath, frames, body)
+
+    def throughput(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """NDR and PDR; MRR comes first, to know where to search."""
+        mrr = self.mrr(datapath, frames).mrr
+        if mrr is None:
+            raise LabkitBug("a measurement of kind mrr without its payload")
+        offered_pps = max(trial.offered_pps for trial in mrr.trials)
+        # Under overload some paths forward far less than they can; the offered rate is no such underestimate.
+        max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
+
+        def body(rig: Rig, notes: _Notes) -> dict[str, object]:
+            stability = noise.measure_stability(
+                rig,
+                mrr_pps=mrr.median_pps,
+                ndr=self._plan.ndr,
+                pdr=self._plan.pdr,
+                trials=self._plan.stability_trials,
+            )
+            notes.gates += stability.gates()
+            result = search(
+                rig,
+                ndr=self._plan.ndr,
+                pdr=self._plan.pdr,
+                min_load_pps=min(MIN_LOAD_PPS, max_load_pps / 2),
+                max_load_pps=max_load_pps,
+                max_search_s=self._plan.max_search_s,
+                on_progress=lambda state: self.progress.update(_search_line(state)),
+                on_trial=notes.count,
+            )
+            notes.deciding = tuple(result.deciding_trials())
+            notes.limited_by = search_limited_by(result, ceiling_pps=notes.ceiling_pps)
+            return {"throughput": result}
+
+        return self._measurement("throughput", datapath, frames, body)
+
+    def latency(self, datapath: Datapath, frames: FrameSpec, loads: Sequence[str]) -> Measurement:
+        """Round trips at these loads; one measurement for each set of loads that was asked for."""
+        relative = any("PDR" in load for load in loads)
+        pdr_pps = self._pdr_pps(self.throughput(datapath, frames)) if relative else None
+        ladder = [rung for load in loads if (rung := _rung(load, pdr_pps)) is not None]
+
+        def body(rig: Rig, notes: _Notes) -> dict[str, object]:
+            result = measure_latency(
+                rig,
+                pdr_pps=pdr_pps,
+                ladder=ladder,
+                min_duration_s=self._plan.latency_min_duration_s,
+                on_trial=notes.count,
+            )
+            notes.deciding = [point.trial for point in result.points]
+            notes.deviations += result.deviations
+            if relative and pdr_pps is None:
+                notes.deviations.append("no PDR was found, so only absolute loads were measured")
+            return {"latency": result}
+
+        return self._measurement("latency", datapath, frames, body, variant=",".join(loads))
+
+    def loss_curve(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """Loss from the highest load that the tester offers down."""
+        mrr = self.mrr(datapath, frames).mrr
+        if mrr is None:
+            raise LabkitBug("a measurement of kind mrr without its payload")
+
+        def body(rig: Rig, notes: _Notes) -> dict[str, object]:
+            result = measure_loss_curve(
+                rig,
+                max_load_pps=max(trial.offered_pps for trial in mrr.trials),
+                duration_s=self._plan.loss_duration_s,
+                on_trial=notes.count,
+            )
+            notes.deciding = [point.trial for point in result.points if point.percent_of_max <= 10]
+            notes.deviations += result.deviations
+            return {"loss_curve": result}
+
+        return self._measurement("loss_curve", datapath, frames, body)
+
+    def back_to_back(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """Longest burst that comes back whole."""
+        throughput_pps = self._pdr_pps(self.throughput(datapath, frames))
+
+        def body(rig: Rig, notes: _Notes) -> dict[str, object]:
+            result = measure_back_to_back(
+                rig,
+                throughput_pps=throughput_pps,
+                repeats=self._plan.burst_repeats,
+                max_burst_s=self._plan.burst_max_s,
+                on_trial=notes.count,
+            )
+            notes.deviations += result.deviations
+            return {"back_to_back": result}
+
+        return self._measurement("back_to_back", datapath, frames, body)
+
+    def one_trial(
+        self, datapath: Datapath, frames: FrameSpec, *, load_pps: float | None, duration_s: float
+    ) -> tuple[TrialResult, Proof, Mapping[str, object]]:
+        """A single trial, with the proof of its path and the tester's facts."""
+        rig = self._rig_for(datapath, frames.ip_version)
+        rig.set_frames(frames)
+        self.progress.phase(f"{datapath.key(frame=frames.label).id}: one trial of {duration_s:g} s")
+        trial = rig.measure(load_pps=load_pps, duration_s=duration_s)
+        self.progress.done()
+        return trial, rig.proof(), rig.tester()
+
+    @staticmethod
+    def _pdr_pps(measurement: Measurement) -> float | None:
+        if measurement.throughput is None:
+            raise LabkitBug("a measurement of kind throughput without its payload")
+        pdr = measurement.throughput.pdr
+        return pdr.conditional_throughput_pps or pdr.at_least_pps
+
+    def _measurement(
+        self,
+        kind: str,
+        datapath: Datapath,
+        frames: FrameSpec,
+        body: Callable[[Rig, _Notes], dict[str, object]],
+        *,
+        variant: str = "",
+    ) -> Measurement:
+        key = datapath.key(frame=frames.label, ip_version=frames.ip_version, flows=frames.flows)
+        found = self._found.setdefault(key.id, _Found())
+        name = f"{kind}:{variant}" if variant else kind
+        if name in found.by_kind:
+            return found.by_kind[name]
+        ceiling_pps = self._ceiling_pps(datapath, frames)
+        rig = self._rig_for(datapath, frames.ip_version)
+        rig.set_frames(frames)
+        self.progress.phase(f"{key.id}: {kind.replace('_', ' ')}")
+        notes = _Notes(progress=self.progress, ceiling_pps=ceiling_pps)
+        started, began = datetime.now(UTC), time.monotonic()
+        before = readings.read(rig.pids())
+        payload = body(rig, notes)
+        after = readings.read(rig.pids())
+        proof = rig.proof()
+        gates = noise.gates(
+            before=before,
+            after=after,
+            intended_cores={role: core for role, (_, core) in rig.pids().items()},
+            deciding=notes.deciding,
+            proven=proof.proven,
+            claim=proof.claim,
+        )
+        measurement = Measurement(
+            key=key,
+            kind=kind,
+            started=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            duration_s=time.monotonic() - began,
+            tester={**rig.tester(), "ceiling_pps": ceiling_pps},
+            proof=proof,
+            gates=(*gates, *notes.gates),
+            limited_by=notes.limited_by,
+            deviations=(*self._plan.deviations, *notes.deviations),
+            **payload,  # type: ignore[arg-type]  # each body returns the one payload of its kind
+        )
+        found.by_kind[name] = measurement
+        if (store := self.store) is not None:
+            store.add_measurement(measurement)
+        self.progress.done()
+        return measurement
+
+    # --- judging and storing -----------------------------------------------------------------------------
+
+    def judge(self, test: str, measurement: Measurement, bounds: Mapping[str, str]) -> tuple[Verdict, ...]:
+        """Hold a measurement to targets; other measurements of its row serve the metrics that it does not have."""
+        row = [measurement, *(m for m in self._row(measurement.key) if m is not measurement)]
+        return self._conclude(test, measurement.key, parse_targets(bounds), row)
+
+    def judge_declared(
+        self, test: str, datapath: Datapath, measurements: Sequence[Measurement]
+    ) -> tuple[Verdict, ...]:
+        """Hold measurements to what the topology's files of targets declare for them."""
+        key = measurements[0].key
+        entries = [
+            entry
+            for path in datapath.topology.targets
+            for entry in load_targets(path, tier=datapath.topology.tier)
+        ]
+        targets = declared(entries, key=key, kinds=[m.kind for m in measurements])
+        if targets:
+            return self._conclude(test, key, targets, measurements)
+        invalid = [
+            g for m in measurements for g in m.gates if g.state == "invalid" and g.name not in GATE_SCOPE
+        ]
+        verdict = Verdict(
+            test=test,
+            key=key,
+            target="measured",
+            outcome=Outcome.INVALID if invalid else Outcome.PASS,
+            value=None,
+            unit=None,
+            reason="; ".join(f"gate {g.name}: {g.value} ({g.limit})" for g in invalid)
+            or "no target declared",
+        )
+        self._store_verdict(verdict)
+        return (verdict,)
+
+    def _conclude(
+        self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
+    ) -> tuple[Verdict, ...]:
+        everything = [m for found in self._found.values() for m in found.by_kind.values()]
+        verdicts = []
+        for target in targets:
+            end = target.evaluate(measurements, kernel=everything)
+            verdicts.append(
+                Verdict(
+                    test=test,
+                    key=key,
+                    target=end.target,
+                    outcome=end.outcome,
+                    value=end.value,
+                    unit=end.unit,
+                    reason=end.reason,
+                )
+            )
+            self._store_verdict(verdicts[-1])
+        return tuple(verdicts)
+
+    def _row(self, key: Key) -> list[Measurement]:
+        found = self._found.get(key.id)
+        return list(found.by_kind.values()) if found is not None else []
+
+    def record_skip(self, test: str, key: Key, reason: str) -> None:
+        """Leave a verdict for what could not run here."""
+        self._store_verdict(
+            Verdict(
+                test=test,
+                key=key,
+                target="can run here",
+                outcome=Outcome.SKIP,
+                value=None,
+                unit=None,
+                reason=reason,
+            )
+        )
+
+    def _store_verdict(self, verdict: Verdict) -> None:
+        if (store := self.store) is not None:
+            store.add_verdict(verdict)
+
+    def summary(self, width: int) -> str:
+        """The table of what was measured, as text for a terminal of that width."""
+        if self._folder is None:
+            return ""
+        from io import StringIO
+
+        from labkit.results.store import load
+        from labkit.results.table import print_table
+
+        text = StringIO()
+        print_table(load(self._folder), file=text, width=width)
+        return f"{text.getvalue()}report: {self._folder / 'report.html'}\n"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is stored, once there is something."""
+        return self._folder
+
+    @property
+    def store(self) -> RunStore | None:
+        """The run's folder, made when the first thing is to be stored. None where nothing is."""
+        if self._store is None and self.settings.store:
+            from labkit.results.store import RunStore
+
+            self._store = RunStore.create(
+                self.settings.results,
+                command=list(self.settings.command),
+                quick=self.settings.quick,
+                seed=self.seed,
+            )
+            self._folder = self._store.folder
+            self._record_environment()
+        return self._store
+
+    def _record_environment(self) -> None:
+        """Record what the machine is. Again when a lab has come up, for its links' facts belong to the record."""
+        if self._store is None:
+            return
+        from labkit import environment
+        from labkit.probe.build import built_executables
+
+        self._store.set_environment(
+            environment.collect(
+                topologies=list(self._topologies.values()),
+                links=self._links,
+                tools=built_executables(),
+                seed=self.seed,
+                parameters=asdict(self._plan),
+            )
+        )
+
+    def close(self, *, interrupted: bool = False) -> None:
+        """Take the lab down, end the run, write the report."""
+        try:
+            self._close_lab()
+        finally:
+            self.progress.done()
+            if self._store is not None:
+                from labkit.results import report
+                from labkit.results.store import load
+
+                store, self._store = self._store, None
+                store.finish("interrupted" if interrupted else "finished")
+                report.render(load(store.folder), store.folder / "report.html")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(interrupted=error is not None)
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What a measurement's body tells besides its payload."""
+
+    progress: Progress
+    ceiling_pps: float
+    deciding: Sequence[TrialResult] = ()
+    limited_by: str = "dut"
+    gates: list[noise.Gate] = field(default_factory=list)
+    deviations: list[str] = field(default_factory=list)
+    trials: int = 0
+
+    def count(self, trial: TrialResult) -> None:
+        """A trial is over."""
+        self.trials += 1
+        self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
+
+
+def _rung(load: str, pdr_pps: float | None) -> Rung | None:
+    """A load as people write it. None: relative to a PDR that was not found."""
+    if load == "idle":
+        return Rung(
+            load=load, load_pps=IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
+        )
+    if "PDR" in load:
+        share = parse_quantity(load.replace("PDR", ""), Unit.RATIO)
+        return None if pdr_pps is None else Rung(load=load, load_pps=share * pdr_pps)
+    return Rung(load=load, load_pps=parse_quantity(load, Unit.PPS))
+
+
+def _search_line(state: SearchProgress) -> str:
+    def bounds(pair: tuple[float | None, float | None]) -> str:
+        low, high = (("?" if value is None else f"{value / 1e3:.0f}") for value in pair)
+        return f"{low}..{high}"
+
+    return (
+        f"{state.phase}, NDR {bounds(state.ndr_bounds_pps)}, PDR {bounds(state.pdr_bounds_pps)} kpps, "
+        f"trial {state.trials} at {state.load_pps / 1e3:.0f} kpps, about {state.remaining_s:.0f} s left"
+    )

@@ -1,0 +1,185 @@
+"""What each verb of the command line does. Thin: parse, call a part, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.progress import Progress, StreamProgress
+from labkit.units import Unit, parse_quantity
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def _progress() -> Progress:
+    return StreamProgress(sys.stderr)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`labkit run`: the suite, through pytest."""
+    import pytest
+
+    from labkit import suite
+
+    command = [str(suite.path()), "-p", "no:cacheprovider", f"--labkit-results={arguments.results}"]
+    command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
+    # The user's own pytest configuration is for the user's tests, not for this suite.
+    command += ["-c", str(suite.path() / "pytest.ini"), f"--rootdir={suite.path()}"]
+    expressions = [f"({arguments.markers})"] if arguments.markers else []
+    if not arguments.slow:
+        expressions.append("not slow")
+    if expressions:
+        command += ["-m", " and ".join(expressions)]
+    for name, flag in (("quick", "quick"), ("rfc2544", "rfc2544"), ("allow_invalid", "allow-invalid")):
+        if getattr(arguments, name):
+            command.append(f"--labkit-{flag}")
+    for topology in arguments.topology or ():
+        command.append(f"--topology={topology}")
+    if arguments.seed is not None:
+        command.append(f"--labkit-seed={arguments.seed}")
+    command += arguments.pytest_arguments
+    code = int(pytest.main(command))
+    if code == pytest.ExitCode.INTERRUPTED:
+        return 130
+    if code == pytest.ExitCode.USAGE_ERROR:
+        return ConfigInvalid.exit_code
+    return code
+
+
+def trial(arguments: argparse.Namespace) -> int:
+    """`labkit trial`: one trial on a lab that is up, or on one of its own."""
+    from labkit import lab, topology
+    from labkit.backends import registry
+    from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath
+    from labkit.frames import FrameSpec
+    from labkit.session import Session, Settings
+    from labkit.trialview import as_json, as_text
+
+    load_pps = None if arguments.load == "max" else parse_quantity(arguments.load, Unit.PPS)
+    duration_s = parse_quantity(arguments.duration, Unit.SECONDS)
+    if load_pps == 0 or not 0 < duration_s <= 3600:
+        raise ConfigInvalid("a trial needs a load over 0 pps and a duration over 0 s and up to 3600 s")
+    if arguments.frame != "imix" and not arguments.frame.isdigit():
+        raise ConfigInvalid(f"--frame {arguments.frame!r}: expected a size in bytes (64, 1518) or imix")
+    frames = FrameSpec(
+        size="imix" if arguments.frame == "imix" else int(arguments.frame),
+        ip_version=6 if arguments.ipv6 else 4,
+        flows=arguments.flows,
+    )
+    backend = registry.load(arguments.backend)
+    with ExitStack() as stack:
+        session = stack.enter_context(Session(Settings(store=False), progress=_progress()))
+        records = [record for record in lab.status() if record.alive]
+        if arguments.topology is None and records:
+            live = lab.attach(records[-1])
+            datapath = Datapath(
+                topology=live.topology,
+                backend=backend,
+                mode=registry.mode(backend, live.topology, arguments.mode),
+            )
+            session.use(live)
+        else:
+            names = (arguments.topology,) if arguments.topology else DEFAULT_TOPOLOGIES
+            datapath = default_datapath(
+                backend.name, [topology.load(name) for name in names], mode=arguments.mode
+            )
+        lacking = session.lacking(datapath)
+        if lacking:
+            raise EnvironmentBroken("; ".join(lacking), hint="labkit doctor")
+        result, proof, tester = session.one_trial(datapath, frames, load_pps=load_pps, duration_s=duration_s)
+    key = datapath.key(frame=arguments.frame, ip_version=frames.ip_version, flows=frames.flows)
+    if arguments.json:
+        _print_json(as_json(key, result, proof, tester))
+    else:
+        print(as_text(key, result, proof, tester))
+    return 0
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """`labkit up`."""
+    from labkit import lab, topology
+
+    record = lab.up(topology.load(arguments.topology))
+    print(record.describe())
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """`labkit status`."""
+    from labkit import lab
+
+    records = lab.status()
+    if arguments.json:
+        _print_json([record.as_dict() for record in records])
+    elif not records:
+        print("no lab is up (labkit up --topology veth)")
+    for record in records if not arguments.json else ():
+        print(record.describe())
+    return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    """`labkit down`."""
+    from labkit import lab
+
+    undone = lab.down(force=arguments.force)
+    for line in undone:
+        print(line)
+    if not undone:
+        print("nothing to undo")
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """`labkit doctor`: exit code 0 when every backend can run here, 3 when one cannot."""
+    from labkit import doctor as checks
+
+    findings = checks.run()
+    if arguments.json:
+        _print_json(checks.as_json(findings))
+    else:
+        checks.print_table(findings)
+    return 0 if all(f.ok for f in findings if f.required_for) else EnvironmentBroken.exit_code
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """`labkit report`."""
+    from labkit.results import report as html
+    from labkit.results import store, table
+    from labkit.results.rows import rows
+
+    path = Path(arguments.run) if arguments.run else store.latest(Path(arguments.results))
+    found = store.load(path)
+    if arguments.json:
+        _print_json([row.as_json() for row in rows(found)])
+        return 0
+    folder = path if path.is_dir() else path.parent
+    html.render(found, folder / "report.html")
+    table.print_table(found)
+    print(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """`labkit build`."""
+    from labkit.probe import build as probe_build
+
+    directory = probe_build.build(
+        sanitize=arguments.sanitize, progress=lambda text: print(text, file=sys.stderr)
+    )
+    print(directory)
+    return 0
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """`labkit completion SHELL`."""
+    import argcomplete
+
+    print(argcomplete.shellcode(["labkit"], shell=arguments.shell))
+    return 0
