@@ -9,7 +9,7 @@ from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.results.model import Key
-from labkit.topology import Topology
+from labkit.topology import Tier, Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,29 @@ class Datapath:
     @property
     def is_default_mode(self) -> bool:
         """Whether the mode is what a user gets who names none."""
-        return self.mode == self.backend.modes(self.topology)[0] and not self.mode.name
+        return not self.mode.name
+
+
+_SIMULATED = Mode(name="", description="simulated: no packet is sent", requires=())
+
+
+def modes(backend: Backend, topology: Topology) -> tuple[Mode, ...]:
+    """The backend's modes there; on a simulated lab every backend has one."""
+    return (_SIMULATED,) if topology.tier is Tier.SIMULATED else backend.modes(topology)
+
+
+def find_mode(backend: Backend, topology: Topology, name: str) -> Mode:
+    """A mode by name; the empty name is the first. Raises ConfigInvalid, naming those there are."""
+    found = modes(backend, topology)
+    if not found:
+        raise ConfigInvalid(f"backend {backend.name} cannot run on topology {topology.name}")
+    for candidate in found:
+        if name in ("", candidate.name):
+            return candidate
+    known = ", ".join(repr(m.name) for m in found)
+    raise ConfigInvalid(
+        f"backend {backend.name} has no mode {name!r} on {topology.name}: expected one of {known}"
+    )
 
 
 def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
@@ -47,7 +69,7 @@ def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
                 backend = registry.load(name)
                 found += [
                     Datapath(topology=topology, backend=backend, mode=mode)
-                    for mode in backend.modes(topology)
+                    for mode in modes(backend, topology)
                 ]
     return tuple(found)
 
@@ -67,7 +89,7 @@ def default_datapath(
     candidates = [
         t
         for t in topologies
-        if (topology is None or t.name == topology) and backend_name in t.backends and backend.modes(t)
+        if (topology is None or t.name == topology) and backend_name in t.backends and modes(backend, t)
     ]
     if not candidates:
         where = f"topology {topology!r}" if topology else "any of the chosen topologies"
@@ -75,6 +97,6 @@ def default_datapath(
     order = _PREFERRED.get(backend_name, ())
     rank = {name: i for i, name in enumerate(order)}
     if mode:
-        candidates = [t for t in candidates if any(m.name == mode for m in backend.modes(t))] or candidates
+        candidates = [t for t in candidates if any(m.name == mode for m in modes(backend, t))] or candidates
     best = min(candidates, key=lambda t: rank.get(t.name, len(order)))
-    return Datapath(topology=best, backend=backend, mode=registry.mode(backend, best, mode))
+    return Datapath(topology=best, backend=backend, mode=find_mode(backend, best, mode))

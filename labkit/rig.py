@@ -6,7 +6,8 @@ Two kinds: a live one (lab, probe, backend) and a simulated one. Everything abov
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -47,22 +48,19 @@ class Rig(Protocol):
         ...
 
     @property
-    def simulated(self) -> bool:
-        """Whether no packet was ever sent."""
+    def clock(self) -> Callable[[], float]:
+        """The time in which its trials pass [s]: monotonic, virtual where simulated."""
         ...
 
 
 class LiveRig:
     """A probe on the tester's ports and a backend on the DUT's."""
 
-    simulated = False
-
     def __init__(self, lab: Lab, datapath: Datapath, dut: Dut, tester: ProbeTester) -> None:
         self._lab = lab
         self._datapath = datapath
         self._dut = dut
         self._tester = tester
-        self._counters: Mapping[str, float] = {}
 
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
@@ -79,6 +77,11 @@ class LiveRig:
         trial = self._tester.measure_burst(count)
         self._dut.check_alive()
         return trial
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Real time."""
+        return time.monotonic
 
     def proof(self) -> Proof:
         """The DUT's own proof."""
@@ -111,12 +114,14 @@ def live_rig(
 class SimulatedRig:
     """The simulated DUT. Its figures are of a model, and every record says so."""
 
-    simulated = True
-
     def __init__(self, spec: SimulatedSpec) -> None:
         self._spec = spec
         self._tester = SimulatedTester(spec)
-        self.clock = self._tester.clock
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Virtual time."""
+        return self._tester.clock
 
     def set_frames(self, spec: FrameSpec) -> None:
         """The model knows no frames."""

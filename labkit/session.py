@@ -33,7 +33,7 @@ from labkit.measure.trial import TrialResult
 from labkit.plan import plan_for
 from labkit.progress import Progress
 from labkit.results.model import Key, Measurement, Outcome, Verdict
-from labkit.rig import Rig, live_rig
+from labkit.rig import Rig, SimulatedRig, live_rig
 from labkit.targets import GATE_SCOPE, Target, parse_targets
 from labkit.targets_file import declared, load_targets
 from labkit.testers.ceiling import measure_ceiling
@@ -141,6 +141,11 @@ class Session:
         key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
         if self._rig is None or self._rig_key != key:
             self._close_rig()
+            simulated = datapath.topology.simulation.get(datapath.backend.name)
+            if simulated is not None:
+                self._topologies[datapath.topology.name] = datapath.topology
+                self._rig, self._rig_key = SimulatedRig(simulated), key
+                return self._rig
             lab = self._lab_for(datapath)
             engine = self._engine(lab)
             self._rig = self._rig_stack.enter_context(
@@ -151,6 +156,9 @@ class Session:
 
     def _ceiling_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
         """The most that the tester can send on this link, measured once a link and frame size."""
+        simulated = datapath.topology.simulation.get(datapath.backend.name)
+        if simulated is not None:
+            return simulated.tester_ceiling_pps
         key = (datapath.topology.name, frames.label)
         if key not in self._ceilings:
             self._close_rig()
@@ -218,6 +226,7 @@ class Session:
                 min_load_pps=min(MIN_LOAD_PPS, max_load_pps / 2),
                 max_load_pps=max_load_pps,
                 max_search_s=self._plan.max_search_s,
+                clock=rig.clock,
                 on_progress=lambda state: self.progress.update(_search_line(state)),
                 on_trial=notes.count,
             )

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import entry_points
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from labkit.errors import ConfigInvalid
 from labkit.units import Unit, parse_quantity
 from labkit.yamlfile import Node, parse_yaml, suggest
 
 Role = Literal["tester", "dut"]
+
+if TYPE_CHECKING:
+    from labkit.testers.simulated import SimulatedSpec
 
 TEST_NETWORKS: Final = (IPv4Network("198.18.0.0/15"), IPv6Network("2001:2::/48"))
 """Set aside for benchmarking (RFC 2544 C.2.2, RFC 5180 8): software labs use no others."""
@@ -33,6 +37,8 @@ _RING: Final = (64, 4096)
 class Tier(StrEnum):
     """What the figures of a lab can be compared with."""
 
+    SIMULATED = "simulated"
+    """No packet is sent: a model of a DUT, for trying labkit and testing it."""
     SOFTWARE = "software"
     VM = "vm"
     HARDWARE = "hardware"
@@ -44,6 +50,8 @@ class LinkKind(StrEnum):
     VETH = "veth"
     VHOST = "vhost"
     MEMIF = "memif"
+    SIM = "sim"
+    """No wire at all: what a simulated lab has."""
 
 
 class Napi(StrEnum):
@@ -111,6 +119,8 @@ class Topology:
     source: Path
     sha256: str
     """Of the file as read."""
+    simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
+    """By backend, what a simulated lab simulates; empty on a real one."""
 
     @property
     def forwards(self) -> bool:
@@ -162,10 +172,27 @@ def parse(text: str, source: Path) -> Topology:
     """Read the text of a topology file; `source` is for messages and for what stands beside it."""
     root = parse_yaml(text, source)
     keys = root.mapping(
-        required=("description", "links", "backends"), optional=("name", "tier", "cores", "targets")
+        required=("description", "backends"),
+        optional=("name", "tier", "cores", "targets", "links", "simulation"),
     )
     tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
-    links = _links(keys["links"], tier)
+    backends = _backends(keys["backends"])
+    simulation: Mapping[str, SimulatedSpec] = {}
+    if tier is Tier.SIMULATED:
+        if "links" in keys:
+            keys["links"].fail("a simulated lab has no links", hint="remove the key, or choose another tier")
+        if "simulation" not in keys:
+            root.fail(
+                "a simulated lab needs 'simulation': what each backend does", hint="see topologies/sim.yml"
+            )
+        simulation = _simulation(keys["simulation"], backends)
+        links: tuple[Link, ...] = (_NO_WIRE,)
+    else:
+        if "simulation" in keys:
+            keys["simulation"].fail("only a lab of tier 'simulated' has this key")
+        if "links" not in keys:
+            root.fail("missing key 'links'", hint="one link (the DUT reflects) or two (it forwards)")
+        links = _links(keys["links"], tier)
     cores = keys["cores"].mapping(required=(), optional=("tester", "dut")) if "cores" in keys else {}
     chosen = {role: node.integer(0, 65535) for role, node in cores.items()}
     if chosen.get("tester", -1) == chosen.get("dut", -2):
@@ -180,11 +207,38 @@ def parse(text: str, source: Path) -> Topology:
         tester_core=chosen.get("tester"),
         dut_core=chosen.get("dut"),
         links=links,
-        backends=_backends(keys["backends"]),
+        backends=backends,
         targets=_targets(keys.get("targets"), source),
         source=source,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
+        simulation=simulation,
     )
+
+
+_NO_PORT: Final = Port(name="none", mac="02:00:00:00:00:00", ipv4=None, ipv6=None)
+_NO_WIRE: Final = Link(
+    name="sim",
+    kind=LinkKind.SIM,
+    mtu_bytes=9000,
+    tester=_NO_PORT,
+    dut=_NO_PORT,
+    ring_frames=0,
+    hugepages=False,
+)
+
+
+def _simulation(node: Node, backends: tuple[str, ...]) -> dict[str, SimulatedSpec]:
+    """What each backend of a simulated lab does; errors carry the line of the backend's entry."""
+    from labkit.testers.simulated import SimulatedSpec
+
+    specs: dict[str, SimulatedSpec] = {}
+    for name, entry in node.mapping(required=backends, optional=()).items():
+        fields = entry.mapping(required=(), optional=SimulatedSpec.keys())
+        try:
+            specs[name] = SimulatedSpec.parse({key: value.value for key, value in fields.items()})
+        except ConfigInvalid as error:
+            entry.fail(error.message)
+    return specs
 
 
 def _links(node: Node, tier: Tier) -> tuple[Link, ...]:
@@ -205,7 +259,7 @@ def _links(node: Node, tier: Tier) -> tuple[Link, ...]:
 def _link(node: Node, tier: Tier, seen: _Unique) -> Link:
     optional = ("mtu", "ring", "hugepages", "memory", "napi")
     keys = node.mapping(required=("name", "kind", "tester", "dut"), optional=optional)
-    kind = LinkKind(keys["kind"].one_of(list(LinkKind)))
+    kind = LinkKind(keys["kind"].one_of([k for k in LinkKind if k is not LinkKind.SIM]))
     for key in ("ring", "hugepages", "memory") if kind is LinkKind.VETH else ("napi",):
         if key in keys:
             keys[key].fail(

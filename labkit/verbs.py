@@ -56,7 +56,7 @@ def trial(arguments: argparse.Namespace) -> int:
     """`labkit trial`: one trial on a lab that is up, or on one of its own."""
     from labkit import lab, topology
     from labkit.backends import registry
-    from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath
+    from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
     from labkit.frames import FrameSpec
     from labkit.session import Session, Settings
     from labkit.trialview import as_json, as_text
@@ -81,7 +81,7 @@ def trial(arguments: argparse.Namespace) -> int:
             datapath = Datapath(
                 topology=live.topology,
                 backend=backend,
-                mode=registry.mode(backend, live.topology, arguments.mode),
+                mode=find_mode(backend, live.topology, arguments.mode),
             )
             session.use(live)
         else:

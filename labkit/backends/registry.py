@@ -6,9 +6,8 @@ import difflib
 from functools import cache
 from importlib.metadata import entry_points
 
-from labkit.backends.base import Backend, Mode
+from labkit.backends.base import Backend
 from labkit.errors import ConfigInvalid
-from labkit.topology import Topology
 
 GROUP = "labkit.backends"
 
@@ -33,20 +32,4 @@ def load(name: str) -> Backend:
     raise ConfigInvalid(
         f"unknown backend {name!r}: expected one of {', '.join(names())}",
         hint=f"did you mean {close[0]!r}?" if close else None,
-    )
-
-
-def mode(backend: Backend, topology: Topology, name: str) -> Mode:
-    """A backend's mode by name on a topology; the empty name is the first mode. Raises ConfigInvalid."""
-    modes = backend.modes(topology)
-    if not modes:
-        raise ConfigInvalid(f"backend {backend.name} cannot run on topology {topology.name}")
-    if not name:
-        return modes[0]
-    for candidate in modes:
-        if candidate.name == name:
-            return candidate
-    known = ", ".join(repr(m.name) for m in modes)
-    raise ConfigInvalid(
-        f"backend {backend.name} has no mode {name!r} on {topology.name}: expected one of {known}"
     )

@@ -87,11 +87,8 @@ class SimulatedSpec:
             raise ConfigInvalid(f"simulated DUT: {', '.join(wrong)}: out of range")
 
     @classmethod
-    def parse(cls, mapping: Mapping[str, object]) -> SimulatedSpec:
-        """Read `{"capacity": "1 Mpps", "noise": "2 %", "base_latency": "10 us", "buffer_frames": 512}`.
-
-        A key is a field's name without its unit. Raises ConfigInvalid for an unknown key or a wrong unit.
-        """
+    def _known(cls) -> dict[str, tuple[str, Unit | None]]:
+        """By key as written: the field and its unit (None: a whole number)."""
         units = {"_pps": Unit.PPS, "_s": Unit.SECONDS}
         known: dict[str, tuple[str, Unit | None]] = {}
         for field in fields(cls):
@@ -99,6 +96,20 @@ class SimulatedSpec:
             ratio = field.name in ("noise", "lossy_trials")
             unit = Unit.RATIO if ratio else units.get(suffix)
             known[field.name.removesuffix(suffix)] = (field.name, unit)
+        return known
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """What `parse` reads."""
+        return tuple(cls._known())
+
+    @classmethod
+    def parse(cls, mapping: Mapping[str, object]) -> SimulatedSpec:
+        """Read `{"capacity": "1 Mpps", "noise": "2 %", "base_latency": "10 us", "buffer_frames": 512}`.
+
+        A key is a field's name without its unit. Raises ConfigInvalid for an unknown key or a wrong unit.
+        """
+        known = cls._known()
         values: dict[str, float | int] = {}
         for key, value in mapping.items():
             if key not in known:
