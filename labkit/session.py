@@ -101,11 +101,10 @@ class Session:
 
         missing = [check for check in datapath.mode.requires if check not in self._lacking]
         for finding in doctor.run(missing) if missing else ():
-            text = f"{finding.id}: {finding.error or finding.detail}"
-            self._lacking[finding.id] = None if finding.ok else f"{text} (fix: {finding.fix or 'none known'})"
-        return tuple(
-            text for check in datapath.mode.requires if (text := self._lacking.get(check)) is not None
-        )
+            reason = f"{finding.id}: {finding.error or finding.detail} (fix: {finding.fix or 'none known'})"
+            self._lacking[finding.id] = None if finding.ok else reason
+        lacks = [self._lacking.get(check) for check in datapath.mode.requires]
+        return tuple(reason for reason in lacks if reason is not None)
 
     # --- labs and rigs -----------------------------------------------------------------------------------
 

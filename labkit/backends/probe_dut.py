@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from labkit.backends.base import Proof
 from labkit.lab import Lab
-from labkit.probe.client import Probe
+
+if TYPE_CHECKING:
+    from labkit.probe.client import Probe
 
 Judge = Callable[[Mapping[str, object], Mapping[str, float]], tuple[bool, str]]
 """From the engine's proof and the reflector's counters to (proven, claim)."""
@@ -43,7 +46,8 @@ class ProbeDut:
     @property
     def pid(self) -> int:
         """Process id of the probe."""
-        return self._probe.pid
+        pid: int = self._probe.pid
+        return pid
 
 
 @contextmanager
@@ -57,6 +61,8 @@ def reflecting(
     impair: Mapping[str, object] | None = None,
 ) -> Iterator[ProbeDut]:
     """Start a probe on the DUT and let it reflect (one port: addresses swapped; two: forwarded as they are)."""
+    from labkit.probe.client import Probe
+
     with Probe(
         engine, lab.dut_ports[0].host, core=lab.cores.dut, ports=ports, options=options or {}, name="dut"
     ) as probe:
