@@ -108,7 +108,7 @@ def _latency(field: str, percentile: float | None) -> Reader:
             if value_us is None:
                 needed = samples_needed(percentile if percentile is not None else 99.9)
                 return Unknown(f"too few samples at {point.load}: {point.n}, needs {needed}")
-            values_s.append(value_us * 1e-6)
+            values_s.append(value_us / 1e6)
         worst = points[values_s.index(max(values_s))].load
         note = f"at {worst}, the slowest load" if len(points) > 1 else f"at {worst}"
         return Observed(low=min(values_s), high=max(values_s), quoted=max(values_s), note=note)

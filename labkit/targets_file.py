@@ -17,6 +17,7 @@ from labkit.metrics import METRICS
 from labkit.results.model import Key
 from labkit.targets import Target, parse_targets
 from labkit.topology import Tier
+from labkit.units import parse_load
 from labkit.yamlfile import Node, parse_yaml
 
 _MATCH = ("backend", "mode", "frame")
@@ -78,16 +79,23 @@ def _entry(node: Node, path: Path, tier: Tier) -> Entry:
             )
         bounds = {name: keys[name].text()}
         if "load" in keys and METRICS[name].kinds == ("latency",):
-            bounds["load"] = keys["load"].text()
+            bounds["load"] = _load(keys["load"])
         try:
             targets += parse_targets(bounds, source=f"{path}:{keys[name].line}")
         except ConfigInvalid as error:
-            raise ConfigInvalid(f"{path}:{keys[name].line}: {error.message}", hint=error.hint) from error
+            keys[name].fail(error.message, hint=error.hint)
     if not targets:
         node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
     if "load" in keys and all(target.load is None for target in targets):
         keys["load"].fail("only a metric of latency has a load", hint="leave it out")
     return Entry(match=match, targets=tuple(targets))
+
+
+def _load(node: Node) -> str:
+    try:
+        return parse_load(node.text()).text
+    except ConfigInvalid as error:
+        node.fail(error.message, hint=error.hint)
 
 
 def _words(node: Node) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from labkit.errors import ConfigInvalid
@@ -46,7 +47,8 @@ def parse_quantity(text: str, unit: Unit) -> float:
     if match is None or match["unit"] not in table:
         known = ", ".join(repr(u) for u in table if u)
         raise ConfigInvalid(f"{text!r}: expected a number with one of the units {known}")
-    return float(match["number"]) * table[match["unit"]]
+    # In decimal, so that "50 us" is the float nearest to 5e-5 and equals the one that code would write.
+    return float(Decimal(match["number"]) * Decimal(repr(table[match["unit"]])))
 
 
 @dataclass(frozen=True, slots=True)

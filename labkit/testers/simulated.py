@@ -116,9 +116,10 @@ class SimulatedSpec:
                 raise ConfigInvalid(f"simulated DUT: unknown key {key!r}; expected one of {', '.join(known)}")
             name, unit = known[key]
             if unit is None:
-                if isinstance(value, bool) or not isinstance(value, int):
+                # Text too: that is what files and command lines hold.
+                if isinstance(value, bool) or not str(value).isdecimal():
                     raise ConfigInvalid(f"simulated DUT: {key}: expected a whole number, got {value!r}")
-                values[name] = value
+                values[name] = int(str(value))
             else:
                 try:
                     values[name] = parse_quantity(str(value), unit)

@@ -1,0 +1,363 @@
+"""Targets: pass, fail or invalid by the conservative side; files with line numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.backends.base import Proof
+from labkit.errors import ConfigInvalid
+from labkit.measure.latency import measure_latency
+from labkit.measure.noise import Gate
+from labkit.measure.rates import measure_loss_curve, measure_mrr
+from labkit.measure.search import search, software_goals
+from labkit.metrics import METRICS
+from labkit.results.model import Key, Measurement, Outcome
+from labkit.targets import Evaluation, kernel_baseline, parse_targets
+from labkit.targets_file import declared, load_targets
+from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.topology import Tier
+
+KEY = Key(backend="dpdk", mode="", topology="vhost", link="vhost", frame="64")
+KERNEL = Key(backend="kernel", mode="", topology="veth", link="veth", frame="64")
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+
+
+def measured(kind: str, spec: SimulatedSpec | None = None, **changes: object) -> Measurement:
+    """Measure a simulated DUT; `changes` go into the Measurement (key, gates, limited_by)."""
+    max_load_pps = float(changes.pop("max_load_pps", 1.2e6))  # type: ignore[arg-type]
+    spec = spec or SimulatedSpec(noise=0.01)
+    tester = SimulatedTester(spec, record_rtt=kind == "latency")
+    ndr, pdr = software_goals()
+    payload: dict[str, object] = {}
+    if kind == "throughput":
+        payload["throughput"] = search(
+            tester, ndr=ndr, pdr=pdr, min_load_pps=9e3, max_load_pps=max_load_pps, clock=tester.clock
+        )
+    elif kind == "mrr":
+        payload["mrr"] = measure_mrr(tester, max_load_pps=None, duration_s=0.1)
+    elif kind == "latency":
+        payload["latency"] = measure_latency(tester, pdr_pps=spec.capacity_pps)
+    else:
+        payload["loss_curve"] = measure_loss_curve(tester, max_load_pps=max_load_pps, duration_s=0.1)
+    fields: dict[str, object] = {
+        "key": KEY,
+        "kind": kind,
+        "started": "2026-01-01T00:00:00Z",
+        "duration_s": tester.clock(),
+        "tester": {},
+        "proof": Proof(proven=True, claim="simulated", evidence={}),
+        "gates": (Gate(name="steal", state="warn", value="0.5%", limit="1%", why=""),),
+        "limited_by": "dut",
+    }
+    return Measurement(**{**fields, **payload, **changes})  # type: ignore[arg-type]
+
+
+def check(measurement: Measurement | None, kernel: Measurement | None = None, /, **bounds: str) -> Evaluation:
+    (target,) = parse_targets(bounds)
+    return target.evaluate(
+        () if measurement is None else (measurement,), kernel=() if kernel is None else (kernel,)
+    )
+
+
+THROUGHPUT = measured("throughput")
+MRR = measured("mrr")
+LATENCY = measured("latency")
+CURVE = measured("loss_curve")
+
+
+@pytest.mark.parametrize(
+    ("measurement", "bounds", "outcome"),
+    [
+        (THROUGHPUT, {"pdr": ">= 0.9 Mpps"}, Outcome.PASS),
+        (THROUGHPUT, {"pdr": ">= 1.1 Mpps"}, Outcome.FAIL),
+        (THROUGHPUT, {"ndr": "<= 1.1 Mpps"}, Outcome.PASS),
+        (THROUGHPUT, {"ndr": "<= 0.8 Mpps"}, Outcome.FAIL),
+        (THROUGHPUT, {"offered_within": "<= 1 %"}, Outcome.PASS),
+        (MRR, {"mrr": ">= 0.9 Mpps"}, Outcome.PASS),
+        (MRR, {"mrr": ">= 1.1 Mpps"}, Outcome.FAIL),
+        (LATENCY, {"p50": "<= 1 ms"}, Outcome.PASS),
+        (LATENCY, {"p99": "<= 1 us"}, Outcome.FAIL),
+        (LATENCY, {"max": "<= 10 ms"}, Outcome.PASS),
+        (LATENCY, {"pdv": "<= 10 ns"}, Outcome.FAIL),
+        (CURVE, {"loss_at_10_percent": "<= 0.1 %"}, Outcome.PASS),
+    ],
+)
+def test_a_target_ends_as_the_measurement_says(
+    measurement: Measurement, bounds: dict[str, str], outcome: Outcome
+) -> None:
+    found = check(measurement, **bounds)
+    assert found.outcome is outcome, found.reason
+    assert found.value is not None
+    (name,) = bounds
+    assert found.unit == {"pps": "pps", "s": "us", "ratio": "1"}[METRICS[name].unit]
+
+
+def test_loss_at_next_to_no_load_fails() -> None:
+    lossy = measured("loss_curve", SimulatedSpec(drop_one_in=100))
+    found = check(lossy, loss_at_10_percent="<= 0.1 %")
+    assert found.outcome is Outcome.FAIL
+    assert found.value == pytest.approx(0.01, rel=0.01)
+
+
+@given(share=st.floats(0.5, 1.5))
+@settings(max_examples=60, deadline=None)
+def test_throughput_passes_only_below_the_lower_bound_and_fails_only_above_it(share: float) -> None:
+    assert THROUGHPUT.throughput is not None
+    pdr = THROUGHPUT.throughput.pdr
+    assert pdr.conditional_throughput_pps is not None
+    bound_pps = round(pdr.conditional_throughput_pps * share)
+    found = check(THROUGHPUT, pdr=f">= {bound_pps} pps")
+    assert (found.outcome is Outcome.PASS) is (pdr.conditional_throughput_pps >= bound_pps)
+    # The quoted figure is what decides: a pass is never shown beside a figure below its bound.
+    assert found.value == pdr.conditional_throughput_pps
+
+
+def test_mrr_is_held_by_the_low_end_of_its_interval() -> None:
+    assert MRR.mrr is not None
+    low, middle = MRR.mrr.ci95_low_pps, MRR.mrr.median_pps
+    assert low < middle
+    found = check(MRR, mrr=f">= {(low + middle) / 2:.0f} pps")
+    assert found.outcome is Outcome.FAIL
+    assert "and at most" in found.reason
+
+
+def test_an_invalid_gate_is_neither_pass_nor_fail_and_is_named() -> None:
+    gate = Gate(name="steal", state="invalid", value="3% on CPU 1", limit="1%", why="")
+    for bound in (">= 1 kpps", ">= 100 Mpps"):
+        found = check(dataclasses.replace(THROUGHPUT, gates=(gate,)), pdr=bound)
+        assert found.outcome is Outcome.INVALID
+        assert "gate steal: 3% on CPU 1" in found.reason
+        assert found.value is None
+
+
+def test_an_unstable_machine_takes_ndr_away_and_leaves_pdr() -> None:
+    gate = Gate(name="stability-ndr", state="invalid", value="NDR not measurable here", limit="", why="")
+    noisy = dataclasses.replace(THROUGHPUT, gates=(gate,))
+    assert check(noisy, ndr=">= 1 kpps").outcome is Outcome.INVALID
+    assert check(noisy, pdr=">= 1 kpps").outcome is Outcome.PASS
+
+
+def test_a_warning_gate_lets_the_target_stand() -> None:
+    assert any(gate.state == "warn" for gate in THROUGHPUT.gates)
+    assert check(THROUGHPUT, pdr=">= 1 kpps").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("kind", ["throughput", "mrr"])
+def test_a_tester_limited_result_can_pass_but_never_fail_a_floor(kind: str) -> None:
+    limited = dataclasses.replace(THROUGHPUT if kind == "throughput" else MRR, limited_by="tester")
+    name = "pdr" if kind == "throughput" else "mrr"
+    passed = check(limited, **{name: ">= 0.9 Mpps"})
+    assert passed.outcome is Outcome.PASS
+    assert "at least" in passed.reason
+    missed = check(limited, **{name: ">= 5 Mpps"})
+    assert missed.outcome is Outcome.INVALID
+    assert "tester-limited" in missed.reason
+    # And no upper bound can be shown either: what the DUT could do beyond was never asked of it.
+    assert check(limited, **{name: "<= 5 Mpps"}).outcome is Outcome.INVALID
+    assert check(limited, **{name: "<= 0.5 Mpps"}).outcome is Outcome.FAIL
+
+
+def test_a_maximum_load_without_loss_is_at_least_that() -> None:
+    result = measured("throughput", SimulatedSpec(capacity_pps=5e6), max_load_pps=1e6, limited_by="none")
+    assert check(result, ndr=">= 0.9 Mpps").outcome is Outcome.PASS
+    assert check(result, ndr=">= 2 Mpps").outcome is Outcome.INVALID
+
+
+def test_a_minimum_load_with_loss_fails_a_floor_and_claims_no_figure() -> None:
+    result = measured("throughput", SimulatedSpec(drop_one_in=50))
+    found = check(result, ndr=">= 1 Mpps")
+    assert found.outcome is Outcome.FAIL
+    assert found.value is None
+    assert "minimum load" in found.reason
+
+
+def test_a_search_out_of_time_decides_nothing() -> None:
+    tester = SimulatedTester(SimulatedSpec(noise=0.05), record_rtt=False)
+    ndr, pdr = software_goals()
+    result = search(
+        tester, ndr=ndr, pdr=pdr, min_load_pps=9e3, max_load_pps=2e6, clock=tester.clock, max_search_s=1
+    )
+    found = check(dataclasses.replace(THROUGHPUT, throughput=result), pdr=">= 1 kpps")
+    assert found.outcome is Outcome.INVALID
+    assert "stopped after 1 s" in found.reason
+
+
+def test_a_percentile_with_too_few_samples_is_invalid() -> None:
+    found = check(LATENCY, p9999="<= 1 s")
+    assert found.outcome is Outcome.INVALID
+    assert "needs 100000" in found.reason
+
+
+def test_the_slowest_load_decides_unless_one_is_named() -> None:
+    assert LATENCY.latency is not None
+    idle, loaded = LATENCY.latency.points[0], LATENCY.latency.points[-1]
+    assert idle.p50_us < loaded.p50_us
+    between = f"<= {(idle.p50_us + loaded.p50_us) / 2} us"
+    assert check(LATENCY, p50=between).outcome is Outcome.FAIL
+    at_idle = check(LATENCY, p50=between, load="idle")
+    assert at_idle.outcome is Outcome.PASS
+    assert at_idle.value == pytest.approx(idle.p50_us)
+    assert check(LATENCY, p50=between, load="70% PDR").outcome is Outcome.INVALID
+
+
+def test_what_was_not_measured_is_invalid_and_not_a_pass() -> None:
+    found = check(None, pdr="<= 100 Mpps")
+    assert found.outcome is Outcome.INVALID
+    assert "not measured" in found.reason
+    assert check(LATENCY, mrr=">= 1 pps").outcome is Outcome.INVALID
+
+
+def test_a_ratio_is_taken_between_conservative_sides() -> None:
+    kernel = measured("mrr", SimulatedSpec(capacity_pps=2e5, noise=0.02), key=KERNEL)
+    assert kernel.mrr is not None
+    assert MRR.mrr is not None
+    found = check(MRR, kernel, ratio_to_kernel=">= 4x")
+    assert found.outcome is Outcome.PASS
+    assert found.unit == "x"
+    assert found.value == pytest.approx(MRR.mrr.median_pps / kernel.mrr.median_pps)
+    tight = MRR.mrr.ci95_low_pps / kernel.mrr.ci95_high_pps
+    assert check(MRR, kernel, ratio_to_kernel=f">= {tight * 1.001}x").outcome is Outcome.FAIL
+    assert check(MRR, kernel, ratio_to_kernel=f">= {tight * 0.999}x").outcome is Outcome.PASS
+    of_pdr = check(
+        THROUGHPUT,
+        measured("throughput", SimulatedSpec(capacity_pps=2e5), key=KERNEL),
+        ratio_to_kernel=">= 4x",
+    )
+    assert of_pdr.outcome is Outcome.PASS
+    assert "pdr" in of_pdr.reason
+
+
+def test_a_ratio_needs_a_trustworthy_kernel_measurement() -> None:
+    kernel = measured("mrr", SimulatedSpec(capacity_pps=2e5), key=KERNEL)
+    assert check(MRR, ratio_to_kernel=">= 1x").outcome is Outcome.INVALID
+    bad = Gate(name="proof", state="invalid", value="", limit="", why="")
+    found = check(MRR, dataclasses.replace(kernel, gates=(bad,)), ratio_to_kernel=">= 1x")
+    assert found.outcome is Outcome.INVALID
+    assert "the kernel's measurement: gate proof" in found.reason
+    capped = check(MRR, dataclasses.replace(kernel, limited_by="tester"), ratio_to_kernel=">= 1x")
+    assert capped.outcome is Outcome.INVALID
+
+
+def test_the_kernel_of_the_same_topology_and_frames_is_the_baseline() -> None:
+    near = dataclasses.replace(MRR, key=dataclasses.replace(KERNEL, topology="vhost"))
+    far = dataclasses.replace(MRR, key=KERNEL)
+    large = dataclasses.replace(MRR, key=dataclasses.replace(KERNEL, frame="1518"))
+    assert kernel_baseline((large, far, near), key=KEY, kind="mrr") is near
+    assert kernel_baseline((large, far), key=KEY, kind="mrr") is far
+    assert kernel_baseline((large,), key=KEY, kind="mrr") is None
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"pdr": ">= 10 us"}, "pdr: .*Mpps"),
+        ({"p99": "100 us"}, "p99: .*comparison"),
+        ({"p95": "<= 1 us"}, "unknown metric 'p95'"),
+        ({}, "no target"),
+        ({"load": "idle"}, "no target"),
+        ({"pdr": ">= 1 pps", "load": "idle"}, "load"),
+        ({"p50": "<= 1 us", "load": "half"}, "half"),
+    ],
+)
+def test_a_wrong_target_is_refused_by_name(bounds: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigInvalid, match=message):
+        parse_targets(bounds)
+
+
+def test_a_misspelt_metric_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        parse_targets({"p99.9": "<= 1 us"})
+    assert "did you mean 'p99" in str(caught.value)
+
+
+def test_a_target_can_be_two_sided() -> None:
+    low, high = parse_targets({"mrr": ">= 0.9 Mpps, <= 1.2 Mpps"})
+    assert low.evaluate((MRR,)).outcome is high.evaluate((MRR,)).outcome is Outcome.PASS
+    assert (low.text, high.text) == ("mrr >= 0.9 Mpps", "mrr <= 1.2 Mpps")
+
+
+def test_every_metric_says_what_it_is() -> None:
+    for name, metric in METRICS.items():
+        assert name == metric.name
+        assert metric.better in ("high", "low")
+        assert metric.comes_from
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "lab.targets.yml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_read_and_matched_by_row_and_kind(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+targets:
+  - offered_within: "<= 1 %"
+  - backend: [dpdk, xdp]
+    frame: 64
+    mode: ""
+    pdr: ">= 10 Mpps"
+    p99: "<= 20 us"
+    load: 50% PDR
+  - backend: kernel
+    mrr: ">= 1 kpps"
+""",
+    )
+    entries = load_targets(path, tier=Tier.HARDWARE)
+    found = declared(entries, key=KEY, kinds=("throughput",))
+    assert [t.text for t in found] == ["offered_within <= 1 %", "pdr >= 10 Mpps"]
+    assert found[1].source == f"{path}:7"
+    (p99,) = [t for t in declared(entries, key=KEY, kinds=("latency",)) if t.metric.name == "p99"]
+    assert p99.text == "p99 <= 20 us at 50% PDR"
+    assert [t.text for t in declared(entries, key=KERNEL, kinds=("mrr",))] == ["mrr >= 1 kpps"]
+    other = dataclasses.replace(KEY, mode="net_memif")
+    assert [t.text for t in declared(entries, key=other, kinds=("throughput",))] == ["offered_within <= 1 %"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("targets:\n  - backend: dpdk\n    pdrr: '>= 1 pps'\n", 3, "unknown key"),
+        ("targets:\n  - pdr: '>= 1 us'\n", 2, "Mpps"),
+        ("targets:\n  - backend: dpdk\n", 2, "at least one metric"),
+        ("targets:\n  - p50: [1]\n", 2, "expected text"),
+        ("targets:\n  - pdr: '>= 1 pps'\n    load: idle\n", 3, "only a metric of latency"),
+        ("targets:\n  - p50: '<= 1 us'\n    load: often\n", 3, "often"),
+        ("target: []\n", 1, "unknown key"),
+        ("targets: 3\n", 1, "expected a list"),
+        ("targets:\n  - {backend: {a: b}, p50: '<= 1 us'}\n", 2, "expected a word"),
+        ("", 1, "empty"),
+    ],
+)
+def test_a_wrong_file_is_answered_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigInvalid, match=message) as caught:
+        load_targets(path, tier=Tier.HARDWARE)
+    assert f"{path}:{line}:" in str(caught.value)
+
+
+@pytest.mark.parametrize("tier", [Tier.SOFTWARE, Tier.VM])
+@pytest.mark.parametrize("text", ["pdr: '>= 1 Mpps'", "p99: '<= 1 ms'", "mrr: '>= 1 pps'"])
+def test_absolute_targets_in_a_file_need_a_lab_of_hardware(tmp_path: Path, text: str, tier: Tier) -> None:
+    path = write(tmp_path, f"targets:\n  - backend: dpdk\n    {text}\n")
+    with pytest.raises(ConfigInvalid, match=rf":3: .*absolute target .*{tier}"):
+        load_targets(path, tier=tier)
+    assert load_targets(path, tier=Tier.HARDWARE)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"none\.yml"):
+        load_targets(tmp_path / "none.yml", tier=Tier.SOFTWARE)
+
+
+@pytest.mark.parametrize("path", sorted(TOPOLOGIES.glob("*.targets.yml")), ids=lambda p: p.name)
+def test_the_shipped_files_load_on_a_lab_in_software_and_belong_to_one(path: Path) -> None:
+    assert load_targets(path, tier=Tier.SOFTWARE)
+    assert (TOPOLOGIES / path.name.replace(".targets", "")).is_file()
