@@ -1,0 +1,149 @@
+"""The list of checks, in the order of the table."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from labkit.doctor import dpdk, machine, probe, sockets
+from labkit.doctor.model import Check
+
+_VETH = ("kernel", "af_packet", "xdp", "af_xdp")
+_ALL = (*_VETH, "dpdk")
+_ROOT = "run it as root: sudo labkit ..."
+_HUGEPAGES = "ansible/apply-local --tags hugepages   (or: sudo sysctl vm.nr_hugepages=512)"
+_DPDK = "sudo apt-get install libdpdk-dev dpdk-dev   (or: ansible/apply-local --tags dpdk)"
+_BUILD = "labkit build"
+_USER_NAMESPACES = (
+    "sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 "
+    "(each where it exists)"
+)
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        id="namespaces",
+        title="network namespaces",
+        required_for=_VETH,
+        attempt=machine.namespaces,
+        fix=f"{_ROOT}, or allow user namespaces: {_USER_NAMESPACES}",
+    ),
+    Check(id="kernel", title="kernel UDP sockets", required_for=("kernel",), attempt=sockets.udp, fix=_ROOT),
+    Check(id="af_packet", title="AF_PACKET", required_for=("af_packet",), attempt=sockets.packet, fix=_ROOT),
+    Check(id="bpf", title="BPF programs", required_for=("xdp", "af_xdp"), attempt=sockets.bpf, fix=_ROOT),
+    Check(
+        id="xdp_native",
+        title="native XDP on veth",
+        required_for=("xdp", "af_xdp"),
+        attempt=sockets.xdp_native,
+        fix=_ROOT,
+    ),
+    Check(
+        id="af_xdp",
+        title="AF_XDP, copy mode",
+        required_for=("af_xdp",),
+        attempt=sockets.af_xdp_copy,
+        fix=_ROOT,
+    ),
+    Check(
+        id="af_xdp_zerocopy",
+        title="AF_XDP, zero-copy mode",
+        required_for=(),
+        attempt=sockets.af_xdp_zerocopy,
+        fix="none on veth: zero-copy needs a NIC whose driver supports it (i40e, ice, ixgbe, igc, mlx5)",
+    ),
+    Check(
+        id="busy_poll",
+        title="preferred busy polling",
+        required_for=(),
+        attempt=sockets.busy_poll,
+        fix=_ROOT,
+    ),
+    Check(
+        id="memlock",
+        title="pinned memory",
+        required_for=("af_xdp",),
+        attempt=sockets.memlock,
+        fix="ulimit -l unlimited   (as root; or LimitMEMLOCK=infinity in the service)",
+    ),
+    Check(id="dpdk", title="DPDK", required_for=("dpdk",), attempt=dpdk.eal, fix=_DPDK),
+    Check(id="dpdk_memif", title="DPDK driver memif", required_for=("dpdk",), attempt=dpdk.memif, fix=_DPDK),
+    Check(
+        id="dpdk_vhost",
+        title="DPDK drivers vhost, virtio_user",
+        required_for=("dpdk",),
+        attempt=dpdk.vhost,
+        fix=_DPDK,
+    ),
+    Check(
+        id="dpdk_af_packet",
+        title="DPDK driver af_packet",
+        required_for=(),
+        attempt=dpdk.af_packet,
+        fix=_DPDK,
+    ),
+    Check(id="dpdk_af_xdp", title="DPDK driver af_xdp", required_for=(), attempt=dpdk.af_xdp, fix=_DPDK),
+    Check(
+        id="hugepages",
+        title="hugepages of 2 MB",
+        required_for=(),
+        attempt=machine.hugepages,
+        fix=_HUGEPAGES,
+    ),
+    *(
+        Check(
+            id=f"probe_{engine}",
+            title=f"the probe's engine {engine}",
+            required_for=(backend,),
+            attempt=partial(probe.opens, engine),
+            fix=_BUILD,
+        )
+        for engine, backend in (
+            ("socket", "kernel"),
+            ("packet", "af_packet"),
+            ("bpf", "xdp"),
+            ("xdp", "af_xdp"),
+            ("dpdk", "dpdk"),
+        )
+    ),
+    Check(
+        id="cores",
+        title="cores",
+        required_for=_ALL,
+        attempt=machine.cores,
+        fix="give this machine or container two cores or more (taskset, cpuset)",
+    ),
+    Check(
+        id="clock",
+        title="clock",
+        required_for=(),
+        attempt=machine.clock,
+        fix="see the clocksource lines of dmesg",
+    ),
+    Check(
+        id="user_namespaces",
+        title="user namespaces (to run without root)",
+        required_for=(),
+        attempt=machine.user_namespaces,
+        fix=_USER_NAMESPACES,
+    ),
+    Check(
+        id="bpffs",
+        title="BPF file system",
+        required_for=(),
+        attempt=machine.bpffs,
+        fix="ansible/apply-local --tags bpffs   (or: sudo mount -t bpf bpf /sys/fs/bpf)",
+    ),
+    Check(
+        id="python_packages",
+        title="Python packages",
+        required_for=_ALL,
+        attempt=machine.python_packages,
+        fix="pip install --force-reinstall labkit",
+    ),
+    Check(
+        id="benchmark_tools",
+        title="tools of the benchmarks",
+        required_for=(),
+        attempt=machine.benchmark_tools,
+        fix="sudo apt-get install sockperf dpdk-dev",
+    ),
+)

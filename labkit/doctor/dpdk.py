@@ -1,0 +1,121 @@
+"""Attempts at DPDK: the EAL is started in this process without hugepages, then each driver makes a port.
+
+The EAL starts once a process. What it logs goes to stderr, from where the real error is taken.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from labkit.doctor.model import NotThere
+from labkit.doctor.scratch import FAR, NEAR
+
+_MEMORY_MIB = 64
+
+
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    """Collect what native code writes to stderr meanwhile; filled when the block ends."""
+    lines: list[str] = []
+    log, before = os.memfd_create("log"), os.dup(2)
+    os.dup2(log, 2)
+    try:
+        yield lines
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        lines += [
+            line for line in os.pread(log, 1 << 16, 0).decode(errors="replace").splitlines() if line.strip()
+        ]
+        os.close(log)
+
+
+def _why(lines: list[str], code: int) -> str:
+    return " / ".join(lines[-2:]) if lines else os.strerror(abs(code))
+
+
+@cache
+def _eal() -> ctypes.CDLL:
+    """Start the EAL. Raises NotThere with its last words."""
+    try:
+        library = ctypes.CDLL("librte_eal.so")
+    except OSError as error:
+        raise NotThere(str(error)) from None
+    core = str(min(os.sched_getaffinity(0)))
+    words = [
+        "labkit-doctor",
+        "--no-pci",
+        "--no-huge",
+        "--no-shconf",
+        "--no-telemetry",
+        "-m",
+        str(_MEMORY_MIB),
+        "-l",
+        core,
+    ]
+    arguments = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
+    with _logged() as lines:
+        code = library.rte_eal_init(len(words), arguments)
+    if code < 0:
+        raise NotThere(f"rte_eal_init: {_why(lines, code)}")
+    return library
+
+
+def _probe(device: str) -> None:
+    """Let a driver make a port from a --vdev value. Raises NotThere with what the driver logged."""
+    with _logged() as lines:
+        code = _eal().rte_dev_probe(device.encode())
+    if code != 0:
+        raise NotThere(f"{device}: {_why(lines, code)}")
+    name = device.split(",", 1)[0]
+    port = ctypes.c_uint16()
+    if ctypes.CDLL("librte_ethdev.so").rte_eth_dev_get_port_by_name(name.encode(), ctypes.byref(port)) != 0:
+        raise NotThere(f"{device}: the driver was found but made no port")
+
+
+def eal() -> str:
+    """The EAL starts without hugepages and without root."""
+    version = _eal().rte_version
+    version.restype = ctypes.c_char_p
+    return f"{version().decode()} started with {_MEMORY_MIB} MiB of ordinary memory"
+
+
+def memif() -> str:
+    """A memif port."""
+    _probe("net_memif_doctor,role=server,socket=/run/memif.sock,socket-abstract=no")
+    return "net_memif made a port"
+
+
+def vhost() -> str:
+    """A vhost-user port; and a virtio-user port that connects to a vhost-user server in this process."""
+    _probe("net_vhost_doctor,iface=/run/vhost-port.sock")
+    path, no_callbacks = b"/run/vhost-server.sock", ctypes.create_string_buffer(256)
+    with _logged() as lines:
+        library = ctypes.CDLL("librte_vhost.so")
+        code = (
+            library.rte_vhost_driver_register(path, ctypes.c_uint64(0))
+            or library.rte_vhost_driver_callback_register(path, no_callbacks)
+            or library.rte_vhost_driver_start(path)
+        )
+    if code != 0:
+        raise NotThere(f"vhost-user server: {_why(lines, code)}")
+    _probe(f"net_virtio_user_doctor,path={path.decode()}")
+    with _logged():
+        library.rte_vhost_driver_unregister(path)
+    return "net_vhost made a port; net_virtio_user made one and connected to a vhost-user server"
+
+
+def af_packet() -> str:
+    """A port on an AF_PACKET socket."""
+    _probe(f"net_af_packet_doctor,iface={NEAR}")
+    return "net_af_packet made a port on a veth"
+
+
+def af_xdp() -> str:
+    """A port of the AF_XDP driver (its sockets are made when it is started)."""
+    _probe(f"net_af_xdp_doctor,iface={FAR}")
+    return "net_af_xdp made a port on a veth"

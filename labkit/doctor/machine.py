@@ -1,0 +1,127 @@
+"""Attempts at what the machine itself offers: memory, cores, clock, file systems, tools."""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from labkit.doctor.model import NotThere
+
+HUGEPAGE_BYTES = 2 << 20
+HUGEPAGES_MINIMUM = 128
+"""What one vhost pair of the probe needs; the role `hugepages` knows the same number."""
+
+_MAP_HUGETLB = 0x40000
+_MAP_HUGE_2MB = 21 << 26
+_POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+_CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+
+
+def namespaces() -> str:
+    """The scratch namespace with its veth pair is there: else this is not even called."""
+    kind = (
+        "user, network and mount"
+        if Path("/proc/self/uid_map").read_text().split()[2] == "1"
+        else "network and mount"
+    )
+    return f"a {kind} namespace with a veth pair was made"
+
+
+def user_namespaces() -> str:
+    """A user namespace in which one is root, as an unprivileged run needs."""
+    argv = ["unshare", "--user", "--map-root-user", "--net", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
+    if done.returncode != 0:
+        raise NotThere(done.stderr.strip())
+    return "a user namespace was made"
+
+
+def hugepages() -> str:
+    """As many hugepages as a vhost pair needs are reserved for a moment, by mmap; none is touched."""
+    try:
+        total, free = (int((_POOL / name).read_text()) for name in ("nr_hugepages", "free_hugepages"))
+    except FileNotFoundError:
+        raise NotThere(
+            f"this kernel has no hugepages of 2 MB ({_POOL} is missing)", fix="labkit without vhost"
+        ) from None
+    length = HUGEPAGES_MINIMUM * HUGEPAGE_BYTES
+    try:
+        mmap.mmap(
+            -1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_HUGETLB | _MAP_HUGE_2MB
+        ).close()
+    except OSError as error:
+        raise NotThere(
+            f"mmap(MAP_HUGETLB, {HUGEPAGES_MINIMUM} pages of 2 MB): {os.strerror(error.errno or 0)}; "
+            f"{free} of {total} are free"
+        ) from None
+    return f"{HUGEPAGES_MINIMUM} hugepages of 2 MB were mapped; {free} of {total} are free"
+
+
+def bpffs() -> str:
+    """A BPF file system is mounted where libxdp looks for it."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    if not any(fields[1:3] == ["/sys/fs/bpf", "bpf"] for fields in (line.split() for line in mounts)):
+        # The child's fresh /sys hides the machine's: mount one as a lab's own namespaces do.
+        argv = ["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NotThere(done.stderr.strip())
+    return "a BPF file system can be mounted in a namespace of its own"
+
+
+def clock() -> str:
+    """The TSC is the kernel's clocksource, so that the probe may read it without a system call."""
+    source = _CLOCKSOURCE.read_text().strip()
+    if source != "tsc":
+        raise NotThere(
+            f"the kernel's clocksource is {source}: the probe reads CLOCK_MONOTONIC_RAW instead, which is slower"
+        )
+    return "the kernel's clocksource is tsc"
+
+
+def cores() -> str:
+    """Tester and DUT each have a core."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise NotThere(f"only core {allowed[0]} may be used; tester and DUT need one each")
+    return f"{len(allowed)} cores may be used"
+
+
+def python_packages() -> str:
+    """The packages that labkit is made of can be imported."""
+    for name in (
+        "MLRsearch",
+        "hdrh.histogram",
+        "jinja2",
+        "jsonschema",
+        "pyroute2",
+        "pytest",
+        "yaml",
+        "rich",
+        "scapy.packet",
+    ):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise NotThere(f"import {name}: {error}") from None
+    return "all could be imported"
+
+
+def _version(*argv: str) -> str:
+    if shutil.which(argv[0]) is None:
+        raise NotThere(f"{argv[0]}: not found")
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    if done.returncode != 0:
+        raise NotThere(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
+    return (done.stdout or done.stderr).strip().splitlines()[0]
+
+
+def benchmark_tools() -> str:
+    """The programs that labkit is measured against."""
+    if shutil.which("dpdk-testpmd") is None:
+        raise NotThere("dpdk-testpmd: not found")
+    return f"{_version('sockperf', '--version')}, dpdk-testpmd"

@@ -1,0 +1,59 @@
+"""Attempts at the probe: each of its programs opens a port on the scratch pair and says who it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from labkit.doctor.model import NotThere
+from labkit.doctor.scratch import FAR
+from labkit.errors import EnvironmentBroken
+
+_DEADLINE_S = 10.0
+
+_OPEN: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "socket": ({"bind": "127.0.0.1", "port": 7}, {}),
+    "packet": ({"interface": FAR}, {}),
+    "xdp": ({"interface": FAR, "queue": 0}, {"bind": "copy", "attach": "native"}),
+    "dpdk": ({"vdev": "net_memif0,role=server,socket=/run/probe.sock,socket-abstract=no"}, {"huge": False}),
+    "bpf": ({"interface": FAR}, {"attach": "native"}),
+}
+"""A port and options by which each engine is opened."""
+
+
+def opens(engine: str) -> str:
+    """Start `labkit-probe-ENGINE`, open a port, end it."""
+    from labkit.probe import build
+
+    try:
+        program = build.engine_path(engine)
+    except EnvironmentBroken as error:
+        raise NotThere(error.message, fix=error.hint) from None
+    port, options = _OPEN[engine]
+    command = {"id": 1, "cmd": "open", "core": None, "ports": [port], "options": options}
+    try:
+        done = subprocess.run(
+            [str(program)],
+            input=json.dumps(command) + "\n",
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotThere(f"{program.name}: no answer within {_DEADLINE_S:g} s") from None
+    answers = done.stdout.splitlines()
+    if not answers:
+        said = done.stderr.strip().splitlines()
+        raise NotThere(
+            f"{program.name}: exit code {done.returncode}: {said[-1] if said else 'nothing was said'}"
+        )
+    answer = json.loads(answers[0])
+    if not answer["ok"]:
+        raise NotThere(f"{program.name}: {answer['error']['message']}", fix=_fix_for(answer["error"]["code"]))
+    result = answer["result"]
+    return f"{program.name} {result['version']} opened a port"
+
+
+def _fix_for(code: str) -> str | None:
+    return None if code == "refused" else "labkit build"

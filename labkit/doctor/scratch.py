@@ -1,0 +1,126 @@
+"""A scratch namespace in which the checks try things: a child process that is gone with the doctor, whatever ends it.
+
+The child has a network and a mount namespace of its own (without root also a user namespace), a fresh /sys and /run,
+and a veth pair. It prints two JSON lines a check, one before and one after; a check that kills it costs only its own
+answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from labkit.doctor.model import NotThere
+from labkit.hosts import DIE_WITH_PARENT
+
+NEAR = "scratch0"
+FAR = "scratch1"
+"""The ends of the veth pair, both in the child's namespace and up."""
+
+_DEADLINE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one check went: `error` is None when it worked."""
+
+    detail: str
+    error: str | None
+    fix: str | None
+
+
+def privileged() -> bool:
+    """Whether namespaces can be made without a user namespace: CAP_SYS_ADMIN is effective."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    line = next(line for line in status if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) >> 21 & 1)
+
+
+def attempt_all(ids: Iterable[str]) -> dict[str, Attempt]:
+    """Try the checks of these ids in one scratch child. A check without an answer gets the child's last words."""
+    wanted = list(ids)
+    user = [] if privileged() else ["--user", "--map-root-user"]
+    argv = ["unshare", *user, "--net", "--mount", "--propagation", "private", "--", *DIE_WITH_PARENT]
+    command = [*argv, sys.executable, "-m", "labkit.doctor.scratch", *wanted]
+    answers: dict[str, Attempt] = {}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
+        output, said = done.stdout, done.stderr.strip() or f"exit code {done.returncode} with nothing said"
+    except FileNotFoundError:
+        output, said = "", "unshare: not found (package util-linux)"
+    except subprocess.TimeoutExpired as error:
+        output, said = _text(error.stdout), f"no answer within {_DEADLINE_S:g} s"
+    begun: str | None = None
+    for line in output.splitlines():
+        answer = json.loads(line)
+        begun = answer["id"]
+        if "error" in answer:
+            answers[begun] = Attempt(answer["detail"], answer["error"], answer["fix"])
+    missing = [name for name in wanted if name not in answers]
+    last_words = said.splitlines()[-1]
+    if begun in missing:  # the check that ended the child; the others get a new one
+        answers[begun] = Attempt("", last_words, None)
+        missing.remove(begun)
+        return answers | (attempt_all(missing) if missing else {})
+    return answers | {name: Attempt("", last_words, None) for name in missing}
+
+
+def _text(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+
+
+def _prepare() -> None:
+    """Make the child's own /sys and /run and the veth pair. Raises OSError or pyroute2's NetlinkError."""
+    from labkit.links.netlink import rtnetlink
+
+    mounts = (("sysfs", "/sys"), ("tmpfs", "/run"))
+    for kind, where in mounts:
+        subprocess.run(["mount", "-t", kind, kind, where], check=True, capture_output=True, text=True)
+    with rtnetlink() as route:
+        route.link("add", ifname=NEAR, kind="veth", peer={"ifname": FAR})
+        for name in ("lo", NEAR, FAR):
+            route.link("set", index=route.link_lookup(ifname=name)[0], state="up")
+
+
+def _answer(stream: TextIO, **fields: str | None) -> None:
+    stream.write(json.dumps(fields) + "\n")
+    stream.flush()
+
+
+def main(ids: list[str]) -> int:
+    """The child: prepare, then try each check and answer at once."""
+    from labkit.doctor.catalog import CHECKS
+    from labkit.links.netlink import NetlinkError
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print on stdout as they like
+    broken: str | None = None
+    try:
+        _prepare()
+    except subprocess.CalledProcessError as error:
+        broken = error.stderr.strip()
+    except (OSError, NetlinkError) as error:
+        broken = f"veth pair: {error}"
+    by_id = {check.id: check for check in CHECKS}
+    for name in ids:
+        _answer(answers, id=name)
+        detail, message, fix = "", broken, None
+        if broken is None:
+            try:
+                detail = by_id[name].attempt()
+            except NotThere as error:
+                message, fix = str(error), error.fix
+            except OSError as error:
+                message = error.strerror or str(error)
+        _answer(answers, id=name, detail=detail, error=message, fix=fix)
+    os._exit(0)  # the EAL leaves threads behind
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

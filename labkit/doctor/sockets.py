@@ -1,0 +1,123 @@
+"""Attempts at the kernel's own datapaths: UDP, AF_PACKET, XDP and AF_XDP, on the scratch veth pair."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import socket
+import struct
+
+from labkit.doctor.model import NotThere
+from labkit.doctor.scratch import FAR, NEAR
+from labkit.doctor.syscalls import (
+    AF_XDP,
+    XDP_COPY,
+    XDP_ZEROCOPY,
+    attach_native,
+    bind_xdp,
+    load_xdp_pass,
+    register_umem,
+)
+
+_SOL_PACKET, _PACKET_RX_RING, _PACKET_VERSION, _PACKET_QDISC_BYPASS, _TPACKET_V3 = 263, 5, 10, 20, 2
+_ETHERTYPE_EXPERIMENTAL = 0x88B5
+_SO_BUSY_POLL, _SO_PREFER_BUSY_POLL, _SO_BUSY_POLL_BUDGET = 46, 69, 70
+_MEMLOCK_BYTES = 64 << 20
+"""More than the probe's UMEM with its rings."""
+
+
+def udp() -> str:
+    """A datagram goes to a socket of the namespace and comes back."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind(("127.0.0.1", 0))
+        client.settimeout(1.0)
+        client.sendto(b"labkit", server.getsockname())
+        server.settimeout(1.0)
+        data, sender = server.recvfrom(64)
+        server.sendto(data, sender)
+        if client.recv(64) != b"labkit":
+            raise NotThere("the datagram came back changed")
+    return "a UDP datagram went and came back in a scratch namespace"
+
+
+def packet() -> str:
+    """A frame sent past the qdisc on one end of the pair arrives at a TPACKET_V3 ring on the other."""
+    with (
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as receiver,
+    ):
+        receiver.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
+        block_bytes, blocks = 1 << 16, 4
+        ring = struct.pack("=IIIIIII", block_bytes, blocks, 2048, block_bytes // 2048 * blocks, 1, 0, 0)
+        receiver.setsockopt(_SOL_PACKET, _PACKET_RX_RING, ring)
+        receiver.bind((FAR, _ETHERTYPE_EXPERIMENTAL))
+        sender.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
+        sender.bind((NEAR, 0))
+        sender.send(
+            b"\xff" * 6 + b"\x02" + b"\x00" * 5 + struct.pack("!H", _ETHERTYPE_EXPERIMENTAL) + bytes(46)
+        )
+        readable, _, _ = select.select([receiver], [], [], 1.0)
+        if not readable:
+            raise NotThere(
+                "a frame sent on one end of a veth pair did not reach the ring on the other within 1 s"
+            )
+    return "a frame crossed a veth pair into a TPACKET_V3 ring, qdisc bypassed"
+
+
+def bpf() -> str:
+    """The kernel's verifier takes an XDP program."""
+    os.close(load_xdp_pass())
+    return "an XDP program was loaded"
+
+
+def xdp_native() -> str:
+    """The program is attached to the driver's own hook of a veth."""
+    program = load_xdp_pass()
+    try:
+        os.close(attach_native(program, FAR))
+    finally:
+        os.close(program)
+    return "attached to a veth in native mode and detached again"
+
+
+def af_xdp_copy() -> str:
+    """A socket is bound to a queue in copy mode."""
+    bind_xdp(FAR, XDP_COPY)
+    return "bound to queue 0 of a veth in copy mode"
+
+
+def af_xdp_zerocopy() -> str:
+    """A socket is bound to a queue in zero-copy mode, which a driver must know how to do."""
+    if not bind_xdp(NEAR, XDP_ZEROCOPY) & 1:
+        raise NotThere("bind(XDP_ZEROCOPY) was granted but XDP_OPTIONS read back without the zero-copy bit")
+    return "bound to queue 0 of a veth in zero-copy mode"
+
+
+def busy_poll() -> str:
+    """A socket takes the three options of preferred busy polling, and gives them back."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for name, option, value in (
+            ("SO_PREFER_BUSY_POLL", _SO_PREFER_BUSY_POLL, 1),
+            ("SO_BUSY_POLL", _SO_BUSY_POLL, 20),
+            ("SO_BUSY_POLL_BUDGET", _SO_BUSY_POLL_BUDGET, 64),
+        ):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, option, value)
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"setsockopt({name}, {value}): {os.strerror(error.errno or 0)}"
+                ) from None
+        if sock.getsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL) != 20:
+            raise NotThere("SO_BUSY_POLL did not read back as set")
+    return "SO_PREFER_BUSY_POLL, SO_BUSY_POLL and SO_BUSY_POLL_BUDGET were taken and read back"
+
+
+def memlock() -> str:
+    """The kernel pins as much memory as the probe's AF_XDP sockets use."""
+    with socket.socket(AF_XDP, socket.SOCK_RAW) as sock:
+        register_umem(sock, mmap.mmap(-1, _MEMLOCK_BYTES))
+    return f"{_MEMLOCK_BYTES >> 20} MiB were pinned for an AF_XDP socket"
