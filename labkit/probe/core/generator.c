@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The generator: one loop that receives, accounts, and sends what is due. A turn reads the clock once, and once more
+ * when frames came in; frames of a burst share that reading.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pacing.h"
+#include "role.h"
+
+#define STALL_NS (100 * NS_PER_US)
+#define CLOSED_TIMEOUT_NS (100 * NS_PER_MS)
+#define NO_PROGRESS_NS NS_PER_S
+/* After all came back the loop stays this long, so that a duplicate behind the last frame is seen. */
+#define LINGER_NS (2 * NS_PER_MS)
+/* A stall at the very end may be caught up on, by a thousandth of the duration at most. */
+#define GRACE_MAX_NS (5 * NS_PER_MS)
+#define LAG_SLOTS 65536U
+#define PREFETCH_AHEAD 4U
+
+/* Where the next frame stands in flows, order and schedule. */
+struct cursor {
+    uint64_t sequence;
+    uint32_t flow;
+    uint32_t order;
+    struct pacing pacing;
+};
+
+struct generator {
+    struct role *role;
+    struct io *io;
+    const struct generate_arguments *arguments;
+    const struct frame_set *frames;
+    struct trial *trial;
+    struct cursor cursor;
+    uint64_t limit; /* frames to send at most */
+    uint64_t send_until_ns;
+    uint64_t last_rx_ns;
+    uint64_t sent_ns; /* when the last burst went */
+    uint64_t awaited; /* closed loop: sequence + 1 of the frame that is out; 0: none */
+    uint16_t port;
+    uint32_t *lag_ns; /* of the last LAG_SLOTS frames: actual minus intended departure */
+};
+
+static inline void cursor_advance(struct cursor *cursor, const struct frame_set *frames, bool paced)
+{
+    cursor->sequence++;
+    if (++cursor->flow == frames->flows)
+        cursor->flow = 0;
+    if (++cursor->order == frames->order_count)
+        cursor->order = 0;
+    if (paced)
+        pacing_advance(&cursor->pacing);
+}
+
+static inline void copy_frame(uint8_t *to, const uint8_t *from, uint32_t length)
+{
+    if (length == 60)
+        memcpy(to, from, 60); /* the 64-byte frame: a few vector moves, no call */
+    else
+        memcpy(to, from, length);
+}
+
+/* Writes up to n frames, stops at the first that is not due; returns how many. `cursor` moves past them. */
+static inline __attribute__((always_inline)) unsigned fill(const struct generator *generator, struct cursor *moving,
+                                                           struct io_frame *out, unsigned n, uint64_t now,
+                                                           const bool payload_only, const bool paced)
+{
+    const struct frame_set *frames = generator->frames;
+    const uint16_t tag = generator->arguments->tag;
+    const bool scheduled = paced && !generator->arguments->closed;
+    struct cursor cursor = *moving;
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        const struct frame_template *template = &frames->templates[frames->order[cursor.order]];
+        uint8_t *data = out[i].data;
+        uint64_t time_ns = now;
+
+        if (paced && cursor.pacing.next_ns > now)
+            break;
+        if (scheduled)
+            time_ns = cursor.pacing.next_ns;
+        out[i].flow = cursor.flow;
+        if (payload_only) {
+            out[i].length = template->length - template->signature_offset;
+            memcpy(data, template->data + template->signature_offset, out[i].length);
+            signature_write(data, tag, cursor.sequence, time_ns);
+        } else {
+            out[i].length = template->length;
+            copy_frame(data, template->data, template->length);
+            frames_stamp(data, template, frames->flow_offset, cursor.flow, tag, cursor.sequence, time_ns);
+        }
+        cursor_advance(&cursor, frames, paced);
+    }
+    *moving = cursor;
+    return i;
+}
+
+static void record_lag(struct generator *generator, struct cursor cursor, unsigned n, uint64_t now)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t lag = now - cursor.pacing.next_ns;
+
+        histogram_record(&generator->trial->lag, lag);
+        generator->lag_ns[cursor.sequence % LAG_SLOTS] = lag > UINT32_MAX ? UINT32_MAX : (uint32_t)lag;
+        cursor_advance(&cursor, generator->frames, true);
+    }
+}
+
+/* Sends what is due at `now`; returns how many frames went. */
+static unsigned send_due(struct generator *generator, uint64_t now)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    struct io *io = generator->io;
+    struct io_frame frames[IO_BURST_MAX];
+    struct cursor moved = generator->cursor;
+    const bool paced = !arguments->unpaced;
+    uint64_t left = generator->limit - generator->cursor.sequence;
+    unsigned want = arguments->closed ? 1 : arguments->burst;
+    unsigned room;
+    unsigned filled;
+    unsigned taken;
+
+    if (want > left)
+        want = (unsigned)left;
+    if (paced)
+        want = pacing_due(&moved.pacing, now, want);
+    if (want == 0)
+        return 0;
+    room = io->ops->reserve(io, 0, frames, want);
+    if (room == 0) {
+        generator->trial->tx_full++;
+        return 0;
+    }
+    if (io->payload_only)
+        filled = paced ? fill(generator, &moved, frames, room, now, true, true)
+                       : fill(generator, &moved, frames, room, now, true, false);
+    else
+        filled = paced ? fill(generator, &moved, frames, room, now, false, true)
+                       : fill(generator, &moved, frames, room, now, false, false);
+    taken = io->ops->commit(io, 0, frames, room, filled);
+    if (paced && taken > 0)
+        record_lag(generator, generator->cursor, taken, now);
+    if (taken < filled) {
+        generator->trial->tx_full++;
+        moved = generator->cursor;
+        for (unsigned i = 0; i < taken; i++)
+            cursor_advance(&moved, generator->frames, paced);
+    }
+    generator->cursor = moved;
+    if (taken > 0) {
+        generator->sent_ns = now;
+        counter_add(&generator->role->counters->tx_frames, taken);
+        if (arguments->closed) {
+            generator->awaited = generator->cursor.sequence;
+            /* The next one keeps its distance from this one, not from a schedule that was missed. */
+            if (paced && generator->cursor.pacing.next_ns < now)
+                generator->cursor.pacing.next_ns = now;
+        }
+    }
+    return taken;
+}
+
+/* The signature of a frame that is ours, or NULL. */
+static inline const uint8_t *find_signature(const struct io_frame *frame, uint16_t port, const bool payload_only)
+{
+    const uint8_t *data = frame->data;
+    unsigned udp;
+
+    if (payload_only)
+        return frame->length >= SIGNATURE_BYTES ? data : NULL;
+    udp = packet_udp_offset(data, frame->length);
+    if (udp == 0)
+        return NULL;
+    uint16_t ports[2];
+    memcpy(ports, data + udp, sizeof(ports));
+    if (__builtin_expect(ports[0] != port && ports[1] != port, 0))
+        return NULL;
+    return data + udp + UDP_BYTES;
+}
+
+static inline __attribute__((always_inline)) void account(struct generator *generator, const struct io_frame *frames,
+                                                          unsigned n, uint64_t now, const bool payload_only,
+                                                          const bool scheduled)
+{
+    struct trial *trial = generator->trial;
+    const uint16_t tag = generator->arguments->tag;
+    const uint16_t port = htobe16(generator->port);
+    const uint64_t sent = generator->cursor.sequence;
+    const uint64_t age_max = now - trial->start_ns;
+
+    for (unsigned i = 0; i < n; i++) {
+        const uint8_t *at;
+        struct signature signature;
+        uint64_t rtt;
+
+        if (i + PREFETCH_AHEAD < n)
+            __builtin_prefetch(frames[i + PREFETCH_AHEAD].data);
+        at = find_signature(&frames[i], port, payload_only);
+        if (__builtin_expect(at == NULL, 0)) {
+            trial->foreign++;
+            continue;
+        }
+        signature = signature_read(at);
+        if (__builtin_expect(signature.tag != tag, 0)) {
+            trial->stale++;
+            continue;
+        }
+        rtt = now - signature.time_ns;
+        if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0)) {
+            trial->corrupt++;
+            continue;
+        }
+        if (!sequence_arrived(&trial->sequence, signature.sequence))
+            continue;
+        histogram_record(&trial->rtt, rtt);
+        if (scheduled && sent - signature.sequence <= LAG_SLOTS)
+            histogram_record(&trial->service, rtt - generator->lag_ns[signature.sequence % LAG_SLOTS]);
+        if (signature.sequence + 1 == generator->awaited)
+            generator->awaited = 0;
+    }
+}
+
+static void take_back(struct generator *generator, const struct io_frame *frames, unsigned n, uint64_t now)
+{
+    const bool scheduled = !generator->arguments->unpaced && !generator->arguments->closed;
+
+    if (generator->io->payload_only)
+        account(generator, frames, n, now, true, scheduled);
+    else if (scheduled)
+        account(generator, frames, n, now, false, true);
+    else
+        account(generator, frames, n, now, false, false);
+}
+
+static uint64_t outstanding(const struct generator *generator)
+{
+    return generator->cursor.sequence - generator->trial->sequence.received;
+}
+
+/* Whether nothing more can be expected, after the last frame has gone. */
+static bool settled(const struct generator *generator, uint64_t now)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    uint64_t since_tx = now - generator->trial->tx_end_ns;
+    uint64_t last = generator->last_rx_ns > generator->sent_ns ? generator->last_rx_ns : generator->sent_ns;
+
+    if (!arguments->expect_return)
+        return true;
+    if (since_tx >= arguments->settle_max_ns)
+        return true;
+    if (outstanding(generator) == 0)
+        return now - last >= LINGER_NS;
+    return now - last >= arguments->settle_quiet_ns;
+}
+
+static bool sending_over(const struct generator *generator, uint64_t now)
+{
+    if (generator->cursor.sequence >= generator->limit)
+        return true;
+    if (now >= generator->send_until_ns)
+        return true;
+    /* A counted trial has no other end when the other side takes nothing any more. */
+    return generator->arguments->counted && generator->arguments->unpaced && !generator->arguments->closed &&
+           now - generator->sent_ns >= NO_PROGRESS_NS;
+}
+
+/* How long nothing is due: what an engine that blocks may sleep. */
+static uint64_t idle_ns(const struct generator *generator, bool sending, uint64_t now)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    uint64_t until = now + WAIT_MAX_NS;
+
+    if (sending) {
+        if (generator->awaited != 0)
+            until = generator->sent_ns + CLOSED_TIMEOUT_NS;
+        else if (arguments->unpaced)
+            return 0;
+        else
+            until = generator->cursor.pacing.next_ns;
+        if (until > generator->send_until_ns)
+            until = generator->send_until_ns;
+    } else if (outstanding(generator) == 0) {
+        until = now + LINGER_NS;
+    } else {
+        until = now + (arguments->settle_quiet_ns < NS_PER_MS ? arguments->settle_quiet_ns : NS_PER_MS);
+    }
+    if (until <= now)
+        return 0;
+    return until - now < WAIT_MAX_NS ? until - now : WAIT_MAX_NS;
+}
+
+static void set_goal(struct generator *generator, uint64_t start_ns)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    uint64_t grace = arguments->duration_ns / 1000;
+
+    grace = grace < GRACE_MAX_NS ? grace : GRACE_MAX_NS;
+    generator->limit = SEQUENCE_CAPACITY;
+    generator->send_until_ns = start_ns + arguments->duration_ns;
+    if (arguments->counted) {
+        generator->limit = arguments->count;
+        generator->send_until_ns = UINT64_MAX;
+        if (!arguments->unpaced) {
+            uint64_t ideal_ns = (uint64_t)((double)arguments->count / arguments->load_pps * 1e9);
+
+            generator->send_until_ns = start_ns + ideal_ns + NO_PROGRESS_NS;
+        }
+    } else if (!arguments->unpaced && !arguments->closed) {
+        generator->limit = (uint64_t)llround(arguments->load_pps * ((double)arguments->duration_ns / 1e9));
+        generator->send_until_ns += grace;
+    }
+    if (!arguments->unpaced)
+        pacing_start(&generator->cursor.pacing, arguments->load_pps, start_ns);
+}
+
+static void loop(struct generator *generator)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    struct role *role = generator->role;
+    struct io *io = generator->io;
+    struct trial *trial = generator->trial;
+    struct io_frame frames[IO_BURST_MAX];
+    const unsigned rx_port = io->port_count - 1;
+    bool sending = true;
+    uint64_t last_turn = trial->start_ns;
+    uint64_t now = trial->start_ns;
+
+    for (;;) {
+        unsigned got = 0;
+        unsigned went = 0;
+
+        if (io->ops->wait != NULL) {
+            uint64_t idle = idle_ns(generator, sending, now);
+
+            if (idle > 0) {
+                io->ops->wait(io, idle);
+                last_turn = clock_now_ns();
+            }
+        }
+        if (arguments->expect_return)
+            got = io->ops->receive(io, rx_port, frames, IO_BURST_MAX);
+        now = clock_now_ns();
+        if (now - last_turn > STALL_NS) {
+            uint64_t gap = now - last_turn;
+
+            trial->stall_total_ns += gap;
+            trial->stall_max_ns = gap > trial->stall_max_ns ? gap : trial->stall_max_ns;
+        }
+        last_turn = now;
+        trial->polls++;
+        if (got > 0) {
+            take_back(generator, frames, got, now);
+            io->ops->release(io, rx_port, frames, got);
+            counter_add(&role->counters->rx_frames, got);
+            generator->last_rx_ns = now;
+            now = clock_now_ns();
+        }
+        if (sending) {
+            if (generator->awaited != 0 && now - generator->sent_ns >= CLOSED_TIMEOUT_NS)
+                generator->awaited = 0;
+            if (sending_over(generator, now) && generator->awaited == 0) {
+                sending = false;
+                trial->tx_end_ns = generator->sent_ns;
+            } else if (generator->awaited == 0) {
+                went = send_due(generator, now);
+            }
+        }
+        if (io->ops->flush != NULL)
+            io->ops->flush(io, 0);
+        trial->empty_polls += got == 0 && went == 0;
+        if (!sending && settled(generator, now))
+            break;
+        if (role_stopped(role)) {
+            trial->aborted = true;
+            break;
+        }
+    }
+    trial->end_ns = now;
+    if (sending)
+        trial->tx_end_ns = generator->sent_ns;
+}
+
+void generator_run(struct role *role, const struct generate_arguments *arguments, const struct frame_set *frames,
+                   struct trial *trial)
+{
+    static uint32_t lag_ns[LAG_SLOTS];
+    struct generator generator = {
+        .role = role,
+        .io = role->io,
+        .arguments = arguments,
+        .frames = frames,
+        .trial = trial,
+        .port = frames->templates[0].destination_port,
+        .lag_ns = lag_ns,
+    };
+
+    trial_clear(trial);
+    trial->start_ns = clock_now_ns();
+    generator.sent_ns = trial->start_ns;
+    set_goal(&generator, trial->start_ns);
+    loop(&generator);
+    trial->sent = generator.cursor.sequence;
+    trial->intended = generator.limit;
+    if (!arguments->counted && (arguments->unpaced || arguments->closed))
+        trial->intended = trial->sent;
+    trial->settle_ns = trial->end_ns - trial->tx_end_ns;
+    trial->usage = usage_since(&role->began);
+    counter_set(&role->counters->foreign, trial->foreign);
+    counter_set(&role->counters->polls, trial->polls);
+    counter_set(&role->counters->empty_polls, trial->empty_polls);
+}
