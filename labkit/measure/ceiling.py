@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.measure.rates import Mrr
-from labkit.measure.search import GoalResult, Irregularity, SearchResult
+from labkit.measure.search import GoalResult, Irregularity, SearchResult, at_load
 from labkit.measure.trial import TrialResult
 
 MARGIN = 0.05
@@ -31,7 +31,7 @@ def goal_limited_by(result: GoalResult, trials: Sequence[TrialResult], *, ceilin
     upper_pps = result.relevant_upper_bound_pps
     if upper_pps is None:
         return NONE if result.kind in (Irregularity.MAX_LOAD_LOSSLESS, Irregularity.TIME_LIMIT) else DUT
-    at_upper = [trial for trial in trials if trial.intended_load_pps == upper_pps]
+    at_upper = at_load(trials, upper_pps)
     unsent = sum(trial.unsent for trial in at_upper)
     lost = sum(trial.lost for trial in at_upper)
     return TESTER if unsent > lost else DUT

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import comb
 from statistics import median
 
-from labkit.measure.search import Goal
+from labkit.measure.goals import Goal
 from labkit.measure.trial import Measurer, TrialResult
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 
 import pytest
 from hypothesis import given, settings
@@ -69,15 +70,47 @@ def test_bounds_enclose_the_capacity_of_a_steady_dut_within_the_width(
     assert result.ndr.conditional_throughput_pps == result.ndr.relevant_lower_bound_pps
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_noisy_dut_with_lossy_trials_is_found_within_the_stated_accuracy(seed: int) -> None:
-    spec = SimulatedSpec(noise=0.03, lossy_trials=0.2, seed=seed)
-    result = run(spec)
-    truth_pps = spec.highest_load_pps(loss_ratio=0.005, duration_s=0.1)
-    assert result.pdr.conditional_throughput_pps == pytest.approx(truth_pps, rel=0.05)
-    assert result.ndr.conditional_throughput_pps == pytest.approx(
-        spec.highest_load_pps(loss_ratio=0.0, duration_s=0.1), rel=0.10
-    )
+def errors_of(
+    goals: tuple[Goal, Goal], *, noise: float, lossy: float
+) -> tuple[list[float], list[float], float]:
+    """Errors of NDR and PDR [1] over 20 seeds, sorted, and the median time of a search [s]."""
+    ndr_errors, pdr_errors, seconds = [], [], []
+    for seed in range(20):
+        spec = SimulatedSpec(noise=noise, lossy_trials=lossy, seed=seed, overhead_s=0.04)
+        result = run(spec, goals)
+        for goal, errors in ((result.ndr, ndr_errors), (result.pdr, pdr_errors)):
+            assert goal.relevant_lower_bound_pps is not None
+            truth_pps = spec.highest_load_pps(
+                loss_ratio=goal.goal.loss_ratio, duration_s=goal.goal.final_trial_duration_s
+            )
+            errors.append(goal.relevant_lower_bound_pps / truth_pps - 1)
+        seconds.append(result.duration_s)
+    return sorted(ndr_errors), sorted(pdr_errors), statistics.median(seconds)
+
+
+@pytest.mark.parametrize(
+    ("goals", "noise", "lossy", "ndr_within", "pdr_within", "at_most_s"),
+    [
+        (software_goals(), 0.01, 0.0, 0.015, 0.015, 9),
+        (software_goals(), 0.03, 0.0, 0.025, 0.02, 13),
+        (software_goals(), 0.03, 0.3, 0.06, 0.025, 20),
+        (quick_goals(), 0.01, 0.0, 0.04, 0.04, 3),
+        (quick_goals(), 0.03, 0.3, 0.10, 0.05, 6),
+    ],
+    ids=["software-1%", "software-3%", "software-3%-lossy", "quick-1%", "quick-3%-lossy"],
+)
+def test_nine_of_ten_searches_are_as_accurate_and_quick_as_stated(
+    goals: tuple[Goal, Goal],
+    noise: float,
+    lossy: float,
+    ndr_within: float,
+    pdr_within: float,
+    at_most_s: float,
+) -> None:
+    ndr_errors, pdr_errors, median_s = errors_of(goals, noise=noise, lossy=lossy)
+    assert -ndr_within <= ndr_errors[1] <= ndr_errors[-2] <= ndr_within
+    assert -pdr_within <= pdr_errors[1] <= pdr_errors[-2] <= pdr_within
+    assert median_s <= at_most_s
 
 
 def test_conditional_throughput_is_the_forwarding_rate_of_the_deciding_trial() -> None:
@@ -191,7 +224,7 @@ def test_a_minimum_above_the_maximum_is_refused() -> None:
 
 
 def test_an_impossible_goal_is_refused_by_name() -> None:
-    ndr, pdr = software_goals()
+    ndr, _ = software_goals()
     broken = Goal(
         name="PDR",
         loss_ratio=2.0,
@@ -203,4 +236,3 @@ def test_an_impossible_goal_is_refused_by_name() -> None:
     )
     with pytest.raises(ConfigInvalid, match="PDR"):
         run(SimulatedSpec(), (ndr, broken))
-    assert pdr.name == "PDR"
