@@ -23,40 +23,39 @@
 #define IPV4_PLAIN_HEADER 0x45 /* version 4, five words: no options */
 
 struct udp_frame {
-  struct ethhdr *eth;
-  struct iphdr *ipv4;   /* one of these two is NULL */
-  struct ipv6hdr *ipv6; /* " */
-  struct udphdr *udp;
-  void *payload;
+    struct ethhdr *eth;
+    struct iphdr *ipv4;   /* one of these two is NULL */
+    struct ipv6hdr *ipv6; /* " */
+    struct udphdr *udp;
+    void *payload;
 };
 
 /* Whether the frame is test traffic; fills `frame`. Everything it points to is
  * inside the packet. */
-static __always_inline int parse_udp(struct xdp_md *ctx,
-                                     struct udp_frame *frame) {
-  void *end = (void *)(long)ctx->data_end;
-  frame->eth = (void *)(long)ctx->data;
-  if ((void *)(frame->eth + 1) > end) {
+static __always_inline int parse_udp(struct xdp_md *ctx, struct udp_frame *frame)
+{
+    void *end = (void *)(long)ctx->data_end;
+    frame->eth = (void *)(long)ctx->data;
+    if ((void *)(frame->eth + 1) > end) {
+        return 0;
+    }
+    if (frame->eth->h_proto == bpf_htons(ETH_P_IP)) {
+        frame->ipv4 = (void *)(frame->eth + 1);
+        frame->ipv6 = (void *)0;
+        frame->udp = (void *)(frame->ipv4 + 1);
+        frame->payload = frame->udp + 1;
+        return frame->payload <= end && *(__u8 *)frame->ipv4 == IPV4_PLAIN_HEADER &&
+               frame->ipv4->protocol == IPPROTO_UDP &&
+               !(frame->ipv4->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET));
+    }
+    if (frame->eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+        frame->ipv4 = (void *)0;
+        frame->ipv6 = (void *)(frame->eth + 1);
+        frame->udp = (void *)(frame->ipv6 + 1);
+        frame->payload = frame->udp + 1;
+        return frame->payload <= end && frame->ipv6->nexthdr == IPPROTO_UDP;
+    }
     return 0;
-  }
-  if (frame->eth->h_proto == bpf_htons(ETH_P_IP)) {
-    frame->ipv4 = (void *)(frame->eth + 1);
-    frame->ipv6 = (void *)0;
-    frame->udp = (void *)(frame->ipv4 + 1);
-    frame->payload = frame->udp + 1;
-    return frame->payload <= end && *(__u8 *)frame->ipv4 == IPV4_PLAIN_HEADER &&
-           frame->ipv4->protocol == IPPROTO_UDP &&
-           !(frame->ipv4->frag_off &
-             bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET));
-  }
-  if (frame->eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-    frame->ipv4 = (void *)0;
-    frame->ipv6 = (void *)(frame->eth + 1);
-    frame->udp = (void *)(frame->ipv6 + 1);
-    frame->payload = frame->udp + 1;
-    return frame->payload <= end && frame->ipv6->nexthdr == IPPROTO_UDP;
-  }
-  return 0;
 }
 
 #endif
