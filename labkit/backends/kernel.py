@@ -96,8 +96,8 @@ class Kernel:
             raise ConfigInvalid(f"{lab.topology.source}: port {port.name} has no IPv{ip_version} address")
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
-            family = read_back.get("family")
-            return family is not None, f"UDP echo on a kernel socket ({family})"
+            path = read_back.get("datapath")
+            return path == "kernel UDP", f"UDP echo by the {path} path"
 
         with reflecting(
             lab, engine="socket", ports=[{"bind": str(address.ip), "port": ECHO_PORT}], judge=judge
