@@ -1,0 +1,3 @@
+"""Fixtures of the unit tests."""
+
+pytest_plugins = ["pytester"]

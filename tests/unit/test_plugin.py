@@ -1,0 +1,140 @@
+"""The plugin, tried from outside on the simulated lab: no privileges, no packets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+TEST_OF_ONES_OWN = """
+import pytest
+
+@pytest.mark.dpdk
+def test_mine(measure, target):
+    target(measure.throughput(frame_size_bytes=64), pdr="{bound}")
+
+@pytest.mark.dpdk
+def test_latency(measure, target):
+    target(measure.latency(load="50% PDR"), p99="<= 1 ms")
+"""
+
+
+@pytest.fixture
+def lab(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeini("[pytest]\naddopts = --topology=sim -p no:cacheprovider")
+    return pytester
+
+
+def results(pytester: pytest.Pytester) -> dict:
+    (folder,) = (pytester.path / "results").iterdir()
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_test_of_ones_own_passes_and_leaves_results_and_report(lab: pytest.Pytester) -> None:
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 Mpps"))
+    result = lab.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_mine?dpdk-sim-64? PASSED*", "*test_latency?dpdk-sim-64? PASSED*"])
+    run = results(lab)
+    assert [v["outcome"] for v in run["verdicts"]] == ["pass", "pass"]
+    assert {m["kind"] for m in run["measurements"]} == {"mrr", "throughput", "latency"}
+    (folder,) = (lab.path / "results").iterdir()
+    assert "<html" in (folder / "report.html").read_text()
+
+
+def test_a_missed_target_fails_and_says_what_was_measured(lab: pytest.Pytester) -> None:
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 12 Mpps"))
+    result = lab.runpytest_subprocess("-k", "test_mine")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*pdr >= 12 Mpps: * Mpps*"])
+    assert result.ret == 1
+    (verdict,) = results(lab)["verdicts"]
+    assert verdict["outcome"] == "fail"
+    assert 8e6 < verdict["value"] < 10e6
+
+
+def test_an_invalid_measurement_is_counted_apart_and_fails_the_run(lab: pytest.Pytester) -> None:
+    lab.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.dpdk
+        def test_p9999_of_few_samples(measure, target):
+            target(measure.latency(load="idle"), p9999="<= 1 s")
+        """
+    )
+    result = lab.runpytest_subprocess()
+    result.stdout.fnmatch_lines(["*too few samples*", "*1 invalid*"])
+    assert result.ret == 1
+    allowed = lab.runpytest_subprocess("--labkit-allow-invalid")
+    allowed.stdout.fnmatch_lines(["*1 invalid*"])
+    assert allowed.ret == 0
+
+
+def test_markers_choose_backend_and_kind(lab: pytest.Pytester) -> None:
+    suite = Path(__file__).parents[1] / "perf"
+    result = lab.runpytest_subprocess(str(suite), "--collect-only", "-q", "-m", "af_xdp and latency")
+    result.stdout.fnmatch_lines(["*::test_latency?af_xdp-sim-64?"])
+    result.stdout.no_fnmatch_line("*throughput*")
+    result.stdout.no_fnmatch_line("*kernel*")
+
+
+def test_ids_name_backend_mode_topology_and_frame(pytester: pytest.Pytester) -> None:
+    suite = Path(__file__).parents[1] / "perf"
+    result = pytester.runpytest_subprocess(str(suite), "--collect-only", "-q", "-m", "throughput and not slow")
+    result.stdout.fnmatch_lines(
+        [
+            "*::test_throughput?kernel-veth-64?",
+            "*::test_throughput?af_packet-veth-64?",
+            "*::test_throughput?xdp-veth-64?",
+            "*::test_throughput?af_xdp-veth-64?",
+            "*::test_throughput?af_xdp-busy_poll-veth-64?",
+            "*::test_throughput?dpdk-net_af_xdp-veth-64?",
+            "*::test_throughput?dpdk-net_af_packet-veth-64?",
+            "*::test_throughput?dpdk-vhost-64?",
+            "*::test_throughput?dpdk-memif-64?",
+        ]
+    )
+
+
+def test_every_backend_has_a_marker_that_explains_it(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--markers")
+    for name in ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "throughput", "latency", "slow"):
+        result.stdout.fnmatch_lines([f"@pytest.mark.{name}: *"])
+
+
+def test_measure_without_a_backend_marker_is_refused(lab: pytest.Pytester) -> None:
+    lab.makepyfile("def test_where(measure): measure.mrr()")
+    result = lab.runpytest_subprocess()
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*mark it with a backend*"])
+
+
+def test_an_unknown_topology_is_refused_with_a_suggestion(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 Mpps"))
+    result = pytester.runpytest_subprocess("--topology=vethh")
+    assert result.ret != 0
+    output = result.stdout.str() + result.stderr.str()
+    assert "no topology is called 'vethh'" in output
+    assert "veth" in output
+
+
+def test_a_dut_that_dies_fails_the_test_and_keeps_what_was_finished(lab: pytest.Pytester) -> None:
+    (lab.path / "dying.yml").write_text(
+        "description: a DUT that dies\ntier: simulated\nbackends: [dpdk]\n"
+        "simulation:\n  dpdk:\n    capacity: 1 Mpps\n    dies_after_trials: 30\n"
+    )
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps"))
+    result = lab.runpytest_subprocess("--topology=dying.yml", "-k", "test_mine", "-o", "addopts=-p no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*simulated DUT died in trial 31*"])
+    assert [m["kind"] for m in results(lab)["measurements"]] == ["mrr"]
+
+
+def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_plain(): pass")
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1)
+    assert not (pytester.path / "results").exists()
+    result.stdout.no_fnmatch_line("*labkit ---*")
