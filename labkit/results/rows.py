@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labkit.measure.latency import LatencyPoint
+from labkit.measure.search import GoalResult
 from labkit.results.model import Key, Measurement, Outcome, Verdict
 from labkit.results.run import Run
 
@@ -46,10 +47,15 @@ class Row:
     rtt_50pdr_p999_us: float | None
     rtt_50pdr_max_us: float | None
     limited_by: str | None
-    """"tester": the rates are lower bounds, "at least"."""
+    """dut, tester or none (no upper bound was found); see `at_least`."""
     quick: bool
     verdict: str | None
     reason: str
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the rates are lower bounds: it was the tester that could not go on, or no upper bound was found."""
+        return self.limited_by in ("tester", "none")
 
     @property
     def key(self) -> Key:
@@ -92,7 +98,12 @@ def point(measurement: Measurement | None, load: str) -> LatencyPoint | None:
 def pdr_pps(run: Run, key: Key) -> float | None:
     """The PDR of a row [pps]."""
     m = of_kind(run, key, "throughput")
-    return m.throughput.pdr.conditional_throughput_pps if m and m.throughput else None
+    return _claimed(m.throughput.pdr) if m and m.throughput else None
+
+
+def _claimed(found: GoalResult) -> float | None:
+    """The figure that a goal result gives: its conditional throughput, else the load that it carried at least."""
+    return found.conditional_throughput_pps or found.at_least_pps
 
 
 def mrr_pps(run: Run, key: Key) -> float | None:
@@ -146,9 +157,7 @@ def _row(run: Run, key: Key) -> Row:
     kernel = kernel_row(run, key)
     verdict, reason = _verdict(run, key, measurements)
     rate = throughput or mrr
-    ndr = (
-        throughput.throughput.ndr.conditional_throughput_pps if throughput and throughput.throughput else None
-    )
+    ndr = _claimed(throughput.throughput.ndr) if throughput and throughput.throughput else None
     pdr, peak = pdr_pps(run, key), mrr_pps(run, key)
     return Row(
         backend=key.backend,

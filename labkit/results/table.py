@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import IO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,15 +16,38 @@ from labkit.results.run import Run
 STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yellow"}
 
 
-def table(run: Run) -> RenderableType:
-    """The rows, what they don't say, and how many passed, failed, were skipped and were invalid."""
-    found = rows(run)
-    return Group(_table(found), *(Text(n, style="dim") for n in notes(run, found)), Text(closing_line(run)))
+WIDE_COLUMNS = 150
+"""From here on one table holds all; on a narrower terminal rates and times stand in two."""
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """The rows, why those that didn't pass didn't, what to know of the figures, and the closing counts."""
+
+    run: Run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        found = rows(self.run)
+        if options.max_width >= WIDE_COLUMNS:
+            yield _table(found, rates=True, times=True)
+        else:
+            yield _table(found, rates=True, times=False)
+            timed = [r for r in found if r.rtt_p50_us is not None or r.rtt_50pdr_p50_us is not None]
+            if timed:
+                yield Text()
+                yield _table(timed, rates=False, times=True)
+        for row in found:
+            if row.reason and row.verdict not in (None, "pass"):
+                where = f" {name(row)} on {row.topology}, {row.frame} B: "
+                yield Text.assemble((str(row.verdict), STYLES[str(row.verdict)]), where, row.reason)
+        for note in notes(self.run, found):
+            yield Text(note, style="dim")
+        yield Text(closing_line(self.run), style="bold")
 
 
 def print_table(run: Run, *, file: IO[str] | None = None, width: int | None = None) -> None:
     """Print the table to `file` (default: stdout), plain where that is no terminal."""
-    Console(file=file, width=width, highlight=False).print(table(run))
+    Console(file=file, width=width, highlight=False).print(RunTable(run))
 
 
 def name(row: Row) -> str:
@@ -44,43 +68,53 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append("INTERRUPTED: the run stopped before it was through; what it had finished is here")
     if run.start.quick:
         out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
-    if any(r.limited_by == "tester" for r in found):
-        out.append("≥: at least; within 5 % of what the tester itself can do")
+    if any(r.at_least for r in found):
+        out.append(
+            "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
+        )
     if any(r.ratio_to_kernel is not None and r.topology != "veth" and r.backend != "kernel" for r in found):
         out.append("vs kernel: on another kind of link than the kernel's row, with the same frames")
     return out
 
 
-def _table(found: list[Row]) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="bold")
-    out.add_column("backend", no_wrap=True)
-    out.add_column("link")
-    for head in (
-        "frame",
-        "NDR",
-        "PDR",
-        "MRR",
-        "vs kernel",
-        "RTT µs idle\np50 / p99 / p99.9 / max",
-        "at 50 % PDR",
-    ):
-        out.add_column(head, justify="right", no_wrap=True)
-    out.add_column("limited by")
-    out.add_column("verdict", overflow="fold")
+def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
+    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    for head in ("backend", "link"):
+        out.add_column(head, no_wrap=True)
+    out.add_column("frame", justify="right")
+    if rates:
+        for head in ("NDR", "PDR", "MRR", "vs kernel"):
+            out.add_column(head, justify="right", no_wrap=True)
+    if times:
+        for head in ("RTT idle, µs", "at 50 % PDR, µs"):
+            out.add_column(f"{head}\np50 / p99 / p99.9 / max", justify="right", no_wrap=True)
+    if rates:
+        out.add_column("limited by")
+        out.add_column("verdict", no_wrap=True)
     for r in found:
-        mark = "≥ " if r.limited_by == "tester" else ""
         out.add_row(
             name(r),
             r.topology if r.topology == r.link else f"{r.topology} ({r.link})",
             r.frame,
-            *(fmt.DASH if v is None else f"{mark}{fmt.pps(v)}" for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps)),
-            fmt.ratio(r.ratio_to_kernel if r.ratio_to_kernel is not None else r.mrr_ratio_to_kernel),
-            _times(r.rtt_p50_us, r.rtt_p99_us, r.rtt_p999_us, r.rtt_max_us),
-            _times(r.rtt_50pdr_p50_us, r.rtt_50pdr_p99_us, r.rtt_50pdr_p999_us, r.rtt_50pdr_max_us),
-            r.limited_by or fmt.DASH,
-            _verdict(r),
+            *(_rates(r) if rates else ()),
+            *(_both_times(r) if times else ()),
+            *((r.limited_by or fmt.DASH, _verdict(r)) if rates else ()),
         )
     return out
+
+
+def _rates(r: Row) -> list[str]:
+    mark = "≥ " if r.at_least else ""
+    ratio = r.ratio_to_kernel if r.ratio_to_kernel is not None else r.mrr_ratio_to_kernel
+    figures = [fmt.DASH if v is None else f"{mark}{fmt.pps(v)}" for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps)]
+    return [*figures, fmt.ratio(ratio)]
+
+
+def _both_times(r: Row) -> list[str]:
+    return [
+        _times(r.rtt_p50_us, r.rtt_p99_us, r.rtt_p999_us, r.rtt_max_us),
+        _times(r.rtt_50pdr_p50_us, r.rtt_50pdr_p99_us, r.rtt_50pdr_p999_us, r.rtt_50pdr_max_us),
+    ]
 
 
 def _times(*values: float | None) -> str:
@@ -88,9 +122,4 @@ def _times(*values: float | None) -> str:
 
 
 def _verdict(row: Row) -> Text:
-    if row.verdict is None:
-        return Text(fmt.DASH)
-    text = Text(row.verdict, style=STYLES[row.verdict])
-    if row.reason and row.verdict != "pass":
-        text.append(f": {row.reason}", style="default")
-    return text
+    return Text(row.verdict, style=STYLES[row.verdict]) if row.verdict else Text(fmt.DASH)

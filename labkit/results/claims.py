@@ -1,0 +1,174 @@
+"""Well-known statements about packet rates and latency, beside what a run measured.
+
+The arithmetic is exact; what a run says is computed from its rows. What was not measured is said to be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labkit.results import format as fmt
+from labkit.results.rows import HALF, Row, of_kind, point, rows
+from labkit.results.run import Run
+
+NOT_MEASURED = "not measured here"
+GAP_BYTES = 20
+"""Preamble, start delimiter and inter-frame gap of Ethernet: on the wire, not in the frame size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A statement, what holds of it, and what this run adds."""
+
+    statement: str
+    holds: str
+    measured: str
+    means: str
+
+
+def gap_ns(frame_bytes: int, link_bps: float) -> float:
+    """Time from one frame to the next at line rate [ns]."""
+    return (frame_bytes + GAP_BYTES) * 8 / link_bps * 1e9
+
+
+def claims(run: Run) -> list[Claim]:
+    """The statements in the order in which they are usually made."""
+    found = rows(run)
+    return [
+        _kernel(found),
+        _line_rate(found),
+        _gap(found),
+        _low_latency(run, found),
+        _onload(run, found),
+        _dpdk(found),
+    ]
+
+
+def _rate(row: Row) -> float | None:
+    return row.mrr_pps if row.mrr_pps is not None else row.pdr_pps
+
+
+def _best(found: Iterable[Row], *, frame: str = "64", backend: str | None = None) -> Row | None:
+    """The fastest row that can be trusted: an invalid one proves nothing."""
+    able = [
+        r
+        for r in found
+        if r.frame == frame
+        and r.verdict != "invalid"
+        and backend in (None, r.backend)
+        and _rate(r) is not None
+    ]
+    return max(able, key=lambda r: _rate(r) or 0.0, default=None)
+
+
+def _path(row: Row) -> str:
+    return f"{row.backend}{f' {row.mode}' if row.mode else ''} on {row.topology}"
+
+
+def _said(row: Row) -> str:
+    least = "at least " if row.at_least else ""
+    return f"{least}{fmt.pps(_rate(row))}"
+
+
+def _kernel(found: list[Row]) -> Claim:
+    row = _best(found, backend="kernel")
+    return Claim(
+        statement="The kernel does about 1 Mpps.",
+        holds="The right order for one core and a full-stack path, not a limit of a host: with one 3.6 GHz core the "
+        "authors of XDP (CoNEXT 2018) saw 1.74 Mpps of IPv4 forwarding and 4.8 Mpps of early drops.",
+        measured=f"{_said(row)} at 64 B, {_path(row)}" if row else NOT_MEASURED,
+        means="One core, and the link's own cost is in the figure. It is no forecast for a NIC, "
+        "and says nothing of what several cores do.",
+    )
+
+
+def _line_rate(found: list[Row]) -> Claim:
+    line_pps = 1e9 / gap_ns(64, 10e9)
+    row = _best(found)
+    measured = NOT_MEASURED
+    if row:
+        share = (_rate(row) or 0.0) / line_pps
+        measured = f"{_said(row)} at 64 B, {_path(row)}: {share * 100:.0f} % of that rate"
+    return Claim(
+        statement="A 10 Gb/s NIC does 10 Mpps.",
+        holds=f"10 GbE carries {line_pps / 1e6:.2f} Mpps of 64-byte frames, one every {gap_ns(64, 10e9):.1f} ns; "
+        "10 Mpps is two thirds of it.",
+        measured=measured,
+        means="How often a core can send, check and receive a frame here. There was no wire: no PCIe, "
+        "no descriptor ring of a NIC, no cable.",
+    )
+
+
+def _gap(found: list[Row]) -> Claim:
+    parts = []
+    for frame in ("64", "1518"):
+        row = _best(found, frame=frame)
+        if row and (rate := _rate(row)):
+            bound = "at most " if row.at_least else ""
+            parts.append(f"{bound}{fmt.significant(1e9 / rate)} ns a frame at {frame} B ({_path(row)})")
+    return Claim(
+        statement="At 200 Gb/s there are 61 ns between packets.",
+        holds=f"True of 1518-byte frames ({gap_ns(1518, 200e9):.1f} ns). At 64 B it is {gap_ns(64, 200e9):.2f} ns, "
+        f"{1e3 / gap_ns(64, 200e9):.1f} Mpps.",
+        measured="; ".join(parts) or NOT_MEASURED,
+        means="The mean time that the fastest path needed for a frame, on one core. "
+        "A budget of 3.36 ns is met by many cores and queues, not by one.",
+    )
+
+
+def _low_latency(run: Run, found: list[Row]) -> Claim:
+    row = next((r for r in found if r.backend == "kernel" and not r.mode and r.rtt_p50_us is not None), None)
+    kernel = run.environment.kernel if run.environment else None
+    flavour = f"preemption {kernel.preempt}" if kernel and kernel.preempt else "preemption mode unknown"
+    measured = "wake-up latency: not measured here"
+    if row:
+        measured += (
+            f"; a round trip through kernel sockets took {fmt.duration_us(row.rtt_p50_us)} (p50), "
+            f"{fmt.duration_us(row.rtt_p999_us)} (p99.9), {fmt.duration_us(row.rtt_max_us)} (max), {flavour}"
+        )
+    return Claim(
+        statement="A low-latency kernel gets down to 0.1 ms.",
+        holds="Said of how soon a woken thread runs, as audio needs it. It is no network latency, and no bound.",
+        measured=measured,
+        means="Two different things that share a unit. Whether a kernel flavour helps needs both kernels "
+        "on one machine, and a wake-up test (cyclictest) beside the packets.",
+    )
+
+
+def _onload(run: Run, found: list[Row]) -> Claim:
+    spreads = []
+    for row in found:
+        p = point(of_kind(run, row.key, "latency"), HALF)
+        if p is not None and p.pdv_us is not None and row.frame == "64" and row.verdict != "invalid":
+            spreads.append((row, p.pdv_us))
+    onload = [(r, pdv) for r, pdv in spreads if r.backend == "onload"]
+    shown = onload or sorted(spreads, key=lambda s: s[1])[:3]
+    words = ", ".join(f"{_path(r)} {fmt.duration_us(pdv)}" for r, pdv in shown)
+    measured = "" if onload else f"Onload: {NOT_MEASURED}"
+    if words:
+        measured += f"{'; ' if measured else ''}spread (PDV: p99.9 - min) at {HALF}: {words}"
+    return Claim(
+        statement="OpenOnload makes latency more predictable.",
+        holds="Holds on the NICs that it is made for (Solarflare, AMD). Over AF_XDP its own project calls it "
+        "not of release quality, and users report it slower than the kernel.",
+        measured=measured,
+        means="Predictable is a small spread at the load that you run, not a small median when idle.",
+    )
+
+
+def _dpdk(found: list[Row]) -> Claim:
+    row = _best([r for r in found if r.rtt_50pdr_max_us is not None], backend="dpdk")
+    measured = f"interrupts of a NIC: {NOT_MEASURED} (there is none)"
+    if row:
+        measured += (
+            f"; {_path(row)} at {HALF}: p50 {fmt.duration_us(row.rtt_50pdr_p50_us)}, "
+            f"max {fmt.duration_us(row.rtt_50pdr_max_us)}"
+        )
+    return Claim(
+        statement="DPDK takes no interrupts.",
+        holds="Right: it polls, and keeps its core at 100 % always. The tail stays: the authors of XDP saw a mean of "
+        "2 to 3 µs and a maximum of 161 to 189 µs.",
+        measured=measured,
+        means="What a poller still waits for is the machine: the timer tick, the hypervisor, other work on its core.",
+    )

@@ -1,0 +1,153 @@
+"""report.html: a run as one page that opens offline, for a reader who doubts it.
+
+Nothing is fetched: styles, script and charts are in the file, and its content security policy refuses all else.
+Every text of the run is escaped. This module gathers what the template shows; it computes no figure of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment as Jinja
+from jinja2 import PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from labkit.measure.trial import TrialResult
+from labkit.results import format as fmt
+from labkit.results.claims import claims
+from labkit.results.codec import encode
+from labkit.results.figures import Figures
+from labkit.results.model import Measurement, Outcome
+from labkit.results.rows import closing_line, counts, of_kind, rows
+from labkit.results.run import Run
+from labkit.results.table import name
+
+OUTCOMES = {
+    Outcome.PASS: "passed",
+    Outcome.FAIL: "failed",
+    Outcome.SKIP: "skipped",
+    Outcome.INVALID: "invalid",
+}
+
+
+def render(run: Run, destination: Path) -> Path:
+    """Write the report to `destination` (a file, or a folder that gets a report.html); where it is."""
+    target = destination / "report.html" if destination.is_dir() else destination
+    draft = target.with_name(f".{target.name}.tmp")
+    try:
+        draft.write_text(html(run), encoding="utf-8")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def html(run: Run) -> str:
+    """The page."""
+    jinja = Jinja(
+        loader=PackageLoader("labkit.results", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.globals.update(fmt=fmt, name=name)
+    script, style = (_asset(n) for n in ("report.js", "report.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    found = rows(run)
+    measured = [r for r in found if any(m.key == r.key for m in run.measurements)]
+    n = counts(run)
+    return jinja.get_template("report.html.j2").render(
+        run=run,
+        rows=found,
+        measured=measured,
+        notes=notices(run),
+        counts=[(outcome.value, n[outcome], word) for outcome, word in OUTCOMES.items()],
+        closing=closing_line(run),
+        duration=_duration(run),
+        figures=Figures(run, measured),
+        ladder=_ladder,
+        measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in measured},
+        of_kind=of_kind,
+        claims=claims(run),
+        environment=_environment(run),
+        flat=_flat,
+        tester_limited=any(r.at_least for r in found),
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        script_sha256=digest,
+    )
+
+
+def notices(run: Run) -> list[tuple[str, str]]:
+    """What a reader must know before the first figure: (short, why)."""
+    out = []
+    if run.state == "interrupted":
+        out.append(
+            ("Interrupted", "The run stopped before it was through. What it had finished is here, no more.")
+        )
+    if run.start.quick:
+        out.append(("Quick run", "Short trials, and few of them: good for a look, not for a quotation."))
+    topologies = run.environment.topologies if run.environment else ()
+    software = sorted({t.name for t in topologies if t.tier == "software"})
+    if software:
+        out.append(
+            (
+                "Software links",
+                f"{', '.join(software)}: no NIC was involved. Compare the datapaths of this page with one another; "
+                "the absolute figures say what this machine did, not what a NIC would do.",
+            )
+        )
+    if run.environment is None:
+        out.append(("No environment record", "What the machine was is not known."))
+    return out
+
+
+def _asset(file: str) -> str:
+    return (Path(__file__).parent / "templates" / file).read_text(encoding="utf-8")
+
+
+def _duration(run: Run) -> str:
+    if run.end is None:
+        return "end unknown"
+    seconds = int(
+        (datetime.fromisoformat(run.end.ended) - datetime.fromisoformat(run.start.started)).total_seconds()
+    )
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def _ladder(measurement: Measurement | None) -> list[TrialResult]:
+    """The trials of a search, by load."""
+    if measurement is None or measurement.throughput is None:
+        return []
+    return sorted(measurement.throughput.trials, key=lambda t: t.intended_load_pps or 0.0)
+
+
+def _environment(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The record as sections of (name, value); null is "unknown"."""
+    if run.environment is None:
+        return []
+    record: dict[str, Any] = encode(run.environment)
+    loose = {k: v for k, v in record.items() if not isinstance(v, dict | list)}
+    sections = [(k, v) for k, v in record.items() if isinstance(v, dict | list) and v]
+    return [("run", _flat(loose)), *((k, _flat(v)) for k, v in sections)]
+
+
+def _flat(value: object, path: str = "") -> list[tuple[str, str]]:
+    """Nested facts as (dotted name, text)."""
+    if isinstance(value, Mapping):
+        return [pair for k, v in value.items() for pair in _flat(v, f"{path}.{k}" if path else str(k))]
+    if isinstance(value, list | tuple):
+        if all(not isinstance(v, Mapping | list | tuple) for v in value):
+            return [(path, ", ".join(map(str, value)) or "none")]
+        named = [
+            (str(v.get("name", i)) if isinstance(v, Mapping) else str(i), v) for i, v in enumerate(value)
+        ]
+        return [pair for k, v in named for pair in _flat(v, f"{path}.{k}" if path else k)]
+    words = {None: "unknown", True: "yes", False: "no"}
+    return [(path, words[value] if value is None or isinstance(value, bool) else str(value))]
