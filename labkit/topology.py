@@ -119,6 +119,8 @@ class Topology:
     source: Path
     sha256: str
     """Of the file as read."""
+    text: str = field(default="", repr=False)
+    """The file as read: a lab that stands keeps it, whatever becomes of the file."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 
@@ -211,6 +213,7 @@ def parse(text: str, source: Path) -> Topology:
         targets=_targets(keys.get("targets"), source),
         source=source,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
+        text=text,
         simulation=simulation,
     )
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
-import pyroute2
 from pyroute2.ethtool import ioctl
+from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-__all__ = ["NetlinkError", "ethtool", "rtnetlink"]
+__all__ = ["Netlink", "NetlinkError", "ethtool", "rtnetlink"]
+
+Netlink: TypeAlias = Any
+"""A pyroute2.IPRoute."""
 
 
 @contextmanager
-def rtnetlink() -> Iterator[Any]:
+def rtnetlink() -> Iterator[Netlink]:
     """A pyroute2.IPRoute."""
-    open_route: Any = pyroute2.IPRoute
+    open_route: Any = IPRoute
     with open_route() as route:
         yield route
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from labkit.errors import EnvironmentBroken
 from labkit.hosts import NamespaceHost
-from labkit.links.netlink import NetlinkError, ethtool, rtnetlink
+from labkit.links.netlink import Netlink, NetlinkError, ethtool, rtnetlink
 from labkit.machine.namespaces import inside
-from labkit.topology import Link, Port
+from labkit.topology import Link, Napi, Port
 
 FEATURES: Mapping[str, bool] = {
     # Checksums are written in full and frames are what was sent: AF_XDP and DPDK peers see the frame as it is.
@@ -21,9 +20,8 @@ FEATURES: Mapping[str, bool] = {
     "tx-generic-segmentation": False,
     "rx-vlan-hw-parse": False,
     "tx-vlan-hw-insert": False,
-    # A veth end has a NAPI only with GRO on (or an XDP program); XDP_REDIRECT into an end without one drops.
-    "rx-gro": True,
 }
+_GRO = "rx-gro"
 
 _QUIET: Mapping[str, str] = {
     # No duplicate-address detection, router solicitations or link-local addresses: nothing speaks but the test.
@@ -61,7 +59,8 @@ def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> No
                     _sysctls(_FORWARDING)
                 for link in links:
                     port, peer = (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
-                    _configure(netlink, port, peer)
+                    gro = role == "tester" or link.napi is not Napi.SOFTIRQ
+                    _configure(netlink, port, peer, gro=gro)
     except NetlinkError as error:
         raise EnvironmentBroken(
             f"the kernel refused to wire {', '.join(link.name for link in links)}: {error}",
@@ -69,7 +68,7 @@ def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> No
         ) from error
 
 
-def _create(netlink: Any, link: Link, dut_pid: int) -> None:
+def _create(netlink: Netlink, link: Link, dut_pid: int) -> None:
     netlink.link(
         "add", ifname=link.tester.name, kind="veth", address=link.tester.mac, mtu=link.mtu_bytes,
         num_tx_queues=1, num_rx_queues=1,
@@ -80,10 +79,15 @@ def _create(netlink: Any, link: Link, dut_pid: int) -> None:
     )  # fmt: skip
 
 
-def _configure(netlink: Any, port: Port, peer: Port) -> None:
+def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
+    """Set up one end.
+
+    It has a NAPI only with GRO on, or with an XDP program. What a DUT's XDP program sends (XDP_TX, XDP_REDIRECT) is
+    dropped by a peer without one, so the tester's ends have it; the DUT's are as the kernel makes them.
+    """
     index = netlink.link_lookup(ifname=port.name)[0]
     _sysctls({key.format(port.name): value for key, value in _QUIET.items()})
-    set_features(port.name, FEATURES)
+    set_features(port.name, {**FEATURES, _GRO: gro})
     for address in (port.ipv4, port.ipv6):
         if address is not None:
             netlink.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
@@ -142,7 +146,7 @@ def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
         "rx_queues": link.get_attr("IFLA_NUM_RX_QUEUES"),
         "addresses": addresses,
         "neighbours": neighbours,
-        "offloads": {name: features[name] for name in FEATURES if name in features},
+        "offloads": {name: features[name] for name in (*FEATURES, _GRO) if name in features},
         "forwarding": forwarding,
     }
 

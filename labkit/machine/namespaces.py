@@ -13,7 +13,7 @@ import os
 import select
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from labkit.errors import EnvironmentBroken
@@ -30,7 +30,7 @@ mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=0755,size=16m tmpfs /run
 mkdir -m 0700 {RUNTIME_DIRECTORY}
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null || true
-echo ready
+echo "ready $$"
 while read -r word; do
     if [ "$word" = stay ]; then exec sleep infinity </dev/null >/dev/null 2>&1; fi
 done
@@ -46,20 +46,25 @@ class Holder:
     host: NamespaceHost
     identity: Identity
     process: subprocess.Popen[bytes]
+    """What was started: the holder itself, or (detached) what forked it off and ended."""
 
     def stay(self) -> None:
         """Let it outlive the controller. Only after its identity was written down."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"stay\n")
-        self.process.stdin.close()
+        self._close()
 
     def end(self) -> None:
         """Kill it and take its exit status: with its last process the namespace goes."""
-        self.process.kill()
-        self.process.wait()
+        self.identity.kill()
+        self._close()
+
+    def _close(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None and not pipe.closed:
-                pipe.close()
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        self.process.wait()
 
 
 def start_holder(name: str, *, detached: bool = False) -> Holder:
@@ -67,8 +72,9 @@ def start_holder(name: str, *, detached: bool = False) -> Holder:
 
     Not detached, it also dies with the thread that started it. Raises EnvironmentBroken when refused.
     """
-    until_told = [] if detached else list(DIE_WITH_PARENT)
-    argv = ["unshare", "--net", "--mount", "--propagation", "private", "--", *until_told, "sh", "-c", _SCRIPT]
+    start = ["setsid", "--fork", "unshare"] if detached else ["unshare"]
+    until = [] if detached else list(DIE_WITH_PARENT)
+    argv = [*start, "--net", "--mount", "--propagation", "private", "--", *until, "sh", "-c", _SCRIPT]
     try:
         process = subprocess.Popen(
             argv,
@@ -83,15 +89,16 @@ def start_holder(name: str, *, detached: bool = False) -> Holder:
     assert process.stdout is not None
     assert process.stderr is not None
     ready, _, _ = select.select([process.stdout], [], [], _START_DEADLINE_S)
-    if not ready or process.stdout.readline() != b"ready\n":
+    words = process.stdout.readline().split() if ready else []
+    if words[:1] != [b"ready"]:
         process.kill()
-        said = process.stderr.read().decode(errors="replace").strip() or "nothing was said"
-        process.communicate()
+        said = process.communicate()[1].decode(errors="replace").strip() or "nothing was said"
         raise EnvironmentBroken(
             f"a network namespace for {name} could not be made: {said}",
             hint="run as root (sudo), or allow user namespaces: labkit doctor",
         )
-    return Holder(NamespaceHost(name, process.pid), identify(process.pid), process)
+    pid = int(words[1])
+    return Holder(NamespaceHost(name, pid), identify(pid), process)
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""Hugepages for the time of a lab: as many as are missing, and back to what it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import EnvironmentBroken
+from labkit.machine.journal import Journal
+from labkit.machine.knobs import HugepagesKnob, turn, undo
+from labkit.privilege import Privileges
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The machine's hugepages of the default size."""
+
+    size_bytes: int
+    total: int
+    free: int
+    """Free and not reserved."""
+
+
+def pool() -> Pool:
+    """Read /proc/meminfo."""
+    values = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        key, _, rest = line.partition(":")
+        values[key] = int(rest.split()[0])
+    return Pool(
+        size_bytes=values.get("Hugepagesize", 0) * 1024,
+        total=values.get("HugePages_Total", 0),
+        free=values.get("HugePages_Free", 0) - values.get("HugePages_Rsvd", 0),
+    )
+
+
+def grant(need_bytes: int, *, privileges: Privileges, journal: Journal, lab: str) -> bool:
+    """See to it that `need_bytes` of hugepages are free; False where there are none and they cannot be had.
+
+    Raises EnvironmentBroken where we may ask for them and the kernel does not have them.
+    """
+    before = pool()
+    if before.size_bytes == 0:
+        return False
+    need = -(-need_bytes // before.size_bytes)
+    if before.free >= need:
+        return True
+    if not privileges.root:
+        return False
+    wanted = before.total + need - before.free
+    try:
+        entry = turn(HugepagesKnob(), str(wanted), journal=journal, lab=lab)
+    except EnvironmentBroken as error:
+        raise EnvironmentBroken(
+            f"{need} hugepages of {before.size_bytes >> 10} KiB are needed, {before.free} were free: {error.message}",
+            hint="free memory (echo 1 > /proc/sys/vm/compact_memory), set memory: lower or hugepages: no",
+        ) from error
+    if pool().free < need:
+        undo(entry, journal=journal)
+        raise EnvironmentBroken(
+            f"{need} hugepages are needed, {pool().free} are free though {wanted} are set: others take them",
+            hint="end what uses them, or set memory: lower or hugepages: no in the topology",
+        )
+    return True

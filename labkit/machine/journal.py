@@ -1,0 +1,166 @@
+"""What was changed on this machine and not yet changed back: written down, on disk, before it is done.
+
+JSON lines, appended and fsynced under a lock. `begin` holds a change with the old value, `end` says that it is undone,
+`lab` that a lab is up for good (`labkit up`), `gone` that it is not any more. A line that was torn by a crash is the
+last one and stands for something that was not done yet: it is dropped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import EnvironmentBroken
+from labkit.machine.process import Identity, identify
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One change that is not undone yet."""
+
+    id: str
+    lab: str
+    owner: Identity
+    """The controller that made it; while that lives, it undoes its own."""
+    boot: str
+    """Kernel's boot id: what another boot did is gone."""
+    knob: Mapping[str, Any]
+    """What was changed, as `machine.knobs` reads it."""
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The journal as it stands: open changes in the order they were made, and labs that are up for good."""
+
+    entries: tuple[Entry, ...]
+    labs: Mapping[str, Mapping[str, Any]]
+    unreadable: tuple[str, ...]
+    """Places of lines that make no sense, with what is in them."""
+
+
+class Journal:
+    """The journal in one directory (made when first written to)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "journal.jsonl"
+
+    def read(self) -> State:
+        """What is open now."""
+        if not self.path.exists():
+            return State(entries=(), labs={}, unreadable=())
+        with self._locked() as file:
+            return _parse(self.path, _complete(file))
+
+    def begin(self, *, lab: str, knob: Mapping[str, Any], old: str, new: str) -> Entry:
+        """Write a change down; it is on disk when this returns."""
+        entry = Entry(
+            id=uuid.uuid4().hex,
+            lab=lab,
+            owner=identify(os.getpid()),
+            boot=_BOOT.read_text().strip(),
+            knob=dict(knob),
+            old=old,
+            new=new,
+        )
+        self._append({"op": "begin", **asdict(entry)})
+        return entry
+
+    def end(self, entry: Entry) -> None:
+        """The change is undone."""
+        self._append({"op": "end", "id": entry.id})
+
+    def lab_is_up(self, lab: str, record: Mapping[str, Any]) -> None:
+        """From here on the lab stands without its controller."""
+        self._append({"op": "lab", "lab": lab, "record": dict(record)})
+
+    def lab_is_gone(self, lab: str) -> None:
+        """All of it is undone."""
+        self._append({"op": "gone", "lab": lab})
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with self._locked() as file:
+            _complete(file)  # cuts a torn tail, so that this line starts a line
+            with os.fdopen(os.dup(file), "ab") as stream:
+                stream.write(json.dumps(line).encode() + b"\n")
+                stream.flush()
+                os.fsync(file)
+            state = _parse(self.path, _complete(file))
+            if not (state.entries or state.labs or state.unreadable):
+                os.ftruncate(file, 0)  # nothing is open: start afresh
+                os.fsync(file)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = not self.path.exists()
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise EnvironmentBroken(
+                f"the journal {self.path} cannot be written: {error.strerror}",
+                hint="set LABKIT_STATE_DIR to a directory of yours",
+            ) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if new:
+                _sync_directory(self.path.parent)
+            yield file
+        finally:
+            os.close(file)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _complete(file: int) -> bytes:
+    """The file's whole lines; a torn last one is cut off."""
+    size = os.fstat(file).st_size
+    data = os.pread(file, size, 0)
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.ftruncate(file, len(whole))
+    return whole
+
+
+def _parse(path: Path, data: bytes) -> State:
+    entries: dict[str, Entry] = {}
+    labs: dict[str, Mapping[str, Any]] = {}
+    unreadable: list[str] = []
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            item = json.loads(line)
+            match item.pop("op"):
+                case "begin":
+                    entries[item["id"]] = Entry(**{**item, "owner": Identity(**item["owner"])})
+                case "end":
+                    entries.pop(item["id"], None)
+                case "lab":
+                    labs[item["lab"]] = item["record"]
+                case "gone":
+                    labs.pop(item["lab"], None)
+                case other:
+                    raise ValueError(f"unknown op {other!r}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            unreadable.append(f"{path}:{number}: {error}: {line[:200].decode(errors='replace')}")
+    return State(entries=tuple(entries.values()), labs=labs, unreadable=tuple(unreadable))
+
+
+def this_boot(entry: Entry) -> bool:
+    """Whether the change was made since the machine came up."""
+    return entry.boot == _BOOT.read_text().strip()

@@ -1,0 +1,205 @@
+"""Settings of the machine: read, journalled, written, read back, restored. Nothing else changes what outlives a lab.
+
+A knob can be told from its journal line in a new process, so that `labkit down` undoes it after a kill -9.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from labkit.errors import EnvironmentBroken, LabkitBug
+from labkit.machine.journal import Entry, Journal
+from labkit.machine.process import Identity
+
+_SETTLE_S = 5.0
+"""How long a setting may take to come back (hugepages of processes that are just dying)."""
+
+
+class Knob(Protocol):
+    """One setting that outlives the process that changes it."""
+
+    kind: ClassVar[str]
+
+    def describe(self) -> dict[str, Any]:
+        """What the journal keeps of it; `knob_from` reads it."""
+        ...
+
+    def read(self) -> str:
+        """The value now."""
+        ...
+
+    def write(self, value: str) -> None:
+        """Set it. What became of it, `read` tells."""
+        ...
+
+    def restore(self, old: str, new: str) -> str | None:
+        """Set it back to `old` if it is still what we made of it; None when done, else why it was left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileKnob:
+    """A file of /proc/sys or /sys that reads back what was written."""
+
+    kind: ClassVar[str] = "file"
+    path: Path
+
+    def describe(self) -> dict[str, Any]:
+        """See Knob."""
+        return {"kind": self.kind, "path": str(self.path)}
+
+    def read(self) -> str:
+        """See Knob."""
+        return self.path.read_text().strip()
+
+    def write(self, value: str) -> None:
+        """See Knob."""
+        self.path.write_text(value)
+
+    def restore(self, old: str, new: str) -> str | None:
+        """See Knob."""
+        now = self.read()
+        if now == old:
+            return None
+        if now != new:
+            return f"{self.path} was set to {new} by us and is {now} now: someone else's, left (it was {old} before)"
+        self.write(old)
+        got = self.read()
+        return None if got == old else f"{self.path}: wrote {old}, reads {got}"
+
+
+@dataclass(frozen=True, slots=True)
+class HugepagesKnob:
+    """Number of hugepages of the default size. The kernel may grant fewer than asked for."""
+
+    kind: ClassVar[str] = "hugepages"
+    path: Path = Path("/proc/sys/vm/nr_hugepages")
+
+    def describe(self) -> dict[str, Any]:
+        """See Knob."""
+        return {"kind": self.kind, "path": str(self.path)}
+
+    def read(self) -> str:
+        """See Knob."""
+        return self.path.read_text().strip()
+
+    def write(self, value: str) -> None:
+        """See Knob."""
+        self.path.write_text(value)
+
+    def restore(self, old: str, new: str) -> str | None:
+        """See Knob. Any number above the old one, up to what was asked for, is ours: a grant may fall short.
+
+        Pages still in use stay until their process is gone; it is given a moment.
+        """
+        now = int(self.read())
+        if now == int(old):
+            return None
+        if not int(old) < now <= int(new):
+            return f"{self.path} was set to {new} by us and is {now} now: someone else's, left (it was {old} before)"
+        self.write(old)
+        end = time.monotonic() + _SETTLE_S
+        while self.read() != old and time.monotonic() < end:
+            time.sleep(0.01)
+        got = self.read()
+        return None if got == old else f"{self.path}: wrote {old}, reads {got}: pages are still in use"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessKnob:
+    """A process that holds a namespace: "running" or "gone"."""
+
+    kind: ClassVar[str] = "process"
+    identity: Identity
+
+    def describe(self) -> dict[str, Any]:
+        """See Knob."""
+        return {"kind": self.kind, "pid": self.identity.pid, "start_ticks": self.identity.start_ticks}
+
+    def read(self) -> str:
+        """See Knob."""
+        return "running" if self.identity.alive else "gone"
+
+    def write(self, value: str) -> None:
+        """See Knob. It can only be ended."""
+        if value != "gone":
+            raise LabkitBug(f"a process cannot be made to be {value!r}")
+        self.identity.kill()
+
+    def restore(self, old: str, new: str) -> str | None:
+        """See Knob."""
+        netns = network_namespace(self.identity.pid) if self.identity.alive else None
+        self.write("gone")
+        if self.read() != "gone":
+            return f"process {self.identity.pid} does not die"
+        return _still_inside(netns) if netns is not None else None
+
+
+def network_namespace(pid: int | str) -> int | None:
+    """The inode number of a process's network namespace; None where it is gone (or not ours to see)."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return None
+
+
+def _still_inside(netns: int) -> str | None:
+    """Who keeps a namespace alive after its holder is gone, given a moment to leave."""
+    end = time.monotonic() + 1.0
+    while True:
+        pids = [
+            p.name for p in Path("/proc").iterdir() if p.name.isdigit() and network_namespace(p.name) == netns
+        ]
+        if not pids:
+            return None
+        if time.monotonic() > end:
+            return (
+                f"its network namespace is kept by process {', '.join(pids)}: end it (kill {' '.join(pids)})"
+            )
+        time.sleep(0.01)
+
+
+def knob_from(described: Mapping[str, Any]) -> Knob:
+    """The knob of a journal line. Raises LabkitBug for one that no version of labkit wrote."""
+    match described.get("kind"):
+        case FileKnob.kind:
+            return FileKnob(Path(described["path"]))
+        case HugepagesKnob.kind:
+            return HugepagesKnob(Path(described["path"]))
+        case ProcessKnob.kind:
+            return ProcessKnob(Identity(described["pid"], described["start_ticks"]))
+    raise LabkitBug(f"the journal names an unknown kind of knob: {dict(described)}")
+
+
+def turn(knob: Knob, value: str, *, journal: Journal, lab: str) -> Entry:
+    """Change a setting for longer than this process: journalled before it is written.
+
+    Raises EnvironmentBroken when the kernel refuses, or grants something else; then it is back as it was.
+    """
+    old = knob.read()
+    entry = journal.begin(lab=lab, knob=knob.describe(), old=old, new=value)
+    try:
+        try:
+            knob.write(value)
+        except OSError as error:
+            raise EnvironmentBroken(
+                f"{knob.describe()}: {error.strerror}", hint="run as root (sudo)"
+            ) from error
+        got = knob.read()
+        if got != value:
+            raise EnvironmentBroken(f"{knob.describe()}: asked for {value}, got {got} (it was {old})")
+    except BaseException:
+        undo(entry, journal=journal)
+        raise
+    return entry
+
+
+def undo(entry: Entry, *, journal: Journal) -> str | None:
+    """Change a setting back and close its journal line; None when done, else why it was left."""
+    left = knob_from(entry.knob).restore(entry.old, entry.new)
+    journal.end(entry)
+    return left

@@ -1,0 +1,81 @@
+"""What `labkit down` does: everything in the journal, backwards, in whatever process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from labkit.errors import LabkitError
+from labkit.machine.journal import Entry, Journal, this_boot
+from labkit.machine.knobs import undo
+from labkit.privilege import state_directory
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """What became of one change."""
+
+    lab: str
+    what: str
+    done: bool
+    left: str | None
+    """Why it was not undone, and what to do; None when it was."""
+
+
+def down(
+    *,
+    force: bool = False,
+    lab: str | None = None,
+    abandoned: bool = False,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> list[Undone]:
+    """Undo every change that the journal holds (of one lab, or of all), the last one first.
+
+    `abandoned`: only what controllers left that were killed; labs that `labkit up` brought up stay.
+
+    A lab whose controller lives is left to it, unless forced. A setting that someone else changed since is left and
+    reported. Doing it again is harmless.
+    """
+    journal = journal or Journal(state_directory())
+    say = progress or (lambda _: None)
+    state = journal.read()
+    if abandoned:
+        chosen = [entry for entry in state.entries if entry.lab not in state.labs and not entry.owner.alive]
+    else:
+        chosen = [entry for entry in state.entries if lab in (None, entry.lab)]
+    undone = list(_undo_all(reversed(chosen), frozenset(state.labs), journal, force=force, say=say))
+    kept = {entry.lab for entry in journal.read().entries}
+    for name in () if abandoned else state.labs:
+        if lab in (None, name) and name not in kept:
+            journal.lab_is_gone(name)
+    if lab is not None or abandoned:
+        return undone
+    undone += [
+        Undone(lab="", what="a line of the journal", done=False, left=text) for text in state.unreadable
+    ]
+    return undone
+
+
+def _undo_all(
+    entries: Iterable[Entry], standing: frozenset[str], journal: Journal, *, force: bool, say: Progress
+) -> Iterable[Undone]:
+    for entry in entries:
+        what = (
+            ", ".join(f"{key} {value}" for key, value in entry.knob.items()) + f": {entry.old} -> {entry.new}"
+        )
+        if not this_boot(entry):
+            journal.end(entry)
+            continue  # gone with the reboot
+        if entry.lab not in standing and entry.owner.alive and not force:
+            left = f"process {entry.owner.pid} is using it and will undo it; labkit down --force does it now"
+            yield Undone(lab=entry.lab, what=what, done=False, left=left)
+            continue
+        say(what)
+        try:
+            left_because = undo(entry, journal=journal)
+        except (LabkitError, OSError) as error:
+            left_because = str(error)
+        yield Undone(lab=entry.lab, what=what, done=left_because is None, left=left_because)
