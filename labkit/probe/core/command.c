@@ -11,6 +11,7 @@
 
 #define LOAD_MAX_PPS 1e9
 #define DURATION_MAX_S 86400.0
+#define SETTLE_MAX_MS 60000.0
 /* Faster than any engine goes: bounds the sequence numbers of an unpaced trial. */
 #define UNPACED_BOUND_PPS 4e7
 
@@ -29,6 +30,13 @@ static int number(const json_t *object, const char *name, double low_exclusive, 
     }
     *value = json_number_value(found);
     return 0;
+}
+
+static int settle_time(const json_t *object, const char *name, double *value_ms, struct error *err)
+{
+    if (json_object_get(object, name) == NULL)
+        return 0;
+    return number(object, name, 0, SETTLE_MAX_MS, value_ms, err);
 }
 
 static int parse_open(struct command *command, struct error *err)
@@ -99,8 +107,8 @@ static int parse_generate(struct command *command, struct error *err)
     const char *loop = "open";
     int64_t count = 0;
     int64_t tag = 0;
-    int64_t quiet_ms = 20;
-    int64_t max_ms = 40;
+    double quiet_ms = 20;
+    double max_ms = 40;
     int64_t burst = 32;
     double duration_s = 0;
 
@@ -127,8 +135,8 @@ static int parse_generate(struct command *command, struct error *err)
     if (arguments_integer(command->json, "tag", true, 1, 65535, &tag, err) ||
         arguments_string(command->json, "loop", false, &loop, err) ||
         arguments_boolean(command->json, "return", &generate->expect_return, err) ||
-        arguments_integer(command->json, "settle_quiet_ms", false, 0, 10000, &quiet_ms, err) ||
-        arguments_integer(command->json, "settle_max_ms", false, 0, 60000, &max_ms, err) ||
+        settle_time(command->json, "settle_quiet_ms", &quiet_ms, err) ||
+        settle_time(command->json, "settle_max_ms", &max_ms, err) ||
         arguments_integer(command->json, "burst", false, 1, IO_BURST_MAX, &burst, err))
         return -1;
     if (strcmp(loop, "open") != 0 && strcmp(loop, "closed") != 0) {
@@ -141,8 +149,8 @@ static int parse_generate(struct command *command, struct error *err)
         return -1;
     }
     generate->tag = (uint16_t)tag;
-    generate->settle_quiet_ns = (uint64_t)quiet_ms * NS_PER_MS;
-    generate->settle_max_ns = (uint64_t)max_ms * NS_PER_MS;
+    generate->settle_quiet_ns = (uint64_t)(quiet_ms * (double)NS_PER_MS);
+    generate->settle_max_ns = (uint64_t)(max_ms * (double)NS_PER_MS);
     generate->burst = (unsigned)burst;
     return check_size(generate, err);
 }

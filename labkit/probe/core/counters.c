@@ -50,6 +50,8 @@ json_t *counters_json(const struct counters *counters)
     failed |= put(object, "impaired_duplicated", &counters->impaired_duplicated);
     failed |= put(object, "impaired_swapped", &counters->impaired_swapped);
     failed |= put(object, "foreign", &counters->foreign);
+    if (counters->knows_rx_dropped)
+        failed |= put(object, "rx_dropped", &counters->rx_dropped);
     failed |= put(object, "polls", &counters->polls);
     failed |= put(object, "empty_polls", &counters->empty_polls);
     failed |= put(object, "involuntary_switches", &counters->usage.involuntary_switches);

@@ -25,6 +25,8 @@ struct counters {
     uint64_t impaired_duplicated;
     uint64_t impaired_swapped;
     uint64_t foreign;
+    bool knows_rx_dropped;
+    uint64_t rx_dropped; /* before the engine could take them; renewed with the usage */
     uint64_t polls;
     uint64_t empty_polls;
     /* Of a sink. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The seam between the probe's core and an I/O engine: bursts of frames in, bursts of frames out.
- * All calls but open and close come from the worker thread. The core keeps no pointer into a frame
+ * All calls come from the worker thread. The core keeps no pointer into a frame
  * after it was given back.
  */
 #ifndef LABKIT_IO_H
@@ -78,12 +78,19 @@ struct io_ops {
     unsigned (*forward)(struct io *io, unsigned from, unsigned to, struct io_frame *frames, unsigned n);
     /* Optional: sleep until something can be received or timeout_ns passed (engines told to block). NULL: spin. */
     void (*wait)(struct io *io, uint64_t timeout_ns);
+    /* Optional: frames since open that came for us and were lost before receive could take them (a full ring). */
+    uint64_t (*rx_dropped)(struct io *io);
 
     /* Optional: roles that run elsewhere than in the worker (in-kernel BPF). NULL: the core's own loops run. */
     int (*role_start)(struct io *io, const char *role, const json_t *arguments, struct error *err);
     json_t *(*role_counters)(struct io *io);
     int (*role_stop)(struct io *io, struct error *err);
 };
+
+/* What the core promises besides: received frames are all given back before the next receive; io->ops may be replaced
+ * in open by another table of the same engine (one with `wait`, say). `prepare` is called before a trial when the
+ * frames changed, and with NULL before reflect and sink: listen at the port's own address again. A frame that the core
+ * sends in another's name (a delayed copy) has the `flow` of the one received. */
 
 /* Each executable links exactly one engine, which defines this. */
 extern const struct io_ops io_engine;

@@ -89,7 +89,7 @@ static void loop(struct role *role, struct impair *impair, enum swap swap)
         counter_add(&counters->polls, 1);
         counter_add(&counters->empty_polls, n == 0);
         if (io->ops->wait != NULL || counters->polls % 1024 == 0)
-            role_publish(role, clock_now_ns());
+            role_publish_sometimes(role, clock_now_ns());
     }
 }
 

@@ -19,6 +19,7 @@ struct role {
     const bool *stop; /* set by the control thread */
     struct counters *counters;
     struct usage began;
+    uint64_t rx_dropped_before;
     uint64_t published_ns;
 };
 
@@ -27,8 +28,11 @@ static inline bool role_stopped(const struct role *role)
     return __atomic_load_n(role->stop, __ATOMIC_RELAXED);
 }
 
-/* Shows the worker's CPU time and context switches to the control thread, once in a few milliseconds. */
-void role_publish(struct role *role, uint64_t now);
+void role_begin(struct role *role);
+/* Shows the worker's CPU time, its context switches and the engine's losses to the control thread. */
+void role_publish(struct role *role);
+/* The same, once in a few milliseconds. */
+void role_publish_sometimes(struct role *role, uint64_t now);
 
 /* Sends the trial's frames, takes them back, fills in the trial. */
 void generator_run(struct role *role, const struct generate_arguments *arguments, const struct frame_set *frames,

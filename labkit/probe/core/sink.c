@@ -62,6 +62,6 @@ void sink_run(struct role *role, uint16_t tag, struct sequence *sequence)
             for (unsigned port = 0; port < io->port_count; port++)
                 io->ops->flush(io, port);
         if (io->ops->wait != NULL || counters->polls % 1024 == 0)
-            role_publish(role, clock_now_ns());
+            role_publish_sometimes(role, clock_now_ns());
     }
 }

@@ -137,7 +137,6 @@ static void do_role(struct worker *worker)
 {
     struct command *command = &worker->command;
     struct role role = {.io = &worker->io, .stop = &worker->stop, .counters = &worker->counters};
-    struct usage usage;
 
     memset(&worker->counters, 0, sizeof(worker->counters));
     worker->counters.role = role_name(command->kind);
@@ -150,7 +149,7 @@ static void do_role(struct worker *worker)
     if (prepare(worker) != 0)
         return;
     clock_refine();
-    role.began = usage_now();
+    role_begin(&role);
     if (command->kind == COMMAND_REFLECT) {
         if (reflector_run(&role, &command->reflect, role_began, worker, &worker->err) != 0)
             return;
@@ -163,10 +162,7 @@ static void do_role(struct worker *worker)
             answer_result(command->id, trial_json(worker->trial, &command->generate));
         }
     }
-    usage = usage_since(&role.began);
-    counter_set(&worker->counters.usage.involuntary_switches, usage.involuntary_switches);
-    counter_set(&worker->counters.usage.voluntary_switches, usage.voluntary_switches);
-    counter_set(&worker->counters.usage.cpu_ns, usage.cpu_ns);
+    role_publish(&role);
 }
 
 static void do_close(struct worker *worker)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The kernel's own datapath: UDP sockets, recvmmsg and sendmmsg. Frames hold the UDP payload alone. A reflector or
- * sink listens on the port's address; a generator has one connected socket a flow. Received frames are good until the
- * next receive on any port.
+ * sink listens on the port's address; a generator has one connected socket a flow. Received frames are good until
+ * the next receive on any port.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -24,7 +25,8 @@
 
 #define PAYLOAD_MAX IO_FRAME_MAX
 #define BUFFER_BYTES (4 << 20)
-/* A receive that blocks returns after this long: the core looks whether it was stopped, or has something to send. */
+/* A receive that blocks returns after this long: the core looks whether it was stopped, or has something to send.
+ */
 #define BLOCK_US 50000
 #define PEERS 65536U /* power of two; slots of a hash by address */
 #define PEER_PROBES 64U
@@ -45,7 +47,7 @@ struct port {
     unsigned fd_count;
     bool connected;
     int epoll_fd;
-    unsigned turn; /* the socket asked first, next time */
+    unsigned turn;                       /* the socket asked first, next time */
     struct io_frame stash[IO_BURST_MAX]; /* what wait() received already */
     unsigned stashed;
 };
@@ -107,7 +109,8 @@ static int make_socket(const struct state *state, const union address *from, con
 
     if (fd < 0)
         return fail(err, "socket", "UDP");
-    /* The forced variants need CAP_NET_ADMIN; without it the kernel's limit must do. proof() says what came of it. */
+    /* The forced variants need CAP_NET_ADMIN; without it the kernel's limit must do. proof() says what came of it.
+     */
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof(large)) != 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)) != 0)
@@ -331,7 +334,8 @@ static int connect_flows(struct state *state, const struct frame_set *frames, st
     for (unsigned i = 1; i < frames->count; i++) {
         if (memcmp(frames->templates[i].data + 26, frames->templates[0].data + 26, 8) != 0 ||
             frames->templates[i].ip_version != frames->templates[0].ip_version) {
-            error_set(err, "bad-argument", "templates: the socket engine expects one pair of addresses in all of them");
+            error_set(err, "bad-argument",
+                      "templates: the socket engine expects one pair of addresses in all of them");
             return -1;
         }
     }
@@ -395,7 +399,8 @@ static unsigned socket_reserve(struct io *io, unsigned port, struct io_frame *fr
     return n;
 }
 
-/* Sends messages [0, n) of a batch; returns how many went. An ICMP error that a send reports is not the send's own. */
+/* Sends messages [0, n) of a batch; returns how many went. An ICMP error that a send reports is not the send's
+ * own. */
 static unsigned send_batch(struct state *state, int fd, struct mmsghdr *messages, unsigned n)
 {
     unsigned done = 0;
@@ -424,7 +429,8 @@ static unsigned send_segments(struct state *state, int fd, uint8_t *data, unsign
 
     while (done < n) {
         unsigned now = n - done < most ? n - done : most;
-        ssize_t sent = send(fd, data + (size_t)done * state->tx_stride, (size_t)now * state->tx_stride, MSG_DONTWAIT);
+        ssize_t sent =
+            send(fd, data + (size_t)done * state->tx_stride, (size_t)now * state->tx_stride, MSG_DONTWAIT);
 
         if (sent < 0 && errno == ECONNREFUSED) {
             state->refused++;
@@ -489,7 +495,8 @@ static uint32_t peer_slot(struct state *state, const union address *peer)
     if (peer->any.sa_family == AF_INET)
         hash += ntohl(peer->v4.sin_addr.s_addr) * 40503U;
     else
-        hash += ((uint32_t)peer->v6.sin6_addr.s6_addr[15] + ((uint32_t)peer->v6.sin6_addr.s6_addr[14] << 8)) * 40503U;
+        hash +=
+            ((uint32_t)peer->v6.sin6_addr.s6_addr[15] + ((uint32_t)peer->v6.sin6_addr.s6_addr[14] << 8)) * 40503U;
     for (uint32_t i = 0; i < PEER_PROBES; i++) {
         uint32_t slot = (hash + i) % PEERS;
 
@@ -593,13 +600,15 @@ static unsigned socket_forward(struct io *io, unsigned from, unsigned to, struct
     return send_batch(state, state->ports[to].fds[0], tx->messages, n);
 }
 
-/* Blocks in the receive itself, as a plain UDP server does; a short timeout, or several sockets, go through poll. */
+/* Blocks in the receive itself, as a plain UDP server does; a short timeout, or several sockets, go through poll.
+ */
 static void socket_wait(struct io *io, uint64_t timeout_ns)
 {
     struct state *state = io->state;
     struct port *port = &state->ports[io->port_count - 1];
     struct pollfd polled[IO_PORTS_MAX * ASKED_IN_TURN];
-    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NS_PER_S), .tv_nsec = (long)(timeout_ns % NS_PER_S)};
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NS_PER_S),
+                               .tv_nsec = (long)(timeout_ns % NS_PER_S)};
     nfds_t count = 0;
 
     if (io->port_count == 1 && port->fd_count == 1 && timeout_ns >= BLOCK_US * NS_PER_US) {
@@ -618,19 +627,33 @@ static void socket_wait(struct io *io, uint64_t timeout_ns)
     (void)ppoll(polled, count, &timeout, NULL);
 }
 
-static json_t *socket_json(const struct state *state, int fd)
+static uint64_t socket_rx_dropped(struct io *io)
+{
+    struct state *state = io->state;
+    uint64_t dropped = 0;
+
+    for (unsigned p = 0; p < io->port_count; p++) {
+        for (unsigned i = 0; i < state->ports[p].fd_count; i++) {
+            uint32_t memory[SK_MEMINFO_VARS] = {0};
+            socklen_t length = sizeof(memory);
+
+            if (getsockopt(state->ports[p].fds[i], SOL_SOCKET, SO_MEMINFO, memory, &length) == 0)
+                dropped += memory[SK_MEMINFO_DROPS];
+        }
+    }
+    return dropped;
+}
+
+static json_t *socket_json(int fd)
 {
     int receive_bytes = 0;
     int send_bytes = 0;
     int busy_poll_us = 0;
-    int segment_bytes = 0;
     socklen_t length = sizeof(int);
 
     (void)getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, &length);
     (void)getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, &length);
     (void)getsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &busy_poll_us, &length);
-    (void)getsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment_bytes, &length);
-    (void)state;
     return json_pack("{s:i, s:i, s:i}", "receive_buffer_bytes", receive_bytes, "send_buffer_bytes", send_bytes,
                      "busy_poll_us", busy_poll_us);
 }
@@ -656,9 +679,9 @@ static json_t *socket_proof(struct io *io)
     json_t *sockets = json_array();
 
     for (unsigned i = 0; i < io->port_count; i++)
-        (void)json_array_append_new(sockets, socket_json(state, state->ports[i].fds[0]));
-    return json_pack("{s:s, s:o, s:b, s:s}", "datapath", "kernel UDP", "sockets", sockets, "gso", gso_possible(), "wait",
-                     io->ops == &blocking_ops ? "block" : "spin");
+        (void)json_array_append_new(sockets, socket_json(state->ports[i].fds[0]));
+    return json_pack("{s:s, s:o, s:b, s:s}", "datapath", "kernel UDP", "sockets", sockets, "gso", gso_possible(),
+                     "wait", io->ops == &blocking_ops ? "block" : "spin");
 }
 
 const struct io_ops io_engine = {
@@ -673,6 +696,7 @@ const struct io_ops io_engine = {
     .receive = socket_receive,
     .release = socket_release,
     .forward = socket_forward,
+    .rx_dropped = socket_rx_dropped,
 };
 
 static const struct io_ops blocking_ops = {
@@ -687,5 +711,6 @@ static const struct io_ops blocking_ops = {
     .receive = socket_receive,
     .release = socket_release,
     .forward = socket_forward,
+    .rx_dropped = socket_rx_dropped,
     .wait = socket_wait,
 };
