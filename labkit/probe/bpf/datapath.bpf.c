@@ -51,16 +51,18 @@ static __always_inline void swap_addresses(struct udp_frame *frame, enum swap ho
     if (how == SWAP_NONE) {
         return;
     }
-    __u8 mac[ETH_ALEN];
-    __builtin_memcpy(mac, frame->eth->h_dest, ETH_ALEN);
-    __builtin_memcpy(frame->eth->h_dest, frame->eth->h_source, ETH_ALEN);
-    __builtin_memcpy(frame->eth->h_source, mac, ETH_ALEN);
+    __u16 *mac = (__u16 *)frame->eth; /* destination, source: three words each */
+    for (int i = 0; i < 3; i++) {
+        __u16 word = mac[i];
+        mac[i] = mac[i + 3];
+        mac[i + 3] = word;
+    }
     if (how == SWAP_MAC) {
         return;
     }
     /* Swapping words leaves their ones' complement sums, and with them all
      * checksums, as they were. */
-    if (frame->ipv4) {
+    if (frame->ip_version == 4) {
         __be32 address = frame->ipv4->daddr;
         frame->ipv4->daddr = frame->ipv4->saddr;
         frame->ipv4->saddr = address;

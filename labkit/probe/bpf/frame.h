@@ -24,8 +24,9 @@
 
 struct udp_frame {
     struct ethhdr *eth;
-    struct iphdr *ipv4;   /* one of these two is NULL */
-    struct ipv6hdr *ipv6; /* " */
+    int ip_version; /* 4 or 6: says which of the next two is set */
+    struct iphdr *ipv4;
+    struct ipv6hdr *ipv6;
     struct udphdr *udp;
     void *payload;
 };
@@ -40,8 +41,8 @@ static __always_inline int parse_udp(struct xdp_md *ctx, struct udp_frame *frame
         return 0;
     }
     if (frame->eth->h_proto == bpf_htons(ETH_P_IP)) {
+        frame->ip_version = 4;
         frame->ipv4 = (void *)(frame->eth + 1);
-        frame->ipv6 = (void *)0;
         frame->udp = (void *)(frame->ipv4 + 1);
         frame->payload = frame->udp + 1;
         return frame->payload <= end && *(__u8 *)frame->ipv4 == IPV4_PLAIN_HEADER &&
@@ -49,7 +50,7 @@ static __always_inline int parse_udp(struct xdp_md *ctx, struct udp_frame *frame
                !(frame->ipv4->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET));
     }
     if (frame->eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-        frame->ipv4 = (void *)0;
+        frame->ip_version = 6;
         frame->ipv6 = (void *)(frame->eth + 1);
         frame->udp = (void *)(frame->ipv6 + 1);
         frame->payload = frame->udp + 1;

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * XDP in the kernel: the frames never reach this process. Open puts a program on every port that passes
+ * everything; a role swaps it, under the same link, for the one that does the role's work, and stop swaps it back.
+ * Counters are the programs' own, read from their maps, and the driver's for what it dropped after the program's
+ * verdict.
+ */
+#include "arguments.h"
+#include "datapath.h"
+#include "driver_stats.h"
+#include "io.h"
+#include "xdp_link.h"
+
+#include "datapath.bpf.h" /* datapath_bpf_object, made by the build */
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum role { ROLE_NONE, ROLE_REFLECT, ROLE_SINK };
+
+struct bpf {
+    struct bpf_object *object;
+    struct xdp_link link[IO_PORTS_MAX];
+    unsigned ports;
+    enum role role;
+    uint64_t driver_drops; /* at the start of the role */
+};
+
+static int program_fd(const struct bpf *bpf, const char *name)
+{
+    struct bpf_program *program = bpf_object__find_program_by_name(bpf->object, name);
+
+    return program ? bpf_program__fd(program) : -1;
+}
+
+static int map_fd(const struct bpf *bpf, const char *name)
+{
+    return bpf_object__find_map_fd_by_name(bpf->object, name);
+}
+
+/* Swaps the program of a port; the link, and with it the attach mode, stays. */
+static int run(struct bpf *bpf, const struct io *io, unsigned port, const char *name, struct error *err)
+{
+    if (bpf_link_update(bpf->link[port].fd, program_fd(bpf, name), NULL)) {
+        error_set(err, "refused", "bpf(BPF_LINK_UPDATE) of %s to %s: %s", io->port[port].name, name,
+                  strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+static void bpf_close(struct io *io)
+{
+    struct bpf *bpf = io->state;
+
+    for (unsigned i = 0; i < bpf->ports; i++)
+        xdp_link_close(&bpf->link[i]);
+    bpf_object__close(bpf->object);
+    free(bpf);
+    io->state = NULL;
+}
+
+static int fill_other_port(struct bpf *bpf, struct error *err)
+{
+    for (unsigned i = 0; i < bpf->ports; i++) {
+        uint32_t other = (uint32_t)bpf->link[bpf->ports - 1 - i].ifindex;
+
+        if (bpf_map_update_elem(map_fd(bpf, "other_port"), &i, &other, BPF_ANY)) {
+            error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the redirect map: %s", strerror(errno));
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int bpf_open(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err)
+{
+    static const char *const known_options[] = {"attach", NULL};
+    static const char *const known[] = {"interface", NULL};
+    struct bpf *bpf = calloc(1, sizeof(*bpf));
+    enum xdp_attach attach;
+    int ifindex[IO_PORTS_MAX] = {0};
+
+    (void)core; /* the kernel runs the programs where the frames arrive */
+    if (bpf == NULL) {
+        error_set(err, "refused", "out of memory");
+        return -1;
+    }
+    io->state = bpf;
+    io->port_count = bpf->ports = (unsigned)json_array_size(ports);
+    for (unsigned i = 0; i < bpf->ports; i++)
+        bpf->link[i].fd = -1;
+    if (arguments_known(options, "options", known_options, err) || xdp_attach_option(options, &attach, err))
+        goto fail;
+    for (unsigned i = 0; i < bpf->ports; i++) {
+        const json_t *port = json_array_get(ports, i);
+
+        if (arguments_known(port, "a port", known, err) || xdp_port_read(port, &io->port[i], &ifindex[i], err))
+            goto fail;
+    }
+    bpf->object = xdp_object_load("labkit", datapath_bpf_object, sizeof(datapath_bpf_object), err);
+    if (bpf->object == NULL)
+        goto fail;
+    for (unsigned i = 0; i < bpf->ports; i++)
+        if (xdp_link_attach(&bpf->link[i], &io->port[i], ifindex[i], program_fd(bpf, "idle"), attach, err))
+            goto fail;
+    if (bpf->ports == 2 && fill_other_port(bpf, err))
+        goto fail;
+    return 0;
+fail:
+    bpf_close(io);
+    return -1;
+}
+
+static json_t *proof_of_ports(const struct io *io)
+{
+    const struct bpf *bpf = io->state;
+    json_t *ports = json_array();
+
+    for (unsigned i = 0; i < bpf->ports; i++) {
+        json_t *proof = xdp_link_proof(&bpf->link[i]);
+
+        (void)json_object_set_new(proof, "interface", json_string(io->port[i].name));
+        (void)json_array_append_new(ports, proof);
+    }
+    return ports;
+}
+
+static json_t *bpf_proof(struct io *io) { return json_pack("{s:o}", "ports", proof_of_ports(io)); }
+
+/* Frames that a driver dropped after the program said where they should go. */
+static uint64_t driver_drops(const struct io *io)
+{
+    uint64_t drops = 0;
+
+    for (unsigned i = 0; i < io->port_count; i++)
+        drops += driver_stats_sum(io->port[i].name, "xdp_tx_errors") +
+                 driver_stats_sum(io->port[i].name, "xdp_xmit_errors");
+    return drops;
+}
+
+static int clear_counters(struct bpf *bpf, uint32_t tag, struct error *err)
+{
+    int cpus = libbpf_num_possible_cpus();
+    uint32_t key = 0;
+    struct sink_state state = {.tag = tag};
+    const struct sink_word unused = {0};
+    struct datapath_counters *zero = cpus > 0 ? calloc((size_t)cpus, sizeof(*zero)) : NULL;
+    int failed = zero == NULL || bpf_map_update_elem(map_fd(bpf, "counters"), &key, zero, BPF_ANY) ||
+                 bpf_map_update_elem(map_fd(bpf, "sink_state"), &key, &state, BPF_ANY);
+
+    for (uint32_t word = 0; !failed && tag != 0 && word < SINK_WORDS; word++)
+        failed = bpf_map_update_elem(map_fd(bpf, "sink_words"), &word, &unused, BPF_ANY);
+    free(zero);
+    if (failed)
+        error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the counters: %s", strerror(errno));
+    return failed ? -1 : 0;
+}
+
+static int start_reflect(struct bpf *bpf, const struct io *io, const json_t *arguments, struct error *err)
+{
+    static const char *const swaps[] = {"none", "mac", "all", NULL};
+    unsigned swap = 2;
+
+    if (json_object_size(json_object_get(arguments, "impair")) > 0) {
+        error_set(err, "bad-argument", "impair: expected none, the in-kernel reflector has no impairments");
+        return -1;
+    }
+    if (xdp_choice(arguments, "swap", swaps, &swap, err))
+        return -1;
+    for (unsigned i = 0; i < bpf->ports; i++) {
+        char name[24];
+
+        if (bpf->ports == 1)
+            (void)snprintf(name, sizeof(name), "reflect_%s", swaps[swap]);
+        else
+            (void)snprintf(name, sizeof(name), "redirect%u_%s", i, swaps[swap]);
+        if (run(bpf, io, i, name, err))
+            return -1;
+    }
+    bpf->role = ROLE_REFLECT;
+    return 0;
+}
+
+static int bpf_role_stop(struct io *io, struct error *err)
+{
+    struct bpf *bpf = io->state;
+
+    bpf->role = ROLE_NONE;
+    for (unsigned i = 0; i < bpf->ports; i++)
+        if (run(bpf, io, i, "idle", err))
+            return -1;
+    return 0;
+}
+
+static int bpf_role_start(struct io *io, const char *role, const json_t *arguments, struct error *err)
+{
+    struct bpf *bpf = io->state;
+    struct error ignored;
+    bool sink = strcmp(role, "sink") == 0;
+    int failed;
+
+    if (!sink && strcmp(role, "reflect") != 0) {
+        error_set(err, "state", "the bpf engine cannot %s: it has the roles reflect and sink", role);
+        return -1;
+    }
+    if (clear_counters(bpf, sink ? (uint32_t)json_integer_value(json_object_get(arguments, "tag")) : 0, err))
+        return -1;
+    bpf->driver_drops = driver_drops(io);
+    if (sink) {
+        failed = 0;
+        for (unsigned i = 0; i < bpf->ports && !failed; i++)
+            failed = run(bpf, io, i, "sink", err);
+        bpf->role = ROLE_SINK;
+    } else {
+        failed = start_reflect(bpf, io, arguments, err);
+    }
+    if (failed)
+        (void)bpf_role_stop(io, &ignored);
+    return failed;
+}
+
+static struct datapath_counters sum_counters(const struct bpf *bpf)
+{
+    struct datapath_counters sum = {0};
+    int cpus = libbpf_num_possible_cpus();
+    uint32_t key = 0;
+    struct datapath_counters *each = cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
+
+    if (each != NULL && bpf_map_lookup_elem(map_fd(bpf, "counters"), &key, each) == 0) {
+        for (int i = 0; i < cpus; i++) {
+            sum.rx_frames += each[i].rx_frames;
+            sum.tx_frames += each[i].tx_frames;
+            sum.foreign += each[i].foreign;
+            sum.stale += each[i].stale;
+            sum.received += each[i].received;
+            sum.duplicates += each[i].duplicates;
+            sum.reordered += each[i].reordered;
+        }
+    }
+    free(each);
+    return sum;
+}
+
+static json_t *bpf_role_counters(struct io *io)
+{
+    const struct bpf *bpf = io->state;
+    const struct datapath_counters sum = sum_counters(bpf);
+    uint64_t drops = driver_drops(io) - bpf->driver_drops;
+    json_t *counters = json_pack(
+        "{s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:i, s:i, s:i, s:i}", "role",
+        bpf->role == ROLE_SINK ? "sink" : "reflect", "rx_frames", (json_int_t)sum.rx_frames, "tx_frames",
+        (json_int_t)(sum.tx_frames - (drops < sum.tx_frames ? drops : sum.tx_frames)), "tx_dropped",
+        (json_int_t)drops, "impaired_dropped", 0, "impaired_duplicated", 0, "impaired_swapped", 0, "foreign",
+        (json_int_t)sum.foreign, "polls", 0, "empty_polls", 0, "involuntary_switches", 0, "cpu_ns", 0);
+    struct sink_state state = {0};
+    uint32_t key = 0;
+
+    (void)json_object_set_new(counters, "ports", proof_of_ports(io));
+    if (bpf->role != ROLE_SINK)
+        return counters;
+    (void)bpf_map_lookup_elem(map_fd(bpf, "sink_state"), &key, &state);
+    (void)json_object_set_new(counters, "received", json_integer((json_int_t)sum.received));
+    (void)json_object_set_new(counters, "duplicates", json_integer((json_int_t)sum.duplicates));
+    (void)json_object_set_new(counters, "reordered", json_integer((json_int_t)sum.reordered));
+    (void)json_object_set_new(counters, "stale", json_integer((json_int_t)sum.stale));
+    (void)json_object_set_new(counters, "corrupt", json_integer(0));
+    (void)json_object_set_new(counters, "first_rx_ns", json_integer((json_int_t)state.first_rx_ns));
+    (void)json_object_set_new(counters, "last_rx_ns", json_integer((json_int_t)state.last_rx_ns));
+    return counters;
+}
+
+const struct io_ops io_engine = {
+    .engine = "bpf",
+    .can_generate = false,
+    .open = bpf_open,
+    .close = bpf_close,
+    .proof = bpf_proof,
+    .role_start = bpf_role_start,
+    .role_counters = bpf_role_counters,
+    .role_stop = bpf_role_stop,
+};
