@@ -6,7 +6,7 @@ no verdict, neither pass nor fail).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import median
@@ -300,10 +300,18 @@ def stability(trials: Sequence[TrialResult], *, ndr: Goal, pdr: Goal) -> Stabili
 
 
 def measure_stability(
-    measurer: Measurer, *, mrr_pps: float, ndr: Goal, pdr: Goal, trials: int = 20
+    measurer: Measurer,
+    *,
+    mrr_pps: float,
+    ndr: Goal,
+    pdr: Goal,
+    trials: int = 20,
+    on_trial: Callable[[TrialResult], None] | None = None,
 ) -> Stability:
     """Run the preflight: `trials` trials of the goals' own duration at 10 % of MRR."""
-    made = [
-        measurer.measure(load_pps=0.1 * mrr_pps, duration_s=ndr.final_trial_duration_s) for _ in range(trials)
-    ]
+    made: list[TrialResult] = []
+    for _ in range(trials):
+        made.append(measurer.measure(load_pps=0.1 * mrr_pps, duration_s=ndr.final_trial_duration_s))
+        if on_trial is not None:
+            on_trial(made[-1])
     return stability(made, ndr=ndr, pdr=pdr)

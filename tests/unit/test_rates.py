@@ -44,6 +44,7 @@ def test_the_warm_up_does_not_count() -> None:
 
 def test_the_interval_uses_the_second_of_ten_values_and_all_of_five() -> None:
     assert median_interval(list(range(10))) == (1, 8)  # covers 97.9 %; the third would cover 89 %
+    assert median_interval(list(range(11))) == (1, 9)  # the third would cover 93 %
     assert median_interval([5.0, 1.0, 4.0, 2.0, 3.0]) == (1.0, 5.0)
     assert median_interval([7.0]) == (7.0, 7.0)
 
