@@ -1,0 +1,233 @@
+"""The probe's other end: starts an executable, speaks its JSON lines, ends it.
+
+PROTOCOL.md beside this file says what goes over the pipe. Nothing here knows what a measurement is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug, LabkitError, ToolFailed
+from labkit.hosts import Host
+from labkit.measure.trial import Histogram, TrialResult
+from labkit.probe.build import engine_path
+
+ANSWER_TIMEOUT_S = 10.0
+OPEN_TIMEOUT_S = 30.0  # the EAL may have to clear hugepages
+END_TIMEOUT_S = 3.0
+STDERR_LINES = 40
+
+
+class Probe:
+    """A running probe. Leaving the context ends it: `quit`, then SIGTERM, then SIGKILL, by its pid."""
+
+    def __init__(
+        self,
+        engine: str,
+        host: Host,
+        *,
+        core: int | None,
+        ports: Sequence[Mapping[str, object]],
+        options: Mapping[str, object] | None = None,
+        name: str = "probe",
+        sanitize: bool = False,
+    ) -> None:
+        """Start the executable on `host` and open its ports.
+
+        Raises EnvironmentBroken (not built, refused by the system), ConfigInvalid (an argument it does not take) or
+        ToolFailed (it died).
+        """
+        self.engine = engine
+        self.name = name
+        self._last_id = 0
+        self._buffer = b""
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._process = subprocess.Popen(
+            host.argv([str(engine_path(engine, sanitize=sanitize))]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the controller, which ends its probes in order
+        )
+        self._reader = threading.Thread(target=self._drain_stderr, daemon=True)
+        self._reader.start()
+        try:
+            self.opened: dict[str, Any] = self.command(
+                "open", timeout_s=OPEN_TIMEOUT_S, core=core, ports=list(ports), options=dict(options or {})
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _drain_stderr(self) -> None:
+        pipe = self._process.stderr
+        if pipe is not None:
+            for line in pipe:
+                self._stderr.append(line.decode(errors="replace").rstrip())
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def _died(self, doing: str) -> ToolFailed:
+        try:
+            code = self._process.wait(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return ToolFailed(f"{self.name} (labkit-probe-{self.engine}) closed its output while {doing}")
+        self._reader.join(timeout=1)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        words = "\n".join(self._stderr) or "it said nothing"
+        return ToolFailed(f"{self.name} (labkit-probe-{self.engine}) {how} while {doing}: {words}")
+
+    def check_alive(self) -> None:
+        """Raise ToolFailed, with its last words, if it has died."""
+        if self._process.poll() is not None:
+            raise self._died("nobody asked it anything")
+
+    def command(
+        self, cmd: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: object
+    ) -> dict[str, Any]:
+        """Send a command, wait for its answer, return the `result`.
+
+        Raises ToolFailed (it died, or did not answer in time), EnvironmentBroken (the system refused) or ConfigInvalid.
+        """
+        self._last_id += 1
+        line = json.dumps({"id": self._last_id, "cmd": cmd, **arguments}).encode() + b"\n"
+        stdin = self._process.stdin
+        if stdin is None:
+            raise LabkitBug("the probe was started without a pipe")
+        try:
+            stdin.write(line)
+            stdin.flush()
+        except BrokenPipeError:
+            raise self._died(f"it was told to {cmd}") from None
+        deadline = time.monotonic() + timeout_s
+        while True:
+            answer = self._next_answer(deadline, cmd)
+            if answer.get("id") in (self._last_id, None):
+                break  # an answer to an earlier command that timed out is passed over
+        if answer.get("ok") is True:
+            result: dict[str, Any] = answer["result"]
+            return result
+        raise self._refusal(cmd, answer.get("error", {}))
+
+    def _refusal(self, cmd: str, error: Mapping[str, str]) -> LabkitError:
+        text = f"{self.name} (labkit-probe-{self.engine}), {cmd}: {error.get('message')}"
+        match error.get("code"):
+            case "refused":
+                return EnvironmentBroken(text, hint="labkit doctor")
+            case "bad-argument":
+                return ConfigInvalid(text)
+            case _:
+                return ToolFailed(text)
+
+    def _next_answer(self, deadline: float, cmd: str) -> dict[str, Any]:
+        stdout = self._process.stdout
+        if stdout is None:
+            raise LabkitBug("the probe was started without a pipe")
+        while b"\n" not in self._buffer:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([stdout], [], [], left_s)[0]:
+                raise ToolFailed(f"{self.name} (labkit-probe-{self.engine}) gave no answer to {cmd} in time")
+            data = os.read(stdout.fileno(), 1 << 20)
+            if not data:
+                raise self._died(f"{cmd} was under way")
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise ToolFailed(
+                f"{self.name} (labkit-probe-{self.engine}) did not answer in JSON: {line[:200]!r}"
+            ) from error
+        return answer
+
+    def close(self) -> None:
+        """End it. Does nothing the second time."""
+        process = self._process
+        if process.stdin is not None and not process.stdin.closed:
+            try:
+                process.stdin.write(b'{"id": 0, "cmd": "quit"}\n')
+                process.stdin.close()
+            except BrokenPipeError:
+                pass
+        for end in (None, process.terminate, process.kill):
+            if end is not None:
+                end()
+            try:
+                process.wait(timeout=END_TIMEOUT_S)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._reader.join(timeout=1)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None and not self._reader.is_alive():
+                pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _histogram(answer: Mapping[str, Any] | None) -> Histogram | None:
+    if answer is None or not answer["n"]:
+        return None
+    return Histogram(
+        n=answer["n"],
+        min_ns=answer["min_ns"],
+        max_ns=answer["max_ns"],
+        mean_ns=float(answer["mean_ns"]),
+        hdr=answer["hdr"],
+        overflow=answer["overflow"],
+    )
+
+
+def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialResult:
+    """The `generate` answer as a TrialResult; `overhead_s` is what the controller saw beyond the duration.
+
+    Raises LabkitBug where a field is missing or counts do not add up (negative loss among them).
+    """
+    try:
+        polls = answer["polls"]
+        busy = (polls - answer["empty_polls"]) / polls if polls else None
+        span_s = (answer["tx_end_ns"] - answer["start_ns"]) / 1e9
+        return TrialResult(
+            intended_load_pps=None if answer["load_pps"] is None else float(answer["load_pps"]),
+            # A trial of a number of frames lasts as long as they took to leave.
+            duration_s=answer["duration_ns"] / 1e9 if answer["duration_ns"] else max(span_s, 1e-9),
+            intended=answer["intended"],
+            sent=answer["sent"],
+            received=answer["received"],
+            duplicates=answer["duplicates"],
+            reordered=answer["reordered"],
+            stale=answer["stale"],
+            foreign=answer["foreign"],
+            corrupt=answer["corrupt"],
+            aborted=answer["aborted"],
+            tx_duration_s=span_s,
+            overhead_s=overhead_s,
+            rtt=_histogram(answer["rtt"]),
+            service=_histogram(answer["service"]),
+            lag=_histogram(answer["lag"]),
+            stall_max_s=answer["stall"]["max_ns"] / 1e9,
+            stall_total_s=answer["stall"]["total_ns"] / 1e9,
+            involuntary_switches=answer["involuntary_switches"],
+            tester_busy=busy,
+        )
+    except (KeyError, TypeError) as error:
+        raise LabkitBug(f"the probe's trial lacks or garbles a field: {error!r}") from error
