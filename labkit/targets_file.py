@@ -40,7 +40,7 @@ def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
     """Read a file of targets for a topology of this tier.
 
     Raises ConfigInvalid with file and line: unknown key or metric, wrong unit, and absolute rates or times where the
-    tier is not hardware (they would hold the machine, not the datapath, to account).
+    links are software (they would hold the machine, not the datapath, to account; a simulated lab is no machine).
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def _entry(node: Node, path: Path, tier: Tier) -> Entry:
     for name in keys:
         if name in _MATCH or name == "load":
             continue
-        if METRICS[name].absolute and tier is not Tier.HARDWARE:
+        if METRICS[name].absolute and tier in (Tier.SOFTWARE, Tier.VM):
             keys[name].fail(
                 f"an absolute target ({METRICS[name].unit}) on a lab of tier {tier}: the figure would be this "
                 "machine's, not the datapath's",

@@ -350,6 +350,7 @@ def test_absolute_targets_in_a_file_need_a_lab_of_hardware(tmp_path: Path, text:
     with pytest.raises(ConfigInvalid, match=rf":3: .*absolute target .*{tier}"):
         load_targets(path, tier=tier)
     assert load_targets(path, tier=Tier.HARDWARE)
+    assert load_targets(path, tier=Tier.SIMULATED)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
