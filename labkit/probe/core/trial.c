@@ -50,12 +50,12 @@ json_t *trial_json(const struct trial *trial, const struct generate_arguments *a
     int failed = 0;
     bool returned = arguments->expect_return;
     bool paced = !arguments->unpaced;
-    /* Counted trials: what the load makes of the count; unpaced ones take what they take. */
+    /* Counted trials: what the load makes of the count; unpaced ones take what they take, never nothing. */
     uint64_t duration_ns = arguments->duration_ns;
 
     if (arguments->counted)
         duration_ns = paced ? (uint64_t)((double)arguments->count / arguments->load_pps * 1e9)
-                            : trial->tx_end_ns - trial->start_ns;
+                            : trial->tx_end_ns - trial->start_ns + 1;
 #define PUT(name, value) failed |= json_object_set_new(object, name, value)
     PUT("tag", integer(arguments->tag));
     PUT("load_pps", paced ? json_real(arguments->load_pps) : json_null());
