@@ -1,77 +1,87 @@
-"""Frame templates, built with scapy.
+"""The frames that a tester sends: what was asked for, and the templates that the probe stamps and sends.
 
-The only place where scapy (GPL-2.0) is imported, and only when a frame is built: the probe fills in what changes
-from frame to frame.
+The only place that imports scapy (GPL-2.0, and slow to import), and only when frames are built.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 from labkit.errors import ConfigInvalid
 
 FCS_BYTES = 4
+"""Frame sizes count it; no buffer holds it."""
 SIGNATURE_BYTES = 18
-UDP_BYTES = 8
-ETHERNET_BYTES = 14
-IP_BYTES = {4: 20, 6: 40}
-SMALLEST = {4: 64, 6: ETHERNET_BYTES + IP_BYTES[6] + UDP_BYTES + SIGNATURE_BYTES + FCS_BYTES}
-LARGEST = 9216 + FCS_BYTES
+SMALLEST_BYTES = {4: 64, 6: 84}
+"""Ethernet 14, IP 20 or 40, UDP 8, signature 18, FCS 4: 64 for IPv4, 84 for IPv6."""
+LARGEST_BYTES = 9216 + FCS_BYTES
 FLOWS_MAX = 32768
 
-# IMIX as CSIT uses it: frame size and weight.
-IMIX = ((64, 28), (570, 16), (1518, 4))
+IMIX: tuple[tuple[int, int], ...] = ((64, 28), (570, 16), (1518, 4))
+"""(frame size, how many in 48): the mix that CSIT and TRex call IMIX."""
+_IMIX_SEED = 2544
+
+_ETHERNET_BYTES = 14
+_UDP_BYTES = 8
+_IP_BYTES = {4: 20, 6: 40}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FrameSpec:
-    """What is sent: size on the wire with FCS (or "imix"), IP version, number of flows (UDP source ports)."""
+    """Which frames a trial sends."""
 
     size: int | Literal["imix"] = 64
+    """Frame size with FCS [bytes], or "imix"."""
     ip_version: Literal[4, 6] = 4
     flows: int = 1
+    """Flows that the frames take turns in; they differ in their UDP source port."""
 
     def __post_init__(self) -> None:
-        if self.size != "imix" and not SMALLEST[self.ip_version] <= self.size <= LARGEST:
+        if self.ip_version not in (4, 6):
+            raise ConfigInvalid(f"IP version {self.ip_version!r}: expected 4 or 6")
+        smallest = SMALLEST_BYTES[self.ip_version]
+        if self.size != "imix" and (
+            not isinstance(self.size, int)
+            or isinstance(self.size, bool)
+            or not smallest <= self.size <= LARGEST_BYTES
+        ):
             raise ConfigInvalid(
-                f"frame size {self.size} B: expected {SMALLEST[self.ip_version]} to {LARGEST} B with FCS for "
-                f"IPv{self.ip_version}",
-                hint="the smallest IPv6 frame that holds the signature is 84 B"
-                if self.ip_version == 6
-                else None,
+                f"frame size {self.size!r}: expected {smallest} to {LARGEST_BYTES} bytes with FCS for "
+                f"IPv{self.ip_version}, or imix"
             )
         if not 1 <= self.flows <= FLOWS_MAX:
-            raise ConfigInvalid(f"flows {self.flows}: expected 1 to {FLOWS_MAX}")
-
-    @property
-    def label(self) -> str:
-        """Part of test ids: "64", "imix"."""
-        return str(self.size)
+            raise ConfigInvalid(f"{self.flows} flows: expected 1 to {FLOWS_MAX}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sizes that occur, with FCS."""
-        if self.size != "imix":
-            return (self.size,)
-        return tuple(max(size, SMALLEST[self.ip_version]) for size, _ in IMIX)
+        """The different frame sizes in it, smallest first [bytes with FCS]."""
+        if self.size == "imix":
+            return tuple(max(size, SMALLEST_BYTES[self.ip_version]) for size, _ in IMIX)
+        return (self.size,)
 
     @property
-    def order(self) -> list[int]:
-        """Index into `sizes`, frame by frame; the IMIX is shuffled, always in the same way."""
+    def order(self) -> tuple[int, ...]:
+        """Index into `sizes`, frame by frame, to be repeated. The mix is shuffled, always in the same way."""
         if self.size != "imix":
-            return [0]
-        order = [index for index, (_, weight) in enumerate(IMIX) for _ in range(weight)]
-        random.Random(2544).shuffle(order)  # noqa: S311 - an order, not a secret
-        return order
+            return (0,)
+        order = [index for index, (_, share) in enumerate(IMIX) for _ in range(share)]
+        random.Random(_IMIX_SEED).shuffle(order)  # noqa: S311 (a fixed order, no secret)
+        return tuple(order)
+
+    @property
+    def mean_size_bytes(self) -> float:
+        """Mean frame size [bytes with FCS]."""
+        order = self.order
+        return sum(self.sizes[index] for index in order) / len(order)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _template(
     size: int,
-    ip_version: int,
+    version: int,
     src_mac: str,
     dst_mac: str,
     src_ip: str,
@@ -79,36 +89,52 @@ def _template(
     src_port: int,
     dst_port: int,
 ) -> bytes:
+    """One frame without FCS, its payload all zero. IPv4 goes without a UDP checksum, which RFC 768 allows."""
     from scapy.layers.inet import IP, UDP
+    from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
-    from scapy.packet import Raw
 
-    if ip_version == 6:
-        from scapy.layers.inet6 import IPv6
-
-        network = IPv6(src=src_ip, dst=dst_ip, hlim=64)
-        udp = UDP(sport=src_port, dport=dst_port)  # a checksum of 0 is not allowed over IPv6 (RFC 8200 8.1)
+    payload = bytes(size - FCS_BYTES - _ETHERNET_BYTES - _IP_BYTES[version] - _UDP_BYTES)
+    ethernet = Ether(src=src_mac, dst=dst_mac, type=0x0800 if version == 4 else 0x86DD)
+    if version == 4:
+        frame = ethernet / IP(src=src_ip, dst=dst_ip, id=0) / UDP(sport=src_port, dport=dst_port, chksum=0)
     else:
-        network = IP(src=src_ip, dst=dst_ip, ttl=64, id=0)
-        udp = UDP(sport=src_port, dport=dst_port, chksum=0)
-    payload = size - FCS_BYTES - ETHERNET_BYTES - IP_BYTES[ip_version] - UDP_BYTES
-    return bytes(Ether(src=src_mac, dst=dst_mac) / network / udp / Raw(b"\0" * payload))
+        frame = ethernet / IPv6(src=src_ip, dst=dst_ip) / UDP(sport=src_port, dport=dst_port)
+    return bytes(frame / payload)
 
 
 def frames_command(
-    spec: FrameSpec, *, src_mac: str, dst_mac: str, src_ip: str, dst_ip: str, src_port: int, dst_port: int
+    spec: FrameSpec,
+    *,
+    src_mac: str,
+    dst_mac: str,
+    src_ip: str,
+    dst_ip: str,
+    src_port: int,
+    dst_port: int,
 ) -> dict[str, object]:
-    """The arguments of the probe's `frames` command."""
-    udp_offset = ETHERNET_BYTES + IP_BYTES[spec.ip_version]
-    templates = [
-        {
-            "data": _template(
-                size, spec.ip_version, src_mac, dst_mac, src_ip, dst_ip, src_port, dst_port
-            ).hex(),
-            "signature_offset": udp_offset + UDP_BYTES,
-            "udp_checksum_offset": udp_offset + 6 if spec.ip_version == 6 else -1,
-            "ip_version": spec.ip_version,
-        }
-        for size in spec.sizes
-    ]
-    return {"templates": templates, "order": spec.order, "flows": spec.flows, "flow_offset": udp_offset}
+    """Arguments of the probe's `frames` command for these frames (see probe/PROTOCOL.md).
+
+    The first call takes the time of scapy's import (some 0.3 s).
+
+    Raises ConfigInvalid when the flows' source ports go past 65535.
+    """
+    if src_port + spec.flows - 1 > 65535:
+        raise ConfigInvalid(f"{spec.flows} flows from source port {src_port}: port numbers end at 65535")
+    udp = _ETHERNET_BYTES + _IP_BYTES[spec.ip_version]
+    return {
+        "templates": [
+            {
+                "data": _template(
+                    size, spec.ip_version, src_mac, dst_mac, src_ip, dst_ip, src_port, dst_port
+                ).hex(),
+                "signature_offset": udp + _UDP_BYTES,
+                "udp_checksum_offset": -1 if spec.ip_version == 4 else udp + 6,
+                "ip_version": spec.ip_version,
+            }
+            for size in spec.sizes
+        ],
+        "order": list(spec.order),
+        "flows": spec.flows,
+        "flow_offset": udp,
+    }

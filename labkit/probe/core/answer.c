@@ -52,10 +52,12 @@ void answer_result(json_int_t id, json_t *result)
 
 void answer_error(const json_int_t *id, const struct error *err)
 {
-    json_t *detail = json_pack("{s:s, s:s%}", "code", err->code, "message", err->message, strlen(err->message));
+    json_t *detail =
+        json_pack("{s:s, s:s%}", "code", err->code, "message", err->message, strlen(err->message));
 
     /* A message may quote bytes that are cut in the middle of a character. */
     if (detail == NULL)
         detail = json_pack("{s:s, s:s}", "code", err->code, "message", "(the message was not valid UTF-8)");
-    write_line(json_pack("{s:o, s:b, s:o}", "id", id ? json_integer(*id) : json_null(), "ok", 0, "error", detail));
+    write_line(
+        json_pack("{s:o, s:b, s:o}", "id", id ? json_integer(*id) : json_null(), "ok", 0, "error", detail));
 }

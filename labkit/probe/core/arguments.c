@@ -19,8 +19,7 @@ int arguments_known(const json_t *object, const char *what, const char *const *k
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
         const char *const *at = known;
 
         while (*at != NULL && strcmp(*at, key) != 0)
@@ -64,7 +63,8 @@ int arguments_boolean(const json_t *object, const char *name, bool *value, struc
     return 0;
 }
 
-int arguments_string(const json_t *object, const char *name, bool required, const char **value, struct error *err)
+int arguments_string(const json_t *object, const char *name, bool required, const char **value,
+                     struct error *err)
 {
     const json_t *found = json_object_get(object, name);
 

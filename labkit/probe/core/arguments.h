@@ -16,6 +16,7 @@ int arguments_integer(const json_t *object, const char *name, bool required, int
                       int64_t *value, struct error *err);
 int arguments_boolean(const json_t *object, const char *name, bool *value, struct error *err);
 /* *value points into the object. */
-int arguments_string(const json_t *object, const char *name, bool required, const char **value, struct error *err);
+int arguments_string(const json_t *object, const char *name, bool required, const char **value,
+                     struct error *err);
 
 #endif

@@ -23,7 +23,8 @@ static bool cpu_flag(const char *flags, const char *name)
     return false;
 }
 
-/* The TSC is a clock where it ticks at one rate in every power state and the kernel, which watches it, uses it. */
+/* The TSC is a clock where it ticks at one rate in every power state and the kernel, which watches it, uses
+ * it. */
 static bool tsc_trusted(void)
 {
     char source[32] = "";

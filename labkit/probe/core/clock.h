@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The probe's clock: nanoseconds on the scale of CLOCK_MONOTONIC_RAW, read from the TSC where the kernel itself
- * trusts it. One clock a process; only the worker thread reads it while a role runs.
+ * The probe's clock: nanoseconds on the scale of CLOCK_MONOTONIC_RAW, read from the TSC where the kernel
+ * itself trusts it. One clock a process; only the worker thread reads it while a role runs.
  */
 #ifndef LABKIT_CLOCK_H
 #define LABKIT_CLOCK_H

@@ -20,11 +20,12 @@ static int number(const json_t *object, const char *name, double low_exclusive, 
 {
     const json_t *found = json_object_get(object, name);
 
-    if (!json_is_number(found) || !(json_number_value(found) > low_exclusive) || json_number_value(found) > high) {
+    if (!json_is_number(found) || !(json_number_value(found) > low_exclusive) ||
+        json_number_value(found) > high) {
         char *text = found ? json_dumps(found, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 
-        error_set(err, "bad-argument", "%s: expected a number > %g and <= %g, got %.80s", name, low_exclusive, high,
-                  text ? text : "nothing");
+        error_set(err, "bad-argument", "%s: expected a number > %g and <= %g, got %.80s", name, low_exclusive,
+                  high, text ? text : "nothing");
         free(text);
         return -1;
     }
@@ -171,7 +172,8 @@ static int parse_impairment(struct reflect_arguments *reflect, const json_t *imp
     if (arguments_known(impair, "impair", known, err))
         return -1;
     if (json_object_size(impair) > 1) {
-        error_set(err, "bad-argument", "impair: expected at most one impairment, got %zu", json_object_size(impair));
+        error_set(err, "bad-argument", "impair: expected at most one impairment, got %zu",
+                  json_object_size(impair));
         return -1;
     }
     if (arguments_integer(impair, "drop_one_in", false, 2, INT64_MAX, &drop, err) ||

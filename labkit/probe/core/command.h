@@ -64,7 +64,8 @@ struct command {
     uint16_t sink_tag;
 };
 
-/* Returns 0, or -1 with err set; has_id and id are set where the line had an id even then. Free it in both cases. */
+/* Returns 0, or -1 with err set; has_id and id are set where the line had an id even then. Free it in both
+ * cases. */
 int command_parse(const char *line, size_t length, struct command *command, struct error *err);
 void command_free(struct command *command);
 

@@ -34,7 +34,8 @@ struct usage usage_since(const struct usage *then)
 
 static int put(json_t *object, const char *name, const uint64_t *counter)
 {
-    return json_object_set_new(object, name, json_integer((json_int_t)__atomic_load_n(counter, __ATOMIC_RELAXED)));
+    return json_object_set_new(object, name,
+                               json_integer((json_int_t)__atomic_load_n(counter, __ATOMIC_RELAXED)));
 }
 
 json_t *counters_json(const struct counters *counters)

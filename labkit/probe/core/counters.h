@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the worker has done in the role that runs, readable by the control thread while it runs: one writer, whole
- * words, no order between them.
+ * What the worker has done in the role that runs, readable by the control thread while it runs: one writer,
+ * whole words, no order between them.
  */
 #ifndef LABKIT_COUNTERS_H
 #define LABKIT_COUNTERS_H

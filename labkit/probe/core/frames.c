@@ -65,7 +65,8 @@ static void prepare_checksum(struct frame_template *template, uint32_t flow_offs
 static int parse_template(struct frame_template *template, const json_t *object, uint32_t flow_offset,
                           uint32_t flows, struct error *err)
 {
-    static const char *const known[] = {"data", "signature_offset", "udp_checksum_offset", "ip_version", NULL};
+    static const char *const known[] = {"data", "signature_offset", "udp_checksum_offset", "ip_version",
+                                        NULL};
     const char *data = NULL;
     int64_t signature_offset = 0;
     int64_t checksum_offset = 0;
@@ -75,12 +76,12 @@ static int parse_template(struct frame_template *template, const json_t *object,
         error_set(err, "bad-argument", "templates: expected objects");
         return -1;
     }
-    if (arguments_known(object, "a template", known, err) || arguments_string(object, "data", true, &data, err) ||
-        read_hex(template, data, err) ||
+    if (arguments_known(object, "a template", known, err) ||
+        arguments_string(object, "data", true, &data, err) || read_hex(template, data, err) ||
         arguments_integer(object, "signature_offset", true, ETHERNET_BYTES + UDP_BYTES,
-                          (int64_t)template->length - SIGNATURE_BYTES, &signature_offset, err) ||
-        arguments_integer(object, "udp_checksum_offset", true, -1, (int64_t)template->length - 2, &checksum_offset,
-                          err) ||
+                          (int64_t) template->length - SIGNATURE_BYTES, &signature_offset, err) ||
+        arguments_integer(object, "udp_checksum_offset", true, -1, (int64_t) template->length - 2,
+                          &checksum_offset, err) ||
         arguments_integer(object, "ip_version", true, 4, 6, &ip_version, err))
         return -1;
     template->signature_offset = (uint32_t)signature_offset;
@@ -93,7 +94,8 @@ static int parse_template(struct frame_template *template, const json_t *object,
         return -1;
     }
     if (template->data[12] != (ip_version == 4 ? 0x08 : 0x86)) {
-        error_set(err, "bad-argument", "ip_version: expected the version in the data's headers, got %d", (int)ip_version);
+        error_set(err, "bad-argument", "ip_version: expected the version in the data's headers, got %d",
+                  (int)ip_version);
         return -1;
     }
     if (flow_offset != template->signature_offset - UDP_BYTES) {
@@ -113,8 +115,8 @@ static int parse_template(struct frame_template *template, const json_t *object,
     template->source_port = (uint16_t)read_u16(template->data + flow_offset);
     template->destination_port = (uint16_t)read_u16(template->data + flow_offset + 2);
     if (template->source_port + flows - 1 > 65535) {
-        error_set(err, "bad-argument", "flows: source port %u + %u flows is more than 65535", template->source_port,
-                  flows);
+        error_set(err, "bad-argument", "flows: source port %u + %u flows is more than 65535",
+                  template->source_port, flows);
         return -1;
     }
     if (checksum_offset >= 0)
@@ -136,7 +138,8 @@ static int parse_templates(struct frame_set *frames, const json_t *list, struct 
     frames->shortest = UINT32_MAX;
     for (size_t i = 0; i < json_array_size(list); i++) {
         frames->count = (unsigned)i + 1;
-        if (parse_template(&frames->templates[i], json_array_get(list, i), frames->flow_offset, frames->flows, err))
+        if (parse_template(&frames->templates[i], json_array_get(list, i), frames->flow_offset, frames->flows,
+                           err))
             return -1;
         if (frames->templates[i].destination_port != frames->templates[0].destination_port) {
             error_set(err, "bad-argument", "templates: expected one UDP destination port in all of them");
@@ -153,7 +156,8 @@ static int parse_templates(struct frame_set *frames, const json_t *list, struct 
 static int parse_order(struct frame_set *frames, const json_t *list, struct error *err)
 {
     if (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > FRAMES_ORDER_MAX) {
-        error_set(err, "bad-argument", "order: expected a list of 1 to %u template indices", FRAMES_ORDER_MAX);
+        error_set(err, "bad-argument", "order: expected a list of 1 to %u template indices",
+                  FRAMES_ORDER_MAX);
         return -1;
     }
     frames->order = calloc(json_array_size(list), sizeof(*frames->order));
@@ -167,7 +171,8 @@ static int parse_order(struct frame_set *frames, const json_t *list, struct erro
 
         if (!json_is_integer(entry) || json_integer_value(entry) < 0 ||
             json_integer_value(entry) >= (json_int_t)frames->count) {
-            error_set(err, "bad-argument", "order[%u]: expected a template index from 0 to %u", i, frames->count - 1);
+            error_set(err, "bad-argument", "order[%u]: expected a template index from 0 to %u", i,
+                      frames->count - 1);
             return -1;
         }
         frames->order[i] = (uint16_t)json_integer_value(entry);

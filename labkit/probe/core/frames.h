@@ -41,8 +41,8 @@ void frames_free(struct frame_set *frames);
 
 static inline uint32_t sum_u64(uint64_t value)
 {
-    return (uint32_t)(value & 0xffff) + (uint32_t)((value >> 16) & 0xffff) + (uint32_t)((value >> 32) & 0xffff) +
-           (uint32_t)(value >> 48);
+    return (uint32_t)(value & 0xffff) + (uint32_t)((value >> 16) & 0xffff) +
+           (uint32_t)((value >> 32) & 0xffff) + (uint32_t)(value >> 48);
 }
 
 /* Writes what differs from frame to frame into a buffer that holds the template. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The generator: one loop that receives, accounts, and sends what is due. A turn reads the clock once, and once more
- * when frames came in; frames of a burst share that reading.
+ * The generator: one loop that receives, accounts, and sends what is due. A turn reads the clock once, and
+ * once more when frames came in; frames of a burst share that reading.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -64,9 +64,10 @@ static inline void copy_frame(uint8_t *to, const uint8_t *from, uint32_t length)
 }
 
 /* Writes up to n frames, stops at the first that is not due; returns how many. `cursor` moves past them. */
-static inline __attribute__((always_inline)) unsigned fill(const struct generator *generator, struct cursor *moving,
-                                                           struct io_frame *out, unsigned n, uint64_t now,
-                                                           const bool payload_only, const bool paced)
+static inline __attribute__((always_inline)) unsigned fill(const struct generator *generator,
+                                                           struct cursor *moving, struct io_frame *out,
+                                                           unsigned n, uint64_t now, const bool payload_only,
+                                                           const bool paced)
 {
     const struct frame_set *frames = generator->frames;
     const uint16_t tag = generator->arguments->tag;
@@ -165,7 +166,8 @@ static unsigned send_due(struct generator *generator, uint64_t now)
 }
 
 /* The signature of a frame that is ours, or NULL. */
-static inline const uint8_t *find_signature(const struct io_frame *frame, uint16_t port, const bool payload_only)
+static inline const uint8_t *find_signature(const struct io_frame *frame, uint16_t port,
+                                            const bool payload_only)
 {
     const uint8_t *data = frame->data;
     unsigned udp;
@@ -182,8 +184,9 @@ static inline const uint8_t *find_signature(const struct io_frame *frame, uint16
     return data + udp + UDP_BYTES;
 }
 
-static inline __attribute__((always_inline)) void account(struct generator *generator, const struct io_frame *frames,
-                                                          unsigned n, uint64_t now, const bool payload_only,
+static inline __attribute__((always_inline)) void account(struct generator *generator,
+                                                          const struct io_frame *frames, unsigned n,
+                                                          uint64_t now, const bool payload_only,
                                                           const bool scheduled)
 {
     struct trial *trial = generator->trial;
@@ -384,8 +387,8 @@ static void loop(struct generator *generator)
         trial->tx_end_ns = generator->sent_ns;
 }
 
-void generator_run(struct role *role, const struct generate_arguments *arguments, const struct frame_set *frames,
-                   struct trial *trial)
+void generator_run(struct role *role, const struct generate_arguments *arguments,
+                   const struct frame_set *frames, struct trial *trial)
 {
     static uint32_t lag_ns[LAG_SLOTS];
     struct generator generator = {

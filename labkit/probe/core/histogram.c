@@ -121,7 +121,8 @@ char *histogram_encode(const struct histogram *histogram)
 
     uLongf packed_length = compressBound((uLong)(end - plain));
     packed = malloc(packed_length + 8);
-    if (packed != NULL && compress2(packed + 8, &packed_length, plain, (uLong)(end - plain), Z_BEST_SPEED) == Z_OK) {
+    if (packed != NULL &&
+        compress2(packed + 8, &packed_length, plain, (uLong)(end - plain), Z_BEST_SPEED) == Z_OK) {
         (void)put_u32(put_u32(packed, COOKIE_V2_COMPRESSED), (uint32_t)packed_length);
         text = base64(packed, packed_length + 8);
     }
@@ -137,10 +138,11 @@ json_t *histogram_json(const struct histogram *histogram)
 
     if (hdr == NULL)
         return NULL;
-    object = json_pack("{s:I, s:I, s:I, s:f, s:s, s:I}", "n", (json_int_t)histogram->n, "min_ns",
-                       (json_int_t)(histogram->n ? histogram->min_ns : 0), "max_ns", (json_int_t)histogram->max_ns,
-                       "mean_ns", histogram->n ? (double)histogram->sum_ns / (double)histogram->n : 0.0, "hdr", hdr,
-                       "overflow", (json_int_t)histogram->overflow);
+    object =
+        json_pack("{s:I, s:I, s:I, s:f, s:s, s:I}", "n", (json_int_t)histogram->n, "min_ns",
+                  (json_int_t)(histogram->n ? histogram->min_ns : 0), "max_ns", (json_int_t)histogram->max_ns,
+                  "mean_ns", histogram->n ? (double)histogram->sum_ns / (double)histogram->n : 0.0, "hdr",
+                  hdr, "overflow", (json_int_t)histogram->overflow);
     free(hdr);
     return object;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A histogram of times in the layout of HdrHistogram: 1 ns to 10 s, 3 significant digits. Recording is a count of
- * leading zeros and a few additions; writing it out gives the compressed V2 encoding that every HdrHistogram library
- * reads.
+ * A histogram of times in the layout of HdrHistogram: 1 ns to 10 s, 3 significant digits. Recording is a
+ * count of leading zeros and a few additions; writing it out gives the compressed V2 encoding that every
+ * HdrHistogram library reads.
  */
 #ifndef LABKIT_HISTOGRAM_H
 #define LABKIT_HISTOGRAM_H

@@ -91,7 +91,8 @@ static bool hold(struct impair *impair, const struct io_frame *frame, unsigned t
 }
 
 /* Sends a copy of a frame; what finds no room is dropped. */
-static unsigned send_copy(struct impair *impair, unsigned to, const uint8_t *data, uint32_t length, uint32_t flow)
+static unsigned send_copy(struct impair *impair, unsigned to, const uint8_t *data, uint32_t length,
+                          uint32_t flow)
 {
     struct io *io = impair->io;
     struct io_frame out;
@@ -119,7 +120,8 @@ static unsigned let_go(struct impair *impair)
     return sent;
 }
 
-static unsigned forward(struct impair *impair, unsigned from, unsigned to, struct io_frame *frames, unsigned n)
+static unsigned forward(struct impair *impair, unsigned from, unsigned to, struct io_frame *frames,
+                        unsigned n)
 {
     unsigned sent = n == 0 ? 0 : impair->io->ops->forward(impair->io, from, to, frames, n);
 
@@ -147,7 +149,8 @@ static unsigned drop(struct impair *impair, unsigned from, unsigned to, struct i
     return forward(impair, from, to, frames, kept);
 }
 
-static unsigned duplicate(struct impair *impair, unsigned from, unsigned to, struct io_frame *frames, unsigned n)
+static unsigned duplicate(struct impair *impair, unsigned from, unsigned to, struct io_frame *frames,
+                          unsigned n)
 {
     unsigned sent = 0;
     unsigned begin = 0;
@@ -238,7 +241,8 @@ unsigned impair_turn(struct impair *impair, uint64_t now)
 {
     unsigned sent = 0;
 
-    for (unsigned i = 0; i < IO_BURST_MAX && impair->count > 0 && impair->held[impair->first].due_ns <= now; i++)
+    for (unsigned i = 0; i < IO_BURST_MAX && impair->count > 0 && impair->held[impair->first].due_ns <= now;
+         i++)
         sent += let_go(impair);
     return sent;
 }

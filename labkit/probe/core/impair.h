@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Faults made on purpose, exact to the frame: a tester that does not find them out is broken. Frames that must
- * outlive a burst are copied, so that every engine can do it.
+ * Faults made on purpose, exact to the frame: a tester that does not find them out is broken. Frames that
+ * must outlive a burst are copied, so that every engine can do it.
  */
 #ifndef LABKIT_IMPAIR_H
 #define LABKIT_IMPAIR_H

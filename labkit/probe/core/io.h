@@ -14,18 +14,20 @@
 
 #define IO_BURST_MAX 64
 #define IO_PORTS_MAX 2
-#define IO_FRAME_MAX 9216 /* largest frame in the buffer, without FCS; an engine may offer less: io_port.frame_max */
+#define IO_FRAME_MAX                                                                                         \
+    9216 /* largest frame in the buffer, without FCS; an engine may offer less: io_port.frame_max */
 
 struct error {
     char code[24];
     char message[488];
 };
-void error_set(struct error *err, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void error_set(struct error *err, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 struct io_frame {
     uint8_t *data;
     uint32_t length; /* bytes in the buffer, without FCS */
-    uint32_t flow;   /* generator: flow index (payload-only engines pick their socket by it); receiver: free */
+    uint32_t flow; /* generator: flow index (payload-only engines pick their socket by it); receiver: free */
     uint64_t handle; /* the engine's own */
 };
 
@@ -64,7 +66,8 @@ struct io_ops {
     /* Sending: reserve up to n buffers (data set, capacity port.frame_max), fill data and length, commit.
      * commit takes the frames in order and returns how many were taken; the rest are given back unsent
      * and must be reserved again. reserve returns 0 when there is no room. Every reserve is followed by
-     * exactly one commit with the same n (frames the core does not want are cut by a smaller n: given back). */
+     * exactly one commit with the same n (frames the core does not want are cut by a smaller n: given back).
+     */
     unsigned (*reserve)(struct io *io, unsigned port, struct io_frame *frames, unsigned n);
     unsigned (*commit)(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved, unsigned n);
     /* Optional: make sure that committed frames move (a kick, completions). Once every turn of the loop. */
@@ -76,21 +79,25 @@ struct io_ops {
     /* Send received frames out of another (or the same) port, without a copy where the engine can.
      * Takes all n: what finds no room is dropped. Returns how many were sent. */
     unsigned (*forward)(struct io *io, unsigned from, unsigned to, struct io_frame *frames, unsigned n);
-    /* Optional: sleep until something can be received or timeout_ns passed (engines told to block). NULL: spin. */
+    /* Optional: sleep until something can be received or timeout_ns passed (engines told to block). NULL:
+     * spin. */
     void (*wait)(struct io *io, uint64_t timeout_ns);
-    /* Optional: frames since open that came for us and were lost before receive could take them (a full ring). */
+    /* Optional: frames since open that came for us and were lost before receive could take them (a full
+     * ring). */
     uint64_t (*rx_dropped)(struct io *io);
 
-    /* Optional: roles that run elsewhere than in the worker (in-kernel BPF). NULL: the core's own loops run. */
+    /* Optional: roles that run elsewhere than in the worker (in-kernel BPF). NULL: the core's own loops run.
+     */
     int (*role_start)(struct io *io, const char *role, const json_t *arguments, struct error *err);
     json_t *(*role_counters)(struct io *io);
     int (*role_stop)(struct io *io, struct error *err);
 };
 
-/* What the core promises besides: received frames are all given back before the next receive; io->ops may be replaced
- * in open by another table of the same engine (one with `wait`, say). `prepare` is called before a trial when the
- * frames changed, and with NULL before reflect and sink: listen at the port's own address again. A frame that the core
- * sends in another's name (a delayed copy) has the `flow` of the one received. */
+/* What the core promises besides: received frames are all given back before the next receive; io->ops may be
+ * replaced in open by another table of the same engine (one with `wait`, say). `prepare` is called before a
+ * trial when the frames changed, and with NULL before reflect and sink: listen at the port's own address
+ * again. A frame that the core sends in another's name (a delayed copy) has the `flow` of the one received.
+ */
 
 /* Each executable links exactly one engine, which defines this. */
 extern const struct io_ops io_engine;

@@ -20,8 +20,8 @@ struct line_reader {
 /* Returns 0, or -1 when out of memory. */
 int line_reader_init(struct line_reader *reader, int fd, size_t line_max);
 void line_reader_free(struct line_reader *reader);
-/* On LINE_READY *line (not terminated, newline cut) is good until the next call. A last line without a newline
- * counts. LINE_ERROR: errno says why. */
+/* On LINE_READY *line (not terminated, newline cut) is good until the next call. A last line without a
+ * newline counts. LINE_ERROR: errno says why. */
 enum line_status line_reader_next(struct line_reader *reader, const char **line, size_t *length);
 
 #endif

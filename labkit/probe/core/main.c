@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The control thread: reads commands, checks that they fit the state, answers. PROTOCOL.md is its contract. */
+/* The control thread: reads commands, checks that they fit the state, answers. PROTOCOL.md is its contract.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -164,7 +165,8 @@ static int die_with_parent(void)
         perror("labkit-probe: prctl: PR_SET_PDEATHSIG");
         return -1;
     }
-    /* A parent that died before the call sends no signal; if it died even before this function, stdin has ended. */
+    /* A parent that died before the call sends no signal; if it died even before this function, stdin has
+     * ended. */
     return getppid() == parent ? 0 : -1;
 }
 
@@ -181,7 +183,8 @@ int main(void)
     (void)signal(SIGPIPE, SIG_IGN);
     clock_init();
     if (line_reader_init(&reader, STDIN_FILENO, COMMAND_LINE_MAX) != 0 || worker_start(&worker, &err) != 0) {
-        (void)fprintf(stderr, "labkit-probe: cannot start: %s\n", reader.buffer ? err.message : "out of memory");
+        (void)fprintf(stderr, "labkit-probe: cannot start: %s\n",
+                      reader.buffer ? err.message : "out of memory");
         return 1;
     }
     status = serve(&worker, &reader);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Intended departures of an open loop: frame k is due at start + k / load, whatever happened to the frames before
- * it. Kept as nanoseconds with a 32-bit fraction: after 1e9 frames the error is under half a nanosecond, and there is
- * no division a frame.
+ * Intended departures of an open loop: frame k is due at start + k / load, whatever happened to the frames
+ * before it. Kept as nanoseconds with a 32-bit fraction: after 1e9 frames the error is under half a
+ * nanosecond, and there is no division a frame.
  */
 #ifndef LABKIT_PACING_H
 #define LABKIT_PACING_H
@@ -36,8 +36,8 @@ static inline void pacing_advance(struct pacing *pacing)
     pacing->next_fraction = (uint32_t)fraction;
 }
 
-/* How many frames are due at `now`, at most `limit`; may be one too many, never too few: the caller sends a frame
- * only when its own next_ns has come. */
+/* How many frames are due at `now`, at most `limit`; may be one too many, never too few: the caller sends a
+ * frame only when its own next_ns has come. */
 static inline unsigned pacing_due(const struct pacing *pacing, uint64_t now, unsigned limit)
 {
     if (now < pacing->next_ns)

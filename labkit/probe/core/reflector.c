@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The reflector: sends frames with a signature's room in them back, and nothing else (no ARP, no neighbour chatter). */
+/* The reflector: sends frames with a signature's room in them back, and nothing else (no ARP, no neighbour
+ * chatter). */
 #include "impair.h"
 #include "packet.h"
 #include "role.h"
@@ -33,7 +34,8 @@ static unsigned turn_round(struct io_frame *frames, unsigned n, enum swap swap)
     return ours;
 }
 
-static unsigned reflect_port(struct role *role, struct impair *impair, unsigned from, unsigned to, enum swap swap)
+static unsigned reflect_port(struct role *role, struct impair *impair, unsigned from, unsigned to,
+                             enum swap swap)
 {
     struct io *io = role->io;
     struct counters *counters = role->counters;

@@ -11,7 +11,8 @@
 #include "io.h"
 #include "trial.h"
 
-/* A blocked engine looks up this often to see whether it was stopped, should the signal have come too early. */
+/* A blocked engine looks up this often to see whether it was stopped, should the signal have come too early.
+ */
 #define WAIT_MAX_NS (50 * NS_PER_MS)
 
 struct role {
@@ -35,8 +36,8 @@ void role_publish(struct role *role);
 void role_publish_sometimes(struct role *role, uint64_t now);
 
 /* Sends the trial's frames, takes them back, fills in the trial. */
-void generator_run(struct role *role, const struct generate_arguments *arguments, const struct frame_set *frames,
-                   struct trial *trial);
+void generator_run(struct role *role, const struct generate_arguments *arguments,
+                   const struct frame_set *frames, struct trial *trial);
 /* Returns -1 with err set when it could not begin; started() is called when it has. */
 int reflector_run(struct role *role, const struct reflect_arguments *arguments, void (*started)(void *),
                   void *context, struct error *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which frames of a trial came back: one bit for each sequence number, so that loss and duplicates are exact to the
- * frame. Memory is reserved for the largest trial and touched only as far as a trial gets.
+ * Which frames of a trial came back: one bit for each sequence number, so that loss and duplicates are exact
+ * to the frame. Memory is reserved for the largest trial and touched only as far as a trial gets.
  */
 #ifndef LABKIT_SEQUENCE_H
 #define LABKIT_SEQUENCE_H
@@ -39,7 +39,8 @@ static inline bool sequence_arrived(struct sequence *sequence, uint64_t number)
     }
     *word = old | bit;
     sequence->received++;
-    /* Only the first copy of a frame is looked at (RFC 4737, section 3.3): a duplicate is not a reordering. */
+    /* Only the first copy of a frame is looked at (RFC 4737, section 3.3): a duplicate is not a reordering.
+     */
     if (__builtin_expect(number < sequence->next, 0))
         sequence->reordered++;
     else

@@ -3,8 +3,8 @@
 #include "packet.h"
 #include "role.h"
 
-static void account(struct counters *counters, struct sequence *sequence, uint16_t tag, const struct io_frame *frames,
-                    unsigned n, bool payload_only)
+static void account(struct counters *counters, struct sequence *sequence, uint16_t tag,
+                    const struct io_frame *frames, unsigned n, bool payload_only)
 {
     for (unsigned i = 0; i < n; i++) {
         unsigned udp = payload_only ? 0 : packet_udp_offset(frames[i].data, frames[i].length);

@@ -76,7 +76,8 @@ json_t *trial_json(const struct trial *trial, const struct generate_arguments *a
     PUT("duration_ns", integer(duration_ns));
     PUT("settle_ns", integer(trial->settle_ns));
     PUT("rtt", returned ? histogram_json(&trial->rtt) : json_null());
-    PUT("service", returned ? histogram_json(paced && !arguments->closed ? &trial->service : &trial->rtt) : json_null());
+    PUT("service",
+        returned ? histogram_json(paced && !arguments->closed ? &trial->service : &trial->rtt) : json_null());
     PUT("lag", paced ? histogram_json(&trial->lag) : json_null());
     PUT("tx_full", integer(trial->tx_full));
     PUT("empty_polls", integer(trial->empty_polls));

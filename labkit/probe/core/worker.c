@@ -48,8 +48,8 @@ static int pin(int core, struct error *err)
         return -1;
     }
     if (!CPU_EQUAL(&wanted, &found)) {
-        error_set(err, "refused", "sched_getaffinity: asked for core %d alone, the kernel gave %d cores", core,
-                  CPU_COUNT(&found));
+        error_set(err, "refused", "sched_getaffinity: asked for core %d alone, the kernel gave %d cores",
+                  core, CPU_COUNT(&found));
         return -1;
     }
     return 0;
@@ -61,7 +61,8 @@ static json_t *ports_json(const struct io *io)
 
     for (unsigned i = 0; i < io->port_count; i++) {
         const struct io_port *port = &io->port[i];
-        json_t *object = json_pack("{s:s, s:I}", "name", port->name, "mtu_bytes", (json_int_t)port->mtu_bytes);
+        json_t *object =
+            json_pack("{s:s, s:I}", "name", port->name, "mtu_bytes", (json_int_t)port->mtu_bytes);
 
         if (port->has_mac) {
             char mac[18];
@@ -96,12 +97,13 @@ static void do_open(struct worker *worker)
         return;
     }
     worker->opened = true;
-    worker->result = json_pack(
-        "{s:s, s:s, s:I, s:o, s:{s:s, s:f, s:f}, s:o, s:o}", "engine", io_engine.engine, "version", LABKIT_VERSION,
-        "worker_tid", (json_int_t)syscall(SYS_gettid), "core", core < 0 ? json_null() : json_integer(core), "clock",
-        "source", probe_clock.tsc ? "tsc" : "monotonic_raw", "frequency_hz", probe_clock.frequency_hz,
-        "read_overhead_ns", probe_clock.read_overhead_ns, "ports", ports_json(&worker->io), "proof",
-        worker->io.ops->proof(&worker->io));
+    worker->result =
+        json_pack("{s:s, s:s, s:I, s:o, s:{s:s, s:f, s:f}, s:o, s:o}", "engine", io_engine.engine, "version",
+                  LABKIT_VERSION, "worker_tid", (json_int_t)syscall(SYS_gettid), "core",
+                  core < 0 ? json_null() : json_integer(core), "clock", "source",
+                  probe_clock.tsc ? "tsc" : "monotonic_raw", "frequency_hz", probe_clock.frequency_hz,
+                  "read_overhead_ns", probe_clock.read_overhead_ns, "ports", ports_json(&worker->io), "proof",
+                  worker->io.ops->proof(&worker->io));
 }
 
 static const char *role_name(enum command_kind kind)

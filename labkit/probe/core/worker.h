@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The thread that touches packets: pinned, the only one that calls the engine. The control thread hands it one job at
- * a time and waits until the job is done or, for a role, until the role has begun.
+ * The thread that touches packets: pinned, the only one that calls the engine. The control thread hands it
+ * one job at a time and waits until the job is done or, for a role, until the role has begun.
  */
 #ifndef LABKIT_WORKER_H
 #define LABKIT_WORKER_H

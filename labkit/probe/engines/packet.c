@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * AF_PACKET: a memory-mapped TPACKET_V2 ring receives (V3 hands over whole blocks, by a timer of milliseconds, which
- * no round trip survives); sendmmsg sends, straight from the receive ring when frames are reflected. A TX ring was
- * measured to be slower: it saves a copy of 60 bytes and pays for a page reference and a fragment a frame.
+ * AF_PACKET: a memory-mapped TPACKET_V2 ring receives (V3 hands over whole blocks, by a timer of
+ * milliseconds, which no round trip survives); sendmmsg sends, straight from the receive ring when frames are
+ * reflected. A TX ring was measured to be slower: it saves a copy of 60 bytes and pays for a page reference
+ * and a fragment a frame.
  */
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -22,7 +23,8 @@
 #define RING_FRAMES 4096
 #define BLOCK_BYTES (1 << 18)
 #define SEND_BUFFER_BYTES (8 << 20)
-/* Before the frame the kernel writes its header and aligns; 2 bytes less than a power of two would be too few. */
+/* Before the frame the kernel writes its header and aligns; 2 bytes less than a power of two would be too
+ * few. */
 #define FRAME_HEADROOM 128U
 
 #ifndef PACKET_IGNORE_OUTGOING
@@ -60,7 +62,8 @@ static int fail(struct error *err, const char *call, const char *object)
     return -1;
 }
 
-static int read_interface(struct io_port *described, struct port *port, const char *name, int fd, struct error *err)
+static int read_interface(struct io_port *described, struct port *port, const char *name, int fd,
+                          struct error *err)
 {
     struct ifreq request;
 
@@ -114,7 +117,8 @@ static int map_ring(const struct state *state, struct port *port, const struct i
     }
     request.tp_block_size = port->block_bytes;
     request.tp_frame_size = port->frame_bytes;
-    request.tp_block_nr = ((uint32_t)state->ring_frames + port->frames_per_block - 1) / port->frames_per_block;
+    request.tp_block_nr =
+        ((uint32_t)state->ring_frames + port->frames_per_block - 1) / port->frames_per_block;
     request.tp_frame_nr = request.tp_block_nr * port->frames_per_block;
     port->frames = request.tp_frame_nr;
     if (setsockopt(port->rx_fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) != 0)
@@ -122,7 +126,8 @@ static int map_ring(const struct state *state, struct port *port, const struct i
     if (setsockopt(port->rx_fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) != 0)
         return fail(err, "setsockopt PACKET_RX_RING", described->name);
     port->ring_bytes = (size_t)request.tp_block_nr * port->block_bytes;
-    port->ring = mmap(NULL, port->ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, port->rx_fd, 0);
+    port->ring =
+        mmap(NULL, port->ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, port->rx_fd, 0);
     if (port->ring == MAP_FAILED) {
         port->ring = NULL;
         return fail(err, "mmap PACKET_RX_RING", described->name);
@@ -262,7 +267,8 @@ static struct tpacket2_hdr *slot_at(const struct port *port, uint32_t slot)
 
     /* Blocks hold whole frames only: their tails are unused. */
     return (struct tpacket2_hdr *)(void *)(port->ring + (size_t)block * port->block_bytes +
-                                           (size_t)(slot - block * port->frames_per_block) * port->frame_bytes);
+                                           (size_t)(slot - block * port->frames_per_block) *
+                                               port->frame_bytes);
 }
 
 static unsigned packet_receive(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
@@ -293,7 +299,8 @@ static void packet_release(struct io *io, unsigned port_index, struct io_frame *
     const struct port *port = &state->ports[port_index];
 
     for (unsigned i = 0; i < n; i++)
-        __atomic_store_n(&slot_at(port, (uint32_t)frames[i].handle)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+        __atomic_store_n(&slot_at(port, (uint32_t)frames[i].handle)->tp_status, TP_STATUS_KERNEL,
+                         __ATOMIC_RELEASE);
 }
 
 static unsigned send_frames(struct state *state, unsigned port, const struct io_frame *frames, unsigned n)
@@ -324,7 +331,8 @@ static unsigned packet_reserve(struct io *io, unsigned port, struct io_frame *fr
     return n;
 }
 
-static unsigned packet_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved, unsigned n)
+static unsigned packet_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
+                              unsigned n)
 {
     (void)reserved;
     return send_frames(io->state, port, frames, n);
@@ -372,11 +380,12 @@ static json_t *packet_proof(struct io *io)
         const struct port *port = &state->ports[i];
 
         (void)json_array_append_new(
-            ports, json_pack("{s:s, s:i, s:i, s:I, s:I, s:b, s:b}", "interface", io->port[i].name, "ifindex", port->ifindex,
-                             "tpacket_version", option_of(port->rx_fd, PACKET_VERSION) + 1, "ring_frames",
-                             (json_int_t)port->frames, "ring_bytes", (json_int_t)port->ring_bytes, "qdisc_bypass",
-                             option_of(port->tx_fd, PACKET_QDISC_BYPASS) == 1, "ignore_outgoing",
-                             option_of(port->rx_fd, PACKET_IGNORE_OUTGOING) == 1));
+            ports,
+            json_pack("{s:s, s:i, s:i, s:I, s:I, s:b, s:b}", "interface", io->port[i].name, "ifindex",
+                      port->ifindex, "tpacket_version", option_of(port->rx_fd, PACKET_VERSION) + 1,
+                      "ring_frames", (json_int_t)port->frames, "ring_bytes", (json_int_t)port->ring_bytes,
+                      "qdisc_bypass", option_of(port->tx_fd, PACKET_QDISC_BYPASS) == 1, "ignore_outgoing",
+                      option_of(port->rx_fd, PACKET_IGNORE_OUTGOING) == 1));
     }
     return json_pack("{s:s, s:o}", "datapath", "AF_PACKET", "ports", ports);
 }

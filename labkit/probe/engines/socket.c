@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The kernel's own datapath: UDP sockets, recvmmsg and sendmmsg. Frames hold the UDP payload alone. A reflector or
- * sink listens on the port's address; a generator has one connected socket a flow. Received frames are good until
- * the next receive on any port.
+ * The kernel's own datapath: UDP sockets, recvmmsg and sendmmsg. Frames hold the UDP payload alone. A
+ * reflector or sink listens on the port's address; a generator has one connected socket a flow. Received
+ * frames are good until the next receive on any port.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +25,8 @@
 
 #define PAYLOAD_MAX IO_FRAME_MAX
 #define BUFFER_BYTES (4 << 20)
-/* A receive that blocks returns after this long: the core looks whether it was stopped, or has something to send.
+/* A receive that blocks returns after this long: the core looks whether it was stopped, or has something to
+ * send.
  */
 #define BLOCK_US 50000
 #define PEERS 65536U /* power of two; slots of a hash by address */
@@ -109,7 +110,8 @@ static int make_socket(const struct state *state, const union address *from, con
 
     if (fd < 0)
         return fail(err, "socket", "UDP");
-    /* The forced variants need CAP_NET_ADMIN; without it the kernel's limit must do. proof() says what came of it.
+    /* The forced variants need CAP_NET_ADMIN; without it the kernel's limit must do. proof() says what came
+     * of it.
      */
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof(large)) != 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
@@ -366,8 +368,8 @@ static int enable_gso(struct state *state, const struct frame_set *frames, struc
     int segment = (int)(frames->longest - frames->templates[0].signature_offset);
 
     if (frames->longest != frames->shortest) {
-        error_set(err, "bad-argument", "gso: expected frames of one size, got %u to %u bytes", frames->shortest,
-                  frames->longest);
+        error_set(err, "bad-argument", "gso: expected frames of one size, got %u to %u bytes",
+                  frames->shortest, frames->longest);
         return -1;
     }
     for (unsigned i = 0; i < state->ports[0].fd_count; i++)
@@ -399,8 +401,8 @@ static unsigned socket_reserve(struct io *io, unsigned port, struct io_frame *fr
     return n;
 }
 
-/* Sends messages [0, n) of a batch; returns how many went. An ICMP error that a send reports is not the send's
- * own. */
+/* Sends messages [0, n) of a batch; returns how many went. An ICMP error that a send reports is not the
+ * send's own. */
 static unsigned send_batch(struct state *state, int fd, struct mmsghdr *messages, unsigned n)
 {
     unsigned done = 0;
@@ -420,7 +422,8 @@ static unsigned send_batch(struct state *state, int fd, struct mmsghdr *messages
     return done;
 }
 
-/* Of one flow, one after the other in memory and of one size: the kernel cuts it. Returns the frames that went. */
+/* Of one flow, one after the other in memory and of one size: the kernel cuts it. Returns the frames that
+ * went. */
 static unsigned send_segments(struct state *state, int fd, uint8_t *data, unsigned n)
 {
     /* 64 kB is the most that a datagram holds before it is cut. */
@@ -495,8 +498,8 @@ static uint32_t peer_slot(struct state *state, const union address *peer)
     if (peer->any.sa_family == AF_INET)
         hash += ntohl(peer->v4.sin_addr.s_addr) * 40503U;
     else
-        hash +=
-            ((uint32_t)peer->v6.sin6_addr.s6_addr[15] + ((uint32_t)peer->v6.sin6_addr.s6_addr[14] << 8)) * 40503U;
+        hash += ((uint32_t)peer->v6.sin6_addr.s6_addr[15] + ((uint32_t)peer->v6.sin6_addr.s6_addr[14] << 8)) *
+                40503U;
     for (uint32_t i = 0; i < PEER_PROBES; i++) {
         uint32_t slot = (hash + i) % PEERS;
 
@@ -600,7 +603,8 @@ static unsigned socket_forward(struct io *io, unsigned from, unsigned to, struct
     return send_batch(state, state->ports[to].fds[0], tx->messages, n);
 }
 
-/* Blocks in the receive itself, as a plain UDP server does; a short timeout, or several sockets, go through poll.
+/* Blocks in the receive itself, as a plain UDP server does; a short timeout, or several sockets, go through
+ * poll.
  */
 static void socket_wait(struct io *io, uint64_t timeout_ns)
 {
@@ -654,8 +658,8 @@ static json_t *socket_json(int fd)
     (void)getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, &length);
     (void)getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, &length);
     (void)getsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &busy_poll_us, &length);
-    return json_pack("{s:i, s:i, s:i}", "receive_buffer_bytes", receive_bytes, "send_buffer_bytes", send_bytes,
-                     "busy_poll_us", busy_poll_us);
+    return json_pack("{s:i, s:i, s:i}", "receive_buffer_bytes", receive_bytes, "send_buffer_bytes",
+                     send_bytes, "busy_poll_us", busy_poll_us);
 }
 
 /* Whether the kernel cuts datagrams for us: asked of a socket of its own, which is closed again. */
@@ -680,8 +684,8 @@ static json_t *socket_proof(struct io *io)
 
     for (unsigned i = 0; i < io->port_count; i++)
         (void)json_array_append_new(sockets, socket_json(state->ports[i].fds[0]));
-    return json_pack("{s:s, s:o, s:b, s:s}", "datapath", "kernel UDP", "sockets", sockets, "gso", gso_possible(),
-                     "wait", io->ops == &blocking_ops ? "block" : "spin");
+    return json_pack("{s:s, s:o, s:b, s:s}", "datapath", "kernel UDP", "sockets", sockets, "gso",
+                     gso_possible(), "wait", io->ops == &blocking_ops ? "block" : "spin");
 }
 
 const struct io_ops io_engine = {
