@@ -17,7 +17,7 @@ HUGEPAGES_MINIMUM = 128
 
 _MAP_HUGETLB = 0x40000
 _MAP_HUGE_2MB = 21 << 26
-_POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+HUGEPAGE_POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 
 
@@ -43,10 +43,10 @@ def user_namespaces() -> str:
 def hugepages() -> str:
     """As many hugepages as a vhost pair needs are reserved for a moment, by mmap; none is touched."""
     try:
-        total, free = (int((_POOL / name).read_text()) for name in ("nr_hugepages", "free_hugepages"))
+        total, free = (int((HUGEPAGE_POOL / name).read_text()) for name in ("nr_hugepages", "free_hugepages"))
     except FileNotFoundError:
         raise NotThere(
-            f"this kernel has no hugepages of 2 MB ({_POOL} is missing)", fix="labkit without vhost"
+            f"this kernel has no hugepages of 2 MB ({HUGEPAGE_POOL} is missing)", fix="labkit without vhost"
         ) from None
     length = HUGEPAGES_MINIMUM * HUGEPAGE_BYTES
     try:

@@ -1,0 +1,128 @@
+"""The doctor, as far as it needs neither namespaces nor root."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from labkit import doctor, topology
+from labkit.backends import registry
+from labkit.doctor import machine, scratch
+from labkit.doctor.model import NotThere
+from labkit.errors import LabkitBug
+
+BROKEN = doctor.Finding(
+    id="bpf",
+    title="BPF programs",
+    ok=False,
+    required_for=("xdp", "af_xdp"),
+    detail="",
+    error="bpf(BPF_PROG_LOAD, XDP): Operation not permitted",
+    fix="run it as root: sudo labkit ...",
+)
+WHOLE = doctor.Finding(
+    id="kernel",
+    title="kernel UDP sockets",
+    ok=True,
+    required_for=("kernel",),
+    detail="a UDP datagram came back",
+    error=None,
+    fix=None,
+)
+
+
+def test_every_prerequisite_that_a_backend_names_is_a_check():
+    known = {check.id for check in doctor.checks()}
+    named = {
+        (backend, check)
+        for backend in registry.names()
+        for shipped in topology.names()
+        for mode in registry.load(backend).modes(topology.load(shipped))
+        for check in mode.requires
+    }
+
+    assert named
+    assert {pair for pair in named if pair[1] not in known} == set()
+
+
+def test_check_ids_are_unique_and_each_says_what_mends_it():
+    ids = [check.id for check in doctor.checks()]
+
+    assert len(set(ids)) == len(ids)
+    assert all(check.fix and check.title for check in doctor.checks())
+
+
+def test_unknown_check_is_a_bug_that_names_those_there_are():
+    with pytest.raises(LabkitBug, match=r"no such check: warp_drive; there are .*namespaces"):
+        doctor.run(["warp_drive"])
+
+
+def test_without_unshare_every_check_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+    answers = scratch.attempt_all(["kernel", "cores"])
+
+    assert {name: answer.error for name, answer in answers.items()} == dict.fromkeys(
+        ("kernel", "cores"), "unshare: not found (package util-linux)"
+    )
+
+
+def test_one_core_is_too_few():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        with pytest.raises(NotThere, match=f"only core {min(before)} may be used"):
+            machine.cores()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_missing_python_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
+
+    with pytest.raises(NotThere, match=r"import hdrh\.histogram"):
+        machine.python_packages()
+
+
+def test_missing_benchmark_tool_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+    with pytest.raises(NotThere, match="dpdk-testpmd: not found"):
+        machine.benchmark_tools()
+
+
+def test_too_few_hugepages_give_the_kernels_error_and_the_free_count(monkeypatch):
+    if not machine.HUGEPAGE_POOL.exists():
+        pytest.skip("this kernel has no hugepages of 2 MB")
+    monkeypatch.setattr(machine, "HUGEPAGES_MINIMUM", 1 << 24)
+
+    with pytest.raises(
+        NotThere, match=r"mmap\(MAP_HUGETLB, 16777216 pages of 2 MB\): .*; \d+ of \d+ are free"
+    ):
+        machine.hugepages()
+
+
+def test_table_gives_the_real_error_its_fix_and_the_backends_that_lack_it(capsys):
+    doctor.print_table([WHOLE, BROKEN])
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "bpf(BPF_PROG_LOAD, XDP): Operation not permitted fix: run it as root: sudo labkit ..." in said
+    assert "kernel can run" in said
+    assert "xdp lacks bpf" in said
+
+
+def test_json_holds_every_field_of_a_finding():
+    (found,) = json.loads(json.dumps(doctor.as_json([BROKEN])))
+
+    assert found == {
+        "id": "bpf",
+        "title": "BPF programs",
+        "ok": False,
+        "required_for": ["xdp", "af_xdp"],
+        "detail": "",
+        "error": "bpf(BPF_PROG_LOAD, XDP): Operation not permitted",
+        "fix": "run it as root: sudo labkit ...",
+    }
