@@ -59,28 +59,24 @@ class Series:
     dash: int = 0
 
 
-def decades(title: str, values: Sequence[float], label: dict[int, str] | None = None, unit: str = "") -> Axis:
-    """A log axis over whole decades that holds all `values` (> 0)."""
+def decades(title: str, values: Sequence[float], unit: str = "") -> Axis:
+    """A log axis over whole decades that holds all `values` (> 0): for bars, which need a floor."""
     low = math.floor(math.log10(min(values)) + 1e-9)
     high = max(math.ceil(math.log10(max(values)) - 1e-9), low + 1)
-    ticks = []
-    for power in range(low, high + 1):
-        ticks.append((10.0**power, (label or {}).get(power) or _power(power, unit)))
-    return Axis(title, 10.0**low, 10.0**high, tuple(ticks))
+    ticks = tuple((10.0**power, short(10.0**power, unit)) for power in range(low, high + 1))
+    return Axis(title, 10.0**low, 10.0**high, ticks)
 
 
 def span(title: str, values: Sequence[float], unit: str = "") -> Axis:
-    """A log axis from a little under the least to a little over the largest value, ticks at 1, 2 and 5."""
+    """A log axis from a little under the least to a little over the largest value (> 0).
+
+    Ticks at every decade, at 1, 2 and 5 where there are few decades.
+    """
     low, high = min(values) / 1.15, max(values) * 1.15
-    marks = [
-        m * 10.0**p
-        for p in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for m in (1, 2, 5)
-    ]
-    inside = [m for m in marks if low <= m <= high]
-    while len(inside) > 7:
-        inside = inside[::2]
-    return Axis(title, low, high, tuple((m, _short(m, unit)) for m in inside))
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1,) if high / low > 300 else (1, 2, 5)
+    marks = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
+    return Axis(title, low, high, tuple((m, short(m, unit)) for m in marks))
 
 
 def percent(title: str, high: float = 100.0) -> Axis:
@@ -89,11 +85,8 @@ def percent(title: str, high: float = 100.0) -> Axis:
     return Axis(title, 0.0, high, tuple((s, f"{s:g} %") for s in steps), log=False)
 
 
-def _power(power: int, unit: str) -> str:
-    return _short(10.0**power, unit)
-
-
-def _short(value: float, unit: str) -> str:
+def short(value: float, unit: str) -> str:
+    """A tick's label: "500 k" (pps), "20 µs" (us)."""
     if unit == "pps":
         for name, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
             if value >= size:
@@ -134,6 +127,7 @@ def plot(
             '<li><svg class="swatch {} dash-{}" viewBox="0 0 24 8" aria-hidden="true"><path d="M1 4H23"/></svg>{}</li>'
         ).format(s.colour, s.dash, s.name)
         for s in series
+        if s.line or s.thin_line
     )
     return Markup(
         '<figure class="plot"><figcaption>{title}</figcaption>'

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from labkit.results import format as fmt
-from labkit.results.rows import HALF, Row, of_kind, point, rows
+from labkit.results.rows import HALF, Row, doubts, of_kind, point, rows
 from labkit.results.run import Run
 
 NOT_MEASURED = "not measured here"
@@ -34,7 +34,9 @@ def gap_ns(frame_bytes: int, link_bps: float) -> float:
 
 def claims(run: Run) -> list[Claim]:
     """The statements in the order in which they are usually made."""
-    found = rows(run)
+    doubtful = {m.key for m in run.measurements if doubts(m)}
+    # What can't be trusted proves nothing.
+    found = [r for r in rows(run) if r.key not in doubtful and r.verdict != "invalid"]
     return [
         _kernel(found),
         _line_rate(found),
@@ -50,7 +52,7 @@ def _rate(row: Row) -> float | None:
 
 
 def _best(found: Iterable[Row], *, frame: str = "64", backend: str | None = None) -> Row | None:
-    """The fastest row that can be trusted: an invalid one proves nothing."""
+    """The fastest row."""
     able = [
         r
         for r in found
@@ -140,7 +142,7 @@ def _onload(run: Run, found: list[Row]) -> Claim:
     spreads = []
     for row in found:
         p = point(of_kind(run, row.key, "latency"), HALF)
-        if p is not None and p.pdv_us is not None and row.frame == "64" and row.verdict != "invalid":
+        if p is not None and p.pdv_us is not None and row.frame == "64":
             spreads.append((row, p.pdv_us))
     onload = [(r, pdv) for r, pdv in spreads if r.backend == "onload"]
     shown = onload or sorted(spreads, key=lambda s: s[1])[:3]

@@ -170,19 +170,20 @@ class Figures:
         decoded = [(label, colour, dash, distribution(h)) for label, colour, dash, h in curves if h.n > 0]
         if not decoded:
             return Markup("")
-        x = decades("percentile", [1.0, *(d[-1][0] for *_, d in decoded)], label=PERCENTILES)
-        y = decades("round trip", [us for *_, d in decoded for _, us in d if us > 0], unit="us")
+        most = max(d[-1][0] for *_, d in decoded) * 1.3
+        ticks = tuple((10.0**p, word) for p, word in PERCENTILES.items() if 10.0**p <= most)
+        x = Axis("percentile", 1.0, most, ticks)
+        y = span("round trip", [us for *_, d in decoded for _, us in d if us > 0], unit="us")
         series = []
         for label, colour, dash, points in decoded:
-            n = points[-1][0]
-            sure = [p for p in points if p[0] <= n / SAMPLES_NEEDED]
+            sure, unsure = split(points)
             series.append(
                 Series(
                     name=label,
                     colour=colour,
                     dash=dash,
                     line=tuple(thin(sure)),
-                    thin_line=tuple(thin(points[max(len(sure) - 1, 0) :])),
+                    thin_line=tuple(thin(unsure)),
                     dots=_percentile_dots(label, points),
                 )
             )
@@ -205,6 +206,19 @@ def distribution(histogram: Histogram) -> list[tuple[float, float]]:
             out.append((total / (total - until), value_us))
     out.append((float(total), histogram.max_ns / 1e3))
     return out
+
+
+def split(
+    points: Sequence[tuple[float, float]],
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """The part of a distribution with enough samples behind each percentile, and the rest; they share a point."""
+    until = points[-1][0] / SAMPLES_NEEDED
+    sure = [p for p in points if p[0] <= until]
+    rest = [p for p in points if p[0] > until]
+    if not sure:
+        return [], rest
+    joint = (until, rest[0][1])
+    return [*sure, (until, sure[-1][1]), joint] if sure[-1][0] < until else sure, [joint, *rest]
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = 160) -> list[tuple[float, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
 
 
@@ -9,8 +11,9 @@ def significant(value: float, digits: int = 3) -> str:
     """1234.5 as "1230", 0.98765 as "0.988": never an exponent."""
     if value == 0:
         return "0"
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text else f"{float(text):f}".rstrip("0").rstrip(".")
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def pps(value: float | None) -> str:

@@ -128,6 +128,17 @@ def kernel_row(run: Run, key: Key) -> Key | None:
     return None
 
 
+def doubts(measurement: Measurement) -> list[str]:
+    """Why its figures can't be trusted: gates that it missed, a mode that it could not prove."""
+    kind = measurement.kind
+    missed = [f"{kind}: {g.name}: {g.why}" for g in measurement.gates if g.state == "invalid"]
+    return (
+        missed
+        if measurement.proof.proven
+        else [*missed, f"{kind}: mode not proven: {measurement.proof.claim}"]
+    )
+
+
 def worst(verdicts: Iterable[Verdict]) -> Outcome | None:
     """The severest outcome; None of none."""
     return max((v.outcome for v in verdicts), key=SEVERITY.__getitem__, default=None)
@@ -197,8 +208,7 @@ def _verdict(run: Run, key: Key, measurements: list[Measurement]) -> tuple[Outco
     verdicts = [v for v in run.verdicts if v.key == key]
     outcome = worst(verdicts)
     reasons = [v.reason for v in verdicts if v.outcome is outcome and v.reason]
-    doubts = [f"{m.kind}: {g.name}: {g.why}" for m in measurements for g in m.gates if g.state == "invalid"]
-    doubts += [f"{m.kind}: mode not proven: {m.proof.claim}" for m in measurements if not m.proof.proven]
-    if doubts and SEVERITY[outcome or Outcome.PASS] < SEVERITY[Outcome.INVALID]:
-        outcome, reasons = Outcome.INVALID, doubts
+    why = [d for m in measurements for d in doubts(m)]
+    if why and SEVERITY[outcome or Outcome.PASS] < SEVERITY[Outcome.INVALID]:
+        outcome, reasons = Outcome.INVALID, why
     return outcome, "; ".join(dict.fromkeys(reasons))

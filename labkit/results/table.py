@@ -92,14 +92,13 @@ def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
         out.add_column("limited by")
         out.add_column("verdict", no_wrap=True)
     for r in found:
+        words = [name(r), r.topology if r.topology == r.link else f"{r.topology} ({r.link})", r.frame]
+        words += _rates(r) if rates else []
+        words += _both_times(r) if times else []
+        words += [r.limited_by or fmt.DASH] if rates else []
         out.add_row(
-            name(r),
-            r.topology if r.topology == r.link else f"{r.topology} ({r.link})",
-            r.frame,
-            *(_rates(r) if rates else ()),
-            *(_both_times(r) if times else ()),
-            *((r.limited_by or fmt.DASH, _verdict(r)) if rates else ()),
-        )
+            *map(Text, words), *([_verdict(r)] if rates else [])
+        )  # Text: brackets in names are no markup
     return out
 
 

@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from sample_run import DATAPATHS, histogram, sample_run
+
+from labkit.measure.histogram import percentiles_us
+from labkit.results import claims as claims_module
+from labkit.results import format as fmt
+from labkit.results.claims import NOT_MEASURED, claims, gap_ns
+from labkit.results.figures import distribution, judge, split, thin
+from labkit.results.model import Outcome, Verdict
+from labkit.results.report import html, notices, render
+from labkit.results.rows import Row, closing_line, rows
+from labkit.results.table import print_table
+
+RUN = sample_run()
+HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}</style>"
+
+
+def row(run, backend: str, link: str, frame: str = "64", mode: str = "") -> Row:
+    return next(
+        r for r in rows(run) if (r.backend, r.topology, r.frame, r.mode) == (backend, link, frame, mode)
+    )
+
+
+def without(run, **changes):
+    return replace(run, measurements=tuple(replace(m, **changes) for m in run.measurements))
+
+
+# rows
+
+
+def test_every_datapath_and_every_skipped_backend_is_a_row():
+    found = rows(RUN)
+    assert [(r.backend, r.mode, r.topology, r.frame) for r in found] == [
+        *DATAPATHS,
+        ("onload", "", "veth", "64"),
+    ]
+    skipped = found[-1]
+    assert skipped.verdict == "skip"
+    assert "fix: ansible-playbook" in skipped.reason
+    assert skipped.pdr_pps is skipped.rtt_p50_us is skipped.limited_by is None
+
+
+def test_the_json_rows_have_the_promised_keys():
+    promised = "backend link frame_size_bytes ndr_pps pdr_pps mrr_pps rtt_p50_us rtt_p99_us rtt_p999_us verdict reason"
+    assert set(promised.split()) <= row(RUN, "kernel", "veth").as_json().keys()
+
+
+def test_a_rows_figures_are_those_of_its_measurements():
+    r = row(RUN, "dpdk", "vhost")
+    mine = {m.kind: m for m in RUN.measurements if m.key == r.key}
+    assert r.ndr_pps == mine["throughput"].throughput.ndr.conditional_throughput_pps
+    assert r.pdr_pps == mine["throughput"].throughput.pdr.conditional_throughput_pps
+    assert r.mrr_pps == mine["mrr"].mrr.median_pps
+    idle, _, half, _ = mine["latency"].latency.points
+    assert (r.rtt_p50_us, r.rtt_p999_us, r.rtt_max_us) == (idle.p50_us, idle.p999_us, idle.max_us)
+    assert (r.rtt_50pdr_p50_us, r.rtt_50pdr_max_us) == (half.p50_us, half.max_us)
+    assert r.frame_size_bytes == 64
+
+
+def test_the_ratio_is_to_the_kernel_with_the_same_frames():
+    big = row(RUN, "dpdk", "vhost", "1518")
+    kernel = row(RUN, "kernel", "veth", "1518")
+    assert big.ratio_to_kernel == pytest.approx(big.pdr_pps / kernel.pdr_pps)
+    assert big.mrr_ratio_to_kernel == pytest.approx(big.mrr_pps / kernel.mrr_pps)
+    assert kernel.ratio_to_kernel == 1
+
+
+def test_without_a_kernel_row_there_is_no_ratio():
+    run = replace(RUN, measurements=tuple(m for m in RUN.measurements if m.key.backend != "kernel"))
+    assert row(run, "dpdk", "vhost").ratio_to_kernel is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "worst"),
+    [
+        (["pass", "skip"], "skip"),
+        (["skip", "invalid", "pass"], "invalid"),
+        (["invalid", "fail", "pass"], "fail"),
+        (["pass"], "pass"),
+    ],
+)
+def test_a_rows_verdict_is_the_worst_of_its_targets(outcomes, worst):
+    key = RUN.measurements[0].key
+    verdicts = tuple(
+        Verdict(
+            test="t", key=key, target="x", outcome=Outcome(o), value=1.0, unit=None, reason=f"because {o}"
+        )
+        for o in outcomes
+    )
+    r = row(replace(RUN, verdicts=verdicts), "kernel", "veth")
+    assert (r.verdict, r.reason) == (worst, f"because {worst}")
+
+
+def test_a_measurement_that_cannot_be_trusted_is_never_a_pass():
+    run = replace(RUN, verdicts=tuple(v for v in RUN.verdicts if v.outcome is Outcome.PASS))
+    r = row(run, "af_xdp", "veth", mode="busy_poll")
+    assert r.verdict == "invalid"
+    assert "steal" in r.reason
+    unproven = without(RUN, proof=replace(RUN.measurements[0].proof, proven=False))
+    assert {r.verdict for r in rows(unproven)} == {"invalid", "fail", "skip"}
+
+
+def test_what_the_search_found_no_upper_bound_for_is_at_least():
+    m = RUN.measurements[0]
+    from labkit.measure.search import Irregularity
+
+    open_end = replace(
+        m.throughput.pdr,
+        regular=False,
+        conditional_throughput_pps=None,
+        relevant_upper_bound_pps=None,
+        relevant_lower_bound_pps=5e5,
+        kind=Irregularity.MAX_LOAD_LOSSLESS,
+    )
+    changed = replace(m, limited_by="none", throughput=replace(m.throughput, pdr=open_end))
+    r = row(replace(RUN, measurements=(changed, *RUN.measurements[1:])), "kernel", "veth")
+    assert r.pdr_pps == 5e5
+    assert r.at_least
+
+
+def test_the_closing_line_counts_all_four_even_where_none_is():
+    assert closing_line(RUN) == "8 passed, 1 failed, 2 skipped, 1 invalid"
+    assert closing_line(replace(RUN, verdicts=())) == "0 passed, 0 failed, 0 skipped, 0 invalid"
+
+
+# the terminal
+
+
+@pytest.mark.parametrize("width", [80, 100, 149, 150, 200])
+def test_the_table_fits_and_says_what_must_be_known(width):
+    out = io.StringIO()
+    print_table(sample_run(quick=True, ended=False), file=out, width=width)
+    text = out.getvalue()
+    assert all(len(line) <= width for line in text.splitlines())
+    for word in ("11.2 Mpps", "≥ 1.28 Mpps", "27.2×", "QUICK", "INTERRUPTED", "steal", "p99.9"):  # noqa: RUF001
+        assert word in text
+    assert text.rstrip().endswith("8 passed, 1 failed, 2 skipped, 1 invalid")
+
+
+def test_the_table_takes_markup_as_text():
+    out = io.StringIO()
+    print_table(sample_run(hostile="[red]x[/red]"), file=out, width=200)
+    assert "kernel[red]x[/red]" in out.getvalue()
+
+
+# the page
+
+
+class Page(HTMLParser):
+    VOID = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.script = self.text = ""
+        self.feed(text)
+        assert not self.stack, f"left open: {self.stack}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag in ("p", "li") and self.stack[-1] != tag:
+            raise AssertionError(f"</{tag}> in {self.stack}")
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] == "script":
+            self.script += data
+        elif self.stack and self.stack[-1] != "style":
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return html(RUN)
+
+
+def test_the_page_is_well_formed_and_fetches_nothing(page):
+    tags = Page(page).tags
+    for tag, attrs in tags:
+        assert "src" not in attrs
+        assert not attrs.get("href", "#").startswith(("http", "//"))
+        assert tag not in ("link", "img", "iframe", "object", "base")
+    assert not re.search(r"@import|url\(", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_policy_lets_only_our_script_run(page):
+    digest = base64.b64encode(hashlib.sha256(Page(page).script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_every_text_of_the_run_is_escaped():
+    run = sample_run(hostile=HOSTILE)
+    run = without(run, deviations=(HOSTILE,), limited_by=HOSTILE, tester={HOSTILE: HOSTILE})
+    gates = tuple(replace(g, name=HOSTILE, value=HOSTILE, why=HOSTILE) for g in run.measurements[0].gates)
+    run = without(
+        run, gates=gates, proof=replace(run.measurements[0].proof, claim=HOSTILE, evidence={HOSTILE: HOSTILE})
+    )
+    run = replace(run, environment=replace(run.environment, python=HOSTILE, parameters={HOSTILE: [HOSTILE]}))
+    text = html(run)
+    parsed = Page(text)
+    assert sum(tag == "script" for tag, _ in parsed.tags) == 1
+    assert "alert" not in parsed.script
+    assert "<script>alert" not in text
+    assert HOSTILE in parsed.text  # shown as it is, {{7*7}} included
+    assert all("alert" not in (attrs.get("class") or "") for _, attrs in parsed.tags)
+
+
+def test_the_headline_table_holds_every_row_and_figure(page):
+    text = Page(page).text
+    for r in rows(RUN):
+        for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps):
+            assert v is None or fmt.pps(v) in text
+        assert fmt.us(r.rtt_p50_us) in text
+        assert r.reason in text or r.verdict == "pass"
+
+
+def test_every_trial_is_behind_its_bar(page):
+    trials = [t for m in RUN.measurements if m.throughput for t in m.throughput.trials]
+    dots = [
+        a
+        for tag, a in Page(page).tags
+        if tag == "path" and re.fullmatch(r"dot (good|fair|bad)", a.get("class", ""))
+    ]
+    assert len(dots) == len(trials)
+    assert sum(a["class"] == "dot bad" for a in dots) == sum(judge(t, 0.005) == "bad" for t in trials)
+
+
+def test_every_chart_is_named_and_has_a_table_beside_it(page):
+    tags = Page(page).tags
+    charts = [a for tag, a in tags if tag == "svg" and a.get("role") == "img"]
+    assert charts
+    assert all(a["aria-label"] for a in charts)
+    # A ladder, a latency ladder and the loss curve each: a table of their figures.
+    assert page.count('<details class="data">') == len(DATAPATHS) * 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (sample_run(quick=True), "Quick run"),
+        (sample_run(ended=False), "Interrupted"),
+        (sample_run(), "Software links"),
+        (replace(RUN, environment=None), "No environment record"),
+    ],
+)
+def test_what_qualifies_the_figures_stands_at_the_top(run, words):
+    assert words in [short for short, _ in notices(run)]
+    assert html(run).index(f"<b>{words}.</b>") < html(run).index('id="results"')
+
+
+def test_a_full_run_says_neither_quick_nor_interrupted():
+    assert {short for short, _ in notices(RUN)} == {"Software links"}
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        replace(RUN, measurements=()),
+        replace(RUN, measurements=(), verdicts=(), environment=None, end=None),
+        *(
+            replace(RUN, measurements=tuple(m for m in RUN.measurements if m.kind == k))
+            for k in ("mrr", "latency")
+        ),
+    ],
+    ids=["skips only", "nothing", "mrr only", "latency only"],
+)
+def test_a_run_with_little_in_it_still_makes_a_page(run):
+    Page(html(run))
+
+
+def test_the_page_is_put_in_place_whole(tmp_path, monkeypatch):
+    assert render(RUN, tmp_path) == tmp_path / "report.html"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    before = (tmp_path / "report.html").read_text()
+    monkeypatch.setattr(
+        "labkit.results.report.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        render(sample_run(quick=True), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+# claims
+
+
+def test_the_arithmetic_of_the_claims():
+    assert gap_ns(64, 10e9) == pytest.approx(67.2)
+    assert 1e9 / gap_ns(64, 10e9) == pytest.approx(14.88e6, rel=1e-3)
+    assert gap_ns(64, 200e9) == pytest.approx(3.36)
+    assert gap_ns(1518, 200e9) == pytest.approx(61.52)
+
+
+def test_claims_quote_what_was_measured_and_mark_lower_bounds():
+    kernel, line, gap, wake, onload, dpdk = claims(RUN)
+    assert kernel.measured.startswith("416 kpps at 64 B, kernel on veth")
+    assert line.measured == "11.3 Mpps at 64 B, dpdk on vhost: 76 % of that rate"
+    assert "88.6 ns a frame at 64 B" in gap.measured
+    assert "164 ns a frame at 1518 B" in gap.measured
+    assert wake.measured.startswith(f"wake-up latency: {NOT_MEASURED}")
+    assert onload.measured.startswith(f"Onload: {NOT_MEASURED}")
+    assert "p50 1.48 µs" in dpdk.measured
+    only_xdp = replace(RUN, measurements=tuple(m for m in RUN.measurements if m.key.backend == "xdp"))
+    assert claims(only_xdp)[1].measured.startswith("at least 1.29 Mpps")
+
+
+def test_an_invalid_row_proves_no_claim():
+    run = without(RUN, gates=tuple(replace(g, state="invalid") for g in RUN.measurements[0].gates))
+    assert claims(run)[0].measured == claims(run)[1].measured == claims(run)[2].measured == NOT_MEASURED
+
+
+def test_without_measurements_every_claim_says_so():
+    for claim in claims(replace(RUN, measurements=(), verdicts=())):
+        assert NOT_MEASURED in claim.measured
+    assert claims_module.GAP_BYTES == 20
+
+
+# figures
+
+
+def test_the_curve_goes_through_the_percentiles_and_ends_at_the_maximum():
+    h = histogram(1, 10.0, 0.6)
+    points = distribution(h)
+    assert points == sorted(points)
+    assert points[-1] == (h.n, h.max_ns / 1e3)
+    quoted = percentiles_us(h, (50, 90, 99))
+    for p, value in quoted.items():
+        drawn = next(us for x, us in points if x >= 1 / (1 - p / 100) * (1 - 1e-9))
+        assert drawn == pytest.approx(value, rel=0.002)
+
+
+def test_the_curve_is_dotted_where_samples_are_too_few():
+    points = distribution(histogram(1, 10.0, 0.6))
+    n = points[-1][0]
+    sure, unsure = split(points)
+    assert sure[-1][0] == unsure[0][0] == n / 10
+    assert unsure[-1] == points[-1]
+
+
+def test_thinning_keeps_the_ends():
+    points = [(1.0 + i, float(i)) for i in range(5000)]
+    few = thin(points)
+    assert len(few) <= 170
+    assert (few[0], few[-1]) == (points[0], points[-1])
+
+
+# format
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),  # noqa: RUF001
+        (0.0, "0 pps"),
+        (999.0, "999 pps"),
+        (999_600.0, "1 Mpps"),
+        (11_234_567.0, "11.2 Mpps"),
+        (1.2345e9, "1.23 Gpps"),
+    ],
+)
+def test_rates_are_written_with_three_digits_and_the_unit_that_fits(value, text):
+    assert fmt.pps(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12345.0, "12300"), (0.0001234, "0.000123"), (0.5, "0.5"), (1e7, "10000000")]
+)
+def test_significant_digits_have_no_exponent(value, text):
+    assert fmt.significant(value) == text
+
+
+def test_only_no_loss_at_all_is_written_as_zero():
+    assert fmt.loss(0.0) == "0"
+    assert fmt.loss(1e-9) == "0.0000001 %"
