@@ -6,7 +6,9 @@ into outcomes. A test becomes a labkit test by asking for the `measure` fixture.
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ KINDS = {
     "slow": "takes minutes: more frame sizes, longer trials",
 }
 SESSION_KEY = pytest.StashKey["Session"]()
-INVALID_KEY = pytest.StashKey[bool]()
+JUNIT_KEY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,9 +80,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers: one a backend, one a kind of measurement."""
     if config.getoption("--labkit-junit"):
-        store = _session(config).store
-        if store is not None:
-            config.option.xmlpath = str(store.folder / "junit.xml")
+        # The run's folder does not exist before something was measured: the file is moved there in the end.
+        config.stash[JUNIT_KEY] = tempfile.TemporaryDirectory(prefix="labkit-junit-")
+        config.option.xmlpath = str(Path(config.stash[JUNIT_KEY].name) / "junit.xml")
     from labkit.backends import registry
 
     for name in registry.names():
@@ -99,6 +101,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "on(topology=..., mode='', frame='64'): where a test marked with a backend is measured"
     )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Put junit.xml beside the results."""
+    if JUNIT_KEY not in config.stash:
+        return
+    with config.stash[JUNIT_KEY] as scratch:
+        made = Path(scratch) / "junit.xml"
+        folder = config.stash[SESSION_KEY].folder if SESSION_KEY in config.stash else None
+        if folder is not None and made.is_file():
+            shutil.copyfile(made, folder / "junit.xml")
 
 
 def _session(config: pytest.Config) -> Session:

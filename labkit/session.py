@@ -158,7 +158,7 @@ class Session:
         simulated = datapath.topology.simulation.get(datapath.backend.name)
         if simulated is not None:
             return simulated.tester_ceiling_pps
-        key = (datapath.topology.name, frames.label)
+        key = (datapath.topology.name, str(frames.size))
         if key not in self._ceilings:
             self._close_rig()
             lab = self._lab_for(datapath)
@@ -299,7 +299,7 @@ class Session:
         """A single trial, with the proof of its path and the tester's facts."""
         rig = self._rig_for(datapath, frames.ip_version)
         rig.set_frames(frames)
-        self.progress.phase(f"{datapath.key(frame=frames.label).id}: one trial of {duration_s:g} s")
+        self.progress.phase(f"{datapath.key(frame=str(frames.size)).id}: one trial of {duration_s:g} s")
         trial = rig.measure(load_pps=load_pps, duration_s=duration_s)
         self.progress.done()
         return trial, rig.proof(), rig.tester()
@@ -320,7 +320,7 @@ class Session:
         *,
         variant: str = "",
     ) -> Measurement:
-        key = datapath.key(frame=frames.label, ip_version=frames.ip_version, flows=frames.flows)
+        key = datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
         found = self._found.setdefault(key.id, _Found())
         name = f"{kind}:{variant}" if variant else kind
         if name in found.by_kind:

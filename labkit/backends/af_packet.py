@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
-from labkit.backends.probe_dut import interfaces, reflecting
+from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab import Lab
 from labkit.topology import LinkKind, Topology
 
@@ -30,8 +30,13 @@ class AfPacket:
         """Reflect or forward from a packet socket an interface."""
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
-            version = read_back.get("tpacket_version")
-            return version is not None, f"packet socket, TPACKET version {version}"
+            ports = port_proofs(read_back)
+            versions = sorted({str(port.get("tpacket_version")) for port in ports})
+            rings = bool(ports) and all(
+                port.get("tpacket_version") and port.get("ring_frames") for port in ports
+            )
+            bypass = "on" if ports and all(port.get("qdisc_bypass") for port in ports) else "off"
+            return rings, f"packet socket, TPACKET version {'/'.join(versions)}, qdisc bypass {bypass}"
 
         with reflecting(lab, engine="packet", ports=interfaces(lab), judge=judge) as dut:
             yield dut

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
-from labkit.backends.probe_dut import interfaces, reflecting
+from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab import Lab
 from labkit.topology import LinkKind, Topology
 
@@ -39,8 +39,7 @@ class AfXdp:
         busy_poll = mode.name == "busy_poll"
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
-            ports = read_back.get("ports")
-            ports = [p for p in ports if isinstance(p, Mapping)] if isinstance(ports, list) else []
+            ports = port_proofs(read_back)
             binds = {"zero-copy" if p.get("zerocopy") else "copy" for p in ports}
             native = bool(ports) and all(p.get("attach") == "native" for p in ports)
             polls = bool(ports) and all(bool(p.get("busy_poll")) == busy_poll for p in ports)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
-from labkit.backends.probe_dut import reflecting
+from labkit.backends.probe_dut import port_proofs, reflecting
 from labkit.lab import Lab
 from labkit.topology import LinkKind, Topology
 
@@ -57,12 +57,7 @@ class Dpdk:
         expected = _expected_drivers(lab, mode)
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
-            found = read_back.get("ports")
-            drivers = (
-                [str(p.get("driver")) for p in found if isinstance(p, Mapping)]
-                if isinstance(found, list)
-                else []
-            )
+            drivers = [str(port.get("driver")) for port in port_proofs(read_back)]
             proven = bool(drivers) and all(driver in expected for driver in drivers)
             return proven, f"EAL port driver {'/'.join(drivers)}"
 

@@ -76,3 +76,9 @@ def reflecting(
 def interfaces(lab: Lab) -> list[dict[str, object]]:
     """The engine's `ports` argument for a DUT on network interfaces."""
     return [{"interface": port.interface} for port in lab.dut_ports]
+
+
+def port_proofs(read_back: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The proof's part on each port."""
+    ports = read_back.get("ports")
+    return [port for port in ports if isinstance(port, Mapping)] if isinstance(ports, list) else []

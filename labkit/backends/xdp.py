@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
-from labkit.backends.probe_dut import interfaces, reflecting
+from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab import Lab
 from labkit.topology import LinkKind, Topology
 
@@ -31,7 +31,7 @@ class Xdp:
         """Attach the program; it goes when the probe goes."""
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
-            attached = [str(port.get("attach")) for port in _ports(read_back)]
+            attached = [str(port.get("attach")) for port in port_proofs(read_back)]
             native = bool(attached) and all(mode == "native" for mode in attached)
             return native, f"XDP program attached in {'/'.join(attached) or 'no'} mode"
 
@@ -39,11 +39,6 @@ class Xdp:
             lab, engine="bpf", ports=interfaces(lab), judge=judge, options={"attach": "native"}
         ) as dut:
             yield dut
-
-
-def _ports(read_back: Mapping[str, object]) -> list[Mapping[str, object]]:
-    ports = read_back.get("ports")
-    return [p for p in ports if isinstance(p, Mapping)] if isinstance(ports, list) else []
 
 
 BACKEND = Xdp()
