@@ -140,6 +140,13 @@ CHECKS: tuple[Check, ...] = (
         fix="pip install --force-reinstall labkit",
     ),
     Check(
+        id="ansible",
+        title="Ansible (makes a machine ready)",
+        required_for=(),
+        attempt=machine.ansible,
+        fix="pip install 'labkit[ansible]'   (tox -e perf brings its own)",
+    ),
+    Check(
         id="benchmark_tools",
         title="tools of the benchmarks",
         required_for=(),

@@ -45,7 +45,7 @@ def _eal() -> ctypes.CDLL:
         library = ctypes.CDLL("librte_eal.so")
     except OSError as error:
         raise NotThere(str(error)) from None
-    core = str(min(os.sched_getaffinity(0)))
+    allowed = os.sched_getaffinity(0)
     words = [
         "labkit-doctor",
         "--no-pci",
@@ -55,11 +55,12 @@ def _eal() -> ctypes.CDLL:
         "-m",
         str(_MEMORY_MIB),
         "-l",
-        core,
+        str(min(allowed)),
     ]
     arguments = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
     with _logged() as lines:
         code = library.rte_eal_init(len(words), arguments)
+    os.sched_setaffinity(0, allowed)  # the EAL pinned this thread; other checks and their programs inherit it
     if code < 0:
         raise NotThere(f"rte_eal_init: {_why(lines, code)}")
     return library

@@ -7,6 +7,7 @@ import mmap
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from labkit.doctor.model import NotThere
@@ -118,6 +119,12 @@ def _version(*argv: str) -> str:
     if done.returncode != 0:
         raise NotThere(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
     return (done.stdout or done.stderr).strip().splitlines()[0]
+
+
+def ansible() -> str:
+    """The program that makes hosts ready, on PATH or beside this Python."""
+    beside = Path(sys.executable).with_name("ansible-playbook")
+    return _version(str(beside) if beside.exists() else "ansible-playbook", "--version")
 
 
 def benchmark_tools() -> str:

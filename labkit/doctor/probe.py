@@ -6,7 +6,7 @@ import json
 import subprocess
 
 from labkit.doctor.model import NotThere
-from labkit.doctor.scratch import FAR
+from labkit.doctor.scratch import FAR, NEAR
 from labkit.errors import EnvironmentBroken
 
 _DEADLINE_S = 10.0
@@ -16,7 +16,7 @@ _OPEN: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "packet": ({"interface": FAR}, {}),
     "xdp": ({"interface": FAR, "queue": 0}, {"bind": "copy", "attach": "native"}),
     "dpdk": ({"vdev": "net_memif0,role=server,socket=/run/probe.sock,socket-abstract=no"}, {"huge": False}),
-    "bpf": ({"interface": FAR}, {"attach": "native"}),
+    "bpf": ({"interface": NEAR}, {"attach": "native"}),
 }
 """A port and options by which each engine is opened."""
 
