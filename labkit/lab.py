@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from labkit.cores import Cores, choose, pinned_here
-from labkit.errors import EnvironmentBroken
+from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.hosts import Host, NamespaceHost
 from labkit.links import shared_memory
 from labkit.machine import hugepages
@@ -20,7 +20,7 @@ from labkit.machine.namespaces import Holder, start_holder
 from labkit.machine.records import LabRecord, status
 from labkit.machine.undo import Undone, down
 from labkit.privilege import Privileges, ensure_privileges, join_user_namespace, state_directory
-from labkit.topology import Link, LinkKind, Port, Role, Topology
+from labkit.topology import Link, LinkKind, Port, Role, Tier, Topology
 
 __all__ = [
     "Cores",
@@ -76,8 +76,7 @@ def lab_up(topology: Topology, *, progress: Progress | None = None) -> Iterator[
 
     Raises ConfigInvalid (cores), EnvironmentBroken (privileges, hugepages, the kernel refuses a link).
     """
-    cores = choose(topology)
-    privileges = ensure_privileges()
+    cores, privileges = _prepare(topology)
     journal, lab = Journal(state_directory()), _new_id(topology)
     with ExitStack() as stack:
         stack.enter_context(pinned_here(cores.controller))
@@ -92,8 +91,7 @@ def up(topology: Topology, *, progress: Progress | None = None) -> LabRecord:
 
     Raises as lab_up, and EnvironmentBroken where a lab of that name stands already.
     """
-    cores = choose(topology)
-    privileges = ensure_privileges()
+    cores, privileges = _prepare(topology)
     journal, lab = Journal(state_directory()), _new_id(topology)
     for record in status(journal):
         if record.topology.name == topology.name:
@@ -135,6 +133,14 @@ def attach(record: LabRecord) -> Lab:
     return _live(
         record.topology, choose(record.topology), tester, dut, privileges, hugepages=record.hugepages
     )
+
+
+def _prepare(topology: Topology) -> tuple[Cores, Privileges]:
+    if topology.tier is Tier.SIMULATED:
+        raise ConfigInvalid(
+            f"{topology.source}: a simulated lab has nothing to bring up", hint="labkit run needs no lab"
+        )
+    return choose(topology), ensure_privileges()
 
 
 def _new_id(topology: Topology) -> str:

@@ -18,7 +18,7 @@ from labkit.errors import ConfigInvalid
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """The way out of a misspelling: the closest known word first, then all of them."""
-    words = sorted(known)
+    words = sorted(map(str, known))
     close = difflib.get_close_matches(wrong, words, n=1)
     listed = ", ".join(words) or "(none)"
     return f"did you mean {close[0]!r}? known: {listed}" if close else f"known: {listed}"

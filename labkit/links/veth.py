@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,16 +12,9 @@ from labkit.links.netlink import Netlink, NetlinkError, ethtool, rtnetlink
 from labkit.machine.namespaces import inside
 from labkit.topology import Link, Napi, Port
 
-FEATURES: Mapping[str, bool] = {
-    # Checksums are written in full and frames are what was sent: AF_XDP and DPDK peers see the frame as it is.
-    "tx-checksum-ip-generic": False,
-    "tx-tcp-segmentation": False,
-    "tx-tcp6-segmentation": False,
-    "tx-udp-segmentation": False,
-    "tx-generic-segmentation": False,
-    "rx-vlan-hw-parse": False,
-    "tx-vlan-hw-insert": False,
-}
+_OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-parse|rx-vlan-hw-parse")
+"""All off: checksums are written in full and frames are what was sent, so that AF_XDP and DPDK peers see them as they
+are."""
 _GRO = "rx-gro"
 
 _QUIET: Mapping[str, str] = {
@@ -30,6 +24,9 @@ _QUIET: Mapping[str, str] = {
     "ipv6/conf/{}/autoconf": "0",
     "ipv6/conf/{}/router_solicitations": "0",
     "ipv6/conf/{}/addr_gen_mode": "1",
+    # Multicast listeners report at once, not seconds later into a trial (20 ms: whole ticks at any HZ).
+    "ipv6/conf/{}/mldv1_unsolicited_report_interval": "20",
+    "ipv6/conf/{}/mldv2_unsolicited_report_interval": "20",
     # The way back may differ from the way in, and both ends' addresses are local where two ports share a namespace.
     "ipv4/conf/{}/rp_filter": "0",
     "ipv4/conf/{}/accept_local": "1",
@@ -87,7 +84,8 @@ def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
     """
     index = netlink.link_lookup(ifname=port.name)[0]
     _sysctls({key.format(port.name): value for key, value in _QUIET.items()})
-    set_features(port.name, {**FEATURES, _GRO: gro})
+    offloads = {name: False for name in read_features(port.name) if _OFFLOADS.fullmatch(name)}
+    set_features(port.name, {**offloads, _GRO: gro})
     for address in (port.ipv4, port.ipv6):
         if address is not None:
             netlink.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
@@ -146,7 +144,7 @@ def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
         "rx_queues": link.get_attr("IFLA_NUM_RX_QUEUES"),
         "addresses": addresses,
         "neighbours": neighbours,
-        "offloads": {name: features[name] for name in (*FEATURES, _GRO) if name in features},
+        "offloads": {name: on for name, on in features.items() if _OFFLOADS.fullmatch(name) or name == _GRO},
         "forwarding": forwarding,
     }
 

@@ -44,11 +44,12 @@ class LabRecord:
     @property
     def enter(self) -> dict[Role, list[str]]:
         """What to type to get a shell where each role is."""
-        user = "--user --preserve-credentials" if self.rootless else ""
-        return {
-            role: ["nsenter", *user.split(), *host.enter()[1:-1], "sh"]
-            for role, host in ((role, self.host(role)) for role in self.holders)
-        }
+        found: dict[Role, list[str]] = {}
+        for role, holder in self.holders.items():
+            user = [f"--user=/proc/{holder.pid}/ns/user", "--preserve-credentials"] if self.rootless else []
+            program, *namespaces, _ = self.host(role).enter()
+            found[role] = [program, *user, *namespaces, "sh"]
+        return found
 
     def host(self, role: Role) -> NamespaceHost:
         """Where a role's programs run."""

@@ -1,0 +1,125 @@
+"""The journal: what is on disk, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import EnvironmentBroken
+from labkit.machine.journal import Journal, this_boot
+from labkit.machine.process import Identity, identify
+from labkit.machine.undo import down
+
+KNOB = {"kind": "file", "path": "/proc/sys/none"}
+
+
+def test_a_change_is_open_until_it_ends(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "state")
+    first = journal.begin(lab="a", knob=KNOB, old="0", new="1")
+    second = journal.begin(lab="a", knob=KNOB, old="1", new="2")
+    assert Journal(tmp_path / "state").read().entries == (first, second)
+    assert this_boot(first)
+    journal.end(first)
+    assert journal.read().entries == (second,)
+
+
+def test_an_empty_journal_starts_afresh(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.end(journal.begin(lab="a", knob=KNOB, old="0", new="1"))
+    assert journal.path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40])
+def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path: Path, cut: int) -> None:
+    journal = Journal(tmp_path)
+    first = journal.begin(lab="a", knob=KNOB, old="0", new="1")
+    journal.begin(lab="a", knob=KNOB, old="1", new="2")
+    journal.path.write_bytes(journal.path.read_bytes()[:-cut])
+    assert journal.read().entries == (first,)
+    third = journal.begin(lab="a", knob=KNOB, old="1", new="3")
+    assert journal.read().entries == (first, third)
+    assert journal.read().unreadable == ()
+
+
+def test_a_line_of_nonsense_is_reported_and_the_rest_undone(tmp_path: Path) -> None:
+    setting = tmp_path / "setting"
+    setting.write_text("2")
+    journal = Journal(tmp_path)
+    journal.begin(lab="a", knob={"kind": "file", "path": str(setting)}, old="1", new="2")
+    with journal.path.open("a") as file:
+        file.write("nonsense\n")
+    undone = down(journal=journal, force=True)
+    assert setting.read_text() == "1"
+    assert [bool(one.left) for one in undone] == [False, True]
+    assert f"{journal.path}:2" in (undone[1].left or "")
+
+
+def test_a_live_controllers_change_is_left_to_it_unless_forced(tmp_path: Path) -> None:
+    setting = tmp_path / "setting"
+    setting.write_text("2")
+    journal = Journal(tmp_path)
+    journal.begin(lab="a", knob={"kind": "file", "path": str(setting)}, old="1", new="2")
+    (kept,) = down(journal=journal)
+    assert not kept.done
+    assert f"process {os.getpid()}" in (kept.left or "")
+    assert setting.read_text() == "2"
+    (done,) = down(journal=journal, force=True)
+    assert done.done
+    assert setting.read_text() == "1"
+    assert down(journal=journal, force=True) == []
+
+
+def test_what_another_boot_did_is_gone(tmp_path: Path) -> None:
+    setting = tmp_path / "setting"
+    setting.write_text("2")
+    journal = Journal(tmp_path)
+    journal.begin(lab="a", knob={"kind": "file", "path": str(setting)}, old="1", new="2")
+    line = json.loads(journal.path.read_text())
+    journal.path.write_text(json.dumps({**line, "boot": "another"}) + "\n")
+    assert down(journal=journal, force=True) == []
+    assert setting.read_text() == "2"
+    assert journal.read().entries == ()
+
+
+def test_two_processes_write_whole_lines(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from labkit.machine.journal import Journal\n"
+        "j = Journal(Path(sys.argv[1]))\n"
+        "for i in range(40): j.begin(lab=sys.argv[2], knob={'kind': 'x'}, old='0', new=str(i))\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
+    assert [writer.wait(30) for writer in writers] == [0, 0]
+    state = Journal(tmp_path).read()
+    assert state.unreadable == ()
+    assert {name: sum(e.lab == name for e in state.entries) for name in "ab"} == {"a": 40, "b": 40}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; run the tests as a user")
+def test_a_directory_that_cannot_be_written_is_named_with_the_way_out() -> None:
+    with pytest.raises(EnvironmentBroken, match="LABKIT_STATE_DIR"):
+        Journal(Path("/proc/nowhere")).begin(lab="a", knob=KNOB, old="0", new="1")
+
+
+def test_a_recycled_pid_is_not_the_old_process() -> None:
+    me = identify(os.getpid())
+    assert me.alive
+    assert not replace(me, start_ticks=me.start_ticks - 1).alive
+    assert not Identity(2**22 + 1, 1).alive
+
+
+def test_a_process_is_killed_once() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    it = identify(child.pid)
+    wrong = replace(it, start_ticks=it.start_ticks - 1)
+    assert not wrong.kill()
+    assert it.alive
+    assert it.kill()
+    assert not it.alive
+    child.wait()
+    assert not it.kill()

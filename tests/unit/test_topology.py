@@ -1,0 +1,133 @@
+"""The lab file: what is read, and what is said of what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import ConfigInvalid
+from labkit.topology import LinkKind, Napi, Topology, load, names, parse
+
+GOOD = """\
+description: a lab
+backends: [kernel]
+cores: {tester: 0, dut: 1}
+links:
+  - name: veth0
+    kind: veth
+    mtu: 1500 B
+    tester:
+      name: tester0
+      mac: 02:00:00:00:00:01
+      ipv4: 198.18.0.1/24
+      ipv6: 2001:2::1/64
+    dut:
+      name: dut0
+      mac: 02:00:00:00:00:02
+      ipv4: 198.18.0.2/24
+      ipv6: 2001:2::2/64
+"""
+
+
+def read(old: str = "", new: str = "") -> Topology:
+    assert old in GOOD
+    return parse(GOOD.replace(old, new, 1) if old else GOOD, Path("lab.yml"))
+
+
+def test_reads_a_lab() -> None:
+    lab = read()
+    (link,) = lab.links
+    assert (lab.name, lab.tester_core, lab.dut_core, lab.backends) == ("lab", 0, 1, ("kernel",))
+    assert (link.kind, link.mtu_bytes, link.napi, link.ring_frames) == (LinkKind.VETH, 1500, Napi.SOFTIRQ, 0)
+    assert str(link.dut.ipv4) == "198.18.0.2/24"
+    assert str(link.tester.ipv6) == "2001:2::1/64"
+    assert not lab.forwards
+    assert lab.text == GOOD
+
+
+def test_reads_units_of_shared_memory() -> None:
+    lab = read("    kind: veth\n", "    kind: memif\n    memory: 64 MiB\n    ring: 512\n    hugepages: no\n")
+    assert (lab.links[0].memory_bytes, lab.links[0].ring_frames, lab.links[0].hugepages) == (
+        64 << 20,
+        512,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("backends:", "backend:", 2, "did you mean 'backends'?"),
+        ("    mtu: 1500 B", "    mut: 1500 B", 7, "did you mean 'mtu'?"),
+        ("[kernel]", "[kernl]", 2, "did you mean 'kernel'?"),
+        ("    kind: veth", "    kind: memfi", 6, "did you mean 'memif'?"),
+        ("    dut:\n", "    other:\n", 13, "unknown key 'other'"),
+        ("      mac: 02:00:00:00:00:02\n", "", 13, "missing key 'mac'"),
+        ("1500 B", "1500", 7, "units 'B'"),
+        ("1500 B", "1500 Mpps", 7, "units 'B'"),
+        ("1500 B", "1 MiB", 7, "from 1280 B to 9202 B"),
+        ("1500 B", "1000 B", 7, "IPv6 at least 1280 B"),
+        ("198.18.0.2/24", "198.18.0.1/24", 16, "taken by links[0].tester.ipv4 (line 11)"),
+        ("2001:2::2/64", "2001:2::1/64", 17, "taken by links[0].tester.ipv6"),
+        ("02:00:00:00:00:02", "02:00:00:00:00:01", 15, "taken by links[0].tester.mac"),
+        ("02:00:00:00:00:02", "03:00:00:00:00:02", 15, "unicast"),
+        ("name: dut0", "name: tester0", 14, "taken by links[0].tester.name"),
+        ("198.18.0.2/24", "192.168.0.2/24", 16, "198.18.0.0/15"),
+        ("2001:2::2/64", "2001:db8::2/64", 17, "2001:2::/48"),
+        ("198.18.0.2/24", "198.18.9.2/24", 13, "in the tester's network"),
+        ("198.18.0.2/24", "198.18.0.2", 16, "with prefix length"),
+        ("198.18.0.2/24", "198.18.0.0/24", 16, "address of the network itself"),
+        ("name: dut0", "name: a-very-long-interface", 14, "at most 15 characters"),
+        ("{tester: 0, dut: 1}", "{tester: 1, dut: 1}", 3, "two different cores"),
+        ("{tester: 0, dut: 1}", "{tester: x, dut: 1}", 3, "integer from 0"),
+        ("    kind: veth", "    kind: veth\n    hugepages: yes", 7, "has no 'hugepages'"),
+        ("    kind: veth", "    kind: memif\n    ring: 1000", 7, "power of two"),
+        ("    kind: veth", "    kind: memif\n    hugepages: maybe", 7, "yes or no"),
+        ("description: a lab", "description: a lab\ndescription: b", 2, "stands twice"),
+        ("description: a lab", "description: [", 3, "expected YAML"),
+        ("description: a lab", "description:", 1, "expected text"),
+    ],
+)
+def test_says_where_it_is_wrong_and_what_to_do(old: str, new: str, line: int, said: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        read(old, new)
+    assert str(caught.value).startswith(f"lab.yml:{line}: ")
+    assert said in str(caught.value)
+
+
+def test_refuses_links_of_different_kinds() -> None:
+    second = GOOD[GOOD.index("  - name") :].replace("veth0", "m").replace("kind: veth", "kind: memif")
+    second = second.replace("er0", "er1").replace("dut0", "dut1").replace("00:00:0", "01:00:0")
+    second = second.replace("198.18.0", "198.18.1").replace("2001:2:", "2001:2:0:1:")
+    with pytest.raises(ConfigInvalid, match="different kinds cannot be mixed, got veth and memif"):
+        parse(GOOD + second, Path("lab.yml"))
+    assert parse(GOOD + second.replace("memif", "veth"), Path("lab.yml")).forwards
+
+
+def test_refuses_a_third_link_and_none() -> None:
+    with pytest.raises(ConfigInvalid, match=r"one link .* or two"):
+        parse("description: x\nbackends: [kernel]\nlinks: []\n", Path("lab.yml"))
+
+
+def test_refuses_a_file_that_is_missing_and_suggests_names() -> None:
+    with pytest.raises(ConfigInvalid, match="did you mean 'veth'"):
+        load("vet")
+    with pytest.raises(ConfigInvalid, match="no such topology file"):
+        load("no/such.yml")
+
+
+def test_loads_by_path_with_the_targets_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text(GOOD)
+    assert load(tmp_path / "mine.yml").targets == ()
+    (tmp_path / "mine.targets.yml").write_text("")
+    assert load(tmp_path / "mine.yml").targets == (tmp_path / "mine.targets.yml",)
+
+
+def test_ships_labs_that_load() -> None:
+    assert {"veth", "veth-forward", "vhost", "memif"} <= set(names())
+    for name in names():
+        lab = load(name)
+        assert lab.name == name
+        assert lab.text.startswith("# "), "each says what it is for"
+    assert load("veth-forward").forwards
