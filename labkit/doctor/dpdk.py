@@ -39,30 +39,26 @@ def _why(lines: list[str], code: int) -> str:
 
 
 @cache
-def _eal() -> ctypes.CDLL:
-    """Start the EAL. Raises NotThere with its last words."""
+def _start_eal() -> tuple[ctypes.CDLL | None, str]:
+    """Start the EAL, which a process can try once: librte_eal, or None and its last words."""
     try:
         library = ctypes.CDLL("librte_eal.so")
     except OSError as error:
-        raise NotThere(str(error)) from None
+        return None, str(error)
     allowed = os.sched_getaffinity(0)
-    words = [
-        "labkit-doctor",
-        "--no-pci",
-        "--no-huge",
-        "--no-shconf",
-        "--no-telemetry",
-        "-m",
-        str(_MEMORY_MIB),
-        "-l",
-        str(min(allowed)),
-    ]
+    words = ["labkit-doctor", "--no-pci", "--no-huge", "--no-shconf", "--no-telemetry"]
+    words += ["-m", str(_MEMORY_MIB), "-l", str(min(allowed))]
     arguments = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
     with _logged() as lines:
         code = library.rte_eal_init(len(words), arguments)
     os.sched_setaffinity(0, allowed)  # the EAL pinned this thread; other checks and their programs inherit it
-    if code < 0:
-        raise NotThere(f"rte_eal_init: {_why(lines, code)}")
+    return (None, f"rte_eal_init: {_why(lines, code)}") if code < 0 else (library, "")
+
+
+def _eal() -> ctypes.CDLL:
+    library, why = _start_eal()
+    if library is None:
+        raise NotThere(why)
     return library
 
 
