@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
-from hdrh.histogram import HdrHistogram
 from markupsafe import Markup
 
+from labkit.measure.histogram import curve, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.results import format as fmt
 from labkit.results.charts import Axis, Dot, Series, bar, decades, percent, plot, span
 from labkit.results.model import Key, Measurement
-from labkit.results.rows import HALF, IDLE, Row, of_kind
+from labkit.results.rows import IDLE, Row, of_kind
 from labkit.results.run import Run
 from labkit.results.table import name
 
@@ -29,8 +28,8 @@ PERCENTILES = {
     7: "p99.99999",
 }
 """Power of ten of 1 / (1 - p): the x axis of an HDR plot."""
-SAMPLES_NEEDED = 10
-"""A percentile p needs 10 / (1 - p) samples; beyond that the curve is dotted."""
+QUOTED = (50, 90, 99, 99.9, 99.99)
+"""Percentiles that get a dot, as far as there are samples for them."""
 
 
 class Figures:
@@ -167,86 +166,48 @@ class Figures:
 
     def _hdr(self, title: str, curves: Sequence[tuple[str, str, int, Histogram]]) -> Markup:
         """An HDR plot: time over percentile, both axes logarithmic."""
-        decoded = [(label, colour, dash, distribution(h)) for label, colour, dash, h in curves if h.n > 0]
-        if not decoded:
+        drawn = [
+            (label, colour, dash, h, [(rarity(p, h.n), us) for p, us in curve(h)])
+            for label, colour, dash, h in curves
+            if h.n > 0
+        ]
+        if not drawn:
             return Markup("")
-        most = max(d[-1][0] for *_, d in decoded) * 1.3
+        most = max(max(h.n for *_, h, _ in drawn) * 1.3, 12.0)
         ticks = tuple((10.0**p, word) for p, word in PERCENTILES.items() if 10.0**p <= most)
         x = Axis("percentile", 1.0, most, ticks)
-        y = span("round trip", [us for *_, d in decoded for _, us in d if us > 0], unit="us")
-        series = []
-        for label, colour, dash, points in decoded:
-            sure, unsure = split(points)
-            series.append(
-                Series(
-                    name=label,
-                    colour=colour,
-                    dash=dash,
-                    line=tuple(thin(sure)),
-                    thin_line=tuple(thin(unsure)),
-                    dots=_percentile_dots(label, points),
-                )
+        y = span("round trip", [us for *_, points in drawn for _, us in points if us > 0], unit="us")
+        series = [
+            Series(
+                name=label,
+                colour=colour,
+                dash=dash,
+                line=tuple(points[:-1]),
+                thin_line=tuple(points[-2:]),
+                dots=_percentile_dots(label, h),
             )
+            for label, colour, dash, h, points in drawn
+        ]
         return plot(
             title, "round trip over percentile for " + ", ".join(s.name for s in series), x, y, series
         )
 
 
-def distribution(histogram: Histogram) -> list[tuple[float, float]]:
-    """(1 / (1 - p), value at p in us) for every value recorded; the last stands at n, the maximum."""
-    hdr = HdrHistogram.decode(histogram.hdr)
-    used = [(i, c) for i, c in enumerate(hdr.counts) if c]
-    total = sum(c for _, c in used)
-    out = []
-    for (index, c), until in zip(used, accumulate(c for _, c in used), strict=True):
-        value_us = hdr.get_highest_equivalent_value(hdr.get_value_from_index(index)) / 1e3
-        # The value holds from the rank after its predecessor up to its own: a step.
-        out.append((total / (total - until + c), value_us))
-        if until < total:
-            out.append((total / (total - until), value_us))
-    out.append((float(total), histogram.max_ns / 1e3))
-    return out
+def rarity(percentile: float, n: int) -> float:
+    """1 / (1 - p), the x axis of an HDR plot; the maximum (100) is one of `n`."""
+    return n if percentile >= 100 else 1 / (1 - percentile / 100)
 
 
-def split(
-    points: Sequence[tuple[float, float]],
-) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """The part of a distribution with enough samples behind each percentile, and the rest; they share a point."""
-    until = points[-1][0] / SAMPLES_NEEDED
-    sure = [p for p in points if p[0] <= until]
-    rest = [p for p in points if p[0] > until]
-    if not sure:
-        return [], rest
-    joint = (until, rest[0][1])
-    return [*sure, (until, sure[-1][1]), joint] if sure[-1][0] < until else sure, [joint, *rest]
-
-
-def thin(points: Sequence[tuple[float, float]], most: int = 160) -> list[tuple[float, float]]:
-    """At most about `most` points, evenly by drawn distance on the log axis; the ends stay."""
-    if len(points) <= most:
-        return list(points)
-    kept = [points[0]]
-    step = (points[-1][0] / points[0][0]) ** (1 / most)
-    for p in points[1:-1]:
-        if p[0] >= kept[-1][0] * step:
-            kept.append(p)
-    return [*kept, points[-1]]
-
-
-def _percentile_dots(label: str, points: Sequence[tuple[float, float]]) -> tuple[Dot, ...]:
-    n = points[-1][0]
-    out = []
-    for p, word in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")):
-        at = 1 / (1 - p)
-        if at > n / SAMPLES_NEEDED:
-            break
-        value = next(us for x, us in points if x >= at * (1 - 1e-9))
-        out.append(Dot(at, value, f"{label} · {word} {fmt.duration_us(value)}"))
-    last = points[-1]
-    return (
-        *out,
-        Dot(last[0], last[1], f"{label} · max {fmt.duration_us(last[1])} of {fmt.count(int(n))}", "hollow"),
-    )
+def _percentile_dots(label: str, histogram: Histogram) -> tuple[Dot, ...]:
+    quoted = percentiles_us(histogram, QUOTED)
+    dots = [
+        Dot(rarity(p, histogram.n), us, f"{label} · p{p:g} {fmt.duration_us(us)}")
+        for p, us in quoted.items()
+        if us is not None
+    ]
+    worst = histogram.max_ns / 1e3
+    words = f"{label} · max {fmt.duration_us(worst)} of {fmt.count(histogram.n)}"
+    return (*dots, Dot(float(histogram.n), worst, words, "hollow"))
 
 
 def judge(trial: TrialResult, pdr_loss_ratio: float) -> str:
@@ -266,7 +227,3 @@ def _trial_tip(trial: TrialResult) -> str:
 
 def _nice_percent(value: float) -> float:
     return next((float(n) for n in (1, 2, 4, 10, 20, 40, 60, 80) if value <= n), 100.0)
-
-
-LOADS = (IDLE, HALF)
-"""The loads at which all datapaths are laid over one another."""

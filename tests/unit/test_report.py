@@ -3,18 +3,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from sample_run import DATAPATHS, histogram, sample_run
+from sample_run import DATAPATHS, sample_run
 
-from labkit.measure.histogram import percentiles_us
 from labkit.results import claims as claims_module
 from labkit.results import format as fmt
 from labkit.results.claims import NOT_MEASURED, claims, gap_ns
-from labkit.results.figures import distribution, judge, split, thin
+from labkit.results.figures import judge, rarity
 from labkit.results.model import Outcome, Verdict
 from labkit.results.report import html, notices, render
 from labkit.results.rows import Row, closing_line, rows
@@ -336,30 +336,20 @@ def test_without_measurements_every_claim_says_so():
 # figures
 
 
-def test_the_curve_goes_through_the_percentiles_and_ends_at_the_maximum():
-    h = histogram(1, 10.0, 0.6)
-    points = distribution(h)
-    assert points == sorted(points)
-    assert points[-1] == (h.n, h.max_ns / 1e3)
-    quoted = percentiles_us(h, (50, 90, 99))
-    for p, value in quoted.items():
-        drawn = next(us for x, us in points if x >= 1 / (1 - p / 100) * (1 - 1e-9))
-        assert drawn == pytest.approx(value, rel=0.002)
+def test_the_maximum_stands_at_one_in_n_and_percentiles_at_their_rarity():
+    assert [rarity(p, 5000) for p in (0, 90, 99, 100)] == [1, pytest.approx(10), pytest.approx(100), 5000]
 
 
-def test_the_curve_is_dotted_where_samples_are_too_few():
-    points = distribution(histogram(1, 10.0, 0.6))
-    n = points[-1][0]
-    sure, unsure = split(points)
-    assert sure[-1][0] == unsure[0][0] == n / 10
-    assert unsure[-1] == points[-1]
-
-
-def test_thinning_keeps_the_ends():
-    points = [(1.0 + i, float(i)) for i in range(5000)]
-    few = thin(points)
-    assert len(few) <= 170
-    assert (few[0], few[-1]) == (points[0], points[-1])
+def test_a_curve_is_drawn_only_as_far_as_ten_samples_reach_and_dotted_to_the_maximum(page):
+    lines = re.findall(r'<path class="line( thin)?" d="M([0-9. L]+)"/>', page)
+    ladders = [m.latency.points for m in RUN.measurements if m.latency]
+    overlaid = 2 * len(ladders)
+    assert sum(bool(thin) for thin, _ in lines) == sum(map(len, ladders)) + overlaid
+    n = ladders[0][0].n
+    full = math.log(n / 10) / math.log(n * 1.3) * 1000
+    ends = [float(d.split("L")[-1].split()[0]) for thin, d in lines if not thin and d.count("L") > 20]
+    assert len(ends) == sum(map(len, ladders)) + overlaid
+    assert all(full * 0.97 < end <= full + 1 for end in ends)
 
 
 # format
