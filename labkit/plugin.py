@@ -85,6 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.xmlpath = str(Path(config.stash[JUNIT_KEY].name) / "junit.xml")
     from labkit.backends import registry
 
+    if config.getoption("--topology"):
+        _topologies(config)  # bad input is told at once, before anything is collected
     for name in registry.names():
         try:
             description = registry.load(name).description

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     command = [str(suite.path()), "-p", "no:cacheprovider", f"--labkit-results={arguments.results}"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
+    command += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # labkit is imported before pytest starts
     # The user's own pytest configuration is for the user's tests, not for this suite.
     command += ["-c", str(suite.path() / "pytest.ini"), f"--rootdir={suite.path()}"]
     expressions = [f"({arguments.markers})"] if arguments.markers else []

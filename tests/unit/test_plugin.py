@@ -74,7 +74,9 @@ def test_an_invalid_measurement_is_counted_apart_and_fails_the_run(lab: pytest.P
 
 def test_markers_choose_backend_and_kind(lab: pytest.Pytester) -> None:
     suite = Path(__file__).parents[1] / "perf"
-    result = lab.runpytest_subprocess(str(suite), "--collect-only", "-q", "-m", "af_xdp and latency")
+    result = lab.runpytest_subprocess(
+        str(suite), "--topology=sim", "--collect-only", "-q", "-m", "af_xdp and latency"
+    )
     result.stdout.fnmatch_lines(["*::test_latency?af_xdp-sim-64?"])
     result.stdout.no_fnmatch_line("*throughput*")
     result.stdout.no_fnmatch_line("*kernel*")
@@ -82,7 +84,9 @@ def test_markers_choose_backend_and_kind(lab: pytest.Pytester) -> None:
 
 def test_ids_name_backend_mode_topology_and_frame(pytester: pytest.Pytester) -> None:
     suite = Path(__file__).parents[1] / "perf"
-    result = pytester.runpytest_subprocess(str(suite), "--collect-only", "-q", "-m", "throughput and not slow")
+    result = pytester.runpytest_subprocess(
+        str(suite), "--collect-only", "-q", "-m", "throughput and not slow"
+    )
     result.stdout.fnmatch_lines(
         [
             "*::test_throughput?kernel-veth-64?",
@@ -126,7 +130,9 @@ def test_a_dut_that_dies_fails_the_test_and_keeps_what_was_finished(lab: pytest.
         "simulation:\n  dpdk:\n    capacity: 1 Mpps\n    dies_after_trials: 30\n"
     )
     lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps"))
-    result = lab.runpytest_subprocess("--topology=dying.yml", "-k", "test_mine", "-o", "addopts=-p no:cacheprovider")
+    result = lab.runpytest_subprocess(
+        "--topology=dying.yml", "-k", "test_mine", "-o", "addopts=-p no:cacheprovider"
+    )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*simulated DUT died in trial 31*"])
     assert [m["kind"] for m in results(lab)["measurements"]] == ["mrr"]
