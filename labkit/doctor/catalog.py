@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from labkit.doctor import dpdk, machine, probe, sockets
+from labkit.doctor import dpdk, machine, probe, scratch, sockets
 from labkit.doctor.model import Check
 
 _VETH = ("kernel", "af_packet", "xdp", "af_xdp")
@@ -13,10 +13,6 @@ _ROOT = "run it as root: sudo labkit ..."
 _HUGEPAGES = "ansible/apply-local --tags hugepages   (or: sudo sysctl vm.nr_hugepages=512)"
 _DPDK = "sudo apt-get install libdpdk-dev dpdk-dev   (or: ansible/apply-local --tags dpdk)"
 _BUILD = "labkit build"
-_USER_NAMESPACES = (
-    "sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 "
-    "(each where it exists)"
-)
 
 CHECKS: tuple[Check, ...] = (
     Check(
@@ -24,7 +20,7 @@ CHECKS: tuple[Check, ...] = (
         title="network namespaces",
         required_for=_VETH,
         attempt=machine.namespaces,
-        fix=f"{_ROOT}, or allow user namespaces: {_USER_NAMESPACES}",
+        fix=scratch.FIX,
     ),
     Check(id="kernel", title="kernel UDP sockets", required_for=("kernel",), attempt=sockets.udp, fix=_ROOT),
     Check(id="af_packet", title="AF_PACKET", required_for=("af_packet",), attempt=sockets.packet, fix=_ROOT),
@@ -123,7 +119,7 @@ CHECKS: tuple[Check, ...] = (
         title="user namespaces (to run without root)",
         required_for=(),
         attempt=machine.user_namespaces,
-        fix=_USER_NAMESPACES,
+        fix=scratch.ALLOW_USER_NAMESPACES,
     ),
     Check(
         id="bpffs",

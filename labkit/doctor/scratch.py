@@ -23,6 +23,13 @@ NEAR = "scratch0"
 FAR = "scratch1"
 """The ends of the veth pair, both in the child's namespace and up."""
 
+ALLOW_USER_NAMESPACES = (
+    "sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 "
+    "(each where it exists)"
+)
+FIX = f"run it as root (sudo labkit ...), or allow user namespaces: {ALLOW_USER_NAMESPACES}"
+"""What helps where the scratch namespace itself is refused, and with it every check."""
+
 _DEADLINE_S = 15.0
 
 
@@ -68,7 +75,7 @@ def attempt_all(ids: Iterable[str]) -> dict[str, Attempt]:
         answers[begun] = Attempt("", last_words, None)
         missing.remove(begun)
         return answers | (attempt_all(missing) if missing else {})
-    return answers | {name: Attempt("", last_words, None) for name in missing}
+    return answers | {name: Attempt("", f"no scratch namespace: {last_words}", FIX) for name in missing}
 
 
 def _text(output: bytes | str | None) -> str:
@@ -104,13 +111,13 @@ def main(ids: list[str]) -> int:
     try:
         _prepare()
     except subprocess.CalledProcessError as error:
-        broken = error.stderr.strip()
+        broken = f"no scratch namespace: {error.stderr.strip()}"
     except (OSError, NetlinkError) as error:
-        broken = f"veth pair: {error}"
+        broken = f"no scratch namespace: veth pair: {error}"
     by_id = {check.id: check for check in CHECKS}
     for name in ids:
         _answer(answers, id=name)
-        detail, message, fix = "", broken, None
+        detail, message, fix = "", broken, FIX if broken else None
         if broken is None:
             try:
                 detail = by_id[name].attempt()

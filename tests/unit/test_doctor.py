@@ -66,7 +66,7 @@ def test_without_unshare_every_check_says_so(monkeypatch):
     answers = scratch.attempt_all(["kernel", "cores"])
 
     assert {name: answer.error for name, answer in answers.items()} == dict.fromkeys(
-        ("kernel", "cores"), "unshare: not found (package util-linux)"
+        ("kernel", "cores"), "no scratch namespace: unshare: not found (package util-linux)"
     )
 
 
