@@ -161,10 +161,14 @@ static void do_role(struct worker *worker)
             sink_run(&role, command->sink_tag, &worker->trial->sequence);
         } else {
             generator_run(&role, &command->generate, worker->frames, worker->trial);
-            answer_result(command->id, trial_json(worker->trial, &command->generate));
         }
     }
     role_publish(&role);
+    if (command->kind == COMMAND_GENERATE) {
+        /* Whoever reads the answer may send the next command at once: it must find no role running. */
+        set_state(worker, WORKER_ENDING);
+        answer_result(command->id, trial_json(worker->trial, &command->generate));
+    }
 }
 
 static void do_close(struct worker *worker)
@@ -280,6 +284,8 @@ enum worker_state worker_state(struct worker *worker)
     enum worker_state state;
 
     (void)pthread_mutex_lock(&worker->mutex);
+    while (worker->state == WORKER_ENDING)
+        (void)pthread_cond_wait(&worker->changed, &worker->mutex);
     state = worker->state;
     (void)pthread_mutex_unlock(&worker->mutex);
     return state;
@@ -304,6 +310,8 @@ int worker_stop_role(struct worker *worker, json_t **result, struct error *err)
         }
         (void)pthread_cond_timedwait(&worker->changed, &worker->mutex, &until);
     }
+    while (worker->state == WORKER_ENDING) /* the role's own answer comes first */
+        (void)pthread_cond_wait(&worker->changed, &worker->mutex);
     (void)pthread_mutex_unlock(&worker->mutex);
     *result = worker->counters.role ? counters_json(&worker->counters) : NULL;
     return 0;

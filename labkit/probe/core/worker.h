@@ -18,6 +18,7 @@ enum worker_state {
     WORKER_IDLE,
     WORKER_BUSY,     /* has a job, the control thread waits */
     WORKER_ROLE,     /* runs a role until stopped */
+    WORKER_ENDING,   /* the role is over: its answer is being written, and then the worker is idle */
     WORKER_EXTERNAL, /* the engine runs a role elsewhere (in the kernel) */
 };
 
