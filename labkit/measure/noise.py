@@ -55,8 +55,7 @@ class Limits:
     unsent_warn: float = 0.001
     unsent_invalid: float = 0.01
     offered_invalid: float = 0.01
-    stall_warn: float = 0.001
-    stall_invalid: float = 0.05
+    stall_warn: float = 0.01
     switches_warn_per_s: float = 1.0
 
 
@@ -165,21 +164,26 @@ def offered_error(trial: TrialResult) -> float:
 
 
 def stall_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
-    """Time that the tester's loop stood still for more than 100 us at a time."""
-    total_s = sum(trial.duration_s for trial in trials)
-    share = sum(trial.stall_total_s for trial in trials) / total_s if total_s else 0.0
-    longest_s = max((trial.stall_max_s for trial in trials), default=0.0)
+    """Turns of the tester's loop that took more than 100 us, in trials with a pace. It only warns.
+
+    Near saturation a veth link does the DUT's work inside the tester's own send call, and turns grow long with nobody
+    disturbing them. As fast as it goes, a tester has no pace to fall behind.
+    """
+    paced = [trial for trial in trials if trial.intended_load_pps is not None]
+    total_s = sum(trial.duration_s + trial.overhead_s for trial in paced)
+    share = sum(trial.stall_total_s for trial in paced) / total_s if total_s else 0.0
+    longest_s = max((trial.stall_max_s for trial in paced), default=0.0)
     return Gate(
         name="stall",
-        state=_state(share, warn=limits.stall_warn, invalid=limits.stall_invalid),
-        value=f"{share:.2%}, longest {longest_s * 1e3:.2f} ms",
-        limit=f"warn > {limits.stall_warn:.1%}, invalid > {limits.stall_invalid:.0%}",
-        why="while the tester stands still its buffers overflow, and frames wait that the DUT had long returned",
+        state="warn" if share > limits.stall_warn else "ok",
+        value=f"{share:.2%}, longest {longest_s * 1e3:.2f} ms" if paced else "no trial with a pace",
+        limit=f"warn > {limits.stall_warn:.0%}",
+        why="a frame that leaves late is late by the tester's doing, and its round trip says so",
     )
 
 
 def switches_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
-    """Times that the tester was put off its core against its will. It only warns: stall and steal tell the harm."""
+    """Times that the tester was put off its core against its will. It only warns: what harm it did shows as unsent frames."""
     total_s = sum(trial.duration_s for trial in trials)
     rate = sum(trial.involuntary_switches for trial in trials) / total_s if total_s else 0.0
     return Gate(
