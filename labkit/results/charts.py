@@ -79,6 +79,14 @@ def span(title: str, values: Sequence[float], unit: str = "") -> Axis:
     return Axis(title, low, high, tuple((m, short(m, unit)) for m in marks))
 
 
+def loss_decades(title: str, percents: Sequence[float]) -> Axis:
+    """A log axis of losses in per cent up to 100, whose lowest tick is no loss at all."""
+    lossy = [p for p in percents if p > 0]
+    floor = 10.0 ** (math.floor(math.log10(min(lossy, default=1.0))) - 1)
+    powers = range(round(math.log10(floor)) + 1, 3)
+    return Axis(title, floor, 100.0, ((floor, "0"), *((10.0**p, f"{10.0**p:g} %") for p in powers)))
+
+
 def percent(title: str, high: float = 100.0) -> Axis:
     """A linear axis from 0 to `high` per cent."""
     steps = [high * i / 4 for i in range(5)]

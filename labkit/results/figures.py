@@ -10,7 +10,7 @@ from labkit.measure.histogram import curve, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.results import format as fmt
-from labkit.results.charts import Axis, Dot, Series, bar, decades, percent, plot, span
+from labkit.results.charts import Axis, Dot, Series, bar, decades, loss_decades, percent, plot, span
 from labkit.results.model import Key, Measurement
 from labkit.results.rows import IDLE, Row, of_kind
 from labkit.results.run import Run
@@ -89,7 +89,7 @@ class Figures:
         if not loaded or found is None:
             return Markup("")
         x = span("intended load, frames per second", [t.intended_load_pps or 1.0 for t in loaded], unit="pps")
-        y = percent("loss", _nice_percent(max(t.loss_ratio for t in loaded) * 100))
+        y = loss_decades("loss", [t.loss_ratio * 100 for t in loaded])
         dots = tuple(
             Dot(
                 t.intended_load_pps or 1.0,
@@ -103,7 +103,7 @@ class Figures:
         for goal, css in ((found.ndr, "c-ndr"), (found.pdr, "c-pdr")):
             if goal.relevant_lower_bound_pps:
                 at = goal.relevant_lower_bound_pps
-                series.append(Series(name=goal.goal.name, colour=css, line=((at, 0.0), (at, y.high))))
+                series.append(Series(name=goal.goal.name, colour=css, line=((at, y.low), (at, y.high))))
         return plot(
             "Every trial of the search", f"{len(loaded)} trials, loss over intended load", x, y, series
         )

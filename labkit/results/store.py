@@ -143,6 +143,7 @@ class RunStore:
             raise self._broken(e, f"{RESULTS} could not be written") from e
         finally:
             draft.unlink(missing_ok=True)
+        self._close()
         return target
 
     def _check(self, draft: Path) -> None:
@@ -246,7 +247,13 @@ class RunStore:
             e.add_note(str(late))  # the first error is the one to hear about
         finally:
             self._drop_ballast()
+            self._close()
+
+    def _close(self) -> None:
+        """Nothing is added to a run that has ended."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
