@@ -183,7 +183,7 @@ def stall_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS
 
 
 def switches_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
-    """Times that the tester was put off its core against its will. It only warns: what harm it did shows as unsent frames."""
+    """Times that the tester was put off its core against its will. It only warns: the harm shows as unsent frames."""
     total_s = sum(trial.duration_s for trial in trials)
     rate = sum(trial.involuntary_switches for trial in trials) / total_s if total_s else 0.0
     return Gate(
