@@ -94,6 +94,12 @@ def test_unsent_frames_warn_and_then_invalidate(sent: int, state: str) -> None:
     assert unsent_gate([trial(sent=sent)]).state == state
 
 
+def test_a_few_trials_cut_short_do_not_speak_for_the_rest() -> None:
+    gate = unsent_gate([trial(sent=5_000)] * 2 + [trial()] * 3)
+    assert (gate.state, gate.value) == ("ok", "0.000%, in the worst trial 50.000%")
+    assert unsent_gate([trial(sent=5_000)] * 3 + [trial()] * 2).state == "invalid"
+
+
 def test_an_offered_load_off_by_more_than_one_percent_either_way_is_invalid() -> None:
     assert offered_gate([trial(sent=9_901)]).state == "ok"
     assert offered_gate([trial(sent=9_899)]).state == "invalid"
