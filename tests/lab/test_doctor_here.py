@@ -107,7 +107,8 @@ def test_the_scratch_process_dies_with_the_doctor(tmp_path):
         "import pathlib, os, sys, time\n"
         "if any('doctor.scratch' in word for word in sys.orig_argv):\n"
         "    def affinity(pid):\n"
-        f"        pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        f"        pathlib.Path({str(tmp_path / 'new')!r}).write_text(str(os.getpid()))\n"
+        f"        os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'pid')!r})\n"
         "        time.sleep(60)\n"
         "    os.sched_getaffinity = affinity\n"
     )
