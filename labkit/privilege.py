@@ -81,8 +81,11 @@ def state_directory() -> Path:
         return Path(chosen)
     if os.geteuid() == 0 and _entered is None:
         return Path("/var/lib/labkit")
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "labkit"
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "labkit"
+    if home := os.environ.get("HOME"):
+        return Path(home) / ".local" / "state" / "labkit"
+    raise EnvironmentBroken("no place for labkit's journal: HOME is not set", hint="set LABKIT_STATE_DIR")
 
 
 def _remember(why: str) -> Privileges:

@@ -32,11 +32,11 @@ def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
 
 def read_back(host: Host, interface: str) -> dict[str, object]:
     """How the kernel has it: RPS mask, threaded or not, and the threads with the cores they may use."""
-    threads = {str(pid): sorted(os.sched_getaffinity(pid)) for pid in sorted(_threads(interface))}
-    threaded = _read(host.path(f"/sys/class/net/{interface}/threaded"))
+    threaded = _read(host.path(f"/sys/class/net/{interface}/threaded")) == "1"
+    pids = sorted(_threads(interface)) if threaded else []
     return {
-        "threaded": threaded == "1",
-        "threads": threads if threaded == "1" else {},
+        "threaded": threaded,
+        "threads": {str(pid): sorted(os.sched_getaffinity(pid)) for pid in pids},
         "rps_cpus": _read(_rps(host, interface)),
     }
 

@@ -57,8 +57,12 @@ class Journal:
 
     def read(self) -> State:
         """What is open now."""
-        if not self.path.exists():
+        try:
+            self.path.stat()
+        except FileNotFoundError:
             return State(entries=(), labs={}, unreadable=())
+        except OSError as error:
+            raise self._refused(error) from None
         with self._locked() as file:
             return _parse(self.path, _complete(file))
 
@@ -100,6 +104,12 @@ class Journal:
                 os.ftruncate(file, 0)  # nothing is open: start afresh
                 os.fsync(file)
 
+    def _refused(self, error: OSError) -> EnvironmentBroken:
+        return EnvironmentBroken(
+            f"the journal {self.path} cannot be written: {error.strerror}",
+            hint="set LABKIT_STATE_DIR to a directory of yours",
+        )
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         try:
@@ -107,10 +117,7 @@ class Journal:
             new = not self.path.exists()
             file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise EnvironmentBroken(
-                f"the journal {self.path} cannot be written: {error.strerror}",
-                hint="set LABKIT_STATE_DIR to a directory of yours",
-            ) from None
+            raise self._refused(error) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if new:

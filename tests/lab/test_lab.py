@@ -238,7 +238,10 @@ def test_the_controller_stays_off_the_duts_core_for_the_time_of_the_lab() -> Non
 def test_a_program_dies_with_its_starter() -> None:
     with lab_up(load("veth")) as lab:
         host = lab.dut_ports[0].host
-        code = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); input()"
+        code = (
+            "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdin=-3, stdout=-3); "
+            "print(p.pid, flush=True); input()"
+        )
         starter = subprocess.Popen(
             [sys.executable, "-c", code, *host.argv(["sleep", "60"])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -366,3 +369,44 @@ def test_labs_come_up_without_root(tmp_path: Path) -> None:
             env=environment, cwd="/", capture_output=True, text=True, timeout=30,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+REFUSED = """
+import threading, time
+from labkit.errors import EnvironmentBroken
+from labkit.privilege import ensure_privileges
+{before}
+try:
+    print(ensure_privileges())
+except EnvironmentBroken as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "wrapper", "said"),
+    [
+        (
+            "threading.Thread(target=time.sleep, args=(2,), daemon=True).start()",
+            "",
+            "before threads start, or sudo",
+        ),
+        ("", "echo 0 > /proc/sys/user/max_user_namespaces", "sudo sysctl -w user.max_user_namespaces=10000"),
+    ],
+)
+def test_a_user_who_may_not_is_told_what_would_help(before: str, wrapper: str, said: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+    user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    if wrapper:  # in a user namespace of its own, where the setting is its own too
+        user, start = (
+            "setpriv --bounding-set=-all --inh-caps=-all",
+            ["unshare", "--user", "--map-root-user", "sh", "-c"],
+        )
+    else:
+        start = ["sh", "-c"]
+    script = f'{wrapper or "true"}; exec {user} /usr/bin/python3 -c "$CODE"'
+    environment["CODE"] = REFUSED.format(before=before)
+    done = subprocess.run(
+        [*start, script], env=environment, cwd="/", capture_output=True, text=True, timeout=30, check=True
+    )
+    assert said in done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import EnvironmentBroken, LabkitBug
@@ -27,6 +27,7 @@ def setting(tmp_path: Path) -> Path:
     return path
 
 
+@settings(deadline=None, max_examples=30)  # the disk decides how long an fsync takes
 @given(old=st.integers(0, 9), new=st.integers(0, 9))
 def test_undo_brings_back_what_was(tmp_path_factory: pytest.TempPathFactory, old: int, new: int) -> None:
     path = tmp_path_factory.mktemp("knob") / "setting"
