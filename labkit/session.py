@@ -332,7 +332,11 @@ class Session:
         notes = _Notes(progress=self.progress, ceiling_pps=ceiling_pps)
         started, began = datetime.now(UTC), time.monotonic()
         before = readings.read(rig.pids())
-        payload = body(rig, notes)
+        try:
+            payload = body(rig, notes)
+        except BaseException:
+            self._close_rig()  # whatever state it is in: the next measurement starts anew
+            raise
         after = readings.read(rig.pids())
         proof = rig.proof()
         gates = noise.gates(
