@@ -35,8 +35,15 @@ def gap_ns(frame_bytes: int, link_bps: float) -> float:
 def claims(run: Run) -> list[Claim]:
     """The statements in the order in which they are usually made."""
     doubtful = {m.key for m in run.measurements if doubts(m)}
-    # What can't be trusted proves nothing.
-    found = [r for r in rows(run) if r.key not in doubtful and r.verdict != "invalid"]
+    modelled = (
+        {t.name for t in run.environment.topologies if t.tier == "simulated"} if run.environment else set()
+    )
+    # What can't be trusted proves nothing, nor does a model.
+    found = [
+        r
+        for r in rows(run)
+        if r.key not in doubtful and r.verdict != "invalid" and r.topology not in modelled
+    ]
     return [
         _kernel(found),
         _line_rate(found),

@@ -94,6 +94,15 @@ def notices(run: Run) -> list[tuple[str, str]]:
     if run.start.quick:
         out.append(("Quick run", "Short trials, and few of them: good for a look, not for a quotation."))
     topologies = run.environment.topologies if run.environment else ()
+    simulated = sorted({t.name for t in topologies if t.tier == "simulated"})
+    if simulated:
+        out.append(
+            (
+                "Simulated",
+                f"{', '.join(simulated)}: a model of a DUT, no packet was sent. "
+                "Its figures are no measurement of anything.",
+            )
+        )
     software = sorted({t.name for t in topologies if t.tier == "software"})
     if software:
         out.append(
@@ -150,4 +159,4 @@ def _flat(value: object, path: str = "") -> list[tuple[str, str]]:
         ]
         return [pair for k, v in named for pair in _flat(v, f"{path}.{k}" if path else k)]
     words = {None: "unknown", True: "yes", False: "no"}
-    return [(path, words[value] if value is None or isinstance(value, bool) else str(value))]
+    return [(path, words[value] if value is None or isinstance(value, bool) else str(value) or "none")]

@@ -11,6 +11,7 @@ from labkit.measure.latency import LatencyPoint
 from labkit.measure.search import GoalResult
 from labkit.results.model import Key, Measurement, Outcome, Verdict
 from labkit.results.run import Run
+from labkit.targets import GATE_SCOPE, kernel_baseline
 
 SEVERITY = {Outcome.PASS: 0, Outcome.SKIP: 1, Outcome.INVALID: 2, Outcome.FAIL: 3}
 """The worst verdict of a row is the row's."""
@@ -36,7 +37,7 @@ class Row:
     pdr_pps: float | None
     mrr_pps: float | None
     ratio_to_kernel: float | None
-    """PDR to the kernel backend's PDR at the same frame and flows: on the same lab, else on the veth lab."""
+    """PDR to the kernel backend's PDR at the same frame and flows: on the same lab, else on another."""
     mrr_ratio_to_kernel: float | None
     rtt_p50_us: float | None
     rtt_p99_us: float | None
@@ -95,43 +96,30 @@ def point(measurement: Measurement | None, load: str) -> LatencyPoint | None:
     return next((p for p in measurement.latency.points if p.load == load), None)
 
 
-def pdr_pps(run: Run, key: Key) -> float | None:
-    """The PDR of a row [pps]."""
-    m = of_kind(run, key, "throughput")
-    return _claimed(m.throughput.pdr) if m and m.throughput else None
-
-
 def _claimed(found: GoalResult) -> float | None:
     """The figure that a goal result gives: its conditional throughput, else the load that it carried at least."""
     return found.conditional_throughput_pps or found.at_least_pps
 
 
-def mrr_pps(run: Run, key: Key) -> float | None:
-    """The MRR of a row [pps]."""
-    m = of_kind(run, key, "mrr")
-    return m.mrr.median_pps if m and m.mrr else None
+def _pdr_pps(measurement: Measurement | None) -> float | None:
+    return _claimed(measurement.throughput.pdr) if measurement and measurement.throughput else None
 
 
-def kernel_row(run: Run, key: Key) -> Key | None:
-    """The kernel row that `key` is compared with: same frame, IP version and flows, same lab or else the veth lab."""
-    same = [
-        k
-        for k in dict.fromkeys(m.key for m in run.measurements)
-        if k.backend == "kernel"
-        and not k.mode
-        and (k.frame, k.ip_version, k.flows) == (key.frame, key.ip_version, key.flows)
-    ]
-    for topology in (key.topology, "veth"):
-        for k in same:
-            if k.topology == topology:
-                return k
-    return None
+def _mrr_pps(measurement: Measurement | None) -> float | None:
+    return measurement.mrr.median_pps if measurement and measurement.mrr else None
 
 
 def doubts(measurement: Measurement) -> list[str]:
-    """Why its figures can't be trusted: gates that it missed, a mode that it could not prove."""
+    """Why its figures can't be trusted: gates that it missed, a mode that it could not prove.
+
+    A gate that concerns one metric only speaks through the targets on that metric.
+    """
     kind = measurement.kind
-    missed = [f"{kind}: {g.name}: {g.why}" for g in measurement.gates if g.state == "invalid"]
+    missed = [
+        f"{kind}: {g.name}: {g.why}"
+        for g in measurement.gates
+        if g.state == "invalid" and g.name not in GATE_SCOPE
+    ]
     return (
         missed
         if measurement.proof.proven
@@ -165,11 +153,11 @@ def _row(run: Run, key: Key) -> Row:
     measurements = [m for m in run.measurements if m.key == key]
     throughput, mrr, latency = (of_kind(run, key, k) for k in ("throughput", "mrr", "latency"))
     idle, half = point(latency, IDLE), point(latency, HALF)
-    kernel = kernel_row(run, key)
     verdict, reason = _verdict(run, key, measurements)
     rate = throughput or mrr
     ndr = _claimed(throughput.throughput.ndr) if throughput and throughput.throughput else None
-    pdr, peak = pdr_pps(run, key), mrr_pps(run, key)
+    pdr, peak = _pdr_pps(throughput), _mrr_pps(mrr)
+    kernel = {k: kernel_baseline(run.measurements, key=key, kind=k) for k in ("throughput", "mrr")}
     return Row(
         backend=key.backend,
         mode=key.mode,
@@ -182,8 +170,8 @@ def _row(run: Run, key: Key) -> Row:
         ndr_pps=ndr,
         pdr_pps=pdr,
         mrr_pps=peak,
-        ratio_to_kernel=_ratio(pdr, pdr_pps(run, kernel) if kernel else None),
-        mrr_ratio_to_kernel=_ratio(peak, mrr_pps(run, kernel) if kernel else None),
+        ratio_to_kernel=_ratio(pdr, _pdr_pps(kernel["throughput"])),
+        mrr_ratio_to_kernel=_ratio(peak, _mrr_pps(kernel["mrr"])),
         rtt_p50_us=idle.p50_us if idle else None,
         rtt_p99_us=idle.p99_us if idle else None,
         rtt_p999_us=idle.p999_us if idle else None,

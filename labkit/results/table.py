@@ -72,7 +72,8 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append(
             "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
         )
-    if any(r.ratio_to_kernel is not None and r.topology != "veth" and r.backend != "kernel" for r in found):
+    kernel_links = {r.link for r in found if r.backend == "kernel"}
+    if any(r.ratio_to_kernel is not None and r.link not in kernel_links for r in found):
         out.append("vs kernel: on another kind of link than the kernel's row, with the same frames")
     return out
 

@@ -109,6 +109,11 @@ def test_a_measurement_that_cannot_be_trusted_is_never_a_pass():
     assert {r.verdict for r in rows(unproven)} == {"invalid", "fail", "skip"}
 
 
+def test_a_gate_of_one_metric_does_not_take_the_others_down():
+    gates = (replace(RUN.measurements[0].gates[0], name="stability-ndr", state="invalid"),)
+    assert row(without(RUN, gates=gates), "kernel", "veth").verdict == "pass"
+
+
 def test_what_the_search_found_no_upper_bound_for_is_at_least():
     m = RUN.measurements[0]
     from labkit.measure.search import Irregularity
@@ -325,6 +330,14 @@ def test_claims_quote_what_was_measured_and_mark_lower_bounds():
 def test_an_invalid_row_proves_no_claim():
     run = without(RUN, gates=tuple(replace(g, state="invalid") for g in RUN.measurements[0].gates))
     assert claims(run)[0].measured == claims(run)[1].measured == claims(run)[2].measured == NOT_MEASURED
+
+
+def test_a_model_proves_no_claim_and_is_named_at_the_top():
+    refs = tuple(replace(t, tier="simulated") for t in RUN.environment.topologies)
+    run = replace(RUN, environment=replace(RUN.environment, topologies=refs))
+    assert "memif" in claims(run)[1].measured
+    assert claims(run)[0].measured == NOT_MEASURED
+    assert notices(run)[0][0] == "Simulated"
 
 
 def test_without_measurements_every_claim_says_so():
