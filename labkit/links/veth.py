@@ -33,7 +33,14 @@ _QUIET: Mapping[str, str] = {
     "ipv4/conf/{}/arp_ignore": "1",
     "ipv4/conf/{}/arp_announce": "2",
 }
-_NAMESPACE: Mapping[str, str] = {"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"}
+_NAMESPACE: Mapping[str, str] = {
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    # AF_PACKET programs take copies; the kernel finds no socket for the original and would answer "port unreachable".
+    # One a day for each peer, saved up for at most a minute: none. (Echo replies are not limited.)
+    "ipv4/icmp_ratelimit": "86400000",
+    "ipv6/icmp/ratelimit": "86400000",
+}
 _FORWARDING: Mapping[str, str] = {
     "ipv4/ip_forward": "1",
     "ipv6/conf/all/forwarding": "1",

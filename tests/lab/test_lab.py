@@ -121,6 +121,18 @@ def test_an_idle_link_is_silent() -> None:
         assert [path.read_text() for path in counters] == before
 
 
+def test_the_kernel_answers_no_port_unreachable() -> None:
+    with lab_up(load("veth")) as lab:
+        tester = lab.tester_ports[0]
+        for family, _, theirs in families(tester):
+            with in_namespace(tester.host, family, socket.SOCK_DGRAM) as near:
+                near.connect((theirs, 7009))
+                near.settimeout(0.2)
+                near.send(b"anyone?")
+                with pytest.raises(TimeoutError):
+                    near.recv(64)  # ConnectionRefusedError, had it answered
+
+
 def checksum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
