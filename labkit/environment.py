@@ -7,15 +7,11 @@ too), user names and the paths that hold them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,25 +27,13 @@ from labkit.results.provenance import (
     Memory,
     Network,
     Power,
-    Source,
-    Tool,
     TopologyRef,
     Virtualisation,
 )
+from labkit.software import executables, libraries, packages, source
 
 if TYPE_CHECKING:
     from labkit.topology import Topology
-
-LIBRARIES = {
-    "dpdk": ("librte_eal.so", "libdpdk.pc"),
-    "libbpf": ("libbpf.so", "libbpf.pc"),
-    "libxdp": ("libxdp.so", "libxdp.pc"),
-    "jansson": ("libjansson.so", "jansson.pc"),
-}
-"""Shared libraries that the probe runs on: the file's name, and the pkg-config file with the version."""
-
-PACKAGES = ("MLRsearch", "hdrhistogram", "pyroute2", "scapy", "pytest", "ansible-core")
-"""Python packages with a hand in the figures."""
 
 FEATURES = frozenset(
     {"constant_tsc", "nonstop_tsc", "tsc_known_freq", "tsc_reliable", "rdtscp", "arat", "hypervisor"}
@@ -74,8 +58,6 @@ SYSCTLS = (
 
 CONTAINER_MARKS = {"docker": "/.dockerenv", "podman": "/run/.containerenv"}
 """Files by which a container engine is known from within."""
-
-_LIBRARY_FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64")
 
 
 class _Reader:
@@ -152,8 +134,8 @@ def collect(
         privileged=os.geteuid() == 0 and _initial_user_namespace(reader),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         labkit=labkit.__version__,
-        tools=(*_executables(reader, tools or {}), *_libraries(), *_packages()),
-        source=_source(reader),
+        tools=(*executables(tools or {}, reader.unreadable), *libraries(), *packages()),
+        source=source(reader.unreadable),
         topologies=tuple(TopologyRef(name=t.name, tier=t.tier.value, sha256=t.sha256) for t in topologies),
         seed=seed,
         parameters=parameters or {},
@@ -369,75 +351,3 @@ def _runs(reader: _Reader, name: str) -> bool | None:
 def _initial_user_namespace(reader: _Reader) -> bool:
     """The initial one maps all 2^32 - 1 ids onto themselves."""
     return (reader.text("/proc/self/uid_map") or "").split() == ["0", "0", "4294967295"]
-
-
-def _executables(reader: _Reader, tools: Mapping[str, Path]) -> list[Tool]:
-    out = []
-    for name, path in tools.items():
-        try:
-            digest: str | None = _sha256(path)
-        except OSError as e:
-            digest = None
-            reader.unreadable[f"tool {name}"] = os.strerror(e.errno) if e.errno else str(e)
-        out.append(Tool(name=name, version=None, sha256=digest))
-    return out
-
-
-def _sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256_of(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _sha256_of(path: Path, inode: int, size: int, mtime_ns: int) -> str:
-    """Keyed by all that changes when a file is built anew."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-@cache
-def _libraries() -> tuple[Tool, ...]:
-    """Libraries that are installed, by their pkg-config version (else the version in the file's name)."""
-    folders = [Path(f) / sub for f in _LIBRARY_FOLDERS for sub in ("", f"{platform.machine()}-linux-gnu")]
-    out = []
-    for name, (stem, pc) in LIBRARIES.items():
-        found = [p.resolve() for f in folders for p in f.glob(f"{stem}.*")]
-        if not found:
-            continue
-        texts = [(f / "pkgconfig" / pc) for f in folders]
-        text = next((t.read_text() for t in texts if t.is_file()), "")
-        version = re.search(r"^Version:\s*(\S+)", text, re.MULTILINE)
-        in_name = found[0].name.removeprefix(f"{stem}.")
-        out.append(Tool(name=name, version=version[1] if version else in_name, sha256=_sha256(found[0])))
-    return tuple(out)
-
-
-def _packages() -> list[Tool]:
-    out = []
-    for name in PACKAGES:
-        try:
-            out.append(Tool(name=name, version=metadata.version(name), sha256=None))
-        except metadata.PackageNotFoundError:
-            continue  # not installed: it had no hand in the figures
-    return out
-
-
-def _source(reader: _Reader) -> Source:
-    """Commit and state of the checkout that this labkit runs from; nulls where it is none."""
-    folder = Path(labkit.__file__).parent.parent
-    if not (folder / ".git").exists():
-        return Source(commit=None, dirty=None)
-    # safe.directory: under sudo the checkout belongs to another user, which git refuses by default.
-    git = ["git", "-c", f"safe.directory={folder}", "--no-optional-locks", "-C", str(folder)]
-    try:
-        commit, dirty = (
-            subprocess.run(
-                [*git, *words], capture_output=True, text=True, timeout=5, check=True
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError) as e:
-        stderr = getattr(e, "stderr", None)
-        reader.unreadable["git"] = (stderr or type(e).__name__).replace(str(folder), "<checkout>").strip()
-        return Source(commit=None, dirty=None)
-    return Source(commit=commit, dirty=bool(dirty))

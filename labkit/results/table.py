@@ -66,6 +66,9 @@ def notes(run: Run, found: list[Row]) -> list[str]:
     out = []
     if run.state == "interrupted":
         out.append("INTERRUPTED: the run stopped before it was through; what it had finished is here")
+    topologies = run.environment.topologies if run.environment else ()
+    if simulated := sorted(t.name for t in topologies if t.tier == "simulated"):
+        out.append(f"SIMULATED: {', '.join(simulated)}: a model of a DUT; no packet was sent")
     if run.start.quick:
         out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
     if any(r.at_least for r in found):
@@ -90,7 +93,7 @@ def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
         for head in ("RTT idle, µs", "at 50 % PDR, µs"):
             out.add_column(f"{head}\np50 / p99 / p99.9 / max", justify="right", no_wrap=True)
     if rates:
-        out.add_column("limited by")
+        out.add_column("limit", no_wrap=True)
         out.add_column("verdict", no_wrap=True)
     for r in found:
         words = [name(r), r.topology if r.topology == r.link else f"{r.topology} ({r.link})", r.frame]

@@ -338,6 +338,9 @@ def test_a_model_proves_no_claim_and_is_named_at_the_top():
     assert "memif" in claims(run)[1].measured
     assert claims(run)[0].measured == NOT_MEASURED
     assert notices(run)[0][0] == "Simulated"
+    out = io.StringIO()
+    print_table(run, file=out, width=100)
+    assert "SIMULATED: veth, vhost" in out.getvalue()
 
 
 def test_without_measurements_every_claim_says_so():
