@@ -1,0 +1,369 @@
+"""The comparisons of the benchmark: what labkit does, what the other tool does, and what the ratio must reach."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from tools import sockperf, testpmd
+
+from labkit import lab as labs
+from labkit import topology
+from labkit.backends import registry
+from labkit.datapaths import Datapath, find_mode
+from labkit.frames import FrameSpec, frames_command
+from labkit.lab import Lab
+from labkit.measure.histogram import percentiles_us
+from labkit.measure.trial import TrialResult
+from labkit.probe.client import Probe, trial_from_answer
+from labkit.rig import Rig, live_rig
+from labkit.testers.probe import SOFTWARE_SETTLE
+
+Say = Callable[[str], None]
+Pairs = Iterator[tuple[float, float]]
+
+FRAME = FrameSpec(size=64)
+PAYLOAD_BYTES = 18  # of a 64-byte frame
+RUN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One line of the table."""
+
+    name: str
+    title: str
+    against: str
+    unit: str
+    floor: float
+    aim: float
+    measure: Callable[[int, Say], Pairs]
+    less_is_better: bool = False
+
+    def ratio(self, ours: float, theirs: float) -> float:
+        """How many times as good as the other."""
+        return theirs / ours if self.less_is_better else ours / theirs
+
+
+def _rig(stack: ExitStack, lab: Lab, backend: str, mode: str, engine: str) -> Rig:
+    found = registry.load(backend)
+    datapath = Datapath(topology=lab.topology, backend=found, mode=find_mode(found, lab.topology, mode))
+    rig = stack.enter_context(live_rig(lab, datapath, engine=engine, ip_version=4, settle=SOFTWARE_SETTLE))
+    rig.set_frames(FRAME)
+    return rig
+
+
+def _mrr_pps(lab: Lab, backend: str, mode: str, engine: str) -> float:
+    """Frames a second that came back, all checked and timed, while the tester sent as fast as it could."""
+    with ExitStack() as stack:
+        rig = _rig(stack, lab, backend, mode, engine)
+        rig.measure(load_pps=None, duration_s=0.3)
+        return rig.measure(load_pps=None, duration_s=RUN_S).forwarding_rate_pps
+
+
+def _testpmd_pair_pps(lab: Lab, generator_vdev: str, reflector_vdev: str) -> float:
+    common = {"control_core": lab.cores.controller[0], "huge": bool(lab.facts.get("hugepages", False))}
+    generator = testpmd.Testpmd(
+        core=lab.cores.tester, vdev=generator_vdev, forward_mode="flowgen", prefix="bench-generator", **common
+    )
+    reflector = testpmd.Testpmd(
+        core=lab.cores.dut, vdev=reflector_vdev, forward_mode="macswap", prefix="bench-reflector", **common
+    )
+    hosts = (lab.tester_ports[0].host, lab.dut_ports[0].host)
+    return testpmd.pair_rate_pps(hosts, generator, reflector, warm_up_s=0.5, duration_s=RUN_S)
+
+
+def _dpdk_vhost(pairs: int, say: Say) -> Pairs:
+    for _ in range(pairs):
+        with labs.lab_up(topology.load("vhost")) as lab:
+            ours = _mrr_pps(lab, "dpdk", "", "dpdk")
+        with labs.lab_up(topology.load("vhost")) as lab:
+            theirs = _testpmd_pair_pps(lab, str(lab.tester_ports[0].vdev), str(lab.dut_ports[0].vdev))
+        say(f"labkit {ours / 1e6:.2f} Mpps, testpmd {theirs / 1e6:.2f} Mpps")
+        yield ours, theirs
+
+
+def _dpdk_against_kernel(pairs: int, say: Say) -> Pairs:
+    for _ in range(pairs):
+        with labs.lab_up(topology.load("vhost")) as lab:
+            dpdk = _mrr_pps(lab, "dpdk", "", "dpdk")
+        with labs.lab_up(topology.load("veth")) as lab:
+            kernel = _mrr_pps(lab, "kernel", "", "xdp")
+        say(f"dpdk {dpdk / 1e6:.2f} Mpps, kernel {kernel / 1e6:.3f} Mpps")
+        yield dpdk, kernel
+
+
+def _on_veth(backend: str, engine: str, driver: str) -> Callable[[int, Say], Pairs]:
+    def measure(pairs: int, say: Say) -> Pairs:
+        for _ in range(pairs):
+            with labs.lab_up(topology.load("veth")) as lab:
+                ours = _mrr_pps(lab, backend, "", engine)
+            with labs.lab_up(topology.load("veth")) as lab:
+                vdevs = [
+                    f"{driver}{i},iface={port.interface}"
+                    for i, port in enumerate((lab.tester_ports[0], lab.dut_ports[0]))
+                ]
+                theirs = _testpmd_pair_pps(lab, vdevs[0], vdevs[1])
+            say(f"labkit {ours / 1e6:.3f} Mpps, testpmd {theirs / 1e6:.3f} Mpps")
+            yield ours, theirs
+
+    return measure
+
+
+def _sockets(lab: Lab, stack: ExitStack, role: str, options: Mapping[str, object]) -> tuple[Probe, Probe]:
+    """A generating and a receiving socket probe on the lab's ports, with the frames set."""
+    tester, dut = lab.tester_ports[0], lab.dut_ports[0]
+    assert dut.port.ipv4 is not None
+    assert tester.port.ipv4 is not None
+    receiver = stack.enter_context(
+        Probe(
+            "socket",
+            dut.host,
+            core=lab.cores.dut,
+            ports=[{"bind": str(dut.port.ipv4.ip), "port": 7}],
+            options={k: v for k, v in options.items() if k != "gso"},
+            name=role,
+        )
+    )
+    sender = stack.enter_context(
+        Probe(
+            "socket",
+            tester.host,
+            core=lab.cores.tester,
+            ports=[{"bind": str(tester.port.ipv4.ip), "port": 0}],
+            options=options,
+            name="tester",
+        )
+    )
+    sender.command(
+        "frames",
+        **frames_command(
+            FRAME,
+            src_mac=tester.port.mac,
+            dst_mac=dut.port.mac,
+            src_ip=str(tester.port.ipv4.ip),
+            dst_ip=str(dut.port.ipv4.ip),
+            src_port=10000,
+            dst_port=7,
+        ),
+    )
+    return sender, receiver
+
+
+def _one_way_pps(lab: Lab, options: Mapping[str, object]) -> float:
+    """Datagrams a second that the sink received: what was sent and lost does not count for us."""
+    with ExitStack() as stack:
+        sender, sink = _sockets(lab, stack, "sink", options)
+        received = 0
+        for tag, duration_s in ((1, 0.2), (2, RUN_S)):
+            sink.command("sink", tag=tag)
+            sender.command(
+                "generate", timeout_s=30, load_pps=None, duration_s=duration_s, tag=tag, **{"return": False}
+            )
+            time.sleep(0.05)
+            received = int(sink.command("stop")["received"])
+        return received / RUN_S
+
+
+def _one_way(options: Mapping[str, object]) -> Callable[[int, Say], Pairs]:
+    def measure(pairs: int, say: Say) -> Pairs:
+        for _ in range(pairs):
+            with labs.lab_up(topology.load("veth")) as lab:
+                ours = _one_way_pps(lab, options)
+                address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
+                client = sockperf.Sockperf(
+                    mode="throughput",
+                    address=address,
+                    message_bytes=PAYLOAD_BYTES,
+                    duration_s=1,
+                    core=lab.cores.tester,
+                )
+                with sockperf.server(lab.dut_ports[0].host, address, lab.cores.dut):
+                    theirs = sockperf.parse_message_rate_pps(
+                        sockperf.run_client(client, lab.tester_ports[0].host)
+                    )
+            say(f"labkit {ours / 1e3:.0f} kpps received, sockperf {theirs / 1e3:.0f} kpps sent")
+            yield ours, theirs
+
+    return measure
+
+
+def _round_trip(pairs: int, say: Say) -> Pairs:
+    for _ in range(pairs):
+        with labs.lab_up(topology.load("veth")) as lab:
+            with ExitStack() as stack:
+                sender, echo = _sockets(lab, stack, "dut", {"wait": "block"})
+                echo.command("reflect")
+                answer = sender.command(
+                    "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, loop="closed"
+                )
+                trial = trial_from_answer(answer, overhead_s=0.0)
+                assert trial.rtt is not None
+                ours = percentiles_us(trial.rtt, (50,))[50] or float("nan")
+            address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
+            client = sockperf.Sockperf(
+                mode="ping-pong",
+                address=address,
+                message_bytes=PAYLOAD_BYTES,
+                duration_s=1,
+                core=lab.cores.tester,
+            )
+            with sockperf.server(lab.dut_ports[0].host, address, lab.cores.dut):
+                theirs = sockperf.parse_median_rtt_us(sockperf.run_client(client, lab.tester_ports[0].host))
+        say(f"labkit {ours:.2f} us, sockperf {theirs:.2f} us")
+        yield ours, theirs
+
+
+def _trials(pairs: int, load_pps: float, duration_s: float) -> Iterator[TrialResult]:
+    with labs.lab_up(topology.load("veth")) as lab, ExitStack() as stack:
+        rig = _rig(stack, lab, "af_xdp", "", "xdp")
+        rig.measure(load_pps=load_pps, duration_s=duration_s)
+        for _ in range(pairs):
+            yield rig.measure(load_pps=load_pps, duration_s=duration_s)
+
+
+def _overhead(pairs: int, say: Say) -> Pairs:
+    for trial in _trials(pairs, 10_000, 0.2):
+        say(f"a trial of 0.2 s took {trial.overhead_s * 1e3:.1f} ms more")
+        yield trial.overhead_s * 1e3, 50.0
+
+
+def _pacing(pairs: int, say: Say) -> Pairs:
+    for trial in _trials(pairs, 100_000, 1.0):
+        rate_pps = (trial.sent - 1) / trial.tx_duration_s
+        error = abs(rate_pps / 100_000 - 1)
+        lag = percentiles_us(trial.lag, (50, 99)) if trial.lag is not None else {}
+        say(
+            f"offered {rate_pps:.1f} pps, {error:.4%} off; late by p50 {lag.get(50)} us, p99 {lag.get(99)} us"
+        )
+        yield max(error, 1e-9) * 100, 0.1
+
+
+def _up_and_down(pairs: int, say: Say) -> Pairs:
+    lab_file = topology.load("veth")
+    for _ in range(pairs):
+        began = time.monotonic()
+        with labs.lab_up(lab_file):
+            pass
+        spent_s = time.monotonic() - began
+        say(f"{spent_s * 1e3:.0f} ms")
+        yield spent_s, 1.0
+
+
+def _memory(pairs: int, say: Say) -> Pairs:
+    """The controller's peak after the comparisons before it: the largest that it gets."""
+    list(_trials(3, 200_000, 0.2))
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say(f"{peak_mib:.0f} MiB")
+    yield peak_mib, 150e6 / (1 << 20)
+
+
+COMPARISONS = (
+    Comparison(
+        name="dpdk-vhost",
+        title="frames that come back over vhost, checked and timed",
+        against="dpdk-testpmd flowgen to macswap",
+        unit="pps",
+        floor=0.8,
+        aim=1.0,
+        measure=_dpdk_vhost,
+    ),
+    Comparison(
+        name="dpdk-kernel",
+        title="MRR of dpdk on vhost over MRR of kernel on veth",
+        against="kernel backend",
+        unit="pps",
+        floor=20,
+        aim=20,
+        measure=_dpdk_against_kernel,
+    ),
+    Comparison(
+        name="af_xdp",
+        title="frames that come back over veth through AF_XDP at both ends",
+        against="dpdk-testpmd pair, net_af_xdp",
+        unit="pps",
+        floor=1.0,
+        aim=1.5,
+        measure=_on_veth("af_xdp", "xdp", "net_af_xdp"),
+    ),
+    Comparison(
+        name="af_packet",
+        title="frames that come back over veth through AF_PACKET at both ends",
+        against="dpdk-testpmd pair, net_af_packet",
+        unit="pps",
+        floor=1.0,
+        aim=1.5,
+        measure=_on_veth("af_packet", "packet", "net_af_packet"),
+    ),
+    Comparison(
+        name="kernel-one-way",
+        title="datagrams into a sink, 18-byte payload",
+        against="sockperf throughput",
+        unit="pps",
+        floor=1.1,
+        aim=1.5,
+        measure=_one_way({}),
+    ),
+    Comparison(
+        name="kernel-one-way-gso",
+        title="datagrams into a sink, 18-byte payload, UDP GSO",
+        against="sockperf throughput",
+        unit="pps",
+        floor=1.1,
+        aim=3.0,
+        measure=_one_way({"gso": True}),
+    ),
+    Comparison(
+        name="kernel-rtt",
+        title="unloaded round trip, closed loop, both ends blocking, p50",
+        against="sockperf ping-pong --full-rtt",
+        unit="us",
+        floor=0.9,
+        aim=1.0,
+        measure=_round_trip,
+        less_is_better=True,
+    ),
+    Comparison(
+        name="trial-overhead",
+        title="what a trial takes beyond its duration",
+        against="50 ms",
+        unit="ms",
+        floor=1.0,
+        aim=2.0,
+        measure=_overhead,
+        less_is_better=True,
+    ),
+    Comparison(
+        name="pacing",
+        title="offered against intended rate at 100 kpps",
+        against="0.1 %",
+        unit="%",
+        floor=1.0,
+        aim=10.0,
+        measure=_pacing,
+        less_is_better=True,
+    ),
+    Comparison(
+        name="up-down",
+        title="lab veth up and down",
+        against="1 s",
+        unit="s",
+        floor=1.0,
+        aim=2.0,
+        measure=_up_and_down,
+        less_is_better=True,
+    ),
+    Comparison(
+        name="memory",
+        title="the controller's memory",
+        against="150 MB",
+        unit="MiB",
+        floor=1.0,
+        aim=1.5,
+        measure=_memory,
+        less_is_better=True,
+    ),
+)
