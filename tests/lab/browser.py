@@ -45,6 +45,7 @@ class Browser:
         os.close(to_child)
         os.close(from_child)
         self._id, self._buffer, self._events = 0, b"", []
+        self.width = 0
         self.requests: list[str] = []
         self.problems: list[str] = []
         targets = self.call("Target.getTargets")["targetInfos"]
@@ -104,7 +105,7 @@ class Browser:
         return message
 
     def open(self, url: str, *, width: int, height: int = 900, dark: bool = False) -> None:
-        mobile = width < 700
+        self.width, mobile = width, width < 700
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
