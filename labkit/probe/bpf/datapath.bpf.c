@@ -95,18 +95,24 @@ static __always_inline int take(struct xdp_md *ctx, enum swap how)
 }
 
 SEC("xdp")
-int idle(struct xdp_md *ctx) { return XDP_PASS; }
+int idle(struct xdp_md *ctx)
+{
+    return XDP_PASS;
+}
 
-#define REFLECT(name, how)                                                                                        \
-    SEC("xdp") int name(struct xdp_md *ctx) { return take(ctx, how) ? XDP_TX : XDP_PASS; }
+#define REFLECT(name, how)                                                                                   \
+    SEC("xdp") int name(struct xdp_md *ctx)                                                                  \
+    {                                                                                                        \
+        return take(ctx, how) ? XDP_TX : XDP_PASS;                                                           \
+    }
 REFLECT(reflect_none, SWAP_NONE)
 REFLECT(reflect_mac, SWAP_MAC)
 REFLECT(reflect_all, SWAP_ALL)
 
-#define REDIRECT(name, how, from)                                                                                 \
-    SEC("xdp") int name(struct xdp_md *ctx)                                                                       \
-    {                                                                                                             \
-        return take(ctx, how) ? bpf_redirect_map(&other_port, from, XDP_DROP) : XDP_PASS;                         \
+#define REDIRECT(name, how, from)                                                                            \
+    SEC("xdp") int name(struct xdp_md *ctx)                                                                  \
+    {                                                                                                        \
+        return take(ctx, how) ? bpf_redirect_map(&other_port, from, XDP_DROP) : XDP_PASS;                    \
     }
 REDIRECT(redirect0_none, SWAP_NONE, 0)
 REDIRECT(redirect0_mac, SWAP_MAC, 0)
@@ -115,7 +121,8 @@ REDIRECT(redirect1_none, SWAP_NONE, 1)
 REDIRECT(redirect1_mac, SWAP_MAC, 1)
 REDIRECT(redirect1_all, SWAP_ALL, 1)
 
-static __always_inline void sink_account(struct datapath_counters *own, struct sink_state *state, __u64 sequence)
+static __always_inline void sink_account(struct datapath_counters *own, struct sink_state *state,
+                                         __u64 sequence)
 {
     __u64 stretch = sequence / 64 + 1;
     __u32 slot = (sequence / 64) % SINK_WORDS;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * XDP in the kernel: the frames never reach this process. Open puts a program on every port that passes
- * everything; a role swaps it, under the same link, for the one that does the role's work, and stop swaps it back.
- * Counters are the programs' own, read from their maps, and the driver's for what it dropped after the program's
- * verdict.
+ * everything; a role swaps it, under the same link, for the one that does the role's work, and stop swaps it
+ * back. Counters are the programs' own, read from their maps, and the driver's for what it dropped after the
+ * program's verdict.
  */
 #include "arguments.h"
 #include "datapath.h"
@@ -98,7 +98,8 @@ static int bpf_open(struct io *io, const json_t *ports, const json_t *options, i
     for (unsigned i = 0; i < bpf->ports; i++) {
         const json_t *port = json_array_get(ports, i);
 
-        if (arguments_known(port, "a port", known, err) || xdp_port_read(port, &io->port[i], &ifindex[i], err))
+        if (arguments_known(port, "a port", known, err) ||
+            xdp_port_read(port, &io->port[i], &ifindex[i], err))
             goto fail;
     }
     bpf->object = xdp_object_load("labkit", datapath_bpf_object, sizeof(datapath_bpf_object), err);
@@ -129,7 +130,10 @@ static json_t *proof_of_ports(const struct io *io)
     return ports;
 }
 
-static json_t *bpf_proof(struct io *io) { return json_pack("{s:o}", "ports", proof_of_ports(io)); }
+static json_t *bpf_proof(struct io *io)
+{
+    return json_pack("{s:o}", "ports", proof_of_ports(io));
+}
 
 /* Frames that a driver dropped after the program said where they should go. */
 static uint64_t driver_drops(const struct io *io)

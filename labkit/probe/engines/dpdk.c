@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * DPDK: any port that the EAL has a driver for. Ports are probed one by one after the EAL is up, so that an error
- * names its port. Frames are mbufs; a reflected one goes back out as it came in, without a copy of ours.
+ * DPDK: any port that the EAL has a driver for. Ports are probed one by one after the EAL is up, so that an
+ * error names its port. Frames are mbufs; a reflected one goes back out as it came in, without a copy of
+ * ours.
  */
 #include "arguments.h"
 #include "dpdk_eal.h"
@@ -72,10 +73,10 @@ static int probe_port(struct port *port, bool pci, struct error *err)
     int failed = rte_dev_probe(port->devargs);
 
     if (failed) {
-        error_set(
-            err, "refused", "EAL probe of \"%s\": %s%s", port->devargs, strerror(-failed),
-            pci ? ": is it bound to vfio-pci?"
-                : ": see the EAL's log; a driver that is not there is in a package of its own (librte-net-*)");
+        error_set(err, "refused", "EAL probe of \"%s\": %s%s", port->devargs, strerror(-failed),
+                  pci ? ": is it bound to vfio-pci?"
+                      : ": see the EAL's log; a driver that is not there is in a package of its own "
+                        "(librte-net-*)");
         return -1;
     }
     RTE_ETH_FOREACH_MATCHING_DEV(id, port->devargs, &iterator)
@@ -95,7 +96,8 @@ static int refuse_port(const struct port *port, const char *call, int code, stru
     return -1;
 }
 
-/* One queue each way, at the port's own MTU, everything received (the frames are for whoever the template says).
+/* One queue each way, at the port's own MTU, everything received (the frames are for whoever the template
+ * says).
  */
 static int start_port(struct dpdk *dpdk, struct port *port, struct error *err)
 {
@@ -114,7 +116,8 @@ static int start_port(struct dpdk *dpdk, struct port *port, struct error *err)
     failed = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx, &tx);
     if (failed)
         return refuse_port(port, "rte_eth_dev_adjust_nb_rx_tx_desc", failed, err);
-    failed = rte_eth_rx_queue_setup(port->id, 0, rx, (unsigned)rte_eth_dev_socket_id(port->id), NULL, dpdk->pool);
+    failed =
+        rte_eth_rx_queue_setup(port->id, 0, rx, (unsigned)rte_eth_dev_socket_id(port->id), NULL, dpdk->pool);
     if (failed)
         return refuse_port(port, "rte_eth_rx_queue_setup", failed, err);
     failed = rte_eth_tx_queue_setup(port->id, 0, tx, (unsigned)rte_eth_dev_socket_id(port->id), NULL);
@@ -166,7 +169,8 @@ static int open_ports(struct io *io, struct dpdk *dpdk, const bool *pci, struct 
 {
     unsigned mbufs = dpdk->ports * 2U * (unsigned)dpdk->descriptors + MBUFS_EXTRA;
 
-    dpdk->pool = rte_pktmbuf_pool_create("labkit", mbufs, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    dpdk->pool =
+        rte_pktmbuf_pool_create("labkit", mbufs, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
     if (dpdk->pool == NULL) {
         error_set(err, "refused", "rte_pktmbuf_pool_create of %u mbufs: %s: too little EAL memory", mbufs,
                   rte_strerror(rte_errno));
@@ -184,7 +188,8 @@ static int dpdk_open(struct io *io, const json_t *ports, const json_t *options, 
 {
     static const char *const known[] = {"eal", "huge", "descriptors", "memory_mb", NULL};
     struct dpdk *dpdk = calloc(1, sizeof(*dpdk));
-    struct dpdk_eal eal = {.core = core, .huge = true, .memory_mb = 128, .extra = json_object_get(options, "eal")};
+    struct dpdk_eal eal = {
+        .core = core, .huge = true, .memory_mb = 128, .extra = json_object_get(options, "eal")};
     bool pci[IO_PORTS_MAX] = {false};
 
     if (dpdk == NULL) {
@@ -194,7 +199,8 @@ static int dpdk_open(struct io *io, const json_t *ports, const json_t *options, 
     io->state = dpdk;
     io->port_count = dpdk->ports = (unsigned)json_array_size(ports);
     dpdk->descriptors = 1024;
-    if (arguments_known(options, "options", known, err) || arguments_boolean(options, "huge", &eal.huge, err) ||
+    if (arguments_known(options, "options", known, err) ||
+        arguments_boolean(options, "huge", &eal.huge, err) ||
         arguments_integer(options, "memory_mb", false, 32, 65536, &eal.memory_mb, err) ||
         arguments_integer(options, "descriptors", false, 64, 32768, &dpdk->descriptors, err))
         goto fail;
@@ -330,7 +336,8 @@ static unsigned dpdk_reserve(struct io *io, unsigned port, struct io_frame *fram
     return n;
 }
 
-static unsigned dpdk_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved, unsigned n)
+static unsigned dpdk_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
+                            unsigned n)
 {
     struct dpdk *dpdk = io->state;
     struct rte_mbuf *mbufs[IO_BURST_MAX];

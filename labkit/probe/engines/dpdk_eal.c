@@ -67,11 +67,10 @@ static int add_extra(const json_t *extra, struct error *err)
         error_set(err, "bad-argument", "eal: expected a list of strings");
         return -1;
     }
-    json_array_foreach((json_t *)(uintptr_t)extra, i, value)
-    {
+    json_array_foreach ((json_t *)(uintptr_t)extra, i, value) {
         if (!json_is_string(value) || add("%s", json_string_value(value))) {
-            error_set(err, "bad-argument", "eal: expected a list of at most 32 strings, each below %d characters",
-                      ARGUMENT_MAX);
+            error_set(err, "bad-argument",
+                      "eal: expected a list of at most 32 strings, each below %d characters", ARGUMENT_MAX);
             return -1;
         }
     }
@@ -118,8 +117,8 @@ static long proc_number(const char *path, const char *name)
     return number;
 }
 
-/* The EAL's helper threads (memif's and vhost's handshakes) run where the process may run, not on the worker's
- * core. */
+/* The EAL's helper threads (memif's and vhost's handshakes) run where the process may run, not on the
+ * worker's core. */
 static void widen_affinity(void)
 {
     cpu_set_t process;
@@ -141,12 +140,11 @@ int dpdk_eal_start(const struct dpdk_eal *eal, struct error *err)
     if (rte_eal_init(argument_count, argument_list) >= 0)
         return 0;
     long free_pages = proc_number("/proc/meminfo", "HugePages_Free");
-    error_set(
-        err, "refused", "rte_eal_init: %s%s", rte_strerror(rte_errno),
-        eal->huge && free_pages <= 0
-            ? ": no hugepages are free: write a number to /proc/sys/vm/nr_hugepages (256 of 2 MB are plenty), "
-              "or use huge: false"
-            : ": see the EAL's log");
+    error_set(err, "refused", "rte_eal_init: %s%s", rte_strerror(rte_errno),
+              eal->huge && free_pages <= 0 ? ": no hugepages are free: write a number to "
+                                             "/proc/sys/vm/nr_hugepages (256 of 2 MB are plenty), "
+                                             "or use huge: false"
+                                           : ": see the EAL's log");
     return -1;
 }
 
@@ -178,6 +176,6 @@ json_t *dpdk_eal_proof(const struct rte_mempool *pool)
     long bytes = page_bytes(STAILQ_FIRST(&pool->mem_list)->addr);
 
     return json_pack("{s:b, s:I, s:s, s:s}", "hugepages", bytes > sysconf(_SC_PAGESIZE), "page_bytes",
-                     (json_int_t)bytes, "iova", rte_eal_iova_mode() == RTE_IOVA_VA ? "va" : "pa", "eal_version",
-                     rte_version());
+                     (json_int_t)bytes, "iova", rte_eal_iova_mode() == RTE_IOVA_VA ? "va" : "pa",
+                     "eal_version", rte_version());
 }

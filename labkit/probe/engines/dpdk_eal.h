@@ -17,7 +17,8 @@ struct dpdk_eal {
 
 int dpdk_eal_start(const struct dpdk_eal *eal, struct error *err);
 
-/* `hugepages`, `page_bytes` (of the pool's memory, as the kernel maps it), `iova`, `eal_version`. New reference.
+/* `hugepages`, `page_bytes` (of the pool's memory, as the kernel maps it), `iova`, `eal_version`. New
+ * reference.
  */
 json_t *dpdk_eal_proof(const struct rte_mempool *pool);
 

@@ -43,7 +43,8 @@ uint64_t driver_stats_sum(const char *interface, const char *suffix)
     values = calloc(1, sizeof(*values) + (size_t)driver.n_stats * sizeof(uint64_t));
     if (names == NULL || values == NULL)
         goto out;
-    *names = (struct ethtool_gstrings){.cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_STATS, .len = driver.n_stats};
+    *names =
+        (struct ethtool_gstrings){.cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_STATS, .len = driver.n_stats};
     *values = (struct ethtool_stats){.cmd = ETHTOOL_GSTATS, .n_stats = driver.n_stats};
     if (!ask(fd, &request, names) || !ask(fd, &request, values))
         goto out;

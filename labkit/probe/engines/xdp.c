@@ -29,11 +29,11 @@
 
 #define CHUNK_SMALL 2048
 #define CHUNK_LARGE 4096
-#define RX_HEADROOM                                                                                               \
-    256 /* XDP_PACKET_HEADROOM: what the kernel leaves before a received frame                                    \
+#define RX_HEADROOM                                                                                          \
+    256 /* XDP_PACKET_HEADROOM: what the kernel leaves before a received frame                               \
          */
-#define SEND_BUFFER_BYTES                                                                                         \
-    (64 << 20) /* frames in the kernel's hands count against it with their                                        \
+#define SEND_BUFFER_BYTES                                                                                    \
+    (64 << 20) /* frames in the kernel's hands count against it with their                                   \
                   overhead */
 #define BUSY_POLL_US 20
 #define QUEUE_MAX 63
@@ -106,8 +106,8 @@ static int read_ring(const json_t *options, const char *name, uint32_t *frames, 
 
 static int read_settings(const json_t *options, struct settings *settings, struct error *err)
 {
-    static const char *const known[] = {"bind",    "attach",    "busy_poll", "busy_poll_budget", "wait", "rx_ring",
-                                        "tx_ring", "tx_budget", NULL};
+    static const char *const known[] = {
+        "bind", "attach", "busy_poll", "busy_poll_budget", "wait", "rx_ring", "tx_ring", "tx_budget", NULL};
     static const char *const binds[] = {
         [BIND_AUTO] = "auto", [BIND_COPY] = "copy", [BIND_ZEROCOPY] = "zerocopy", NULL};
     static const char *const waits[] = {[WAIT_SPIN] = "spin", [WAIT_POLL] = "poll", NULL};
@@ -137,8 +137,8 @@ static int create_umem(struct xdp *xdp, struct error *err)
     uint32_t per_port = 2 * xdp->settings.rx_ring + xdp->settings.tx_ring; /* fill and RX ring, TX */
     uint32_t chunks = xdp->ports * per_port + IO_BURST_MAX;
     xdp->area_bytes = (size_t)chunks * xdp->chunk_bytes;
-    void *area =
-        mmap(NULL, xdp->area_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *area = mmap(NULL, xdp->area_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     xdp->free = calloc(chunks, sizeof(*xdp->free));
     if (area == MAP_FAILED || !xdp->free) {
         error_set(err, "refused", "mmap of %zu bytes of UMEM: %s", xdp->area_bytes, strerror(errno));
@@ -153,8 +153,8 @@ static int create_umem(struct xdp *xdp, struct error *err)
         .comp_size = xdp->settings.tx_ring,
         .frame_size = xdp->chunk_bytes,
     };
-    int failed =
-        xsk_umem__create(&xdp->umem, area, xdp->area_bytes, &xdp->port[0].fill, &xdp->port[0].completion, &config);
+    int failed = xsk_umem__create(&xdp->umem, area, xdp->area_bytes, &xdp->port[0].fill,
+                                  &xdp->port[0].completion, &config);
     if (failed) {
         const char *meaning = "";
         if (failed == -ENOBUFS || failed == -ENOMEM) {
@@ -165,7 +165,8 @@ static int create_umem(struct xdp *xdp, struct error *err)
         } else if (failed == -EAFNOSUPPORT) {
             meaning = ": this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)";
         }
-        error_set(err, "refused", "AF_XDP UMEM of %zu bytes: %s%s", xdp->area_bytes, strerror(-failed), meaning);
+        error_set(err, "refused", "AF_XDP UMEM of %zu bytes: %s%s", xdp->area_bytes, strerror(-failed),
+                  meaning);
         return -1;
     }
     return 0;
@@ -214,7 +215,8 @@ static const char *bind_meaning(int code, const struct settings *settings)
     }
 }
 
-static int open_socket(struct xdp *xdp, struct port *port, const struct io_port *description, struct error *err)
+static int open_socket(struct xdp *xdp, struct port *port, const struct io_port *description,
+                       struct error *err)
 {
     const struct settings *settings = &xdp->settings;
     struct xsk_socket_config config = {
@@ -232,8 +234,8 @@ static int open_socket(struct xdp *xdp, struct port *port, const struct io_port 
      * queue: a busy one is asked again. */
     int failed;
     for (unsigned waited_ms = 0;; waited_ms += RETRY_MS) {
-        failed = xsk_socket__create_shared(&port->socket, description->name, port->queue, xdp->umem, &port->rx,
-                                           &port->tx, &port->fill, &port->completion, &config);
+        failed = xsk_socket__create_shared(&port->socket, description->name, port->queue, xdp->umem,
+                                           &port->rx, &port->tx, &port->fill, &port->completion, &config);
         if (failed != -EBUSY || waited_ms >= BUSY_WAIT_MS) {
             break;
         }
@@ -241,8 +243,8 @@ static int open_socket(struct xdp *xdp, struct port *port, const struct io_port 
     }
     if (failed) {
         port->socket = NULL;
-        error_set(err, "refused", "bind of an AF_XDP socket to %s queue %u: %s%s", description->name, port->queue,
-                  strerror(-failed), bind_meaning(-failed, settings));
+        error_set(err, "refused", "bind of an AF_XDP socket to %s queue %u: %s%s", description->name,
+                  port->queue, strerror(-failed), bind_meaning(-failed, settings));
         return -1;
     }
     port->fd = xsk_socket__fd(port->socket);
@@ -252,7 +254,8 @@ static int open_socket(struct xdp *xdp, struct port *port, const struct io_port 
          * once. */
         (void)setsockopt(port->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
     }
-    (void)setsockopt(port->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &settings->tx_budget, sizeof(settings->tx_budget));
+    (void)setsockopt(port->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &settings->tx_budget,
+                     sizeof(settings->tx_budget));
     struct xdp_options bound = {0};
     socklen_t length = sizeof(bound);
     if (getsockopt(port->fd, SOL_XDP, XDP_OPTIONS, &bound, &length)) {
@@ -296,8 +299,8 @@ static int open_port(struct xdp *xdp, unsigned i, const struct io_port *descript
     fill(xdp, port);
     int map = bpf_object__find_map_fd_by_name(port->object, "xsks");
     if (bpf_map_update_elem(map, &port->queue, &port->fd, BPF_ANY)) {
-        error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the AF_XDP socket of %s: %s", description->name,
-                  strerror(errno));
+        error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the AF_XDP socket of %s: %s",
+                  description->name, strerror(errno));
         return -1;
     }
     return 0;
@@ -395,8 +398,9 @@ static json_t *statistics(const struct port *port)
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rx_dropped", (json_int_t)found.rx_dropped,
                      "rx_invalid_descs", (json_int_t)found.rx_invalid_descs, "tx_invalid_descs",
                      (json_int_t)found.tx_invalid_descs, "rx_ring_full", (json_int_t)found.rx_ring_full,
-                     "rx_fill_ring_empty_descs", (json_int_t)found.rx_fill_ring_empty_descs, "tx_ring_empty_descs",
-                     (json_int_t)found.tx_ring_empty_descs, "tx_refused", (json_int_t)port->send_refused);
+                     "rx_fill_ring_empty_descs", (json_int_t)found.rx_fill_ring_empty_descs,
+                     "tx_ring_empty_descs", (json_int_t)found.tx_ring_empty_descs, "tx_refused",
+                     (json_int_t)port->send_refused);
 }
 
 static json_t *xdp_proof(struct io *io)
@@ -418,8 +422,8 @@ static json_t *xdp_proof(struct io *io)
         json_object_set_new(proof, "statistics", statistics(port));
         json_array_append_new(ports, proof);
     }
-    return json_pack("{s:o, s:I, s:I}", "ports", ports, "umem_bytes", (json_int_t)xdp->area_bytes, "chunk_bytes",
-                     (json_int_t)xdp->chunk_bytes);
+    return json_pack("{s:o, s:I, s:I}", "ports", ports, "umem_bytes", (json_int_t)xdp->area_bytes,
+                     "chunk_bytes", (json_int_t)xdp->chunk_bytes);
 }
 
 /* Take back the chunks that were sent. */
@@ -484,7 +488,8 @@ static unsigned xdp_reserve(struct io *io, unsigned port, struct io_frame *frame
     return n;
 }
 
-static unsigned xdp_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved, unsigned n)
+static unsigned xdp_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
+                           unsigned n)
 {
     struct xdp *xdp = io->state;
     put_to_send(&xdp->port[port], frames, n);
@@ -575,9 +580,9 @@ static void xdp_wait(struct io *io, uint64_t timeout_ns)
     (void)ppoll(polled, xdp->ports, &timeout, NULL);
 }
 
-#define XDP_OPS                                                                                                   \
-    .engine = "xdp", .can_generate = true, .open = xdp_open, .close = xdp_close, .proof = xdp_proof,              \
-    .reserve = xdp_reserve, .commit = xdp_commit, .flush = xdp_flush, .receive = xdp_receive,                     \
+#define XDP_OPS                                                                                              \
+    .engine = "xdp", .can_generate = true, .open = xdp_open, .close = xdp_close, .proof = xdp_proof,         \
+    .reserve = xdp_reserve, .commit = xdp_commit, .flush = xdp_flush, .receive = xdp_receive,                \
     .release = xdp_release, .forward = xdp_forward
 
 const struct io_ops io_engine = {XDP_OPS};

@@ -49,7 +49,8 @@ int xdp_choice(const json_t *options, const char *name, const char *const *choic
 
 int xdp_attach_option(const json_t *options, enum xdp_attach *attach, struct error *err)
 {
-    static const char *const choices[] = {[XDP_ATTACH_NATIVE] = "native", [XDP_ATTACH_GENERIC] = "generic", NULL};
+    static const char *const choices[] = {
+        [XDP_ATTACH_NATIVE] = "native", [XDP_ATTACH_GENERIC] = "generic", NULL};
     unsigned choice = XDP_ATTACH_NATIVE;
 
     if (xdp_choice(options, "attach", choices, &choice, err))
@@ -203,6 +204,7 @@ json_t *xdp_link_proof(const struct xdp_link *link)
     json_t *proof = json_pack("{s:s, s:I, s:s}", "attach", attach, "program_id",
                               (json_int_t)(failed ? 0 : query.prog_id), "program", program_info.name);
     json_object_set_new(proof, "link_id", held ? json_integer(link_info.id) : json_null());
-    json_object_set_new(proof, "own_link", json_boolean(held && !failed && link_info.prog_id == query.prog_id));
+    json_object_set_new(proof, "own_link",
+                        json_boolean(held && !failed && link_info.prog_id == query.prog_id));
     return proof;
 }
