@@ -39,11 +39,13 @@ class Testpmd:
             raise EnvironmentBroken("dpdk-testpmd is not installed", hint="apt-get install dpdk-dev")
         memory = ["-m", "256"] if self.huge else ["--no-huge", "-m", "256"]
         return [
+            # Its answers come through stdio, its prompt does not: by the line, they stay in order.
+            "stdbuf",
+            "-oL",
             binary,
             f"--lcores=0@{self.control_core},1@{self.core}",
             "--no-pci",
-            "--in-memory",
-            "--single-file-segments",
+            *(["--in-memory", "--single-file-segments"] if self.huge else []),
             "--no-telemetry",
             f"--file-prefix={self.prefix}",
             *memory,
