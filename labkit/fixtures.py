@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labkit.frames import FrameSpec
+from labkit.frames import FrameSpec, frame_spec
 from labkit.results.model import Measurement, Outcome, Verdict
 from labkit.verdicts import InvalidMeasurement, TargetMissed
 
@@ -25,9 +25,8 @@ class Measure:
         self._frame = frame
 
     def _spec(self, frame_size_bytes: int | str | None, ip_version: int, flows: int) -> FrameSpec:
-        size = self._frame if frame_size_bytes is None else frame_size_bytes
-        return FrameSpec(
-            size="imix" if size == "imix" else int(size), ip_version=6 if ip_version == 6 else 4, flows=flows
+        return frame_spec(
+            self._frame if frame_size_bytes is None else frame_size_bytes, ip_version=ip_version, flows=flows
         )
 
     def throughput(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from labkit.errors import ConfigInvalid
 
@@ -78,6 +78,17 @@ class FrameSpec:
         return sum(self.sizes[index] for index in order) / len(order)
 
 
+def frame_spec(size: str | int, *, ip_version: int = 4, flows: int = 1) -> FrameSpec:
+    """Read a frame size as people write it ("64", 1518, "imix"). Raises ConfigInvalid."""
+    if ip_version not in (4, 6):
+        raise ConfigInvalid(f"IP version {ip_version!r}: expected 4 or 6")
+    if str(size) != "imix" and not str(size).isdecimal():
+        raise ConfigInvalid(f"frame size {size!r}: expected bytes with FCS (64, 1518), or imix")
+    return FrameSpec(
+        size="imix" if str(size) == "imix" else int(size), ip_version=6 if ip_version == 6 else 4, flows=flows
+    )
+
+
 @lru_cache(maxsize=256)
 def _template(
     size: int,
@@ -112,7 +123,7 @@ def frames_command(
     dst_ip: str,
     src_port: int,
     dst_port: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Arguments of the probe's `frames` command for these frames (see probe/PROTOCOL.md).
 
     The first call takes the time of scapy's import (some 0.3 s).

@@ -69,7 +69,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             name="quick",
             ndr=ndr,
             pdr=pdr,
-            max_search_s=10,
+            max_search_s=20,
             ceiling_trials=3,
             ceiling_duration_s=0.1,
             mrr_trials=6,

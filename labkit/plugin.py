@@ -260,7 +260,7 @@ def target(request: pytest.FixtureRequest, measure: Measure) -> TargetCheck:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Give invalid measurements an outcome of their own."""
-    report: pytest.TestReport = yield  # type: ignore[assignment,misc]
+    report: pytest.TestReport = yield  # type: ignore[assignment]
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidMeasurement):
         report.labkit_invalid = True  # type: ignore[attr-defined]
         text = str(call.excinfo.value)

@@ -16,11 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from labkit import readings
+from labkit import readings, topology
+from labkit.backends import registry
 from labkit.backends.base import Proof
-from labkit.datapaths import Datapath
+from labkit.datapaths import Datapath, find_mode
 from labkit.errors import LabkitBug
-from labkit.frames import FrameSpec
+from labkit.frames import FrameSpec, frame_spec
 from labkit.lab import Lab, lab_up
 from labkit.measure import noise
 from labkit.measure.burst import measure_back_to_back
@@ -34,11 +35,11 @@ from labkit.plan import plan_for
 from labkit.progress import Progress
 from labkit.results.model import Key, Measurement, Outcome, Verdict
 from labkit.rig import Rig, SimulatedRig, live_rig
-from labkit.targets import GATE_SCOPE, Target, parse_targets
+from labkit.targets import GATE_SCOPE, Target, kernel_baseline, parse_targets
 from labkit.targets_file import declared, load_targets
 from labkit.testers.ceiling import measure_ceiling
 from labkit.testers.probe import default_engine
-from labkit.topology import Topology
+from labkit.topology import LinkKind, Topology
 from labkit.units import Unit, parse_quantity
 
 if TYPE_CHECKING:
@@ -404,6 +405,8 @@ class Session:
     def _conclude(
         self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
+        if any(target.metric.relative for target in targets):
+            self._measure_kernel_baseline(key)
         everything = [m for found in self._found.values() for m in found.by_kind.values()]
         verdicts = []
         for target in targets:
@@ -421,6 +424,17 @@ class Session:
             )
             self._store_verdict(verdicts[-1])
         return tuple(verdicts)
+
+    def _measure_kernel_baseline(self, key: Key) -> None:
+        """Measure the kernel's MRR on veth with the same frames, where a ratio needs it and nothing has measured it."""
+        known = [m for found in self._found.values() for m in found.by_kind.values()]
+        if key.link == LinkKind.SIM or kernel_baseline(known, key=key, kind="mrr") is not None:
+            return
+        lab_file = topology.load("veth")
+        backend = registry.load("kernel")
+        datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, ""))
+        if not self.lacking(datapath):
+            self.mrr(datapath, frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows))
 
     def _row(self, key: Key) -> list[Measurement]:
         found = self._found.get(key.id)

@@ -58,7 +58,7 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit import lab, topology
     from labkit.backends import registry
     from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
-    from labkit.frames import FrameSpec
+    from labkit.frames import frame_spec
     from labkit.session import Session, Settings
     from labkit.trialview import as_json, as_text
 
@@ -66,13 +66,7 @@ def trial(arguments: argparse.Namespace) -> int:
     duration_s = parse_quantity(arguments.duration, Unit.SECONDS)
     if load_pps == 0 or not 0 < duration_s <= 3600:
         raise ConfigInvalid("a trial needs a load over 0 pps and a duration over 0 s and up to 3600 s")
-    if arguments.frame != "imix" and not arguments.frame.isdigit():
-        raise ConfigInvalid(f"--frame {arguments.frame!r}: expected a size in bytes (64, 1518) or imix")
-    frames = FrameSpec(
-        size="imix" if arguments.frame == "imix" else int(arguments.frame),
-        ip_version=6 if arguments.ipv6 else 4,
-        flows=arguments.flows,
-    )
+    frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
     backend = registry.load(arguments.backend)
     with ExitStack() as stack:
         session = stack.enter_context(Session(Settings(store=False), progress=_progress()))
@@ -105,23 +99,27 @@ def trial(arguments: argparse.Namespace) -> int:
 def up(arguments: argparse.Namespace) -> int:
     """`labkit up`."""
     from labkit import lab, topology
+    from labkit.labview import lab_lines
 
     record = lab.up(topology.load(arguments.topology))
-    print(record.describe())
+    print("\n".join(lab_lines(record)))
     return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
     """`labkit status`."""
     from labkit import lab
+    from labkit.labview import lab_lines
 
     records = lab.status()
     if arguments.json:
-        _print_json([record.as_dict() for record in records])
+        _print_json(
+            [{**record.to_json(), "alive": record.alive, "enter": record.enter} for record in records]
+        )
     elif not records:
         print("no lab is up (labkit up --topology veth)")
     for record in records if not arguments.json else ():
-        print(record.describe())
+        print("\n".join(lab_lines(record)))
     return 0
 
 
@@ -130,11 +128,11 @@ def down(arguments: argparse.Namespace) -> int:
     from labkit import lab
 
     undone = lab.down(force=arguments.force)
-    for line in undone:
-        print(line)
+    for change in undone:
+        print(f"{change.lab}: {change.what}: {'undone' if change.done else f'LEFT: {change.left}'}")
     if not undone:
         print("nothing to undo")
-    return 0
+    return 0 if all(change.done for change in undone) else EnvironmentBroken.exit_code
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -180,7 +178,7 @@ def build(arguments: argparse.Namespace) -> int:
 
 def completion(arguments: argparse.Namespace) -> int:
     """`labkit completion SHELL`."""
-    import argcomplete
+    import argcomplete.shell_integration
 
-    print(argcomplete.shellcode(["labkit"], shell=arguments.shell))
+    print(argcomplete.shell_integration.shellcode(["labkit"], shell=arguments.shell))
     return 0

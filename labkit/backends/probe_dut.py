@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.backends.base import Proof
 from labkit.lab import Lab
@@ -66,7 +66,7 @@ def reflecting(
     with Probe(
         engine, lab.dut_ports[0].host, core=lab.cores.dut, ports=ports, options=options or {}, name="dut"
     ) as probe:
-        arguments: dict[str, object] = {"swap": "none" if len(ports) > 1 else "all"}
+        arguments: dict[str, Any] = {"swap": "none" if len(ports) > 1 else "all"}
         if impair:
             arguments["impair"] = dict(impair)
         probe.command("reflect", **arguments)
