@@ -24,7 +24,7 @@ class RunStart:
     """UTC, ISO 8601."""
     labkit_version: str
     command: tuple[str, ...]
-    """As typed; the home folder is written as ~."""
+    """As typed, without the program's folder; home folders are written as ~."""
     quick: bool
     """Shorter trials and fewer of them: for a look, not for a quotation."""
     seed: int

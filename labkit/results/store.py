@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -70,12 +71,11 @@ class RunStore:
         """
         now = _now()
         name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        home = str(Path.home())
         start = RunStart(
             id=name,
             started=_iso(now),
             labkit_version=labkit.__version__,
-            command=tuple(f"~{w[len(home) :]}" if w.startswith(f"{home}/") else w for w in command),
+            command=_without_names(command),
             quick=quick,
             seed=seed,
         )
@@ -254,6 +254,13 @@ class RunStore:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _without_names(command: list[str]) -> tuple[str, ...]:
+    """The command without the folders that tell who typed it: the program's own, and home folders."""
+    home = re.escape(str(Path.home()))
+    rest = [re.sub(rf"(?:{home}|/home/[^/\s]+)(?=/|$)", "~", word) for word in command[1:]]
+    return (*(Path(word).name for word in command[:1]), *rest)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

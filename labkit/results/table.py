@@ -82,24 +82,25 @@ def notes(run: Run, found: list[Row]) -> list[str]:
 
 
 def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if rates and times else 1, 0, 0))
     for head in ("backend", "link"):
         out.add_column(head, no_wrap=True)
     out.add_column("frame", justify="right")
     if rates:
-        for head in ("NDR", "PDR", "MRR", "vs kernel"):
+        for head in ("NDR", "PDR", "MRR", "vs\nkernel"):
             out.add_column(head, justify="right", no_wrap=True)
     if times:
         for head in ("RTT idle, µs", "at 50 % PDR, µs"):
             out.add_column(f"{head}\np50 / p99 / p99.9 / max", justify="right", no_wrap=True)
+    if rates and times:
+        out.add_column("limited by", no_wrap=True)  # "≥" says it where there is no room
     if rates:
-        out.add_column("limit", no_wrap=True)
         out.add_column("verdict", no_wrap=True)
     for r in found:
         words = [name(r), r.topology if r.topology == r.link else f"{r.topology} ({r.link})", r.frame]
         words += _rates(r) if rates else []
         words += _both_times(r) if times else []
-        words += [r.limited_by or fmt.DASH] if rates else []
+        words += [r.limited_by or fmt.DASH] if rates and times else []
         out.add_row(
             *map(Text, words), *([_verdict(r)] if rates else [])
         )  # Text: brackets in names are no markup

@@ -45,11 +45,26 @@ def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
     assert files(store.folder) == {"records.jsonl", "results.json"}
 
 
-def test_the_command_is_stored_without_the_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/someone")
-    with RunStore.create(tmp_path, command=["/home/someone/bin/labkit", "run"], quick=False, seed=1) as store:
+def test_the_command_is_stored_without_what_tells_who_typed_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/root")
+    command = [
+        "/home/someone/bin/labkit",
+        "run",
+        "--results=/home/someone/r",
+        "/root/lab.yml",
+        "/rooted",
+        "a b",
+    ]
+    with RunStore.create(tmp_path, command=command, quick=False, seed=1) as store:
         pass
-    assert load(store.folder).start.command == ("~/bin/labkit", "run")
+    assert load(store.folder).start.command == (
+        "labkit",
+        "run",
+        "--results=~/r",
+        "~/lab.yml",
+        "/rooted",
+        "a b",
+    )
 
 
 def test_an_exception_ends_the_run_as_interrupted_and_keeps_what_was_finished(tmp_path):
