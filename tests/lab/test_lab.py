@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -422,3 +423,38 @@ def test_a_user_who_may_not_is_told_what_would_help(before: str, wrapper: str, s
         [*start, script], env=environment, cwd="/", capture_output=True, text=True, timeout=30, check=True
     )
     assert said in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("dpdk-testpmd") is None, reason="needs dpdk-testpmd: apt install dpdk-dev")
+@pytest.mark.parametrize(("name", "hugepages_wanted"), [("memif", False), ("memif", True), ("vhost", True)])
+def test_two_testpmd_pass_frames_over_a_shared_memory_link(name: str, hugepages_wanted: bool) -> None:
+    lab_file = load(name)
+    link = replace(lab_file.links[0], hugepages=hugepages_wanted)
+    with lab_up(replace(lab_file, links=(link,))) as lab, ExitStack() as stack:
+        assert lab.facts["hugepages"] is hugepages_wanted
+        memory = ["--in-memory", "--single-file-segments"] if hugepages_wanted else ["--no-huge", "-m", "256"]
+
+        def testpmd(port: LivePort, core: int, mode: str) -> subprocess.Popen[str]:
+            command = [
+                "dpdk-testpmd", f"--lcores=(0,1)@{core}", "--no-pci", f"--file-prefix={mode}", *memory,
+                f"--vdev={port.vdev}", "--", f"--forward-mode={mode}", "--auto-start", "--total-num-mbufs=8192",
+                "--stats-period=1", "--no-lsc-interrupt",
+            ]  # fmt: skip
+            started = subprocess.Popen(port.host.argv(command), stdin=-1, stdout=-1, stderr=-2, text=True)
+            stack.callback(started.communicate)
+            stack.callback(started.kill)
+            return started
+
+        testpmd(lab.dut_ports[0], lab.cores.dut, "macswap")
+        socket_file = lab.dut_ports[0].host.path(f"/run/labkit/{link.name}.sock")
+        deadline = time.monotonic() + 20
+        while not socket_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        tester = testpmd(lab.tester_ports[0], lab.cores.tester, "flowgen")
+        assert tester.stdout
+        said = []
+        while time.monotonic() < deadline:
+            said.append(tester.stdout.readline())
+            if said[-1].lstrip().startswith("Rx-pps:") and int(said[-1].split()[1]) > 1000:
+                return
+        pytest.fail("no frame came back:\n" + "".join(said))
