@@ -1,4 +1,4 @@
-"""The playbooks, as far as they can be run without root: nothing is changed (check mode, or a knob that is none)."""
+"""The playbooks, run where they change nothing: check mode, or a knob that is none. They need no root, but time."""
 
 from __future__ import annotations
 
