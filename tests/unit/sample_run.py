@@ -9,9 +9,9 @@ from hdrh.histogram import HdrHistogram
 
 from labkit.backends.base import Proof
 from labkit.measure.burst import BackToBack
+from labkit.measure.goals import Goal
 from labkit.measure.latency import LatencyLadder, LatencyPoint
 from labkit.measure.rates import LossCurve, LossPoint, Mrr
-from labkit.measure.goals import Goal
 from labkit.measure.search import GoalResult, SearchResult
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.results.codec import decode
