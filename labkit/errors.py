@@ -30,7 +30,7 @@ class ConfigInvalid(LabkitError):
 
 
 class EnvironmentBroken(LabkitError):
-    """This machine lacks something or refused something; `hint` is the command that mends it."""
+    """The machine lacks something or refused something; `hint` is the command that mends it."""
 
     exit_code = 3
 

@@ -20,7 +20,7 @@ from labkit import readings, topology
 from labkit.backends import registry
 from labkit.backends.base import Proof
 from labkit.datapaths import Datapath, find_mode
-from labkit.errors import LabkitBug
+from labkit.errors import LabkitBug, ToolFailed
 from labkit.frames import FrameSpec, frame_spec
 from labkit.lab import Lab, lab_up
 from labkit.measure import noise
@@ -195,6 +195,10 @@ class Session:
                 trials=self._plan.mrr_trials,
                 on_trial=notes.count,
             )
+            if not result.median_pps:
+                raise ToolFailed(
+                    f"{datapath.key(frame=str(frames.size)).id}: nothing came back in most trials at full rate"
+                )
             notes.deciding = result.trials
             notes.limited_by = mrr_limited_by(result, ceiling_pps=notes.ceiling_pps)
             return {"mrr": result}
