@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from labkit.errors import EnvironmentBroken, LabkitError, ToolFailed
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError, ToolFailed
 
 SOURCES = Path(__file__).parent
 ENGINES = ("socket", "packet", "xdp", "dpdk", "bpf")
@@ -30,13 +30,25 @@ _NEEDS = {
     "bpf": (("libxdp", "libxdp-dev"), ("libbpf", "libbpf-dev"), ("clang", "clang")),
     "dpdk": (("libdpdk", "libdpdk-dev"),),
 }
+_LIBRARIES = {"jansson": "libjansson-dev", "zlib": "zlib1g-dev"}
 _TOOLS = {"meson": "meson", "ninja": "ninja-build", "pkg-config": "pkg-config", "cc": "gcc"}
+
+
+def _cpu() -> str:
+    """What -march=native depends on: two hosts that share a home must not share a build."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n", 1)[0]
+    except OSError:
+        return ""
+    return "\n".join(
+        line for line in first.splitlines() if line.startswith(("model name", "flags", "Features"))
+    )
 
 
 @cache
 def source_hash() -> str:
-    """Hash of all sources that the executables are made of."""
-    digest = hashlib.sha256()
+    """Hash of all that the executables are made of: the sources, and the CPU that they are compiled for."""
+    digest = hashlib.sha256(_cpu().encode())
     for path in sorted(SOURCES.rglob("*")):
         if path.suffix in (".c", ".h", ".py", ".build", ".options") or path.name == "meson_options.txt":
             if path.parent == SOURCES and path.suffix == ".py":
@@ -45,7 +57,7 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def directory(*, sanitize: bool = False) -> Path:
+def build_directory(*, sanitize: bool = False) -> Path:
     """Where the executables of these sources are, or would be. LABKIT_PROBE_DIR is the folder above."""
     root = os.environ.get("LABKIT_PROBE_DIR")
     if root is None:
@@ -53,13 +65,14 @@ def directory(*, sanitize: bool = False) -> Path:
     return Path(root) / (source_hash() + ("-sanitize" if sanitize else ""))
 
 
+def _has_library(name: str) -> bool:
+    return subprocess.run(["pkg-config", "--exists", name], check=False).returncode == 0
+
+
 def _missing(engine: str) -> str | None:
     """What an engine lacks here, as a reason with the package's name."""
     for name, package in _NEEDS.get(engine, ()):
-        if name == "clang":
-            found = shutil.which("clang") is not None
-        else:
-            found = subprocess.run(["pkg-config", "--exists", name], check=False).returncode == 0
+        found = shutil.which(name) is not None if name == "clang" else _has_library(name)
         if not found:
             return f"{name} is missing (apt-get install {package})"
     return None
@@ -73,22 +86,37 @@ def _run(command: list[str], log: Path) -> None:
         raise ToolFailed(f"{command[0]} failed, exit code {done.returncode}:\n{tail}")
 
 
+def _up_to_date(target: Path) -> bool:
+    """Whether a whole build of these sources is there, and nothing that it went without can be had now."""
+    try:
+        manifest = json.loads((target / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return manifest.get("sources") == source_hash() and all(
+        reason is None or _missing(engine) is not None for engine, reason in manifest["missing"].items()
+    )
+
+
 def build(
     *,
     sanitize: bool = False,
-    directory_: Path | None = None,
+    directory: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Build every engine whose libraries are here; returns the folder of the executables.
+    """Build every engine whose libraries are here; returns the folder of the executables (`directory`, or the cache's).
 
-    It is put in place whole, or not at all. Raises EnvironmentBroken where a build tool is missing, ToolFailed with the
-    compiler's last lines where it fails.
+    Nothing is done where these sources were built and no missing library has come since; else it takes 5 to 15 s.
+    The folder is put in place whole, or not at all. Raises EnvironmentBroken where a build tool is missing,
+    ToolFailed with the compiler's last lines where it fails.
     """
     for tool, package in _TOOLS.items():
         if shutil.which(tool) is None:
             raise EnvironmentBroken(f"{tool} is not installed", hint=f"apt-get install {package}")
-    target = directory(sanitize=sanitize)
-    if (target / MANIFEST).is_file():
+    for library, package in _LIBRARIES.items():
+        if not _has_library(library):
+            raise EnvironmentBroken(f"{library} is not installed", hint=f"apt-get install {package}")
+    target = directory or build_directory(sanitize=sanitize)
+    if _up_to_date(target):
         progress(f"built already: {target}")
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,32 +140,37 @@ def build(
             if program.is_file():
                 shutil.copy2(program, out / program.name)
         (out / MANIFEST).write_text(json.dumps({"sources": source_hash(), "missing": engines}))
-        if target.exists():  # left by a build that was broken off before its manifest
-            shutil.rmtree(target)
+        if target.exists():  # older, or with fewer engines; who runs one of them keeps it open
+            target.rename(Path(scratch) / "old")
         out.rename(target)
     for engine, reason in engines.items():
         progress(f"{engine}: {reason or 'built'}")
     return target
 
 
+def _hint(engine: str, command: str) -> str:
+    packages = " ".join(package for _, package in _NEEDS.get(engine, ()))
+    return f"apt-get install {packages} && {command}" if packages else command
+
+
 def engine_path(engine: str, *, sanitize: bool = False) -> Path:
     """The executable of an engine. Raises EnvironmentBroken where it is not built, with the way to it."""
-    where = directory(sanitize=sanitize)
+    if engine not in ENGINES:
+        raise ConfigInvalid(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+    where = build_directory(sanitize=sanitize)
     command = "labkit build" + (" --sanitize" if sanitize else "")
     if not (where / MANIFEST).is_file():
         raise EnvironmentBroken("the probe is not built for these sources", hint=command)
     program = where / f"labkit-probe-{engine}"
     if not program.is_file():
-        reason = json.loads((where / MANIFEST).read_text())["missing"].get(engine) or "unknown engine"
-        raise EnvironmentBroken(
-            f"the probe has no {engine} engine: {reason}", hint=f"install it, rm -r {where}, {command}"
-        )
+        reason = json.loads((where / MANIFEST).read_text())["missing"].get(engine) or "it was not built"
+        raise EnvironmentBroken(f"the probe has no {engine} engine: {reason}", hint=_hint(engine, command))
     return program
 
 
 def built_executables() -> dict[str, Path]:
     """The executables that there are, by name: for the record of the environment."""
-    return {path.name: path for path in sorted(directory().glob("labkit-probe-*"))}
+    return {path.name: path for path in sorted(build_directory().glob("labkit-probe-*"))}
 
 
 def main() -> int:

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The generator against a link in memory that does to its frames what a test says. */
+#include <stdlib.h>
+
+#include "check.h"
+#include "role.h"
+
+#define SLOTS 4096U
+
+static struct {
+    uint8_t data[SLOTS][64];
+    uint32_t length[SLOTS];
+    uint32_t first;
+    uint32_t count;
+    uint64_t sent;
+    void (*meddle)(uint64_t number, uint8_t *payload, unsigned *copies);
+    unsigned take_at_most; /* of a burst; 0: all */
+    unsigned room_at_most;
+    uint8_t buffers[IO_BURST_MAX][64];
+} fake_link;
+
+static void put(const uint8_t *data, uint32_t length)
+{
+    uint32_t slot = (fake_link.first + fake_link.count) % SLOTS;
+
+    if (fake_link.count == SLOTS)
+        return;
+    memcpy(fake_link.data[slot], data, length);
+    fake_link.length[slot] = length;
+    fake_link.count++;
+}
+
+static unsigned link_reserve(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
+{
+    (void)io;
+    (void)port;
+    if (fake_link.room_at_most != 0 && n > fake_link.room_at_most)
+        n = fake_link.room_at_most;
+    for (unsigned i = 0; i < n; i++)
+        frames[i].data = fake_link.buffers[i];
+    return n;
+}
+
+static unsigned link_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
+                            unsigned n)
+{
+    (void)io;
+    (void)port;
+    CHECK(n <= reserved);
+    if (fake_link.take_at_most != 0 && n > fake_link.take_at_most)
+        n = fake_link.take_at_most;
+    for (unsigned i = 0; i < n; i++) {
+        unsigned copies = 1;
+
+        if (fake_link.meddle != NULL)
+            fake_link.meddle(fake_link.sent, frames[i].data + 42, &copies);
+        fake_link.sent++;
+        while (copies-- > 0)
+            put(frames[i].data, frames[i].length);
+    }
+    return n;
+}
+
+static unsigned link_receive(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
+{
+    unsigned got = 0;
+
+    (void)io;
+    (void)port;
+    for (; got < n && fake_link.count > 0; got++) {
+        frames[got].data = fake_link.data[fake_link.first];
+        frames[got].length = fake_link.length[fake_link.first];
+        fake_link.first = (fake_link.first + 1) % SLOTS;
+        fake_link.count--;
+    }
+    return got;
+}
+
+static void link_release(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
+{
+    (void)io;
+    (void)port;
+    (void)frames;
+    (void)n;
+}
+
+const struct io_ops io_engine = {
+    .engine = "memory",
+    .can_generate = true,
+    .reserve = link_reserve,
+    .commit = link_commit,
+    .receive = link_receive,
+    .release = link_release,
+};
+
+static const char frames_line[] =
+    "{\"templates\":[{\"data\":\"02000000000202000000000108004500002e0000000040110000c6120001c6120002"
+    "fde80007001a0000000000000000000000000000000000000000\",\"signature_offset\":42,"
+    "\"udp_checksum_offset\":40,\"ip_version\":4}],\"order\":[0,0,0],\"flows\":5,\"flow_offset\":34}";
+
+static struct trial *trial;
+static struct frame_set *frames;
+
+static struct generate_arguments counted(uint64_t count)
+{
+    return (struct generate_arguments){
+        .load_pps = 1e6,
+        .counted = true,
+        .count = count,
+        .tag = 77,
+        .expect_return = true,
+        .settle_quiet_ns = 5 * NS_PER_MS,
+        .settle_max_ns = 50 * NS_PER_MS,
+        .burst = 32,
+    };
+}
+
+static void run(const struct generate_arguments *arguments, void (*meddle)(uint64_t, uint8_t *, unsigned *))
+{
+    static const bool stop;
+    struct counters counters = {.role = "generate"};
+    struct io io = {.ops = &io_engine, .port_count = 1};
+    struct role role = {.io = &io, .stop = &stop, .counters = &counters};
+
+    fake_link.count = 0;
+    fake_link.sent = 0;
+    fake_link.meddle = meddle;
+    generator_run(&role, arguments, frames, trial);
+    CHECK_EQUAL(counters.tx_frames, trial->sent);
+    CHECK_EQUAL(trial->rtt.n, trial->sequence.received);
+}
+
+static void all_come_back(void)
+{
+    struct generate_arguments arguments = counted(10000);
+
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sent, 10000);
+    CHECK_EQUAL(trial->intended, 10000);
+    CHECK_EQUAL(trial->sequence.received, 10000);
+    CHECK_EQUAL(trial->sequence.reordered, 0);
+    CHECK_EQUAL(trial->lag.n, 10000);
+    CHECK_EQUAL(trial->service.n, 10000);
+    CHECK(trial->settle_ns < 5 * NS_PER_MS || trial->stall_max_ns > NS_PER_MS);
+}
+
+/* What an engine does not take is written again, with the same numbers and times. */
+static void a_reluctant_engine_loses_nothing(void)
+{
+    struct generate_arguments arguments = counted(5000);
+
+    fake_link.take_at_most = 3;
+    fake_link.room_at_most = 7;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 5000);
+    CHECK_EQUAL(trial->sequence.duplicates + trial->corrupt + trial->foreign + trial->stale, 0);
+    CHECK_EQUAL(trial->lag.n, 5000);
+    arguments.unpaced = true;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 5000);
+    CHECK_EQUAL(trial->sequence.reordered, 0);
+    CHECK(trial->tx_full > 0);
+    fake_link.take_at_most = 0;
+    fake_link.room_at_most = 0;
+}
+
+static void spoil(uint64_t number, uint8_t *payload, unsigned *copies)
+{
+    switch (number % 1000) {
+    case 10: /* another trial's */
+        payload[1] ^= 1;
+        break;
+    case 20: /* a number that was not sent yet */
+        payload[3] = 0x7f;
+        break;
+    case 30: /* a time before the trial */
+        memset(payload + 10, 0, 8);
+        break;
+    case 40: /* a time to come */
+        memset(payload + 10, 0x7f, 8);
+        break;
+    case 50: /* another conversation's port, in both directions */
+        payload[-6] = 0x12;
+        break;
+    case 60: /* not UDP */
+        payload[23 - 42] = 6;
+        break;
+    case 70:
+        *copies = 0;
+        break;
+    case 80:
+        *copies = 4;
+        break;
+    default:
+        break;
+    }
+}
+
+static void spoilt_frames_are_called_by_their_names(void)
+{
+    struct generate_arguments arguments = counted(10000);
+
+    run(&arguments, spoil);
+    CHECK_EQUAL(trial->stale, 10);
+    CHECK_EQUAL(trial->corrupt, 30);
+    CHECK_EQUAL(trial->foreign, 20);
+    CHECK_EQUAL(trial->sequence.duplicates, 30);
+    CHECK_EQUAL(trial->sequence.received, 10000 - 10 - 30 - 20 - 10);
+    CHECK_EQUAL(trial->sequence.reordered, 0);
+}
+
+static void lose_all(uint64_t number, uint8_t *payload, unsigned *copies)
+{
+    (void)number;
+    (void)payload;
+    *copies = 0;
+}
+
+static void settling_ends_when_nothing_comes(void)
+{
+    struct generate_arguments arguments = counted(100);
+
+    run(&arguments, lose_all);
+    CHECK_EQUAL(trial->sequence.received, 0);
+    CHECK(trial->settle_ns >= 5 * NS_PER_MS);
+    CHECK(trial->settle_ns < 50 * NS_PER_MS);
+}
+
+static void nothing_is_waited_for_when_nothing_is_to_come(void)
+{
+    struct generate_arguments arguments = counted(100);
+
+    arguments.expect_return = false;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sent, 100);
+    CHECK_EQUAL(trial->sequence.received, 0);
+}
+
+static void a_closed_loop_gives_up_on_a_lost_frame(void)
+{
+    struct generate_arguments arguments = counted(2);
+
+    arguments.closed = true;
+    arguments.unpaced = true;
+    run(&arguments, lose_all);
+    CHECK_EQUAL(trial->sent, 2);
+    CHECK(trial->tx_end_ns - trial->start_ns >= 100 * NS_PER_MS);
+    arguments.count = 1000;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 1000);
+}
+
+static void a_duration_sends_what_the_load_makes_of_it(void)
+{
+    struct generate_arguments arguments = counted(0);
+
+    arguments.counted = false;
+    arguments.load_pps = 200000;
+    arguments.duration_ns = 50 * NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->intended, 10000);
+    CHECK(trial->sent <= 10000);
+    CHECK(trial->sent >= 9000 || trial->stall_max_ns > NS_PER_MS);
+}
+
+int main(void)
+{
+    struct error err;
+    json_error_t where;
+    json_t *arguments = json_loads(frames_line, 0, &where);
+
+    clock_init();
+    trial = trial_new(&err);
+    frames = frames_parse(arguments, &err);
+    json_decref(arguments);
+    CHECK(trial != NULL && frames != NULL);
+    if (trial == NULL || frames == NULL)
+        return CHECKS_DONE();
+    all_come_back();
+    a_reluctant_engine_loses_nothing();
+    spoilt_frames_are_called_by_their_names();
+    settling_ends_when_nothing_comes();
+    nothing_is_waited_for_when_nothing_is_to_come();
+    a_closed_loop_gives_up_on_a_lost_frame();
+    a_duration_sends_what_the_load_makes_of_it();
+    frames_free(frames);
+    trial_free(trial);
+    return CHECKS_DONE();
+}
