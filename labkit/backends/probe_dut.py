@@ -24,8 +24,8 @@ class ProbeDut:
         self._judge = judge
 
     def proof(self) -> Proof:
-        """What the engine read back from kernel or EAL, and whether its counters moved."""
-        read_back = dict(self._probe.opened["proof"])
+        """What the engine reads back from kernel or EAL now, after traffic, and whether its counters moved."""
+        read_back = self._probe.command("proof")
         counters = self.counters()
         proven, claim = self._judge(read_back, counters)
         if not counters.get("rx_frames"):

@@ -15,14 +15,15 @@ from labkit.doctor.syscalls import (
     XDP_COPY,
     XDP_ZEROCOPY,
     attach_native,
-    bind_xdp,
+    bound_xdp,
     load_xdp_pass,
     register_umem,
+    xdp_options,
 )
 
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_VERSION, _PACKET_QDISC_BYPASS, _TPACKET_V3 = 263, 5, 10, 20, 2
 _ETHERTYPE_EXPERIMENTAL = 0x88B5
-_SO_BUSY_POLL, _SO_PREFER_BUSY_POLL, _SO_BUSY_POLL_BUDGET = 46, 69, 70
+_SO_BUSY_POLL, _SO_INCOMING_NAPI_ID, _SO_PREFER_BUSY_POLL, _SO_BUSY_POLL_BUDGET = 46, 56, 69, 70
 _MEMLOCK_BYTES = 64 << 20
 """More than the probe's UMEM with its rings."""
 
@@ -86,20 +87,24 @@ def xdp_native() -> str:
 
 def af_xdp_copy() -> str:
     """A socket is bound to a queue in copy mode."""
-    bind_xdp(FAR, XDP_COPY)
+    with bound_xdp(FAR, XDP_COPY):
+        pass
     return "bound to queue 0 of a veth in copy mode"
 
 
 def af_xdp_zerocopy() -> str:
     """A socket is bound to a queue in zero-copy mode, which a driver must know how to do."""
-    if not bind_xdp(NEAR, XDP_ZEROCOPY) & 1:
-        raise NotThere("bind(XDP_ZEROCOPY) was granted but XDP_OPTIONS read back without the zero-copy bit")
+    with bound_xdp(NEAR, XDP_ZEROCOPY) as sock:
+        if not xdp_options(sock) & 1:
+            raise NotThere(
+                "bind(XDP_ZEROCOPY) was granted but XDP_OPTIONS read back without the zero-copy bit"
+            )
     return "bound to queue 0 of a veth in zero-copy mode"
 
 
 def busy_poll() -> str:
-    """A socket takes the three options of preferred busy polling, and gives them back."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    """An AF_XDP socket on a veth takes the three options of preferred busy polling, and has something to poll."""
+    with bound_xdp(FAR, XDP_COPY) as sock:
         for name, option, value in (
             ("SO_PREFER_BUSY_POLL", _SO_PREFER_BUSY_POLL, 1),
             ("SO_BUSY_POLL", _SO_BUSY_POLL, 20),
@@ -113,7 +118,19 @@ def busy_poll() -> str:
                 ) from None
         if sock.getsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL) != 20:
             raise NotThere("SO_BUSY_POLL did not read back as set")
-    return "SO_PREFER_BUSY_POLL, SO_BUSY_POLL and SO_BUSY_POLL_BUDGET were taken and read back"
+        # Before Linux 6.13 a veth's NAPI context came with the first frame: a later look (the proof) tells there.
+        if not sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) and _kernel() >= (6, 13):
+            raise NotThere(
+                "the options were taken, but an AF_XDP socket on a veth has no NAPI context to poll "
+                "(SO_INCOMING_NAPI_ID is 0), so busy polling would do nothing",
+                fix="none on veth from Linux 6.13 on: busy polling needs a NIC",
+            )
+    return "an AF_XDP socket on a veth took SO_PREFER_BUSY_POLL, SO_BUSY_POLL and SO_BUSY_POLL_BUDGET"
+
+
+def _kernel() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()))
 
 
 def memlock() -> str:

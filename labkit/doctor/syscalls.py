@@ -8,6 +8,8 @@ import os
 import platform
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _BPF_NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
@@ -84,8 +86,9 @@ def register_umem(sock: socket.socket, memory: mmap.mmap) -> None:
         raise OSError(error.errno, f"{call}: {os.strerror(error.errno or 0)}") from None
 
 
-def bind_xdp(interface: str, flags: int) -> int:
-    """Bind an AF_XDP socket to queue 0 of `interface` for a moment. Returns XDP_OPTIONS as read back (1: zero-copy)."""
+@contextmanager
+def bound_xdp(interface: str, flags: int) -> Iterator[socket.socket]:
+    """An AF_XDP socket bound to queue 0 of `interface`. Raises OSError, naming the call that was refused."""
     with socket.socket(AF_XDP, socket.SOCK_RAW) as sock:
         memory = mmap.mmap(-1, 2 * _RING * _CHUNK_BYTES)
         register_umem(sock, memory)
@@ -96,5 +99,10 @@ def bind_xdp(interface: str, flags: int) -> int:
             raise _failed(
                 f"bind({'XDP_ZEROCOPY' if flags & XDP_ZEROCOPY else 'XDP_COPY'} on {interface} queue 0)"
             )
-        options: int = struct.unpack("=I", sock.getsockopt(SOL_XDP, _XDP_OPTIONS, 4))[0]
-        return options
+        yield sock
+
+
+def xdp_options(sock: socket.socket) -> int:
+    """XDP_OPTIONS as read back (1: zero-copy)."""
+    options: int = struct.unpack("=I", sock.getsockopt(SOL_XDP, _XDP_OPTIONS, 4))[0]
+    return options

@@ -240,6 +240,7 @@ static const struct {
     [COMMAND_REFLECT] = {"reflect", parse_reflect},
     [COMMAND_SINK] = {"sink", parse_sink},
     [COMMAND_COUNTERS] = {"counters", parse_nothing},
+    [COMMAND_PROOF] = {"proof", parse_nothing},
     [COMMAND_STOP] = {"stop", parse_nothing},
     [COMMAND_QUIT] = {"quit", parse_nothing},
 };
@@ -277,7 +278,8 @@ int command_parse(const char *line, size_t length, struct command *command, stru
         }
     }
     error_set(err, "bad-argument",
-              "cmd: expected open, frames, generate, reflect, sink, counters, stop or quit, got %.80s", name);
+              "cmd: expected open, frames, generate, reflect, sink, counters, proof, stop or quit, got %.80s",
+              name);
     return -1;
 }
 

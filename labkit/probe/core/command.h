@@ -20,6 +20,7 @@ enum command_kind {
     COMMAND_REFLECT,
     COMMAND_SINK,
     COMMAND_COUNTERS,
+    COMMAND_PROOF,
     COMMAND_STOP,
     COMMAND_QUIT,
 };

@@ -58,7 +58,8 @@ struct io_ops {
      * Returns 0, or -1 with err set and nothing left open. */
     int (*open)(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err);
     void (*close)(struct io *io);
-    /* What can be proven of the mode, read back from kernel or EAL. New reference. */
+    /* What can be proven of the mode, read back from kernel or EAL. New reference. It only reads: the control
+     * thread calls it while the worker moves packets. */
     json_t *(*proof)(struct io *io);
     /* Optional. */
     int (*prepare)(struct io *io, const struct frame_set *frames, struct error *err);

@@ -84,8 +84,8 @@ static bool execute(struct worker *worker, struct command *command)
         outcome = require(!worker->opened, &err, "open: already open");
     else
         outcome = require(worker->opened, &err, "expected open first");
-    if (outcome == 0 && kind != COMMAND_COUNTERS && kind != COMMAND_STOP)
-        outcome = require(idle, &err, "a role is running: expected counters, stop or quit");
+    if (outcome == 0 && kind != COMMAND_COUNTERS && kind != COMMAND_PROOF && kind != COMMAND_STOP)
+        outcome = require(idle, &err, "a role is running: expected counters, proof, stop or quit");
     if (outcome == 0) {
         switch (kind) {
         case COMMAND_OPEN:
@@ -107,6 +107,9 @@ static bool execute(struct worker *worker, struct command *command)
             break;
         case COMMAND_COUNTERS:
             outcome = do_counters(worker, &result, &err);
+            break;
+        case COMMAND_PROOF:
+            result = worker->io.ops->proof(&worker->io);
             break;
         case COMMAND_STOP:
             outcome = do_stop(worker, &result, &err);
