@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import platform
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,6 +88,9 @@ def register_umem(sock: socket.socket, memory: mmap.mmap) -> None:
         raise OSError(error.errno, f"{call}: {os.strerror(error.errno or 0)}") from None
 
 
+_RELEASE_S = 0.5
+
+
 @contextmanager
 def bound_xdp(interface: str, flags: int) -> Iterator[socket.socket]:
     """An AF_XDP socket bound to queue 0 of `interface`. Raises OSError, naming the call that was refused."""
@@ -95,7 +100,12 @@ def bound_xdp(interface: str, flags: int) -> Iterator[socket.socket]:
         for ring in (_XDP_UMEM_FILL_RING, _XDP_UMEM_COMPLETION_RING, _XDP_RX_RING, _XDP_TX_RING):
             sock.setsockopt(SOL_XDP, ring, _RING)
         address = _SockaddrXdp(AF_XDP, flags, socket.if_nametoindex(interface), 0, 0)
-        if _libc.bind(sock.fileno(), ctypes.byref(address), ctypes.sizeof(address)) != 0:
+        deadline = time.monotonic() + _RELEASE_S
+        while _libc.bind(sock.fileno(), ctypes.byref(address), ctypes.sizeof(address)) != 0:
+            # The kernel lets go of a queue some time after its last socket was closed.
+            if ctypes.get_errno() == errno.EBUSY and time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
             raise _failed(
                 f"bind({'XDP_ZEROCOPY' if flags & XDP_ZEROCOPY else 'XDP_COPY'} on {interface} queue 0)"
             )
