@@ -23,13 +23,12 @@
 #define MBUF_CACHE 512
 #define MBUFS_EXTRA 4096 /* what drivers hold beyond their descriptors */
 #define LINK_WAIT_MS 5000
-#define LINK_ATTEND_POLLS (1U << 14) /* empty polls between two looks at a link that is down */
+#define LINK_ATTEND_POLLS (1U << 14) /* empty polls between two looks at the link */
 
 struct port {
     uint16_t id;
     bool probed;
     bool started;
-    bool up;
     unsigned empty_polls;
     char devargs[256];
 };
@@ -73,7 +72,8 @@ static int probe_port(struct port *port, bool pci, struct error *err)
     int failed = rte_dev_probe(port->devargs);
 
     if (failed) {
-        error_set(err, "refused", "EAL probe of \"%s\": %s%s", port->devargs, strerror(-failed),
+        error_set(err, "refused", "EAL probe of \"%s\": %s%s", port->devargs,
+                  failed == -1 ? "failed" : strerror(-failed),
                   pci ? ": is it bound to vfio-pci?"
                       : ": see the EAL's log; a driver that is not there is in a package of its own "
                         "(librte-net-*)");
@@ -92,7 +92,11 @@ static int probe_port(struct port *port, bool pci, struct error *err)
 
 static int refuse_port(const struct port *port, const char *call, int code, struct error *err)
 {
-    error_set(err, "refused", "%s of \"%s\": %s", call, port->devargs, strerror(code < 0 ? -code : code));
+    /* Some drivers return -1 for whatever it was; strerror would call it a lack of rights. */
+    const char *meaning =
+        code == -1 ? "see the EAL's log (a memif client needs its server first)" : strerror(-code);
+
+    error_set(err, "refused", "%s of \"%s\": %s", call, port->devargs, meaning);
     return -1;
 }
 
@@ -232,13 +236,12 @@ fail:
     return -1;
 }
 
-static bool link_is_up(struct port *port)
+static bool link_is_up(const struct port *port)
 {
     struct rte_eth_link link = {0};
 
     /* Asking is also what makes a memif client connect again. */
-    port->up = rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
-    return port->up;
+    return rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
 /* A generator needs the other end. (A reflector may be first.) */
@@ -275,7 +278,7 @@ static void add_vhost_features(json_t *proof, const struct port *port)
     (void)json_object_set_new(proof, "negotiated_features", json_string(text));
 }
 
-static json_t *port_proof(struct port *port)
+static json_t *port_proof(const struct port *port)
 {
     struct rte_eth_dev_info info = {0};
     struct rte_eth_burst_mode mode = {0};
@@ -381,7 +384,7 @@ static unsigned dpdk_receive(struct io *io, unsigned port_index, struct io_frame
     unsigned got = rte_eth_rx_burst(port->id, 0, mbufs, (uint16_t)n);
 
     if (got == 0) {
-        if (!port->up && ++port->empty_polls % LINK_ATTEND_POLLS == 0)
+        if (++port->empty_polls % LINK_ATTEND_POLLS == 0)
             (void)link_is_up(port);
         return 0;
     }

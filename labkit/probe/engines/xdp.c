@@ -409,14 +409,19 @@ static json_t *xdp_proof(struct io *io)
     json_t *ports = json_array();
     for (unsigned i = 0; i < xdp->ports; i++) {
         const struct port *port = &xdp->port[i];
-        bool busy_poll = read_int_option(port->fd, SO_PREFER_BUSY_POLL) == 1;
+        /* Without a NAPI context in the socket there is nothing that a busy poll would poll: on veth since
+         * Linux 6.13 the kernel takes the options and does nothing. (Before 6.13 the first frame brought it.)
+         */
+        int napi_id = read_int_option(port->fd, SO_INCOMING_NAPI_ID);
+        bool preferred = read_int_option(port->fd, SO_PREFER_BUSY_POLL) == 1;
         json_t *proof = xdp_link_proof(&port->link);
         json_object_set_new(proof, "interface", json_string(io->port[i].name));
         json_object_set_new(proof, "queue", json_integer(port->queue));
         json_object_set_new(proof, "zerocopy", json_boolean(port->zerocopy));
-        json_object_set_new(proof, "busy_poll", json_boolean(busy_poll));
+        json_object_set_new(proof, "busy_poll", json_boolean(preferred && napi_id > 0));
+        json_object_set_new(proof, "prefer_busy_poll", json_boolean(preferred));
         json_object_set_new(proof, "busy_poll_us", json_integer(read_int_option(port->fd, SO_BUSY_POLL)));
-        json_object_set_new(proof, "napi_id", json_integer(read_int_option(port->fd, SO_INCOMING_NAPI_ID)));
+        json_object_set_new(proof, "napi_id", json_integer(napi_id));
         json_object_set_new(proof, "rx_ring", json_integer(port->rx.size));
         json_object_set_new(proof, "tx_ring", json_integer(port->tx.size));
         json_object_set_new(proof, "statistics", statistics(port));
