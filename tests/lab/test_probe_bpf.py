@@ -30,7 +30,9 @@ def two() -> Iterator[lab.VethLab]:
 
 
 def bpf(wired: lab.VethLab, **options: object) -> Probe:
-    return Probe("bpf", wired.dut, core=None, ports=lab.interfaces("d", wired.links), options=options, name="dut")
+    return Probe(
+        "bpf", wired.dut, core=None, ports=lab.interfaces("d", wired.links), options=options, name="dut"
+    )
 
 
 def generator(wired: lab.VethLab, engine: str = "xdp") -> Probe:
@@ -84,7 +86,12 @@ def test_a_sink_counts_unique_frames_of_its_tag(one):
         assert lab.generate(tester, tag=9, **{"return": False})["sent"] == 4000
         last = dut.command("stop")
     assert (first["received"], first["duplicates"], first["reordered"]) == (4000, 0, 0)
-    assert (last["received"], last["duplicates"], last["stale"], last["rx_frames"]) == (4000, 4000, 4000, 12000)
+    assert (last["received"], last["duplicates"], last["stale"], last["rx_frames"]) == (
+        4000,
+        4000,
+        4000,
+        12000,
+    )
     assert 0 < first["first_rx_ns"] < first["last_rx_ns"]
 
 

@@ -50,7 +50,10 @@ def memif(folder: Path) -> tuple[str, str]:
 
 def vhost(folder: Path) -> tuple[str, str]:
     """The DUT connects again and again; the tester's port comes up when it does."""
-    return f"net_vhost0,iface={folder}/s,client=1", f"net_virtio_user0,path={folder}/s,server=1,queue_size=1024"
+    return (
+        f"net_vhost0,iface={folder}/s,client=1",
+        f"net_virtio_user0,path={folder}/s,server=1,queue_size=1024",
+    )
 
 
 def dpdk(side: str, vdev: str, *, place: lab.Place = lab.HERE, **options: object) -> Probe:
@@ -183,7 +186,12 @@ def test_a_generator_without_another_end_says_so(tmp_path):
         ({"vdev": "net_memif0"}, {"descriptors": 1}, ConfigInvalid, "descriptors: expected an integer"),
         ({"vdev": "net_memif0"}, {"eal": "-l 1"}, ConfigInvalid, "eal: expected a list"),
         ({"vdev": "net_memif0"}, {"eal": ["--nonsense"]}, EnvironmentBroken, "rte_eal_init"),
-        ({"vdev": "net_memif0"}, {"memory_mb": 32, "descriptors": 32768}, EnvironmentBroken, "too little EAL memory"),
+        (
+            {"vdev": "net_memif0"},
+            {"memory_mb": 32, "descriptors": 32768},
+            EnvironmentBroken,
+            "too little EAL memory",
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else None,
 )

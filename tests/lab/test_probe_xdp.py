@@ -102,7 +102,9 @@ def test_what_is_no_test_traffic_goes_to_the_kernel(one):
         lab.run("ip", "-n", name, "addr", "replace", address, "dev", end)
     with xdp(one, "d") as dut:
         dut.command("sink", tag=lab.TAG)
-        ask = "import socket; socket.create_connection(('198.18.9.2', 9), timeout=5)"  # nobody listens: a reset
+        ask = (
+            "import socket; socket.create_connection(('198.18.9.2', 9), timeout=5)"  # nobody listens: a reset
+        )
         asked = ["ip", "netns", "exec", one.names[0], sys.executable, "-c", ask]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         assert "Connection refused" in done.stderr, done.stderr
@@ -165,7 +167,13 @@ def test_what_cannot_be_is_refused_by_name(one, port, options, error, words):
 
 
 def test_too_little_lockable_memory_is_named(one):
-    limited = ("prlimit", "--memlock=65536:65536", "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock")
+    limited = (
+        "prlimit",
+        "--memlock=65536:65536",
+        "setpriv",
+        "--bounding-set=-ipc_lock",
+        "--inh-caps=-ipc_lock",
+    )
     place = lab.Place("limited", (*one.dut.prefix, *limited))
     with pytest.raises(EnvironmentBroken, match="memlock"):
         Probe("xdp", place, core=None, ports=lab.interfaces("d"))

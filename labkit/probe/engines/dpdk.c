@@ -23,13 +23,12 @@
 #define MBUF_CACHE 512
 #define MBUFS_EXTRA 4096 /* what drivers hold beyond their descriptors */
 #define LINK_WAIT_MS 5000
-#define LINK_ATTEND_POLLS (1U << 14) /* empty polls between two looks at the link */
+#define CONNECT_MS 100
 
 struct port {
     uint16_t id;
     bool probed;
     bool started;
-    unsigned empty_polls;
     char devargs[256];
 };
 
@@ -240,8 +239,18 @@ static bool link_is_up(const struct port *port)
 {
     struct rte_eth_link link = {0};
 
-    /* Asking is also what makes a memif client connect again. */
     return rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+/* A memif client connects when its port starts, and never by itself again: not to a server that came anew. */
+static void connect_again(const struct port *port)
+{
+    struct rte_eth_dev_info info;
+
+    if (rte_eth_dev_info_get(port->id, &info) || strcmp(info.driver_name, "net_memif") != 0)
+        return;
+    (void)rte_eth_dev_stop(port->id);
+    (void)rte_eth_dev_start(port->id);
 }
 
 /* A generator needs the other end. (A reflector may be first.) */
@@ -252,14 +261,16 @@ static int dpdk_prepare(struct io *io, const struct frame_set *frames, struct er
     if (frames == NULL)
         return 0;
     for (unsigned i = 0; i < dpdk->ports; i++) {
-        unsigned waited_ms = 0;
+        const struct port *port = &dpdk->port[i];
 
-        while (!link_is_up(&dpdk->port[i])) {
-            if (waited_ms++ >= LINK_WAIT_MS) {
+        for (unsigned waited_ms = 0; !link_is_up(port); waited_ms++) {
+            if (waited_ms >= LINK_WAIT_MS) {
                 error_set(err, "refused", "port \"%s\" has no link after %d ms: is the other end there?",
-                          dpdk->port[i].devargs, LINK_WAIT_MS);
+                          port->devargs, LINK_WAIT_MS);
                 return -1;
             }
+            if (waited_ms % CONNECT_MS == CONNECT_MS - 1)
+                connect_again(port);
             (void)usleep(1000);
         }
     }
@@ -376,18 +387,12 @@ static unsigned take(struct rte_mbuf **mbufs, unsigned n, struct io_frame *frame
     return taken;
 }
 
-static unsigned dpdk_receive(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
+static unsigned dpdk_receive(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
 {
     struct dpdk *dpdk = io->state;
-    struct port *port = &dpdk->port[port_index];
     struct rte_mbuf *mbufs[IO_BURST_MAX];
-    unsigned got = rte_eth_rx_burst(port->id, 0, mbufs, (uint16_t)n);
+    unsigned got = rte_eth_rx_burst(dpdk->port[port].id, 0, mbufs, (uint16_t)n);
 
-    if (got == 0) {
-        if (++port->empty_polls % LINK_ATTEND_POLLS == 0)
-            (void)link_is_up(port);
-        return 0;
-    }
     return take(mbufs, got, frames);
 }
 
