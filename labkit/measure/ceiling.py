@@ -14,19 +14,22 @@ MARGIN = 0.05
 DUT, TESTER, NONE = "dut", "tester", "none"
 
 
-def ceiling_pps(trials: Sequence[TrialResult]) -> float:
-    """The most that the tester sent in any of these trials (made as fast as it goes) [pps]."""
-    return max(trial.offered_pps for trial in trials)
+def _near(found_pps: float | None, ceiling_pps: float | None) -> bool:
+    return found_pps is not None and ceiling_pps is not None and found_pps >= (1 - MARGIN) * ceiling_pps
+
+
+def _held_up(trials: Sequence[TrialResult]) -> bool:
+    """Whether what was not sent found no room on the link: then the far end was slow, not the tester."""
+    return any(trial.tx_full for trial in trials)
 
 
 def goal_limited_by(result: GoalResult, trials: Sequence[TrialResult], *, ceiling_pps: float | None) -> str:
     """Say whose limit a goal result shows: "dut", "tester" (read it as "at least") or "none" (no upper bound).
 
     It is the tester's when the result is within 5 % of the ceiling, or when most of what is missing at the relevant
-    upper bound was never sent.
+    upper bound was never sent although the link had room.
     """
-    found_pps = result.conditional_throughput_pps or result.relevant_lower_bound_pps
-    if found_pps is not None and ceiling_pps is not None and found_pps >= (1 - MARGIN) * ceiling_pps:
+    if _near(result.conditional_throughput_pps or result.relevant_lower_bound_pps, ceiling_pps):
         return TESTER
     upper_pps = result.relevant_upper_bound_pps
     if upper_pps is None:
@@ -34,7 +37,7 @@ def goal_limited_by(result: GoalResult, trials: Sequence[TrialResult], *, ceilin
     at_upper = at_load(trials, upper_pps)
     unsent = sum(trial.unsent for trial in at_upper)
     lost = sum(trial.lost for trial in at_upper)
-    return TESTER if unsent > lost else DUT
+    return TESTER if unsent > lost and not _held_up(at_upper) else DUT
 
 
 def search_limited_by(result: SearchResult, *, ceiling_pps: float | None) -> str:
@@ -46,8 +49,9 @@ def search_limited_by(result: SearchResult, *, ceiling_pps: float | None) -> str
 
 
 def mrr_limited_by(mrr: Mrr, *, ceiling_pps: float | None) -> str:
-    """An MRR is the tester's when nearly all that was sent came back: the DUT could have taken more."""
+    """An MRR is the tester's when it is near the ceiling, or when nearly all came back and the link always had room."""
     sent = sum(trial.sent for trial in mrr.trials)
     lost = sum(trial.lost for trial in mrr.trials)
-    near = ceiling_pps is not None and mrr.median_pps >= (1 - MARGIN) * ceiling_pps
-    return TESTER if near or lost <= MARGIN * sent else DUT
+    if _near(mrr.median_pps, ceiling_pps):
+        return TESTER
+    return TESTER if lost <= MARGIN * sent and not _held_up(mrr.trials) else DUT

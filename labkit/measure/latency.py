@@ -80,7 +80,7 @@ def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
     busy = [trial.tester_busy for trial in trials if trial.tester_busy is not None]
     totals = {
         name: sum(getattr(trial, name) for trial in trials)
-        for name in (*counts, *times, "involuntary_switches")
+        for name in (*counts, *times, "involuntary_switches", "tx_full")
     }
     return replace(
         trials[0],

@@ -61,6 +61,8 @@ class TrialResult:
     stall_total_s: float = 0.0
     """Sum of such gaps over 100 us [s]."""
     involuntary_switches: int = 0
+    tx_full: int = 0
+    """Times that the link had no room for a frame that was due: what was not sent then was held up by the far end."""
     tester_busy: float | None = None
     """Share of the tester's turns that moved a frame [1]."""
     dut: dict[str, float] = field(default_factory=dict)

@@ -277,5 +277,6 @@ def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialR
         stall_max_s=answer["stall"]["max_ns"] / 1e9,
         stall_total_s=answer["stall"]["total_ns"] / 1e9,
         involuntary_switches=answer["involuntary_switches"],
+        tx_full=answer["tx_full"],
         tester_busy=1.0 - answer["empty_polls"] / polls if polls else None,
     )

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from labkit.measure.ceiling import ceiling_pps, goal_limited_by, mrr_limited_by, search_limited_by
+from labkit.measure.ceiling import goal_limited_by, mrr_limited_by, search_limited_by
 from labkit.measure.noise import (
     CpuTicks,
     Gate,
@@ -236,7 +236,16 @@ def test_a_path_that_loses_at_every_load_is_the_duts() -> None:
 def test_an_mrr_that_lost_next_to_nothing_is_the_testers() -> None:
     slow_tester = SimulatedTester(SimulatedSpec(capacity_pps=5e6, tester_ceiling_pps=1e6), record_rtt=False)
     mrr = measure_mrr(slow_tester, max_load_pps=None, duration_s=0.1)
-    assert ceiling_pps(mrr.trials) == pytest.approx(1e6)
     assert mrr_limited_by(mrr, ceiling_pps=None) == "tester"
     fast = SimulatedTester(SimulatedSpec(), record_rtt=False)
     assert mrr_limited_by(measure_mrr(fast, max_load_pps=None, duration_s=0.1), ceiling_pps=20e6) == "dut"
+
+
+def test_what_the_far_end_held_up_is_not_the_testers_limit() -> None:
+    """Frames that were due and found no room on the link were held up by the DUT, or by the link on its behalf."""
+    slow = SimulatedTester(SimulatedSpec(tester_ceiling_pps=1e6, capacity_pps=5e6, noise=0.0))
+    mrr = measure_mrr(slow, max_load_pps=None, duration_s=0.1)
+    assert mrr_limited_by(mrr, ceiling_pps=20e6) == "tester"
+    held_up = dataclasses.replace(mrr, trials=tuple(dataclasses.replace(t, tx_full=9) for t in mrr.trials))
+    assert mrr_limited_by(held_up, ceiling_pps=20e6) == "dut"
+    assert mrr_limited_by(held_up, ceiling_pps=1.01e6) == "tester"
