@@ -37,7 +37,7 @@ class Testpmd:
         binary = shutil.which("dpdk-testpmd")
         if binary is None:
             raise EnvironmentBroken("dpdk-testpmd is not installed", hint="apt-get install dpdk-dev")
-        memory = ["-m", "256"] if self.huge else ["--no-huge", "-m", "256"]
+        memory = ["-m", "512"] if self.huge else ["--no-huge", "-m", "1024"]
         return [
             # Its answers come through stdio, its prompt does not: by the line, they stay in order.
             "stdbuf",
