@@ -442,3 +442,49 @@ def test_a_probe_dies_with_its_parent(pair):
         parent.stdout.close()
         os.close(held_read)
         os.close(held_write)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("dut_engine", ENGINES)
+def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version, dut_engine):
+    """A UDP socket at the far end takes no frame with a wrong length or checksum."""
+    ends = ENDS[version]
+    with ExitStack() as stack:
+        dut_options = {"gso": True} if dut_engine == "packet" else {}
+        dut = stack.enter_context(
+            Probe(
+                dut_engine,
+                pair[1],
+                core=CORES[-1],
+                ports=[port_of(dut_engine, ends["dst_ip"])],
+                options=dut_options,
+            )
+        )
+        tester = stack.enter_context(
+            Probe("packet", pair[0], core=CORES[0], ports=[{"interface": "p0"}], options={"gso": True})
+        )
+        proof = tester.opened["proof"]["ports"][0]
+        assert (proof["gso"], proof["qdisc_bypass"]) == (True, False)
+        macs = {"src_mac": TESTER_MAC, "dst_mac": DUT_MAC, "src_port": 20000, "dst_port": 7}
+        for size in (84, 1200, "imix"):
+            spec = FrameSpec(size=size, ip_version=version)
+            tester.command("frames", **frames_command(spec, **macs, **ends))
+            dut.command("reflect")
+            answer = tester.command(
+                "generate", load_pps=None, count=1500, tag=3, settle_quiet_ms=1000, settle_max_ms=4000
+            )
+            assert (answer["sent"], answer["received"], answer["corrupt"]) == (1500, 1500, 0)
+            assert answer["reordered"] == 0
+            dut.command("stop")
+        if dut_engine == "packet":
+            dut.command("reflect", impair={"drop_one_in": 7})
+            answer = tester.command(
+                "generate", load_pps=None, count=1500, tag=4, settle_quiet_ms=1000, settle_max_ms=4000
+            )
+            assert answer["received"] == 1500 - 1500 // 7
+
+
+def test_super_frames_and_qdisc_bypass_exclude_each_other(pair):
+    options = {"gso": True, "qdisc_bypass": True}
+    with pytest.raises(ConfigInvalid, match="qdisc_bypass"):
+        Probe("packet", pair[0], core=None, ports=[{"interface": "p0"}], options=options)

@@ -2,8 +2,10 @@
 /*
  * AF_PACKET: a memory-mapped TPACKET_V2 ring receives (V3 hands over whole blocks, by a timer of
  * milliseconds, which no round trip survives); sendmmsg sends, straight from the receive ring when frames are
- * reflected. A TX ring was measured to be slower: it saves a copy of 60 bytes and pays for a page reference
- * and a fragment a frame.
+ * reflected. A TX ring sent
+ * 8 % fewer frames over veth: it saves a copy of 60 bytes and pays for a page reference and a fragment a
+ * frame. With `gso` frames of one flow and size leave as one super-frame that the kernel cuts before the
+ * device (PACKET_VNET_HDR).
  */
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -19,6 +21,7 @@
 
 #include "../core/arguments.h"
 #include "../core/io.h"
+#include "../core/packet.h"
 
 #define RING_FRAMES 4096
 #define BLOCK_BYTES (1 << 18)
@@ -45,6 +48,21 @@ struct port {
     uint64_t dropped;
 };
 
+/* What precedes a frame on a socket with PACKET_VNET_HDR: struct virtio_net_hdr, whose header C libraries
+ * lack at times. */
+struct vnet_header {
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t header_bytes;
+    uint16_t segment_bytes;
+    uint16_t checksum_start;
+    uint16_t checksum_offset;
+};
+
+#define VNET_NEEDS_CHECKSUM 1
+#define VNET_GSO_UDP_L4 5
+#define SUPER_FRAME_BYTES 65000U
+
 struct state {
     struct port ports[IO_PORTS_MAX];
     struct mmsghdr messages[IO_BURST_MAX];
@@ -52,6 +70,9 @@ struct state {
     uint8_t *tx_data;
     uint32_t tx_stride;
     bool qdisc_bypass;
+    bool gso;
+    bool no_segments; /* the kernel refused a super-frame: it is too old for UDP in PACKET_VNET_HDR */
+    uint8_t *super_frame;
     int64_t ring_frames;
     int64_t block_bytes;
 };
@@ -153,6 +174,7 @@ static int open_sender(const struct state *state, struct port *port, const struc
 {
     const int bypass = state->qdisc_bypass;
     const int large = SEND_BUFFER_BYTES;
+    const int on = 1;
 
     /* Protocol 0: a socket that only sends must not be offered what comes in. */
     port->tx_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
@@ -160,6 +182,8 @@ static int open_sender(const struct state *state, struct port *port, const struc
         return fail(err, "socket AF_PACKET", described->name);
     if (setsockopt(port->tx_fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof(bypass)) != 0)
         return fail(err, "setsockopt PACKET_QDISC_BYPASS", described->name);
+    if (state->gso && setsockopt(port->tx_fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) != 0)
+        return fail(err, "setsockopt PACKET_VNET_HDR", described->name);
     if (setsockopt(port->tx_fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)) != 0)
         (void)setsockopt(port->tx_fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
     return bind_to(port->tx_fd, port, 0, described->name, err);
@@ -187,9 +211,11 @@ static int open_port(struct io *io, unsigned index, const json_t *object, struct
 
 static int parse_options(struct state *state, const json_t *options, struct error *err)
 {
-    static const char *const known[] = {"qdisc_bypass", "ring_frames", "block_bytes", NULL};
+    static const char *const known[] = {"gso", "qdisc_bypass", "ring_frames", "block_bytes", NULL};
 
-    state->qdisc_bypass = true;
+    if (arguments_boolean(options, "gso", &state->gso, err) != 0)
+        return -1;
+    state->qdisc_bypass = !state->gso;
     state->ring_frames = RING_FRAMES;
     state->block_bytes = BLOCK_BYTES;
     if (arguments_known(options, "the packet engine's options", known, err) ||
@@ -200,6 +226,11 @@ static int parse_options(struct state *state, const json_t *options, struct erro
     if ((state->block_bytes & (state->block_bytes - 1)) != 0) {
         error_set(err, "bad-argument", "block_bytes: expected a power of two from 4096, got %lld",
                   (long long)state->block_bytes);
+        return -1;
+    }
+    if (state->gso && state->qdisc_bypass) {
+        error_set(err, "bad-argument",
+                  "qdisc_bypass: super-frames are cut in the qdisc layer: expected false with gso");
         return -1;
     }
     return 0;
@@ -220,6 +251,7 @@ static void packet_close(struct io *io)
             (void)close(port->tx_fd);
     }
     free(state->tx_data);
+    free(state->super_frame);
     free(state);
     io->state = NULL;
 }
@@ -247,8 +279,9 @@ static int packet_open(struct io *io, const json_t *ports, const json_t *options
     }
     state->tx_stride = (state->tx_stride + 63) & ~63U;
     state->tx_data = aligned_alloc(64, (size_t)IO_BURST_MAX * state->tx_stride);
-    if (state->tx_data == NULL) {
-        error_set(err, "internal", "aligned_alloc: send buffers");
+    state->super_frame = malloc(sizeof(struct vnet_header) + SUPER_FRAME_BYTES + UINT8_MAX);
+    if (state->tx_data == NULL || state->super_frame == NULL) {
+        error_set(err, "internal", "malloc: send buffers");
         goto undo;
     }
     for (unsigned i = 0; i < IO_BURST_MAX; i++) {
@@ -303,10 +336,14 @@ static void packet_release(struct io *io, unsigned port_index, struct io_frame *
                          __ATOMIC_RELEASE);
 }
 
+static unsigned send_streams(struct state *state, unsigned port, const struct io_frame *frames, unsigned n);
+
 static unsigned send_frames(struct state *state, unsigned port, const struct io_frame *frames, unsigned n)
 {
     unsigned done = 0;
 
+    if (state->gso)
+        return send_streams(state, port, frames, n);
     for (unsigned i = 0; i < n; i++) {
         state->parts[i].iov_base = frames[i].data;
         state->parts[i].iov_len = frames[i].length;
@@ -317,6 +354,120 @@ static unsigned send_frames(struct state *state, unsigned port, const struct io_
         if (sent <= 0)
             break;
         done += (unsigned)sent;
+    }
+    return done;
+}
+
+/* Bytes of headers when the frame can be part of a super-frame: plain UDP without padding; else 0. */
+static uint32_t headers_of(const struct io_frame *frame)
+{
+    const uint8_t *data = frame->data;
+    uint32_t udp = packet_udp_offset(data, frame->length);
+    uint32_t udp_bytes;
+
+    if (udp == 0 || (data[12] == 0x08 && (data[14] != 0x45 || (data[20] & 0x3f) != 0 || data[21] != 0)))
+        return 0;
+    udp_bytes = (uint32_t)data[udp + 4] << 8 | data[udp + 5];
+    return udp + udp_bytes == frame->length ? udp + UDP_BYTES : 0;
+}
+
+/* Whether two frames differ in payload, IPv4 identification and checksums alone. */
+static bool same_stream(const struct io_frame *a, const struct io_frame *b, uint32_t headers)
+{
+    if (a->length != b->length)
+        return false;
+    if (a->data[12] != 0x08)
+        return memcmp(a->data, b->data, headers - 2) == 0;
+    return memcmp(a->data, b->data, 18) == 0 && memcmp(a->data + 20, b->data + 20, 4) == 0 &&
+           memcmp(a->data + 26, b->data + 26, headers - 2 - 26) == 0;
+}
+
+static uint32_t sum_words(const uint8_t *data, uint32_t length, uint32_t sum)
+{
+    for (uint32_t i = 0; i < length; i += 2)
+        sum += (uint32_t)data[i] << 8 | data[i + 1];
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum;
+}
+
+static void put_u16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+/* Sends n frames of one stream as one; all or nothing. */
+static bool send_super_frame(struct state *state, int fd, const struct io_frame *frames, unsigned n,
+                             uint32_t headers)
+{
+    const uint32_t payload = frames[0].length - headers;
+    const uint32_t udp = headers - UDP_BYTES;
+    const uint32_t udp_bytes = UDP_BYTES + n * payload;
+    struct vnet_header vnet = {
+        .flags = VNET_NEEDS_CHECKSUM,
+        .gso_type = VNET_GSO_UDP_L4,
+        .header_bytes = (uint16_t)headers,
+        .segment_bytes = (uint16_t)payload,
+        .checksum_start = (uint16_t)udp,
+        .checksum_offset = 6,
+    };
+    uint8_t *data = state->super_frame + sizeof(vnet);
+    ssize_t sent;
+
+    memcpy(state->super_frame, &vnet, sizeof(vnet));
+    memcpy(data, frames[0].data, headers);
+    for (unsigned i = 0; i < n; i++)
+        memcpy(data + headers + i * payload, frames[i].data + headers, payload);
+    put_u16(data + udp + 4, udp_bytes);
+    /* The kernel completes the checksum from the sum of the pseudo-header. */
+    if (data[12] == 0x08) {
+        put_u16(data + 16, 20 + udp_bytes);
+        put_u16(data + 24, 0);
+        put_u16(data + 24, ~sum_words(data + 14, 20, 0));
+        put_u16(data + udp + 6, sum_words(data + 26, 8, IPPROTO_UDP + udp_bytes));
+    } else {
+        put_u16(data + 18, udp_bytes);
+        put_u16(data + udp + 6, sum_words(data + 22, 32, IPPROTO_UDP + udp_bytes));
+    }
+    sent = send(fd, state->super_frame, sizeof(vnet) + headers + (size_t)n * payload, MSG_DONTWAIT);
+    if (sent < 0 && errno == EINVAL)
+        state->no_segments = true;
+    return sent > 0;
+}
+
+static bool send_with_vnet(int fd, const struct io_frame *frame)
+{
+    static struct vnet_header plain;
+    struct iovec parts[2] = {{&plain, sizeof(plain)}, {frame->data, frame->length}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+
+    return sendmsg(fd, &message, MSG_DONTWAIT) > 0;
+}
+
+static unsigned send_streams(struct state *state, unsigned port, const struct io_frame *frames, unsigned n)
+{
+    const int fd = state->ports[port].tx_fd;
+    unsigned done = 0;
+
+    while (done < n) {
+        uint32_t headers = state->no_segments ? 0 : headers_of(&frames[done]);
+        uint32_t bytes = headers == 0 ? 0 : 2 * frames[done].length - headers;
+        unsigned run = 1;
+
+        while (headers != 0 && done + run < n && bytes <= SUPER_FRAME_BYTES &&
+               same_stream(&frames[done], &frames[done + run], headers)) {
+            bytes += frames[done].length - headers;
+            run++;
+        }
+        if (run > 1 && !send_super_frame(state, fd, &frames[done], run, headers)) {
+            if (state->no_segments)
+                continue; /* again, one by one */
+            break;
+        }
+        if (run == 1 && !send_with_vnet(fd, &frames[done]))
+            break;
+        done += run;
     }
     return done;
 }
@@ -381,10 +532,11 @@ static json_t *packet_proof(struct io *io)
 
         (void)json_array_append_new(
             ports,
-            json_pack("{s:s, s:i, s:i, s:I, s:I, s:b, s:b}", "interface", io->port[i].name, "ifindex",
+            json_pack("{s:s, s:i, s:i, s:I, s:I, s:b, s:b, s:b}", "interface", io->port[i].name, "ifindex",
                       port->ifindex, "tpacket_version", option_of(port->rx_fd, PACKET_VERSION) + 1,
                       "ring_frames", (json_int_t)port->frames, "ring_bytes", (json_int_t)port->ring_bytes,
-                      "qdisc_bypass", option_of(port->tx_fd, PACKET_QDISC_BYPASS) == 1, "ignore_outgoing",
+                      "qdisc_bypass", option_of(port->tx_fd, PACKET_QDISC_BYPASS) == 1, "gso",
+                      option_of(port->tx_fd, PACKET_VNET_HDR) == 1, "ignore_outgoing",
                       option_of(port->rx_fd, PACKET_IGNORE_OUTGOING) == 1));
     }
     return json_pack("{s:s, s:o}", "datapath", "AF_PACKET", "ports", ports);
