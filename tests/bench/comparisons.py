@@ -14,8 +14,10 @@ from labkit import lab as labs
 from labkit import topology
 from labkit.backends import registry
 from labkit.datapaths import Datapath, find_mode
+from labkit.errors import EnvironmentBroken
 from labkit.frames import FrameSpec, frames_command
 from labkit.lab import Lab
+from labkit.machine import hugepages
 from labkit.measure.histogram import percentiles_us
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe, trial_from_answer
@@ -65,7 +67,12 @@ def _mrr_pps(lab: Lab, backend: str, mode: str, engine: str) -> float:
 
 
 def _testpmd_pair_pps(lab: Lab, generator_vdev: str, reflector_vdev: str) -> float:
-    common = {"control_core": lab.cores.controller[0], "huge": bool(lab.facts.get("hugepages", False))}
+    common = {"control_core": lab.cores.controller[0]}
+    if not lab.facts.get("hugepages") and hugepages.pool().free < 256:
+        raise EnvironmentBroken(
+            f"two testpmds need 256 free hugepages, {hugepages.pool().free} are there",
+            hint="ansible/apply-local --tags hugepages",
+        )
     generator = testpmd.Testpmd(
         core=lab.cores.tester, vdev=generator_vdev, forward_mode="flowgen", prefix="bench-generator", **common
     )

@@ -18,7 +18,7 @@ PROMPT = "testpmd> "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Testpmd:
-    """One testpmd with one port, forwarding on one core. `argv` is all that it is started with."""
+    """One testpmd with one port, forwarding on one core, in hugepages. `argv` is all that it is started with."""
 
     core: int
     control_core: int
@@ -26,7 +26,6 @@ class Testpmd:
     vdev: str
     forward_mode: str
     """flowgen, macswap, txonly, rxonly."""
-    huge: bool
     prefix: str
     descriptors: int = 1024
     frame_bytes: int = 60
@@ -37,7 +36,6 @@ class Testpmd:
         binary = shutil.which("dpdk-testpmd")
         if binary is None:
             raise EnvironmentBroken("dpdk-testpmd is not installed", hint="apt-get install dpdk-dev")
-        memory = ["-m", "512"] if self.huge else ["--no-huge", "-m", "1024"]
         return [
             # Its answers come through stdio, its prompt does not: by the line, they stay in order.
             "stdbuf",
@@ -45,14 +43,17 @@ class Testpmd:
             binary,
             f"--lcores=0@{self.control_core},1@{self.core}",
             "--no-pci",
-            *(["--in-memory", "--single-file-segments"] if self.huge else []),
+            "--in-memory",
+            "--single-file-segments",
+            "-m",
+            "256",
             "--no-telemetry",
             f"--file-prefix={self.prefix}",
-            *memory,
             f"--vdev={self.vdev}",
             "--",
             "-i",
             "--nb-cores=1",
+            "--total-num-mbufs=32768",
             f"--rxd={self.descriptors}",
             f"--txd={self.descriptors}",
             f"--forward-mode={self.forward_mode}",
