@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,19 @@ def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
     assert not (pytester.path / "results").exists()
     result.stdout.no_fnmatch_line("*labkit ---*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suite"), [(["-m", "dpdk"], True), ([], False), (["tests/perf"], True)]
+)
+def test_in_a_checkout_the_suite_runs_by_marker_or_path(arguments: list[str], suite: bool) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ("test_throughput[dpdk-vhost-64]" in done.stdout) is suite, done.stdout[-2000:] + done.stderr
