@@ -149,14 +149,14 @@ def bench(request, pair) -> Iterator[Bench]:
         yield Bench(pair, request.param, stack)
 
 
-def quietly(attempt, attempts: int = 12):
+def quietly(attempt, attempts: int = 10):
     """Repeat a trial until neither end was held up by other work on the machine; skip where that never happens.
 
     What is judged on its timing must not be judged on the neighbours' load.
     """
     for _ in range(attempts):
         trial = attempt()
-        if trial.stall_max_s < 0.0005 and trial.involuntary_switches <= 2 + 4 * trial.duration_s:
+        if trial.unsent == 0 and trial.stall_total_s <= 0.02 * trial.duration_s:
             return trial
         time.sleep(0.2)
     return pytest.skip("this machine is too busy for a figure: run it with nothing beside it")

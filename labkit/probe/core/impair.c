@@ -11,7 +11,7 @@
 #define NEIGHBOUR_NS (10 * NS_PER_MS)
 /* The bucket of a cap holds what comes in this long: bursts pass, the rate does not. */
 #define BUCKET_NS NS_PER_MS
-#define BUCKET_MIN 64.0
+#define BUCKET_MIN 32.0
 
 struct held {
     uint64_t due_ns;
