@@ -13,6 +13,7 @@ from typing import Protocol
 
 from labkit.backends.base import Dut, Proof
 from labkit.datapaths import Datapath
+from labkit.errors import ConfigInvalid
 from labkit.frames import FrameSpec
 from labkit.lab import Lab
 from labkit.measure.trial import TrialResult
@@ -104,7 +105,13 @@ class LiveRig:
 def live_rig(
     lab: Lab, datapath: Datapath, *, engine: str, ip_version: int, settle: Settle
 ) -> Iterator[LiveRig]:
-    """Start the DUT's datapath, then the tester."""
+    """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
+    if datapath.backend.name == "xdp" and engine == "packet":
+        # Seen: without an XDP program at the far end, what XDP_TX sends sticks in a veth's ring.
+        raise ConfigInvalid(
+            "the xdp backend on veth needs a tester with an XDP program of its own; the packet engine has none",
+            hint="leave --labkit-tester out",
+        )
     with ExitStack() as stack:
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
         tester = stack.enter_context(generating(lab, engine, settle=settle))
