@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import unprivileged
 
 from labkit.cores import affinity
 from labkit.errors import ConfigInvalid, EnvironmentBroken
@@ -366,21 +367,8 @@ assert [one.left for one in down()] == [None, None]
 
 
 def test_labs_come_up_without_root(tmp_path: Path) -> None:
-    python = "/usr/bin/python3"  # the one that tests run with may lie where only root may look
-    os.chown(tmp_path, 65534, 65534)
-    for parent in tmp_path.parents:
-        if parent.owner() == "root" and parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": ":".join(filter(None, sys.path)),
-        "LABKIT_STATE_DIR": str(tmp_path / "s"),
-    }
     for code in (ROOTLESS, ROOTLESS_LATER):
-        done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-c", code],
-            env=environment, cwd="/", capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
+        done = unprivileged.run(["-c", code], probe=tmp_path, home=tmp_path)
         assert done.returncode == 0, done.stderr
 
 
