@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from comparisons import COMPARISONS
 
 from labkit.errors import LabkitError
+from labkit.units import Unit, format_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,10 @@ def summarise(comparison: object, pairs: Iterable[tuple[float, float]]) -> Line:
     )
 
 
+def _figure(value: float, unit: str) -> str:
+    return format_quantity(value, Unit.PPS) if unit == "pps" else f"{value:.3g} {unit}"
+
+
 def main() -> int:
     """Run the comparisons."""
     parser = argparse.ArgumentParser(
@@ -73,7 +78,8 @@ def main() -> int:
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"no comparison is called {unknown[0]!r}: expected {', '.join(known)}")
-    console = Console()
+    # As wide as the table: a log file has no width of its own, and a wrapped row is hard to read.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     lines: list[Line] = []
     failed: list[str] = []
     for name in arguments.names or known:
@@ -89,8 +95,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
     table = Table(box=None)
-    for heading in ("name", "ratio", "low .. high", "floor", "aim", "ours", "theirs", "unit", "against"):
-        table.add_column(heading, justify="right" if heading not in ("name", "unit", "against") else "left")
+    for heading in ("name", "ratio", "low .. high", "floor", "aim", "ours", "theirs", "against"):
+        table.add_column(heading, justify="left" if heading in ("name", "against") else "right", no_wrap=True)
     for line in lines:
         style = "red" if line.ratio < line.floor else "green" if line.ratio >= line.aim else ""
         table.add_row(
@@ -99,9 +105,8 @@ def main() -> int:
             f"{line.low:.3g} .. {line.high:.3g}",
             f"{line.floor:g}",
             f"{line.aim:g}",
-            f"{line.ours:,.4g}",
-            f"{line.theirs:,.4g}",
-            line.unit,
+            _figure(line.ours, line.unit),
+            _figure(line.theirs, line.unit),
             line.against,
             style=style,
         )
