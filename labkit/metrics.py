@@ -9,6 +9,7 @@ from statistics import median
 from labkit.measure.histogram import samples_needed
 from labkit.measure.noise import offered_error
 from labkit.measure.search import GoalResult, Irregularity
+from labkit.measure.trial import TrialResult
 from labkit.results.model import Measurement
 from labkit.units import Unit, format_quantity
 
@@ -24,6 +25,8 @@ class Observed:
     quoted: float | None
     """The figure that is shown."""
     note: str = ""
+    doubt: str = ""
+    """Why a missed bound would say nothing about the DUT; a bound that holds, holds all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,26 @@ def _mrr(measurement: Measurement, _load: str | None, _kernel: Measurement | Non
     return Observed(low=mrr.ci95_low_pps, high=high, quoted=mrr.median_pps, note="95 % CI of the median")
 
 
+def _stalled(trial: TrialResult, percentile: float | None, value_s: float) -> str:
+    """Say whether the tester's own stalls are enough to make a percentile what it is; empty: they are not.
+
+    Frames that fall due while the tester stands still come back late whatever the DUT does. If that was the case for
+    a share of the time as large as the tail beyond the percentile, the tail can be the tester's own. For the maximum
+    one stall as long as itself is enough.
+    """
+    share = trial.stall_total_s / trial.duration_s
+    if percentile is None:
+        own = trial.stall_max_s >= value_s
+    else:
+        own = share >= 1.0 - percentile / 100.0
+    if not own:
+        return ""
+    return (
+        f"the tester itself stood still for {share:.2%} of the time, {trial.stall_max_s * 1e3:.2g} ms at the longest: "
+        "enough to cause this by itself"
+    )
+
+
 def _latency(field: str, percentile: float | None) -> Reader:
     def read(measurement: Measurement, load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
         ladder = measurement.latency
@@ -109,9 +132,10 @@ def _latency(field: str, percentile: float | None) -> Reader:
                 needed = samples_needed(percentile if percentile is not None else 99.9)
                 return Unknown(f"too few samples at {point.load}: {point.n}, needs {needed}")
             values_s.append(value_us / 1e6)
-        worst = points[values_s.index(max(values_s))].load
-        note = f"at {worst}, the slowest load" if len(points) > 1 else f"at {worst}"
-        return Observed(low=min(values_s), high=max(values_s), quoted=max(values_s), note=note)
+        worst = points[values_s.index(max(values_s))]
+        note = f"at {worst.load}, the slowest load" if len(points) > 1 else f"at {worst.load}"
+        doubt = _stalled(worst.trial, percentile, max(values_s))
+        return Observed(low=min(values_s), high=max(values_s), quoted=max(values_s), note=note, doubt=doubt)
 
     return read
 

@@ -111,7 +111,9 @@ class Target:
                 seen.quoted,
                 f"tester-limited: at least {low}, no upper limit was found{note}",
             )
-        return self._end(Outcome.FAIL, seen.quoted, f"{low if seen.high is None else high}{note}")
+        outcome = Outcome.INVALID if seen.doubt else Outcome.FAIL
+        doubt = f"; {seen.doubt}" if seen.doubt else ""
+        return self._end(outcome, seen.quoted, f"{low if seen.high is None else high}{note}{doubt}")
 
     def _end(self, outcome: Outcome, value: float | None, reason: str) -> Evaluation:
         scale, unit = {

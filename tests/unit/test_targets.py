@@ -362,3 +362,41 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_shipped_files_load_on_a_lab_in_software_and_belong_to_one(path: Path) -> None:
     assert load_targets(path, tier=Tier.SOFTWARE)
     assert (TOPOLOGIES / path.name.replace(".targets", "")).is_file()
+
+
+def stalled(share: float, longest_s: float) -> Measurement:
+    """The latency measurement with a tester that stood still for a share of each trial."""
+    assert LATENCY.latency is not None
+    points = tuple(
+        dataclasses.replace(
+            point,
+            trial=dataclasses.replace(
+                point.trial, stall_total_s=share * point.trial.duration_s, stall_max_s=longest_s
+            ),
+        )
+        for point in LATENCY.latency.points
+    )
+    return dataclasses.replace(LATENCY, latency=dataclasses.replace(LATENCY.latency, points=points))
+
+
+@pytest.mark.parametrize(
+    ("metric", "share", "longest_s", "outcome"),
+    [
+        ("p99", 0.0, 0.0, Outcome.FAIL),
+        ("p99", 0.009, 0.003, Outcome.FAIL),
+        ("p99", 0.02, 0.003, Outcome.INVALID),
+        ("p999", 0.002, 0.003, Outcome.INVALID),
+        ("max", 0.0001, 1e-9, Outcome.FAIL),
+        ("max", 0.0001, 1.0, Outcome.INVALID),
+    ],
+)
+def test_a_tail_that_the_tester_can_have_made_itself_is_not_a_failure(
+    metric: str, share: float, longest_s: float, outcome: Outcome
+) -> None:
+    found = check(stalled(share, longest_s), **{metric: "<= 1 ns"})
+    assert found.outcome is outcome
+    assert ("stood still" in found.reason) is (outcome is Outcome.INVALID)
+
+
+def test_a_bound_that_holds_in_spite_of_stalls_is_met() -> None:
+    assert check(stalled(0.5, 1.0), p999="<= 1 s").outcome is Outcome.PASS
