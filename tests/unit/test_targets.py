@@ -400,3 +400,19 @@ def test_a_tail_that_the_tester_can_have_made_itself_is_not_a_failure(
 
 def test_a_bound_that_holds_in_spite_of_stalls_is_met() -> None:
     assert check(stalled(0.5, 1.0), p999="<= 1 s").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("share", "outcome"), [(0.0, Outcome.FAIL), (0.001, Outcome.FAIL), (0.4, Outcome.INVALID)]
+)
+def test_loss_that_the_tester_can_have_made_itself_is_not_a_failure(share: float, outcome: Outcome) -> None:
+    lossy = measured("loss_curve", SimulatedSpec(drop_one_in=100))
+    assert lossy.loss_curve is not None
+    points = tuple(
+        dataclasses.replace(
+            p, trial=dataclasses.replace(p.trial, stall_total_s=share * p.trial.duration_s, stall_max_s=0.01)
+        )
+        for p in lossy.loss_curve.points
+    )
+    lossy = dataclasses.replace(lossy, loss_curve=dataclasses.replace(lossy.loss_curve, points=points))
+    assert check(lossy, loss_at_10_percent="<= 0.1 %").outcome is outcome
