@@ -295,7 +295,8 @@ static json_t *port_proof(const struct port *port)
     struct rte_eth_burst_mode mode = {0};
     json_t *proof = json_object();
 
-    (void)rte_eth_dev_info_get(port->id, &info);
+    if (rte_eth_dev_info_get(port->id, &info))
+        info = (struct rte_eth_dev_info){0}; /* what can't be read is not proven */
     (void)json_object_set_new(proof, "driver", json_string(info.driver_name ? info.driver_name : ""));
     const struct rte_devargs *devargs = info.device ? rte_dev_devargs(info.device) : NULL;
     (void)json_object_set_new(proof, "devargs", json_string(devargs && devargs->args ? devargs->args : ""));
