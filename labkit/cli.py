@@ -75,9 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     run = verbs.add_parser(
         "run", help="measure every datapath that can run here; table, results.json, report.html"
     )
-    run.add_argument("--quick", action="store_true", help="short trials, default modes: under two minutes")
+    plan = run.add_mutually_exclusive_group()
+    plan.add_argument("--quick", action="store_true", help="short trials, default modes: under two minutes")
     run.add_argument("--slow", action="store_true", help="also the tests marked slow: larger frames, bursts")
-    run.add_argument(
+    plan.add_argument(
         "--rfc2544", action="store_true", help="60 s zero-loss final trials (hours, not minutes)"
     )
     run.add_argument(

@@ -22,6 +22,25 @@ class Cores:
     shared: tuple[int, ...]
 
 
+def check(topology: Topology, available: Iterable[int] | None = None) -> list[int]:
+    """The cores that may be used; raises ConfigInvalid where the topology asks for one that is not among them."""
+    cores = sorted(available if available is not None else os.sched_getaffinity(0))
+    for role, core in (("tester", topology.tester_core), ("dut", topology.dut_core)):
+        if core is not None and core not in cores:
+            place = (
+                f"{topology.source}:{topology.core_lines[role]}"
+                if role in topology.core_lines
+                else topology.source
+            )
+            raise ConfigInvalid(
+                f"{place}: cores.{role}: core {core} is not available here",
+                hint=f"available: {_listed(cores)}; leave cores out and they are chosen for you",
+            )
+    if topology.tester_core is not None and topology.tester_core == topology.dut_core:
+        raise ConfigInvalid(f"{topology.source}: cores: tester and dut are both on core {topology.dut_core}")
+    return cores
+
+
 def choose(topology: Topology, available: Iterable[int] | None = None) -> Cores:
     """Pick one core each for tester and DUT, the rest for the controller.
 
@@ -31,15 +50,7 @@ def choose(topology: Topology, available: Iterable[int] | None = None) -> Cores:
 
     Raises ConfigInvalid for a core that is not available, EnvironmentBroken where there is only one.
     """
-    cores = sorted(available if available is not None else os.sched_getaffinity(0))
-    for role, core in (("tester", topology.tester_core), ("dut", topology.dut_core)):
-        if core is not None and core not in cores:
-            raise ConfigInvalid(
-                f"{topology.source}: cores.{role}: core {core} is not available here",
-                hint=f"available: {_listed(cores)}; leave cores out and they are chosen for you",
-            )
-    if topology.tester_core is not None and topology.tester_core == topology.dut_core:
-        raise ConfigInvalid(f"{topology.source}: cores: tester and dut are both on core {topology.dut_core}")
+    cores = check(topology, available)
     if len(cores) < 2:
         raise EnvironmentBroken(
             f"tester and DUT need a core each, available is only {_listed(cores)}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
+from labkit.frames import FRAME_OVER_MTU_BYTES, FrameSpec
 from labkit.results.model import Key
 from labkit.topology import Tier, Topology
 
@@ -31,6 +32,25 @@ class Datapath:
             ip_version=ip_version,
             flows=flows,
         )
+
+    def check_frames(self, frames: FrameSpec) -> None:
+        """Raise ConfigInvalid for frames that its links do not carry: too large for the MTU, or no such addresses."""
+        for link in self.topology.links:
+            largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
+            size = max(frames.sizes)
+            if size > largest:
+                raise ConfigInvalid(
+                    f"frame size {size}: expected at most {largest} bytes with FCS on link {link.name} of topology "
+                    f"{self.topology.name} (MTU {link.mtu_bytes} B, Ethernet header and FCS)",
+                    hint=f"smaller frames, or mtu: {size - FRAME_OVER_MTU_BYTES} B in a topology of your own",
+                )
+            family = f"ipv{frames.ip_version}"
+            ends = (getattr(link.tester, family), getattr(link.dut, family))
+            if self.topology.tier is not Tier.SIMULATED and None in ends:
+                raise ConfigInvalid(
+                    f"{self.topology.source}: link {link.name} has no IPv{frames.ip_version} addresses",
+                    hint=f"give its tester and its dut an {family} address, or measure IPv{10 - frames.ip_version}",
+                )
 
     @property
     def is_default_mode(self) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from labkit.errors import ConfigInvalid
 from labkit.frames import FrameSpec, frame_spec
 from labkit.results.model import Measurement, Outcome, Verdict
+from labkit.units import parse_load
 from labkit.verdicts import InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ class Measure:
         self._frame = frame
 
     def _spec(self, frame_size_bytes: int | str | None, ip_version: int, flows: int) -> FrameSpec:
-        return frame_spec(
+        frames = frame_spec(
             self._frame if frame_size_bytes is None else frame_size_bytes, ip_version=ip_version, flows=flows
         )
+        self.datapath.check_frames(frames)
+        return frames
 
     def throughput(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
@@ -57,8 +61,13 @@ class Measure:
 
         Where a load is relative and the PDR is not known yet, it is searched first.
         """
-        loads = LADDER if load is None else (load,) if isinstance(load, str) else tuple(load)
-        return self._session.latency(self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads)
+        asked = LADDER if load is None else (load,) if isinstance(load, str) else tuple(load)
+        loads = [parse_load(one) for one in asked]
+        for one in loads:
+            if one.of not in (None, "PDR"):
+                raise ConfigInvalid(f"{one.text!r}: expected a share of PDR, such as '50% PDR'")
+        frames = self._spec(frame_size_bytes, ip_version, flows)
+        return self._session.latency(self.datapath, frames, [one.text for one in loads])
 
     def loss_curve(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1

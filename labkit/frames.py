@@ -14,6 +14,8 @@ from labkit.errors import ConfigInvalid
 
 FCS_BYTES = 4
 """Frame sizes count it; no buffer holds it."""
+FRAME_OVER_MTU_BYTES = 14 + FCS_BYTES
+"""What a frame has beyond the MTU: the Ethernet header and the FCS."""
 SIGNATURE_BYTES = 18
 SMALLEST_BYTES = {4: 64, 6: 84}
 """Ethernet 14, IP 20 or 40, UDP 8, signature 18, FCS 4: 64 for IPv4, 84 for IPv6."""

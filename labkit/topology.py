@@ -121,6 +121,8 @@ class Topology:
     """Of the file as read."""
     text: str = field(default="", repr=False)
     """The file as read: a lab that stands keeps it, whatever becomes of the file."""
+    core_lines: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """Where in the file each role's core stands: whether it exists is seen on the machine only."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 
@@ -214,6 +216,7 @@ def parse(text: str, source: Path) -> Topology:
         source=source,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         text=text,
+        core_lines={role: node.line for role, node in cores.items()},
         simulation=simulation,
     )
 

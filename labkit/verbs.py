@@ -26,7 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     import pytest
 
     from labkit import suite
+    from labkit.preflight import load_checked
+    from labkit.results.store import check_root
 
+    for name in arguments.topology or ():
+        load_checked(name)
+    check_root(Path(arguments.results))
     command = [str(suite.path()), "-p", "no:cacheprovider", f"--labkit-results={arguments.results}"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
     command += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # labkit is imported before pytest starts
@@ -48,6 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     code = int(pytest.main(command))
     if code == pytest.ExitCode.INTERRUPTED:
         return 130
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise ConfigInvalid(
+            "nothing to measure: no test of the suite has these markers on these topologies",
+            hint="labkit run -- --collect-only -q lists what there is",
+        )
     if code == pytest.ExitCode.USAGE_ERROR:
         return ConfigInvalid.exit_code
     return code
@@ -55,10 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def trial(arguments: argparse.Namespace) -> int:
     """`labkit trial`: one trial on a lab that is up, or on one of its own."""
-    from labkit import lab, topology
+    from labkit import lab
     from labkit.backends import registry
     from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
     from labkit.frames import frame_spec
+    from labkit.preflight import load_checked
     from labkit.session import Session, Settings
     from labkit.trialview import as_json, as_text
 
@@ -82,8 +93,9 @@ def trial(arguments: argparse.Namespace) -> int:
         else:
             names = (arguments.topology,) if arguments.topology else DEFAULT_TOPOLOGIES
             datapath = default_datapath(
-                backend.name, [topology.load(name) for name in names], mode=arguments.mode
+                backend.name, [load_checked(name) for name in names], mode=arguments.mode
             )
+        datapath.check_frames(frames)
         lacking = session.lacking(datapath)
         if lacking:
             raise EnvironmentBroken("; ".join(lacking), hint="labkit doctor")
@@ -98,10 +110,11 @@ def trial(arguments: argparse.Namespace) -> int:
 
 def up(arguments: argparse.Namespace) -> int:
     """`labkit up`."""
-    from labkit import lab, topology
+    from labkit import lab
     from labkit.labview import lab_lines
+    from labkit.preflight import load_checked
 
-    record = lab.up(topology.load(arguments.topology))
+    record = lab.up(load_checked(arguments.topology))
     print("\n".join(lab_lines(record)))
     return 0
 

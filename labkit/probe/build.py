@@ -119,7 +119,13 @@ def build(
     if _up_to_date(target):
         progress(f"built already: {target}")
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentBroken(
+            f"the probe cannot be built in {target.parent}: {error.strerror}",
+            hint="set LABKIT_PROBE_DIR to a folder that you may write to",
+        ) from error
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as scratch:
         work, out = Path(scratch) / "work", Path(scratch) / "out"
         log = Path(scratch) / "log"

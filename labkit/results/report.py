@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from labkit.errors import EnvironmentBroken
 from labkit.measure.trial import TrialResult
 from labkit.results import format as fmt
 from labkit.results.claims import claims
@@ -36,14 +38,23 @@ OUTCOMES = {
 
 
 def render(run: Run, destination: Path) -> Path:
-    """Write the report to `destination` (a file, or a folder that gets a report.html); where it is."""
+    """Write the report to `destination` (a file, or a folder that gets a report.html); where it is.
+
+    Raises EnvironmentBroken where it cannot be written.
+    """
     target = destination / "report.html" if destination.is_dir() else destination
     draft = target.with_name(f".{target.name}.tmp")
     try:
         draft.write_text(html(run), encoding="utf-8")
         draft.replace(target)
+    except OSError as error:
+        raise EnvironmentBroken(
+            f"{target} can't be written: {error.strerror}",
+            hint="make room, or labkit report --json: it writes no file",
+        ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return target
 
 

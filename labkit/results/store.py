@@ -32,7 +32,7 @@ from labkit.results.provenance import Environment
 from labkit.results.run import SCHEMA_VERSION, Run, RunEnd, RunStart, State
 from labkit.results.schema import validate
 
-__all__ = ["RunStore", "latest", "load"]
+__all__ = ["RunStore", "check_root", "latest", "load"]
 
 BALLAST = "ballast"
 BALLAST_BYTES = 4 << 20
@@ -45,6 +45,22 @@ def _now() -> datetime:
 
 def _iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def check_root(root: Path) -> None:
+    """Raise EnvironmentBroken where no run folder can be made below `root`: told before anything is measured."""
+    place = next(p for p in (root, *root.absolute().parents) if p.exists())
+    if not place.is_dir():
+        raise _unwritable(root, f"{place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _unwritable(root, f"{place} may not be written to")
+
+
+def _unwritable(root: Path, why: str) -> EnvironmentBroken:
+    return EnvironmentBroken(
+        f"results can't be written to {root}: {why}",
+        hint=f"make {root} a folder that you may write to, or choose another (--results DIR)",
+    )
 
 
 class RunStore:
@@ -84,10 +100,7 @@ class RunStore:
             folder.mkdir(parents=True)
             descriptor = os.open(folder / RECORDS, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         except OSError as e:
-            raise EnvironmentBroken(
-                f"results can't be written to {root}: {e.strerror}",
-                hint=f"make {root} a folder that you may write to, or choose another",
-            ) from e
+            raise _unwritable(root, e.strerror or str(e)) from e
         store = cls(folder, start, descriptor)
         try:
             store._take_ballast()

@@ -214,8 +214,8 @@ def test_kill_9_at_any_moment_of_a_run_leaves_nothing_after_down(
     mark: str, state: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(20)
-    before = snapshot.take(mark=mark)
     for _ in range(KILLS):
+        before = snapshot.take(mark=mark)  # anew each time: other users of the machine mount and unmount too
         run = subprocess.Popen(
             [*LABKIT, "run", "--quick", "-m", "throughput and (kernel or dpdk)"],
             cwd=tmp_path,

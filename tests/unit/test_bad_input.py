@@ -1,0 +1,190 @@
+"""Wrong input at the command line: it is said what was expected and what to do, exit code 2, nothing changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = """\
+description: a lab
+backends: [kernel]
+cores: {tester: 0, dut: 1}
+links:
+  - name: veth0
+    kind: veth
+    mtu: 1500 B
+    tester:
+      name: tester0
+      mac: 02:00:00:00:00:01
+      ipv4: 198.18.0.1/24
+    dut:
+      name: dut0
+      mac: 02:00:00:00:00:02
+      ipv4: 198.18.0.2/24
+"""
+DUT = GOOD[GOOD.index("    dut:") :]
+WRONG = {
+    "unknown key": ("    mtu:", "    mut:", 7, "did you mean 'mtu'?"),
+    "missing port": (DUT, "", 5, "missing key 'dut'"),
+    "cores that overlap": ("dut: 1}", "dut: 0}", 3, "leave cores out"),
+    "a core that does not exist": ("tester: 0,", "tester: 9999,", 3, "leave cores out"),
+    "bad unit": ("1500 B", "1500 Mpps", 7, "units 'B'"),
+    "MTU out of range": ("1500 B", "1 MiB", 7, "from 68 B to 9202 B"),
+    "address clash": ("198.18.0.2/24", "198.18.0.1/24", 15, "taken by links[0].tester.ipv4 (line 11)"),
+    "unknown backend": ("[kernel]", "[kernal]", 2, "did you mean 'kernel'?"),
+    "no YAML": ("description: a lab", "description: [", 3, "expected YAML"),
+}
+MODULES = {"labkit": "labkit.cli", "pytest": "pytest"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+def call(program: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", MODULES[program], *arguments],
+        cwd=cwd,
+        env={**os.environ, "LABKIT_STATE_DIR": str(cwd.parent / "state"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *says: str, code: int = 2) -> None:
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    for words in says:
+        assert words in " ".join(output.split()), output
+    assert "Traceback" not in output
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("verb", ["up", "trial", "run"])
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_lab_file_is_told_with_its_line_and_nothing_is_changed(
+    what: str, verb: str, folder: Path
+) -> None:
+    old, new, line, says = WRONG[what]
+    assert old in GOOD
+    lab_file = write(folder.parent / "lab.yml", GOOD.replace(old, new, 1))
+    refused(
+        call("labkit", verb, "--topology", str(lab_file), cwd=folder),
+        f"labkit: bad input: {lab_file}:{line}: ",
+        says,
+    )
+    assert list(folder.iterdir()) == []
+    assert not (folder.parent / "state").exists()
+
+
+def test_pytest_refuses_a_wrong_lab_file_before_it_collects(folder: Path) -> None:
+    lab_file = write(folder.parent / "lab.yml", GOOD.replace("    mtu:", "    mut:"))
+    done = call("pytest", "-p", "no:cacheprovider", f"--topology={lab_file}", cwd=folder)
+    refused(done, f"{lab_file}:7: ", "did you mean 'mtu'?", code=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--frame", "63"], ["63", "expected 64 to"]),
+        (["--frame", "99999"], ["99999", "expected 64 to"]),
+        (["--frame", "1519"], ["1519", "at most 1518 bytes with FCS on link veth0", "mtu: 1501 B"]),
+        (["--frame", "9000"], ["9000", "at most 1518 bytes", "mtu: 8982 B"]),
+        (["--frame", "83", "--ipv6"], ["83", "expected 84 to"]),
+        (["--frame", "64.5"], ["64.5", "imix"]),
+        (["--ipv6", "--frame", "84"], ["link veth0 has no IPv6 addresses", "ipv6 address"]),
+        (["--flows", "0"], ["0 flows", "expected 1 to 32768"]),
+        (["--flows", "many"], ["--flows", "invalid int value"]),
+        (["--load", "10"], ["'10'", "'kpps'"]),
+        (["--load", "0 pps"], ["a load over 0 pps"]),
+        (["--duration", "1"], ["'1'", "'ms'"]),
+        (["--duration", "2 h"], ["'2 h'", "'min'"]),
+        (["--duration", "0 s"], ["over 0 s and up to 3600 s"]),
+        (["--backend", "dpdk"], ["dpdk", "not measured on"]),
+        (["--mode", "turbo"], ["no mode 'turbo'", "expected one of"]),
+    ],
+)
+def test_a_trial_that_cannot_be_is_refused_before_the_lab_is_up(
+    arguments: list[str], says: list[str], folder: Path
+) -> None:
+    lab_file = write(folder.parent / "lab.yml", GOOD.replace("cores: {tester: 0, dut: 1}\n", ""))
+    refused(call("labkit", "trial", "--topology", str(lab_file), *arguments, cwd=folder), *says)
+    assert not (folder.parent / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("call_of_measure", "says"),
+    [
+        ("measure.mrr(frame_size_bytes=63)", "frame size 63: expected 64 to"),
+        ("measure.mrr(frame_size_bytes=9019)", "at most 9018 bytes with FCS on link sim"),
+        ("measure.latency(load='fast')", "expected a load such as 'idle', '50% PDR' or '100 kpps'"),
+        ("measure.latency(load='50% MRR')", "expected a share of PDR, such as '50% PDR'"),
+    ],
+)
+def test_a_test_of_ones_own_that_asks_for_what_cannot_be_fails_by_name(
+    call_of_measure: str, says: str, folder: Path
+) -> None:
+    write(
+        folder / "test_mine.py",
+        f"import pytest\n\n@pytest.mark.dpdk\ndef test_mine(measure):\n    {call_of_measure}\n",
+    )
+    done = call("pytest", "-p", "no:cacheprovider", "--topology=sim", "-q", cwd=folder)
+    refused(done, says, code=1)
+    assert not (folder / "results").exists()
+
+
+def test_a_wrong_file_of_targets_is_told_before_anything_is_measured(folder: Path) -> None:
+    lab_file = folder.parent / "lab.yml"
+    write(lab_file, GOOD.replace("cores: {tester: 0, dut: 1}\n", ""))
+    targets = write(folder.parent / "lab.targets.yml", 'targets:\n  - pdrr: ">= 1 Mpps"\n')
+    refused(call("labkit", "run", "--topology", str(lab_file), cwd=folder), f"{targets}:2: ", "did you mean")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--quick", "--rfc2544"], ["not allowed with"]),
+        (["--quick", "--topology", "sim", "-m", "af_packet"], ["nothing to measure", "hint:"]),
+        (["--seed", "x"], ["--seed", "invalid int value"]),
+        (["--topology", "no/such.yml"], ["no such topology file", "topologies by name"]),
+        (["--topology", "sim", "--", "--no-such-option"], ["--no-such-option"]),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(arguments: list[str], says: list[str], folder: Path) -> None:
+    refused(call("labkit", "run", *arguments, cwd=folder), *says)
+    assert list(folder.iterdir()) == []
+
+
+def test_results_that_could_not_be_stored_are_not_measured(folder: Path) -> None:
+    write(folder / "results", "a file")
+    refused(
+        call("labkit", "run", "--topology", "sim", cwd=folder), "results is no folder", "--results", code=3
+    )
+
+
+def test_a_probe_that_is_not_built_is_missing_not_broken(folder: Path) -> None:
+    done = call("labkit", "trial", "--topology", "veth", cwd=folder, LABKIT_PROBE_DIR=str(folder / "none"))
+    refused(done, "not built", "labkit build", code=3)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["nowhere", "lab.yml", "empty"])
+def test_a_report_of_what_is_no_run_says_what_was_expected(where: str, folder: Path) -> None:
+    write(folder / "lab.yml", GOOD)
+    (folder / "empty").mkdir()
+    done = call("labkit", "report", where, cwd=folder)
+    refused(done, where)
