@@ -1,0 +1,74 @@
+"""Every datapath carries IPv4 and IPv6, several flows and a mix of sizes; and a search finds what a DUT can do."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit import topology
+from labkit.backends.probe_dut import interfaces, reflecting
+from labkit.datapaths import Datapath, enumerate_datapaths
+from labkit.frames import frame_spec
+from labkit.lab import lab_up
+from labkit.measure.search import search, software_goals
+from labkit.probe import build
+from labkit.progress import Silent
+from labkit.session import Session, Settings
+from labkit.testers.probe import generating
+
+LABS = ("veth", "veth-forward", "vhost", "memif")
+DATAPATHS = enumerate_datapaths([topology.load(name) for name in LABS])
+CAP_PPS = 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_probe() -> None:
+    build.build()
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS, ids=[d.key(frame="any").id for d in DATAPATHS])
+def test_a_datapath_carries_both_families_flows_and_mixes(datapath: Datapath) -> None:
+    with Session(Settings(store=False), progress=Silent()) as session:
+        lacking = session.lacking(datapath)
+        if lacking:
+            pytest.skip("; ".join(lacking))
+        for size, ip_version, flows in ((64, 4, 1), (84, 6, 8), ("imix", 4, 16), (1518, 6, 1)):
+            frames = frame_spec(size, ip_version=ip_version, flows=flows)
+            trial, proof, _ = session.one_trial(datapath, frames, load_pps=5_000, duration_s=0.2)
+            seen = (size, ip_version, flows, trial)
+            # A busy machine loses a few; a path that does not carry them loses all.
+            assert trial.received > 0.5 * trial.intended, seen
+            assert (trial.duplicates, trial.corrupt) == (0, 0), seen
+            assert proof.proven, proof
+
+
+def test_a_search_finds_the_rate_that_a_dut_is_capped_at() -> None:
+    """Within the search's width, on a machine that left both ends their cores meanwhile."""
+    ndr, pdr = software_goals()
+    disturbed = []
+    with lab_up(topology.load("veth")) as lab:
+        for _ in range(4):
+            with (
+                reflecting(
+                    lab,
+                    engine="packet",
+                    ports=interfaces(lab),
+                    judge=lambda *_: (True, ""),
+                    impair={"cap_pps": CAP_PPS},
+                ) as dut,
+                generating(lab, "packet") as tester,
+            ):
+                tester.set_frames(frame_spec(64), own_mac=False)
+                found = search(
+                    tester, ndr=ndr, pdr=pdr, min_load_pps=2_000, max_load_pps=2 * CAP_PPS, max_search_s=15
+                )
+                switches = dut.counters()["involuntary_switches"] / found.duration_s
+            stalled = sum(t.stall_total_s for t in found.trials) / sum(t.duration_s for t in found.trials)
+            throughput_pps = found.pdr.conditional_throughput_pps or 0.0
+            if abs(throughput_pps / CAP_PPS - 1) <= pdr.relative_width + pdr.loss_ratio:
+                return
+            disturbed.append(
+                f"{throughput_pps:.0f} pps, tester stalled {stalled:.1%}, DUT switched {switches:.0f}/s"
+            )
+            if stalled < 0.001 and switches < 10:
+                pytest.fail(f"a cap of {CAP_PPS} pps was taken for {disturbed[-1]}")
+    pytest.skip(f"this machine is too busy for a figure: {disturbed}")
