@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labkit.errors import ConfigInvalid
 from labkit.frames import FrameSpec, frame_spec
 from labkit.results.model import Measurement, Outcome, Verdict
 from labkit.units import parse_load
@@ -59,15 +58,11 @@ class Measure:
     ) -> Measurement:
         """Round-trip times at a load: "idle", "50% PDR", "100 kpps", or several; default the ladder idle/10/50/90 %.
 
-        Where a load is relative and the PDR is not known yet, it is searched first.
+        Shares may be of PDR, NDR or MRR; where that rate is not known yet, it is measured first.
         """
         asked = LADDER if load is None else (load,) if isinstance(load, str) else tuple(load)
         loads = [parse_load(one) for one in asked]
-        for one in loads:
-            if one.of not in (None, "PDR"):
-                raise ConfigInvalid(f"{one.text!r}: expected a share of PDR, such as '50% PDR'")
-        frames = self._spec(frame_size_bytes, ip_version, flows)
-        return self._session.latency(self.datapath, frames, [one.text for one in loads])
+        return self._session.latency(self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads)
 
     def loss_curve(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
@@ -95,13 +90,16 @@ class TargetCheck:
 
         Raises TargetMissed (the test fails), InvalidMeasurement (neither pass nor fail) or ConfigInvalid.
         """
+        __tracebackhide__ = True  # pytest shows the user's line, not ours
         self._conclude(self._session.judge(self._test, measurement, bounds))
 
     def declared(self, *measurements: Measurement) -> None:
         """Check the targets that stand in the topology's YAML files for this row."""
+        __tracebackhide__ = True
         self._conclude(self._session.judge_declared(self._test, self._measure.datapath, measurements))
 
     def _conclude(self, verdicts: Sequence[Verdict]) -> None:
+        __tracebackhide__ = True
         failed = [v for v in verdicts if v.outcome is Outcome.FAIL]
         invalid = [v for v in verdicts if v.outcome is Outcome.INVALID]
         if failed:

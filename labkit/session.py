@@ -8,39 +8,37 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from labkit import readings, topology
+from labkit import judge, readings, topology
 from labkit.backends import registry
 from labkit.backends.base import Proof
 from labkit.datapaths import Datapath, find_mode
 from labkit.errors import LabkitBug, ToolFailed
 from labkit.frames import FrameSpec, frame_spec
-from labkit.lab import Lab, lab_up
+from labkit.judge import declared_targets
+from labkit.lab import Lab
 from labkit.measure import noise
 from labkit.measure.burst import measure_back_to_back
 from labkit.measure.ceiling import mrr_limited_by, search_limited_by
-from labkit.measure.latency import IDLE_LOAD_PPS, Rung, measure_latency
+from labkit.measure.latency import measure_latency, rung_for
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import Progress as SearchProgress
 from labkit.measure.search import search
 from labkit.measure.trial import TrialResult
 from labkit.plan import plan_for
 from labkit.progress import Progress
-from labkit.results.model import Key, Measurement, Outcome, Verdict
-from labkit.rig import Rig, SimulatedRig, live_rig
-from labkit.targets import GATE_SCOPE, Target, kernel_baseline, parse_targets
-from labkit.targets_file import declared, load_targets
-from labkit.testers.ceiling import measure_ceiling
-from labkit.testers.probe import default_engine
-from labkit.topology import LinkKind, Topology
-from labkit.units import Unit, parse_quantity
+from labkit.results.model import Key, Measurement, Verdict
+from labkit.rig import Rig
+from labkit.rigs import Rigs
+from labkit.targets import Target, kernel_baseline, parse_targets
+from labkit.topology import LinkKind
+from labkit.units import Load
 
 if TYPE_CHECKING:
     from labkit.results.store import RunStore
@@ -81,18 +79,16 @@ class Session:
         self.seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         self._plan = plan_for(quick=settings.quick, rfc2544=settings.rfc2544)
         self._store: RunStore | None = None
-        self._lab_stack = ExitStack()
-        self._rig_stack = ExitStack()
-        self._lab: Lab | None = None
-        self._borrowed: Lab | None = None
-        self._rig: Rig | None = None
-        self._rig_key: tuple[str, str, str, int] | None = None
+        self._rigs = Rigs(
+            self._plan,
+            tester_engine=settings.tester_engine,
+            seed=settings.seed,
+            progress=progress,
+            on_change=self._record_environment,
+        )
         self._found: dict[str, _Found] = {}
-        self._ceilings: dict[tuple[str, str], float] = {}
         self._lacking: dict[str, str | None] = {}
         self._folder: Path | None = None
-        self._topologies: dict[str, Topology] = {}
-        self._links: dict[str, Mapping[str, object]] = {}
 
     # --- what can run here -------------------------------------------------------------------------------
 
@@ -107,80 +103,9 @@ class Session:
         lacks = [self._lacking.get(check) for check in datapath.mode.requires]
         return tuple(reason for reason in lacks if reason is not None)
 
-    # --- labs and rigs -----------------------------------------------------------------------------------
-
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
-        self._borrowed = lab
-
-    def _lab_for(self, datapath: Datapath) -> Lab:
-        if self._borrowed is not None:
-            if self._borrowed.topology.name != datapath.topology.name:
-                raise LabkitBug(
-                    f"lab {self._borrowed.topology.name} is in use, {datapath.topology.name} was asked for"
-                )
-            return self._borrowed
-        if self._lab is None or self._lab.topology != datapath.topology:
-            self._close_lab()
-            self.progress.phase(f"lab {datapath.topology.name}: up")
-            self._lab = self._lab_stack.enter_context(lab_up(datapath.topology))
-            self._topologies[datapath.topology.name] = datapath.topology
-            self._links[datapath.topology.name] = self._lab.facts
-            self._record_environment()
-        return self._lab
-
-    def _engine(self, lab: Lab) -> str:
-        if self.settings.tester_engine is not None and lab.tester_ports[0].interface is not None:
-            return self.settings.tester_engine
-        from labkit import doctor
-
-        needed = ("bpf", "xdp_native", "af_xdp", "probe_xdp")
-        return default_engine(lab, xdp_ok=all(finding.ok for finding in doctor.run(needed)))
-
-    def _rig_for(self, datapath: Datapath, ip_version: int) -> Rig:
-        key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
-        if self._rig is None or self._rig_key != key:
-            self._close_rig()
-            simulated = datapath.topology.simulation.get(datapath.backend.name)
-            if simulated is not None:
-                self._topologies[datapath.topology.name] = datapath.topology
-                self._rig, self._rig_key = SimulatedRig(simulated), key
-                return self._rig
-            lab = self._lab_for(datapath)
-            engine = self._engine(lab)
-            self._rig = self._rig_stack.enter_context(
-                live_rig(lab, datapath, engine=engine, ip_version=ip_version, settle=self._plan.settle)
-            )
-            self._rig_key = key
-        return self._rig
-
-    def _ceiling_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
-        """The most that the tester can send on this link, measured once a link and frame size."""
-        simulated = datapath.topology.simulation.get(datapath.backend.name)
-        if simulated is not None:
-            return simulated.tester_ceiling_pps
-        key = (datapath.topology.name, str(frames.size))
-        if key not in self._ceilings:
-            self._close_rig()
-            lab = self._lab_for(datapath)
-            self.progress.phase(f"{datapath.topology.name}: the tester's own ceiling")
-            self._ceilings[key] = measure_ceiling(
-                lab,
-                engine=self._engine(lab),
-                frames=frames,
-                trials=self._plan.ceiling_trials,
-                duration_s=self._plan.ceiling_duration_s,
-            )
-        return self._ceilings[key]
-
-    def _close_rig(self) -> None:
-        self._rig, self._rig_key = None, None
-        self._rig_stack.close()
-
-    def _close_lab(self) -> None:
-        self._close_rig()
-        self._lab = None
-        self._lab_stack.close()
+        self._rigs.use(lab)
 
     # --- measuring ---------------------------------------------------------------------------------------
 
@@ -240,27 +165,29 @@ class Session:
 
         return self._measurement("throughput", datapath, frames, body)
 
-    def latency(self, datapath: Datapath, frames: FrameSpec, loads: Sequence[str]) -> Measurement:
+    def latency(self, datapath: Datapath, frames: FrameSpec, loads: Sequence[Load]) -> Measurement:
         """Round trips at these loads; one measurement for each set of loads that was asked for."""
-        relative = any("PDR" in load for load in loads)
-        pdr_pps = self._pdr_pps(self.throughput(datapath, frames)) if relative else None
-        ladder = [rung for load in loads if (rung := _rung(load, pdr_pps)) is not None]
+        rates_pps = self._rates_pps(datapath, frames, {load.of for load in loads if load.of is not None})
+        ladder = [rung for load in loads if (rung := rung_for(load, rates_pps)) is not None]
 
         def body(rig: Rig, notes: _Notes) -> dict[str, object]:
             result = measure_latency(
                 rig,
-                pdr_pps=pdr_pps,
+                pdr_pps=rates_pps.get("PDR"),
                 ladder=ladder,
                 min_duration_s=self._plan.latency_min_duration_s,
                 on_trial=notes.count,
             )
             notes.deciding = [point.trial for point in result.points]
             notes.deviations += result.deviations
-            if relative and pdr_pps is None:
-                notes.deviations.append("no PDR was found, so only absolute loads were measured")
+            for name, rate_pps in rates_pps.items():
+                if rate_pps is None:
+                    notes.deviations.append(f"no {name} was found, so loads relative to it were not measured")
             return {"latency": result}
 
-        return self._measurement("latency", datapath, frames, body, variant=",".join(loads))
+        return self._measurement(
+            "latency", datapath, frames, body, variant=",".join(load.text for load in loads)
+        )
 
     def loss_curve(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Loss from the highest load that the tester offers down."""
@@ -283,7 +210,7 @@ class Session:
 
     def back_to_back(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Longest burst that comes back whole."""
-        throughput_pps = self._pdr_pps(self.throughput(datapath, frames))
+        throughput_pps = self._rates_pps(datapath, frames, ("PDR",))["PDR"]
 
         def body(rig: Rig, notes: _Notes) -> dict[str, object]:
             result = measure_back_to_back(
@@ -302,19 +229,27 @@ class Session:
         self, datapath: Datapath, frames: FrameSpec, *, load_pps: float | None, duration_s: float
     ) -> tuple[TrialResult, Proof, Mapping[str, object]]:
         """A single trial, with the proof of its path and the tester's facts."""
-        rig = self._rig_for(datapath, frames.ip_version)
+        rig = self._rigs.rig(datapath, frames.ip_version)
         rig.set_frames(frames)
         self.progress.phase(f"{datapath.key(frame=str(frames.size)).id}: one trial of {duration_s:g} s")
         trial = rig.measure(load_pps=load_pps, duration_s=duration_s)
         self.progress.done()
         return trial, rig.proof(), rig.tester()
 
-    @staticmethod
-    def _pdr_pps(measurement: Measurement) -> float | None:
-        if measurement.throughput is None:
-            raise LabkitBug("a measurement of kind throughput without its payload")
-        pdr = measurement.throughput.pdr
-        return pdr.conditional_throughput_pps or pdr.at_least_pps
+    def _rates_pps(
+        self, datapath: Datapath, frames: FrameSpec, names: Collection[str]
+    ) -> dict[str, float | None]:
+        """The row's NDR, PDR or MRR by name, measured where they are not known. None: an irregular result."""
+        found: dict[str, float | None] = {}
+        if "MRR" in names:
+            mrr = self.mrr(datapath, frames).mrr
+            found["MRR"] = mrr.median_pps if mrr is not None else None
+        if {"NDR", "PDR"} & set(names):
+            result = self.throughput(datapath, frames).throughput
+            for name, goal in (("NDR", result.ndr), ("PDR", result.pdr)) if result is not None else ():
+                if name in names:
+                    found[name] = goal.conditional_throughput_pps or goal.at_least_pps
+        return found
 
     def _measurement(
         self,
@@ -330,8 +265,8 @@ class Session:
         name = f"{kind}:{variant}" if variant else kind
         if name in found.by_kind:
             return found.by_kind[name]
-        ceiling_pps = self._ceiling_pps(datapath, frames)
-        rig = self._rig_for(datapath, frames.ip_version)
+        ceiling_pps = self._rigs.ceiling_pps(datapath, frames)
+        rig = self._rigs.rig(datapath, frames.ip_version)
         rig.set_frames(frames)
         self.progress.phase(f"{key.id}: {kind.replace('_', ' ')}")
         notes = _Notes(progress=self.progress, ceiling_pps=ceiling_pps)
@@ -340,7 +275,7 @@ class Session:
         try:
             payload = body(rig, notes)
         except BaseException:
-            self._close_rig()  # whatever state it is in: the next measurement starts anew
+            self._rigs.close_rig()  # whatever state it is in: the next measurement starts anew
             raise
         after = readings.read(rig.pids())
         proof = rig.proof()
@@ -375,64 +310,41 @@ class Session:
     def judge(self, test: str, measurement: Measurement, bounds: Mapping[str, str]) -> tuple[Verdict, ...]:
         """Hold a measurement to targets; other measurements of its row serve the metrics that it does not have."""
         row = [measurement, *(m for m in self._row(measurement.key) if m is not measurement)]
-        return self._conclude(test, measurement.key, parse_targets(bounds), row)
+        return self._stored(self._judged(test, measurement.key, parse_targets(bounds), row))
 
     def judge_declared(
         self, test: str, datapath: Datapath, measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
         """Hold measurements to what the topology's files of targets declare for them."""
         key = measurements[0].key
-        entries = [
-            entry
-            for path in datapath.topology.targets
-            for entry in load_targets(path, tier=datapath.topology.tier)
-        ]
-        targets = declared(entries, key=key, kinds=[m.kind for m in measurements])
-        if targets:
-            return self._conclude(test, key, targets, measurements)
-        invalid = [
-            g for m in measurements for g in m.gates if g.state == "invalid" and g.name not in GATE_SCOPE
-        ]
-        verdict = Verdict(
-            test=test,
-            key=key,
-            target="measured",
-            outcome=Outcome.INVALID if invalid else Outcome.PASS,
-            value=None,
-            unit=None,
-            reason="; ".join(f"gate {g.name}: {g.value} ({g.limit})" for g in invalid)
-            or "no target declared",
-        )
-        self._store_verdict(verdict)
-        return (verdict,)
+        targets = declared_targets(datapath.topology, key, [m.kind for m in measurements])
+        if not targets:
+            return self._stored((judge.without_target(test, key, measurements),))
+        return self._stored(self._judged(test, key, targets, measurements))
 
-    def _conclude(
+    def _judged(
         self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
         if any(target.metric.relative for target in targets):
             self._measure_kernel_baseline(key)
-        everything = [m for found in self._found.values() for m in found.by_kind.values()]
-        verdicts = []
-        for target in targets:
-            end = target.evaluate(measurements, kernel=everything)
-            verdicts.append(
-                Verdict(
-                    test=test,
-                    key=key,
-                    target=end.target,
-                    outcome=end.outcome,
-                    value=end.value,
-                    unit=end.unit,
-                    reason=end.reason,
-                )
-            )
-            self._store_verdict(verdicts[-1])
-        return tuple(verdicts)
+        return judge.by_targets(test, key, targets, measurements, kernel=self._everything())
+
+    def record_skip(self, test: str, key: Key, reason: str) -> None:
+        """Leave a verdict for what could not run here."""
+        self._stored((judge.skipped(test, key, reason),))
+
+    def _stored(self, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        if (store := self.store) is not None:
+            for verdict in verdicts:
+                store.add_verdict(verdict)
+        return verdicts
+
+    def _everything(self) -> list[Measurement]:
+        return [m for found in self._found.values() for m in found.by_kind.values()]
 
     def _measure_kernel_baseline(self, key: Key) -> None:
         """Measure the kernel's MRR on veth with the same frames, where a ratio needs it and nothing has measured it."""
-        known = [m for found in self._found.values() for m in found.by_kind.values()]
-        if key.link == LinkKind.SIM or kernel_baseline(known, key=key, kind="mrr") is not None:
+        if key.link == LinkKind.SIM or kernel_baseline(self._everything(), key=key, kind="mrr") is not None:
             return
         lab_file = topology.load("veth")
         backend = registry.load("kernel")
@@ -443,24 +355,6 @@ class Session:
     def _row(self, key: Key) -> list[Measurement]:
         found = self._found.get(key.id)
         return list(found.by_kind.values()) if found is not None else []
-
-    def record_skip(self, test: str, key: Key, reason: str) -> None:
-        """Leave a verdict for what could not run here."""
-        self._store_verdict(
-            Verdict(
-                test=test,
-                key=key,
-                target="can run here",
-                outcome=Outcome.SKIP,
-                value=None,
-                unit=None,
-                reason=reason,
-            )
-        )
-
-    def _store_verdict(self, verdict: Verdict) -> None:
-        if (store := self.store) is not None:
-            store.add_verdict(verdict)
 
     def summary(self, width: int) -> str:
         """The table of what was measured, as text for a terminal of that width."""
@@ -505,8 +399,8 @@ class Session:
 
         self._store.set_environment(
             environment.collect(
-                topologies=list(self._topologies.values()),
-                links=self._links,
+                topologies=list(self._rigs.topologies.values()),
+                links=self._rigs.links,
                 tools=built_executables(),
                 seed=self.seed,
                 parameters=asdict(self._plan),
@@ -516,7 +410,7 @@ class Session:
     def close(self, *, interrupted: bool = False) -> None:
         """Take the lab down, end the run, write the report."""
         try:
-            self._close_lab()
+            self._rigs.close()
         finally:
             self.progress.done()
             if self._store is not None:
@@ -552,18 +446,6 @@ class _Notes:
         """A trial is over."""
         self.trials += 1
         self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
-
-
-def _rung(load: str, pdr_pps: float | None) -> Rung | None:
-    """A load as people write it. None: relative to a PDR that was not found."""
-    if load == "idle":
-        return Rung(
-            load=load, load_pps=IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
-        )
-    if "PDR" in load:
-        share = parse_quantity(load.replace("PDR", ""), Unit.RATIO)
-        return None if pdr_pps is None else Rung(load=load, load_pps=share * pdr_pps)
-    return Rung(load=load, load_pps=parse_quantity(load, Unit.PPS))
 
 
 def _search_line(state: SearchProgress) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import LabkitBug
 from labkit.measure.histogram import merge, percentiles_us, samples_needed
 from labkit.measure.trial import Histogram, Measurer, TrialResult
+from labkit.units import Load
 
 IDLE_LOAD_PPS = 9000.0
 """What CSIT probes at: next to nothing for a datapath, yet p99.9 in little more than a second."""
@@ -50,13 +51,26 @@ class Rung:
     load_pps: float
 
 
+def rung_for(load: Load, rates_pps: Mapping[str, float | None]) -> Rung | None:
+    """The rung of a load as written. None: it is a share of a rate that was not found.
+
+    Idle is IDLE_LOAD_PPS, or a twentieth of PDR where that is less.
+    """
+    if load.pps is not None:
+        return Rung(load=load.text, load_pps=load.pps)
+    if load.of is not None and load.share is not None:
+        rate_pps = rates_pps.get(load.of)
+        return None if rate_pps is None else Rung(load=load.text, load_pps=load.share * rate_pps)
+    pdr_pps = rates_pps.get("PDR")
+    return Rung(
+        load=load.text, load_pps=IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
+    )
+
+
 def rungs(*, pdr_pps: float | None, percents: Sequence[float] = (10, 50, 90)) -> tuple[Rung, ...]:
     """Idle, then the shares of PDR. Where there is no PDR, idle is all there is."""
-    idle_pps = IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
-    idle = Rung(load="idle", load_pps=idle_pps)
-    if pdr_pps is None:
-        return (idle,)
-    return (idle, *(Rung(load=f"{p:g}% PDR", load_pps=pdr_pps * p / 100) for p in percents))
+    loads = (Load("idle"), *(Load(f"{p:g}% PDR", share=p / 100, of="PDR") for p in percents))
+    return tuple(rung for load in loads if (rung := rung_for(load, {"PDR": pdr_pps})) is not None)
 
 
 def duration_for(load_pps: float, *, percentile: float = 99.9, min_duration_s: float = 0.5) -> float:

@@ -162,3 +162,20 @@ def test_in_a_checkout_the_suite_runs_by_marker_or_path(arguments: list[str], su
         check=False,
     )
     assert ("test_throughput[dpdk-vhost-64]" in done.stdout) is suite, done.stdout[-2000:] + done.stderr
+
+
+def test_loads_may_be_shares_of_ndr_and_mrr_and_rates(lab: pytest.Pytester) -> None:
+    lab.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.dpdk
+        def test_loads(measure, target):
+            found = measure.latency(load=["20% MRR", "50% NDR", "100 kpps"])
+            assert [p.load for p in found.latency.points] == ["20% MRR", "50% NDR", "100 kpps"]
+            rates = [p.load_pps for p in found.latency.points]
+            assert rates[0] < rates[1] and rates[2] == 100_000
+            target(found, p50="<= 1 ms", load="50% NDR")
+        """
+    )
+    lab.runpytest_subprocess().assert_outcomes(passed=1)
