@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 from labkit.doctor.model import NotThere
@@ -56,4 +57,11 @@ def opens(engine: str) -> str:
 
 
 def _fix_for(code: str) -> str | None:
-    return None if code == "refused" else "labkit build"
+    """What the system refused needs other rights, not another build."""
+    if code != "refused":
+        return "labkit build"
+    return (
+        "run it as root: sudo labkit ..."
+        if os.geteuid() != 0
+        else "see the error: nothing that can be installed"
+    )
