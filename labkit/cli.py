@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from labkit import __version__
 from labkit.errors import ConfigInvalid, LabkitError
@@ -19,6 +19,10 @@ Handler = Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 (argparse's own)
+        # Options in full: a letter forgotten is a mistake to tell, not an option to guess (down --forc).
+        super().__init__(allow_abbrev=False, **settings)
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(2, f"{self.prog}: {message}\n  hint: {self.prog} --help\n")

@@ -106,6 +106,7 @@ def default_datapath(
 ) -> Datapath:
     """The datapath that "a test of this backend" means. Raises ConfigInvalid where there is none."""
     backend = registry.load(backend_name)
+    topologies = tuple(topologies)
     candidates = [
         t
         for t in topologies
@@ -113,7 +114,11 @@ def default_datapath(
     ]
     if not candidates:
         where = f"topology {topology!r}" if topology else "any of the chosen topologies"
-        raise ConfigInvalid(f"backend {backend_name} is not measured on {where}")
+        there = dict.fromkeys(name for t in topologies if topology in (None, t.name) for name in t.backends)
+        raise ConfigInvalid(
+            f"backend {backend_name} is not measured on {where}",
+            hint=f"measured there: {', '.join(there)}" if there else None,
+        )
     order = _PREFERRED.get(backend_name, ())
     rank = {name: i for i, name in enumerate(order)}
     if mode:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from labkit import cores, topology
+from labkit.errors import ConfigInvalid
 from labkit.targets_file import load_targets
 from labkit.topology import Tier, Topology
 
@@ -20,3 +22,20 @@ def load_checked(name_or_path: str | Path) -> Topology:
     for path in lab_file.targets:
         load_targets(path, tier=lab_file.tier)
     return lab_file
+
+
+def load_all(names_or_paths: Iterable[str | Path]) -> list[Topology]:
+    """Read several, each once. Raises ConfigInvalid as `load_checked`, and where two are called alike.
+
+    A row of the results is told from others by its topology's name.
+    """
+    by_name: dict[str, Topology] = {}
+    for one in names_or_paths:
+        lab_file = load_checked(one)
+        first = by_name.setdefault(lab_file.name, lab_file)
+        if first.source.resolve() != lab_file.source.resolve():
+            raise ConfigInvalid(
+                f"{lab_file.source}: a topology called {lab_file.name!r} is chosen already: {first.source}",
+                hint="give one of them another name (name: ..., or the file's)",
+            )
+    return list(by_name.values())

@@ -12,6 +12,10 @@ from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity
 
+MAX_TRIAL_S = 3600.0
+MAX_LOAD_PPS = 1e9
+"""Above 200 Gb/s of the smallest frames, and far above what a core can send."""
+
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2, default=str))
@@ -26,11 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
     import pytest
 
     from labkit import suite
-    from labkit.preflight import load_checked
+    from labkit.preflight import load_all
     from labkit.results.store import check_root
 
-    for name in arguments.topology or ():
-        load_checked(name)
+    load_all(arguments.topology or ())
     check_root(Path(arguments.results))
     command = [str(suite.path()), "-p", "no:cacheprovider", f"--labkit-results={arguments.results}"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
@@ -69,14 +72,21 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.backends import registry
     from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
     from labkit.frames import frame_spec
-    from labkit.preflight import load_checked
+    from labkit.preflight import load_all
     from labkit.session import Session, Settings
     from labkit.trialview import as_json, as_text
 
     load_pps = None if arguments.load == "max" else parse_quantity(arguments.load, Unit.PPS)
     duration_s = parse_quantity(arguments.duration, Unit.SECONDS)
-    if load_pps == 0 or not 0 < duration_s <= 3600:
-        raise ConfigInvalid("a trial needs a load over 0 pps and a duration over 0 s and up to 3600 s")
+    if not 0 < duration_s <= MAX_TRIAL_S:
+        raise ConfigInvalid(
+            f"--duration {arguments.duration}: expected more than 0 s and up to {MAX_TRIAL_S:g} s"
+        )
+    if load_pps is not None and not 1 / duration_s <= load_pps <= MAX_LOAD_PPS:
+        raise ConfigInvalid(
+            f"--load {arguments.load}: expected one frame or more in {duration_s:g} s, and up to 1 Gpps",
+            hint="--load max sends as fast as the tester goes",
+        )
     frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
     backend = registry.load(arguments.backend)
     with ExitStack() as stack:
@@ -92,9 +102,7 @@ def trial(arguments: argparse.Namespace) -> int:
             session.use(live)
         else:
             names = (arguments.topology,) if arguments.topology else DEFAULT_TOPOLOGIES
-            datapath = default_datapath(
-                backend.name, [load_checked(name) for name in names], mode=arguments.mode
-            )
+            datapath = default_datapath(backend.name, load_all(names), mode=arguments.mode)
         datapath.check_frames(frames)
         lacking = session.lacking(datapath)
         if lacking:

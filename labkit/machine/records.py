@@ -74,7 +74,7 @@ def _from_json(lab: str, data: Mapping[str, Any]) -> LabRecord:
         holders[role] = Identity(pid, start_ticks)
     return LabRecord(
         id=lab,
-        topology=parse(data["text"], Path(data["source"])),
+        topology=parse(data["text"], Path(data["source"]), alone=True),
         since=data["since"],
         holders=holders,
         hugepages=data["hugepages"],

@@ -109,11 +109,14 @@ def test_pytest_refuses_a_wrong_lab_file_before_it_collects(folder: Path) -> Non
         (["--flows", "0"], ["0 flows", "expected 1 to 32768"]),
         (["--flows", "many"], ["--flows", "invalid int value"]),
         (["--load", "10"], ["'10'", "'kpps'"]),
-        (["--load", "0 pps"], ["a load over 0 pps"]),
+        (["--load", "0 pps"], ["--load 0 pps", "one frame or more"]),
+        (["--load", "10 pps", "--duration", "10 ms"], ["--load 10 pps", "one frame or more in 0.01 s"]),
+        (["--load", "2 Gpps"], ["--load 2 Gpps", "up to 1 Gpps", "--load max"]),
         (["--duration", "1"], ["'1'", "'ms'"]),
         (["--duration", "2 h"], ["'2 h'", "'min'"]),
-        (["--duration", "0 s"], ["over 0 s and up to 3600 s"]),
-        (["--backend", "dpdk"], ["dpdk", "not measured on"]),
+        (["--duration", "0 s"], ["--duration 0 s", "more than 0 s and up to 3600 s"]),
+        (["--backend", "dpdk"], ["dpdk is not measured on", "measured there: kernel"]),
+        (["--dura", "1 s"], ["unrecognized arguments: --dura"]),
         (["--mode", "turbo"], ["no mode 'turbo'", "expected one of"]),
     ],
 )
@@ -131,7 +134,7 @@ def test_a_trial_that_cannot_be_is_refused_before_the_lab_is_up(
         ("measure.mrr(frame_size_bytes=63)", "frame size 63: expected 64 to"),
         ("measure.mrr(frame_size_bytes=9019)", "at most 9018 bytes with FCS on link sim"),
         ("measure.latency(load='fast')", "expected a load such as 'idle', '50% PDR' or '100 kpps'"),
-        ("measure.latency(load='50% MRR')", "expected a share of PDR, such as '50% PDR'"),
+        ("measure.latency(load='50% XDR')", "expected a load such as 'idle', '50% PDR' or '100 kpps'"),
     ],
 )
 def test_a_test_of_ones_own_that_asks_for_what_cannot_be_fails_by_name(
@@ -167,6 +170,18 @@ def test_a_wrong_file_of_targets_is_told_before_anything_is_measured(folder: Pat
 def test_a_run_that_cannot_be_is_refused(arguments: list[str], says: list[str], folder: Path) -> None:
     refused(call("labkit", "run", *arguments, cwd=folder), *says)
     assert list(folder.iterdir()) == []
+
+
+def test_two_labs_of_one_name_are_refused(folder: Path) -> None:
+    """Rows of the results are told apart by the name: the second lab would get the first one's figures."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        write(
+            folder / name / "sim.yml",
+            "description: x\ntier: simulated\nbackends: [dpdk]\nsimulation: {dpdk: {}}\n",
+        )
+    labs = ["--topology", "a/sim.yml", "--topology", "b/sim.yml"]
+    refused(call("labkit", "run", *labs, cwd=folder), "b/sim.yml", "'sim' is chosen already: a/sim.yml")
 
 
 def test_results_that_could_not_be_stored_are_not_measured(folder: Path) -> None:
