@@ -58,7 +58,8 @@ class Dpdk:
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
             drivers = [str(port.get("driver")) for port in port_proofs(read_back)]
             proven = bool(drivers) and all(driver in expected for driver in drivers)
-            return proven, f"EAL port driver {'/'.join(drivers)}"
+            pages = "hugepages" if read_back.get("hugepages") else "ordinary pages"
+            return proven, f"EAL port driver {'/'.join(drivers)}, {pages}"
 
         options: dict[str, object] = {"huge": bool(lab.facts.get("hugepages", False))}
         with reflecting(lab, engine="dpdk", ports=ports, judge=judge, options=options) as dut:
