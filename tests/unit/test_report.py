@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import math
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from sample_run import DATAPATHS, sample_run
 
+from labkit.errors import EnvironmentBroken
 from labkit.results import claims as claims_module
 from labkit.results import format as fmt
 from labkit.results.claims import NOT_MEASURED, claims, gap_ns
@@ -296,9 +298,10 @@ def test_the_page_is_put_in_place_whole(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     before = (tmp_path / "report.html").read_text()
     monkeypatch.setattr(
-        "labkit.results.report.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        "labkit.results.report.Path.replace",
+        lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")),
     )
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(EnvironmentBroken, match=r"report\.html can't be written: No space left"):
         render(sample_run(quick=True), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
