@@ -74,9 +74,10 @@ def find_mode(backend: Backend, topology: Topology, name: str) -> Mode:
     for candidate in found:
         if name in ("", candidate.name):
             return candidate
-    known = ", ".join(repr(m.name) for m in found)
+    known = ", ".join(m.name for m in found if m.name)
     raise ConfigInvalid(
-        f"backend {backend.name} has no mode {name!r} on {topology.name}: expected one of {known}"
+        f"backend {backend.name} has no mode {name!r} on {topology.name}: expected "
+        + (f"one of {known}, or none for the default" if known else "none: it has the default only")
     )
 
 

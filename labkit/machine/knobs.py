@@ -187,15 +187,22 @@ def turn(knob: Knob, value: str, *, journal: Journal, lab: str) -> Entry:
             knob.write(value)
         except OSError as error:
             raise EnvironmentBroken(
-                f"{knob.describe()}: {error.strerror}", hint="run as root (sudo)"
+                f"{title(knob.describe())}: {error.strerror}", hint="run as root (sudo)"
             ) from error
         got = knob.read()
         if got != value:
-            raise EnvironmentBroken(f"{knob.describe()}: asked for {value}, got {got} (it was {old})")
+            raise EnvironmentBroken(f"{title(knob.describe())}: asked for {value}, got {got} (it was {old})")
     except BaseException:
         undo(entry, journal=journal)
         raise
     return entry
+
+
+def title(described: Mapping[str, Any]) -> str:
+    """A setting as people call it: its path, or the process that it is."""
+    return (
+        f"process {described['pid']}" if "pid" in described else str(described.get("path") or dict(described))
+    )
 
 
 def undo(entry: Entry, *, journal: Journal) -> str | None:

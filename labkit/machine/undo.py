@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labkit.errors import LabkitError
 from labkit.machine.journal import Entry, Journal, this_boot
-from labkit.machine.knobs import undo
+from labkit.machine.knobs import title, undo
 from labkit.privilege import state_directory
 
 Progress = Callable[[str], None]
@@ -63,9 +63,7 @@ def _undo_all(
     entries: Iterable[Entry], standing: frozenset[str], journal: Journal, *, force: bool, say: Progress
 ) -> Iterable[Undone]:
     for entry in entries:
-        what = (
-            ", ".join(f"{key} {value}" for key, value in entry.knob.items()) + f": {entry.old} -> {entry.new}"
-        )
+        what = f"{title(entry.knob)}: {entry.new} -> {entry.old}"
         if not this_boot(entry):
             journal.end(entry)
             continue  # gone with the reboot
