@@ -288,6 +288,11 @@ def test_a_full_disk_is_an_error_that_says_so_and_keeps_what_was_finished(
         output = done.stdout + done.stderr
         assert "No space left on device" in output, output
         assert "Traceback" not in output
+        (folder,) = (small / "results").iterdir()
+        shown = labkit("report", "--json", str(folder), mark=mark, state=state, cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        kernel = next(row for row in json.loads(shown.stdout) if row["backend"] == "kernel")
+        assert kernel["pdr_pps"] > 300e3
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
