@@ -63,6 +63,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         f"final trials of {pdr.final_trial_duration_s:g} s, RFC 2544 24 asks for 60 s",
         f"a trial ends {settle.quiet_ms:g} ms after the last frame and {settle.max_ms:g} ms after sending at most, "
         "RFC 2544 23 waits 2 s and 5 s",
+        f"frames that come back more than {settle.late_share or 0:.1%} of the trial after sending count as lost: "
+        "a short trial would credit the DUT's buffers to its rate",
     )
     if quick:
         return Plan(

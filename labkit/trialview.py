@@ -47,7 +47,7 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         f"  path        {proof.claim}{'' if proof.proven else '  -- NOT PROVEN'}",
         f"  intended    {intended}",
         f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} frames sent, {trial.unsent:,} unsent)",
-        f"  forwarded   {kpps(trial.forwarding_rate_pps)}  ({trial.received:,} frames came back)",
+        f"  forwarded   {kpps(trial.forwarding_rate_pps)}  ({trial.received:,} frames came back, {trial.late:,} late)",
         f"  loss ratio  {trial.loss_ratio:.6%}  ({trial.lost:,} lost, {trial.duplicates:,} duplicates, "
         f"{trial.reordered:,} reordered)",
     ]

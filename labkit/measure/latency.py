@@ -89,7 +89,17 @@ def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
         kept = [histogram for trial in trials if (histogram := pick(trial)) is not None]
         return merge(kept) if kept else None
 
-    counts = ("intended", "sent", "received", "duplicates", "reordered", "stale", "foreign", "corrupt")
+    counts = (
+        "intended",
+        "sent",
+        "received",
+        "late",
+        "duplicates",
+        "reordered",
+        "stale",
+        "foreign",
+        "corrupt",
+    )
     times = ("duration_s", "tx_duration_s", "overhead_s", "stall_total_s")
     busy = [trial.tester_busy for trial in trials if trial.tester_busy is not None]
     totals = {

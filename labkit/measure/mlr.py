@@ -74,7 +74,7 @@ class _Measurer(MLRsearch.AbstractMeasurer):  # type: ignore[misc]  # the packag
             intended_load=intended_load,
             intended_count=max(trial.intended, trial.sent),
             offered_count=trial.sent,
-            forwarding_count=trial.received,
+            forwarding_count=trial.forwarded,
         )
 
 

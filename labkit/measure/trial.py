@@ -45,6 +45,9 @@ class TrialResult:
     stale: int = 0
     foreign: int = 0
     corrupt: int = 0
+    late: int = 0
+    """Of `received`: frames that were still queueing in buffers when sending was over. A short trial would credit
+    them to the DUT's rate, which a long one would not."""
     aborted: bool = False
     tx_duration_s: float = 0.0
     """Time from the first to the last departure [s]."""
@@ -71,6 +74,8 @@ class TrialResult:
     def __post_init__(self) -> None:
         if min(self.intended, self.sent, self.received) < 0:
             raise LabkitBug(f"negative count in {self!r}")
+        if not 0 <= self.late <= self.received:
+            raise LabkitBug(f"more late frames than received ones in {self!r}")
         if self.received > self.sent:
             raise LabkitBug(f"negative loss: more unique frames received than sent in {self!r}")
 
@@ -85,10 +90,15 @@ class TrialResult:
         return self.sent - self.received
 
     @property
+    def forwarded(self) -> int:
+        """Frames received in time: what the DUT carried at this load, without what its buffers took in."""
+        return self.received - self.late
+
+    @property
     def loss_ratio(self) -> float:
-        """(intended - received) / intended: what was never sent counts as lost (RFC 9971, CSIT) [1]."""
+        """(intended - forwarded) / intended: what was never sent (RFC 9971, CSIT) or came late counts as lost [1]."""
         intended = max(self.intended, self.sent)
-        return (intended - self.received) / intended if intended else 0.0
+        return (intended - self.forwarded) / intended if intended else 0.0
 
     @property
     def offered_pps(self) -> float:
@@ -97,8 +107,8 @@ class TrialResult:
 
     @property
     def forwarding_rate_pps(self) -> float:
-        """Unique frames received over the intended duration [pps] (RFC 2285 3.6.1)."""
-        return self.received / self.duration_s
+        """Unique frames received in time over the intended duration [pps] (RFC 2285 3.6.1)."""
+        return self.forwarded / self.duration_s
 
 
 class Measurer(Protocol):

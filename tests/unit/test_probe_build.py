@@ -23,7 +23,7 @@ needs_tools = pytest.mark.skipif(
 
 HISTOGRAM = {"n": 9, "min_ns": 5, "max_ns": 7, "mean_ns": 6.0, "hdr": "HISTF", "overflow": 0}
 ANSWER = {
-    **dict.fromkeys(("tag", "unsent", "stale", "foreign", "corrupt", "duplicates", "reordered", "tx_full"), 1),
+    **dict.fromkeys(("tag", "unsent", "stale", "foreign", "corrupt", "late", "duplicates", "reordered", "tx_full"), 1),
     "intended": 11, "sent": 10, "received": 9, "load_pps": 1000.0, "loop": "open", "aborted": False,
     "start_ns": 1_000_000, "tx_end_ns": 10_000_000, "end_ns": 12_000_000, "duration_ns": 11_000_000,
     "settle_ns": 2_000_000, "rtt": HISTOGRAM, "service": HISTOGRAM, "lag": None, "polls": 100, "empty_polls": 75,

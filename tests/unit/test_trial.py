@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,3 +44,14 @@ def test_a_negative_count_is_a_bug() -> None:
 
 def test_sending_more_than_intended_does_not_hide_loss() -> None:
     assert trial(intended=100, sent=110, received=100).loss_ratio == pytest.approx(10 / 110)
+
+
+def test_what_came_late_is_received_but_not_forwarded() -> None:
+    trial = TrialResult(
+        intended_load_pps=1000.0, duration_s=1.0, intended=1000, sent=1000, received=1000, late=100
+    )
+    assert (trial.lost, trial.forwarded) == (0, 900)
+    assert trial.loss_ratio == pytest.approx(0.1)
+    assert trial.forwarding_rate_pps == pytest.approx(900)
+    with pytest.raises(LabkitBug):
+        dataclasses.replace(trial, late=1001)

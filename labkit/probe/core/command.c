@@ -101,8 +101,9 @@ static int check_size(const struct generate_arguments *generate, struct error *e
 
 static int parse_generate(struct command *command, struct error *err)
 {
-    static const char *const known[] = {"id",   "cmd",    "load_pps",        "duration_s",    "count", "tag",
-                                        "loop", "return", "settle_quiet_ms", "settle_max_ms", "burst", NULL};
+    static const char *const known[] = {"id",      "cmd",   "load_pps", "duration_s",      "count",
+                                        "tag",     "loop",  "return",   "settle_quiet_ms", "settle_max_ms",
+                                        "late_ms", "burst", NULL};
     struct generate_arguments *generate = &command->generate;
     const json_t *load = json_object_get(command->json, "load_pps");
     const char *loop = "open";
@@ -110,6 +111,7 @@ static int parse_generate(struct command *command, struct error *err)
     int64_t tag = 0;
     double quiet_ms = 20;
     double max_ms = 40;
+    double late_ms = 0;
     int64_t burst = 32;
     double duration_s = 0;
 
@@ -138,6 +140,7 @@ static int parse_generate(struct command *command, struct error *err)
         arguments_boolean(command->json, "return", &generate->expect_return, err) ||
         settle_time(command->json, "settle_quiet_ms", &quiet_ms, err) ||
         settle_time(command->json, "settle_max_ms", &max_ms, err) ||
+        settle_time(command->json, "late_ms", &late_ms, err) ||
         arguments_integer(command->json, "burst", false, 1, IO_BURST_MAX, &burst, err))
         return -1;
     if (strcmp(loop, "open") != 0 && strcmp(loop, "closed") != 0) {
@@ -152,6 +155,7 @@ static int parse_generate(struct command *command, struct error *err)
     generate->tag = (uint16_t)tag;
     generate->settle_quiet_ns = (uint64_t)(quiet_ms * (double)NS_PER_MS);
     generate->settle_max_ns = (uint64_t)(max_ms * (double)NS_PER_MS);
+    generate->late_ns = (uint64_t)(late_ms * (double)NS_PER_MS);
     generate->burst = (unsigned)burst;
     return check_size(generate, err);
 }

@@ -38,8 +38,9 @@ struct generator {
     uint64_t limit; /* frames to send at most */
     uint64_t send_until_ns;
     uint64_t last_rx_ns;
-    uint64_t sent_ns; /* when the last burst went */
-    uint64_t awaited; /* closed loop: sequence + 1 of the frame that is out; 0: none */
+    uint64_t sent_ns;      /* when the last burst went */
+    uint64_t late_from_ns; /* what comes back from then on is late */
+    uint64_t awaited;      /* closed loop: sequence + 1 of the frame that is out; 0: none */
     uint16_t port;
     uint32_t *lag_ns; /* of the last LAG_SLOTS frames: actual minus intended departure */
 };
@@ -230,6 +231,7 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
 static void take_back(struct generator *generator, const struct io_frame *frames, unsigned n, uint64_t now)
 {
     const bool scheduled = !generator->arguments->unpaced && !generator->arguments->closed;
+    const uint64_t before = generator->trial->sequence.received;
 
     if (generator->io->payload_only)
         account(generator, frames, n, now, true, scheduled);
@@ -237,6 +239,20 @@ static void take_back(struct generator *generator, const struct io_frame *frames
         account(generator, frames, n, now, false, true);
     else
         account(generator, frames, n, now, false, false);
+    if (now >= generator->late_from_ns)
+        generator->trial->late += generator->trial->sequence.received - before;
+}
+
+/* Sending is over. What the DUT still holds back beyond its shortest round trip has been queueing: a short
+ * trial would credit it to the DUT's rate.
+ */
+static void end_sending(struct generator *generator)
+{
+    struct trial *trial = generator->trial;
+
+    trial->tx_end_ns = generator->sent_ns;
+    if (generator->arguments->late_ns > 0 && trial->rtt.n > 0)
+        generator->late_from_ns = trial->tx_end_ns + trial->rtt.min_ns + generator->arguments->late_ns;
 }
 
 static uint64_t outstanding(const struct generator *generator)
@@ -367,7 +383,7 @@ static void loop(struct generator *generator)
                 generator->awaited = 0;
             if (sending_over(generator, now) && generator->awaited == 0) {
                 sending = false;
-                trial->tx_end_ns = generator->sent_ns;
+                end_sending(generator);
             } else if (generator->awaited == 0) {
                 went = send_due(generator, now);
             }
@@ -384,7 +400,7 @@ static void loop(struct generator *generator)
     }
     trial->end_ns = now;
     if (sending)
-        trial->tx_end_ns = generator->sent_ns;
+        end_sending(generator);
 }
 
 void generator_run(struct role *role, const struct generate_arguments *arguments,
@@ -399,6 +415,7 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
         .trial = trial,
         .port = frames->templates[0].destination_port,
         .lag_ns = lag_ns,
+        .late_from_ns = UINT64_MAX,
     };
 
     trial_clear(trial);

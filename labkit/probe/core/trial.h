@@ -18,6 +18,7 @@ struct trial {
     uint64_t stale;
     uint64_t foreign;
     uint64_t corrupt;
+    uint64_t late; /* unique frames that were still in buffers when sending was over */
     bool aborted;
     uint64_t start_ns;
     uint64_t tx_end_ns;

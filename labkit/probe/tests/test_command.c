@@ -35,6 +35,7 @@ static void what_is_well_formed_is_taken(void)
     CHECK_EQUAL(command.generate.duration_ns, 500000000);
     CHECK_EQUAL(command.generate.settle_quiet_ns, 20000000);
     CHECK_EQUAL(command.generate.settle_max_ns, 40000000);
+    CHECK_EQUAL(command.generate.late_ns, 0);
     CHECK_EQUAL(command.generate.burst, 32);
     CHECK(command.generate.expect_return && !command.generate.closed && !command.generate.unpaced);
     CHECK_EQUAL(parse("{\"id\":1,\"cmd\":\"generate\",\"load_pps\":null,\"count\":5,\"tag\":65535,\"loop\":"

@@ -16,6 +16,10 @@ static struct {
     void (*meddle)(uint64_t number, uint8_t *payload, unsigned *copies);
     unsigned take_at_most; /* of a burst; 0: all */
     unsigned room_at_most;
+    uint64_t hold_after; /* so many frames come back at once; the rest hold_ns after the last was sent */
+    uint64_t hold_ns;
+    uint64_t last_sent_ns;
+    uint64_t returned;
     uint8_t buffers[IO_BURST_MAX][64];
 } fake_link;
 
@@ -55,6 +59,7 @@ static unsigned link_commit(struct io *io, unsigned port, struct io_frame *frame
         if (fake_link.meddle != NULL)
             fake_link.meddle(fake_link.sent, frames[i].data + 42, &copies);
         fake_link.sent++;
+        fake_link.last_sent_ns = clock_now_ns();
         while (copies-- > 0)
             put(frames[i].data, frames[i].length);
     }
@@ -68,6 +73,10 @@ static unsigned link_receive(struct io *io, unsigned port, struct io_frame *fram
     (void)io;
     (void)port;
     for (; got < n && fake_link.count > 0; got++) {
+        if (fake_link.hold_ns > 0 && fake_link.returned >= fake_link.hold_after &&
+            clock_now_ns() < fake_link.last_sent_ns + fake_link.hold_ns)
+            break;
+        fake_link.returned++;
         frames[got].data = fake_link.data[fake_link.first];
         frames[got].length = fake_link.length[fake_link.first];
         fake_link.first = (fake_link.first + 1) % SLOTS;
@@ -124,6 +133,7 @@ static void run(const struct generate_arguments *arguments, void (*meddle)(uint6
 
     fake_link.count = 0;
     fake_link.sent = 0;
+    fake_link.returned = 0;
     fake_link.meddle = meddle;
     generator_run(&role, arguments, frames, trial);
     CHECK_EQUAL(counters.tx_frames, trial->sent);
@@ -162,6 +172,28 @@ static void a_reluctant_engine_loses_nothing(void)
     CHECK(trial->tx_full > 0);
     fake_link.take_at_most = 0;
     fake_link.room_at_most = 0;
+}
+
+/* A DUT that queues gives back after the trial what it could not carry during it. */
+static void what_was_held_in_buffers_is_late(void)
+{
+    struct generate_arguments arguments = counted(2000);
+
+    fake_link.hold_after = 100;
+    fake_link.hold_ns = 3 * NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 2000);
+    CHECK_EQUAL(trial->late, 0); /* nobody asked */
+    arguments.late_ns = NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 2000);
+    CHECK_EQUAL(trial->late, 1900);
+    /* A path that is merely slow holds nothing back: its shortest round trip is as long as the others. */
+    fake_link.hold_after = 0;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 2000);
+    CHECK_EQUAL(trial->late, 0);
+    fake_link.hold_ns = 0;
 }
 
 static void spoil(uint64_t number, uint8_t *payload, unsigned *copies)
@@ -278,6 +310,7 @@ int main(void)
         return CHECKS_DONE();
     all_come_back();
     a_reluctant_engine_loses_nothing();
+    what_was_held_in_buffers_is_late();
     spoilt_frames_are_called_by_their_names();
     settling_ends_when_nothing_comes();
     nothing_is_waited_for_when_nothing_is_to_come();
