@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import unprivileged
 
 from labkit.probe import build
 from labkit.topology import load
@@ -98,6 +99,35 @@ def test_with_too_little_lockable_memory_the_other_datapaths_still_run(tmp_path:
 def test_who_is_neither_root_nor_may_become_it_is_told_the_setting(tmp_path: Path) -> None:
     done = labkit("up", cwd=tmp_path, through=NO_USER_NAMESPACES)
     refused(done, "not root, and user namespaces are refused", "sysctl -w user.max_user_namespaces=10000")
+
+
+def test_an_ordinary_users_run_measures_what_it_may_and_skips_the_rest_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    arguments = ["run", "--quick", "--allow-invalid", "--topology", "veth", "--topology", "memif"]
+    done = unprivileged.run(
+        [
+            "-m",
+            "labkit.cli",
+            *arguments,
+            "-m",
+            "throughput and (xdp or dpdk)",
+            "--results",
+            "/mnt/home/results",
+        ],
+        probe=build.build_directory().parent,
+        home=tmp_path,
+    )
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output
+    (results,) = tmp_path.glob("work/results/*/results.json")
+    run = json.loads(results.read_text())
+    assert {(m["key"]["backend"], m["key"]["topology"]) for m in run["measurements"]} >= {
+        ("dpdk", "memif")
+    }, output
+    (skip,) = [verdict for verdict in run["verdicts"] if verdict["outcome"] == "skip"]
+    assert skip["key"]["backend"] == "xdp"
+    assert "Operation not permitted (fix: run it as root" in skip["reason"]
 
 
 def test_more_hugepages_than_the_machine_has_are_refused_and_given_back(tmp_path: Path) -> None:
