@@ -42,7 +42,8 @@ def load(path: Path) -> Run:
 
 def latest(root: Path) -> Path:
     """The folder of the newest run below `root`. Raises ConfigInvalid where there is none."""
-    runs = [p.parent for p in root.glob(f"*/{RECORDS}")]
+    # One that was killed before its first record was written is no run yet.
+    runs = [p.parent for p in root.glob(f"*/{RECORDS}") if p.stat().st_size]
     if not runs:
         raise ConfigInvalid(
             f"{root}: no run there yet", hint="`labkit run --quick` makes one in under two minutes"

@@ -203,3 +203,14 @@ def test_a_report_of_what_is_no_run_says_what_was_expected(where: str, folder: P
     (folder / "empty").mkdir()
     done = call("labkit", "report", where, cwd=folder)
     refused(done, where)
+
+
+def test_a_run_that_was_killed_at_once_does_not_hide_the_one_before(folder: Path) -> None:
+    done = call("labkit", "run", "--quick", "--topology", "sim", "-m", "kernel and loss", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    killed = folder / "results" / "29990101T000000Z-ffffff"
+    killed.mkdir()
+    write(killed / "records.jsonl", "")
+    done = call("labkit", "report", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    refused(call("labkit", "report", str(killed), cwd=folder), "ended before its first record")
