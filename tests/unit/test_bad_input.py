@@ -73,8 +73,14 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", ["up", "trial", "run"])
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize(
+    ("what", "verb"),
+    [
+        *((what, "up") for what in WRONG),
+        *(("a core that does not exist", verb) for verb in ("trial", "run")),
+        *(("unknown key", verb) for verb in ("trial", "run")),
+    ],
+)
 def test_a_wrong_lab_file_is_told_with_its_line_and_nothing_is_changed(
     what: str, verb: str, folder: Path
 ) -> None:
