@@ -70,8 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="labkit",
         description="Measure what kernel bypass buys on this machine, and hold a network path to a target.",
-        epilog="Exit codes: 0 done, 1 a target was missed or invalid, 2 bad input, 3 this machine lacks something, "
-        "4 a program failed, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 (run) a target was missed, a measurement was invalid or broke off, 2 bad input, "
+        "3 this machine lacks something, 4 a program failed, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)

@@ -55,3 +55,16 @@ def skipped(test: str, key: Key, reason: str) -> Verdict:
     return Verdict(
         test=test, key=key, target="can run here", outcome=Outcome.SKIP, value=None, unit=None, reason=reason
     )
+
+
+def broken(test: str, key: Key, reason: str) -> Verdict:
+    """A measurement that could not be made although it should have been."""
+    return Verdict(
+        test=test,
+        key=key,
+        target="can be measured",
+        outcome=Outcome.FAIL,
+        value=None,
+        unit=None,
+        reason=reason,
+    )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labkit.datapaths import Datapath
     from labkit.fixtures import Measure, TargetCheck
     from labkit.session import Session
+    from labkit.topology import Topology
 
 KINDS = {
     "throughput": "measures NDR, PDR and MRR",
@@ -31,6 +32,7 @@ KINDS = {
     "slow": "takes minutes: more frame sizes, longer trials",
 }
 SESSION_KEY = pytest.StashKey["Session"]()
+TOPOLOGIES_KEY = pytest.StashKey[list["Topology"]]()
 JUNIT_KEY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
@@ -137,16 +139,17 @@ def _session(config: pytest.Config) -> Session:
     return config.stash[SESSION_KEY]
 
 
-def _topologies(config: pytest.Config) -> list[Any]:
-    from labkit import topology
-
-    try:
-        chosen = config.getoption("--topology")
+def _topologies(config: pytest.Config) -> list[Topology]:
+    """The chosen labs, or those that labkit ships; read and checked once."""
+    if TOPOLOGIES_KEY not in config.stash:
         from labkit.datapaths import DEFAULT_TOPOLOGIES
+        from labkit.preflight import load_all
 
-        return [topology.load(name) for name in (chosen or DEFAULT_TOPOLOGIES)]
-    except LabkitError as error:
-        raise pytest.UsageError(str(error)) from error
+        try:
+            config.stash[TOPOLOGIES_KEY] = load_all(config.getoption("--topology") or DEFAULT_TOPOLOGIES)
+        except LabkitError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[TOPOLOGIES_KEY]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -271,7 +274,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.longrepr = f"INVALID: {text}"
     elif call.excinfo is not None and call.excinfo.errisinstance(LabkitError):
         report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+        _record_broken(item, call.excinfo.value)
     return report  # type: ignore[return-value]
+
+
+def _record_broken(item: pytest.Item, error: BaseException) -> None:
+    """Count a measurement that broke off as failed in the results, as pytest does. Bad input measures nothing."""
+    callspec = getattr(item, "callspec", None)
+    parameter = callspec.params.get("labkit_target_of_test") if callspec is not None else None
+    if parameter is None or SESSION_KEY not in item.config.stash or isinstance(error, ConfigInvalid):
+        return
+    datapath, frame = parameter
+    try:
+        item.config.stash[SESSION_KEY].record_broken(item.nodeid, datapath.key(frame=frame), error)
+    except LabkitError as late:
+        # Results can be stored no more (a full disk): then nothing that follows could be.
+        item.session.shouldfail = f"labkit: {late.message}"
 
 
 @pytest.hookimpl(tryfirst=True)

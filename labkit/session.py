@@ -333,6 +333,10 @@ class Session:
         """Leave a verdict for what could not run here."""
         self._stored((judge.skipped(test, key, reason),))
 
+    def record_broken(self, test: str, key: Key, error: BaseException) -> None:
+        """Leave a verdict for a measurement that broke off."""
+        self._stored((judge.broken(test, key, str(error).splitlines()[0]),))
+
     def _stored(self, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
         if (store := self.store) is not None:
             for verdict in verdicts:

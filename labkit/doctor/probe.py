@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 
 from labkit.doctor.model import NotThere
@@ -56,12 +55,6 @@ def opens(engine: str) -> str:
     return f"{program.name} {result['version']} opened a port"
 
 
-def _fix_for(code: str) -> str | None:
+def _fix_for(code: str) -> str:
     """What the system refused needs other rights, not another build."""
-    if code != "refused":
-        return "labkit build"
-    return (
-        "run it as root: sudo labkit ..."
-        if os.geteuid() != 0
-        else "see the error: nothing that can be installed"
-    )
+    return "run it as root: sudo labkit ..." if code == "refused" else "labkit build"

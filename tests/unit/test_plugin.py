@@ -137,7 +137,9 @@ def test_a_dut_that_dies_fails_the_test_and_keeps_what_was_finished(lab: pytest.
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*simulated DUT died in trial 31*"])
-    assert [m["kind"] for m in results(lab)["measurements"]] == ["mrr"]
+    run = results(lab)
+    assert [m["kind"] for m in run["measurements"]] == ["mrr"]
+    assert [(v["outcome"], v["target"]) for v in run["verdicts"]] == [("fail", "can be measured")]
 
 
 def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
