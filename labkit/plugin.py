@@ -6,9 +6,8 @@ into outcomes. A test becomes a labkit test by asking for the `measure` fixture.
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ KINDS = {
 }
 SESSION_KEY = pytest.StashKey["Session"]()
 TOPOLOGIES_KEY = pytest.StashKey[list["Topology"]]()
-JUNIT_KEY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+JUNIT_KEY = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,9 +81,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers: one a backend, one a kind of measurement."""
     if config.getoption("--labkit-junit"):
-        # The run's folder does not exist before something was measured: the file is moved there in the end.
-        config.stash[JUNIT_KEY] = tempfile.TemporaryDirectory(prefix="labkit-junit-")
-        config.option.xmlpath = str(Path(config.stash[JUNIT_KEY].name) / "junit.xml")
+        # The run's folder does not exist before something was measured: until then the file is in memory, where a
+        # kill -9 leaves nothing of it.
+        config.stash[JUNIT_KEY] = os.memfd_create("labkit-junit")
+        config.option.xmlpath = f"/proc/self/fd/{config.stash[JUNIT_KEY]}"
     from labkit.backends import registry
 
     if config.getoption("--topology"):
@@ -111,11 +111,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Put junit.xml beside the results."""
     if JUNIT_KEY not in config.stash:
         return
-    with config.stash[JUNIT_KEY] as scratch:
-        made = Path(scratch) / "junit.xml"
-        folder = config.stash[SESSION_KEY].folder if SESSION_KEY in config.stash else None
-        if folder is not None and made.is_file():
-            shutil.copyfile(made, folder / "junit.xml")
+    with os.fdopen(config.stash[JUNIT_KEY], "rb") as made:
+        made.seek(0)
+        text = made.read()
+    folder = config.stash[SESSION_KEY].folder if SESSION_KEY in config.stash else None
+    if folder is not None and text:
+        (folder / "junit.xml").write_bytes(text)
 
 
 def _session(config: pytest.Config) -> Session:
