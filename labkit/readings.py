@@ -23,19 +23,20 @@ def cpu_ticks(stat: str, cores: set[int]) -> dict[int, CpuTicks]:
     return found
 
 
-def _pinned_thread_cores(pid: int, core: int) -> tuple[int, ...] | None:
-    """Where the process's worker may run: the thread that is pinned hardest. None when it is gone."""
-    sets: list[tuple[int, ...]] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/status"):
-        try:
-            text = task.read_text()
-        except OSError:
-            continue
-        for line in text.splitlines():
-            if line.startswith("Cpus_allowed_list:"):
-                sets.append(_cpu_list(line.split(":", 1)[1].strip()))
-    pinned = [cores for cores in sets if cores == (core,)]
-    return pinned[0] if pinned else min(sets, key=len, default=None)
+def _worker_cores(tid: int) -> tuple[int, ...] | None:
+    """Where the kernel lets this thread run; None when it is gone. Its process has others."""
+    try:
+        text = Path(f"/proc/{tid}/status").read_text()
+    except OSError:
+        return None
+    return next(
+        (
+            _cpu_list(line.split(":", 1)[1].strip())
+            for line in text.splitlines()
+            if line.startswith("Cpus_allowed_list:")
+        ),
+        None,
+    )
 
 
 def _cpu_list(text: str) -> tuple[int, ...]:
@@ -46,10 +47,10 @@ def _cpu_list(text: str) -> tuple[int, ...]:
     return tuple(cores)
 
 
-def read(pids: Mapping[str, tuple[int, int]]) -> Reading:
-    """Steal, clock source, and the affinity of each role's worker: `pids` maps a role to (pid, intended core)."""
-    cores = {core for _, core in pids.values()}
-    allowed = {role: _pinned_thread_cores(pid, core) for role, (pid, core) in pids.items()}
+def read(workers: Mapping[str, tuple[int, int]]) -> Reading:
+    """Steal, clock source, and each worker's affinity: `workers` maps a role to (thread id, intended core)."""
+    cores = {core for _, core in workers.values()}
+    allowed = {role: _worker_cores(tid) for role, (tid, _) in workers.items()}
     return Reading(
         cpus=cpu_ticks(Path("/proc/stat").read_text(), cores),
         clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",

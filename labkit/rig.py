@@ -44,8 +44,8 @@ class Rig(Protocol):
         """Facts of the tester, for the record."""
         ...
 
-    def pids(self) -> Mapping[str, tuple[int, int]]:
-        """Process id and intended core, by role ("tester", "dut"): their affinity is read back."""
+    def workers(self) -> Mapping[str, tuple[int, int]]:
+        """Thread id and intended core, by role ("tester", "dut"): their affinity is read back."""
         ...
 
     @property
@@ -92,12 +92,12 @@ class LiveRig:
         """Engine, core, clock and mode."""
         return self._tester.describe()
 
-    def pids(self) -> Mapping[str, tuple[int, int]]:
-        """The probes that run."""
-        found = {"tester": (self._tester.pid, self._lab.cores.tester)}
-        pid = getattr(self._dut, "pid", None)
-        if isinstance(pid, int):
-            found["dut"] = (pid, self._lab.cores.dut)
+    def workers(self) -> Mapping[str, tuple[int, int]]:
+        """The workers of the probes that run."""
+        found = {"tester": (self._tester.worker_tid, self._lab.cores.tester)}
+        tid = getattr(self._dut, "worker_tid", None)
+        if isinstance(tid, int):
+            found["dut"] = (tid, self._lab.cores.dut)
         return found
 
 
@@ -153,6 +153,6 @@ class SimulatedRig:
         """The simulated tester."""
         return {"engine": "simulated", "ceiling_pps": self._spec.tester_ceiling_pps}
 
-    def pids(self) -> Mapping[str, tuple[int, int]]:
+    def workers(self) -> Mapping[str, tuple[int, int]]:
         """No process runs."""
         return {}

@@ -273,18 +273,18 @@ class Session:
         self.progress.phase(f"{key.id}: {kind.replace('_', ' ')}")
         notes = _Notes(progress=self.progress, ceiling_pps=ceiling_pps)
         started, began = datetime.now(UTC), time.monotonic()
-        before = readings.read(rig.pids())
+        before = readings.read(rig.workers())
         try:
             payload = body(rig, notes)
         except BaseException:
             self._rigs.close_rig()  # whatever state it is in: the next measurement starts anew
             raise
-        after = readings.read(rig.pids())
+        after = readings.read(rig.workers())
         proof = rig.proof()
         gates = noise.gates(
             before=before,
             after=after,
-            intended_cores={role: core for role, (_, core) in rig.pids().items()},
+            intended_cores={role: core for role, (_, core) in rig.workers().items()},
             deciding=notes.deciding,
             proven=proof.proven,
             claim=proof.claim,

@@ -44,10 +44,10 @@ class ProbeDut:
         self._probe.check_alive()
 
     @property
-    def pid(self) -> int:
-        """Process id of the probe."""
-        pid: int = self._probe.pid
-        return pid
+    def worker_tid(self) -> int:
+        """Thread id of the worker, which moves the packets."""
+        tid: int = self._probe.opened["worker_tid"]
+        return tid
 
 
 @contextmanager

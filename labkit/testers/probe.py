@@ -113,9 +113,10 @@ class ProbeTester:
         return self._tag % 65535 + 1
 
     @property
-    def pid(self) -> int:
-        """Process id of the probe."""
-        return self._probe.pid
+    def worker_tid(self) -> int:
+        """Thread id of the worker, which moves the packets."""
+        tid: int = self._probe.opened["worker_tid"]
+        return tid
 
     def describe(self) -> Mapping[str, object]:
         """Engine, core, clock and mode, as the probe read them back."""
