@@ -1,0 +1,95 @@
+"""Files of our own: what was at their place before is kept."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from .state import Change, State, write_whole
+
+KIND = "file"
+FOLDER = "folder"
+"""A folder that had to be made for a file of ours."""
+
+
+def look(path: str, root: Path) -> dict[str, Any] | None:
+    """Content and mode of a file, None where there is none. Raises ValueError for a folder or a link."""
+    file = root / path.lstrip("/")
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise ValueError(f"{path} is not a plain file: left alone")
+    if not file.exists():
+        return None
+    return {
+        "content": base64.b64encode(file.read_bytes()).decode(),
+        "mode": f"{file.stat().st_mode & 0o7777:04o}",
+    }
+
+
+def change(
+    role: str,
+    path: str,
+    content: str | None,
+    *,
+    mode: str = "0644",
+    root: Path = Path("/"),
+    check: bool = False,
+) -> bool:
+    """Make the file so, or (content None) absent. Returns whether that changes anything.
+
+    Raises ValueError for a mode that lets everybody write.
+    """
+    if int(mode, 8) & 0o002:
+        raise ValueError(f"{path}: mode {mode} lets everybody write; expected none that does, such as 0644")
+    wanted = (
+        None
+        if content is None
+        else {"content": base64.b64encode(content.encode()).decode(), "mode": f"{int(mode, 8):04o}"}
+    )
+    before = look(path, root)
+    if before == wanted:
+        return False
+    if not check:
+        state = State(role, root)
+        for folder in _missing_folders(path, root):
+            state.note(FOLDER, folder, None, None)
+        state.note(KIND, path, before, wanted)
+        _make(path, wanted, root)
+    return True
+
+
+def _missing_folders(path: str, root: Path) -> list[str]:
+    """Those above the file that are not there, outermost first."""
+    above = [folder for folder in Path(path).parents if not (root / str(folder).lstrip("/")).exists()]
+    return [str(folder) for folder in reversed(above)]
+
+
+def _make(path: str, wanted: dict[str, Any] | None, root: Path) -> None:
+    file = root / path.lstrip("/")
+    if wanted is None:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    write_whole(file, base64.b64decode(wanted["content"]), mode=int(wanted["mode"], 8))
+
+
+def restore(change: Change, root: Path) -> str | None:
+    """Put back what was there, unless somebody else has changed the file since; None when done, else why not."""
+    now = look(change.target, root)
+    if now == change.old:
+        return None
+    if now != change.new and now is not None:
+        return f"{change.target} was changed since by somebody else: left as it is"
+    _make(change.target, change.old, root)
+    return None
+
+
+def restore_folder(change: Change, root: Path) -> str | None:
+    """Remove a folder that we made, unless there is something else in it by now."""
+    folder = root / change.target.lstrip("/")
+    if not folder.exists():
+        return None
+    if any(folder.iterdir()):
+        return "other files are in it by now"
+    folder.rmdir()
+    return None

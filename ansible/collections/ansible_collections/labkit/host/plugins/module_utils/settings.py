@@ -1,0 +1,123 @@
+"""Values of the kernel in /proc/sys and /sys: written down, written, read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .state import Change, State
+
+KIND = "setting"
+
+
+class SettingRefused(Exception):
+    """The kernel did not take the value. What was there before is there again."""
+
+
+def _selected(text: str) -> str:
+    """The word in brackets: "always [madvise] never"."""
+    found = re.search(r"\[([^\]]+)\]", text)
+    return found.group(1) if found else text.strip()
+
+
+def _cpumask(text: str) -> str:
+    """Hexadecimal words, with or without leading zeros and commas."""
+    return f"{int(text.strip().replace(',', '') or '0', 16):x}"
+
+
+def _cpulist(text: str) -> str:
+    """A list of cores such as "0-2,5": sorted, without ranges."""
+    cores: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        cores |= set(range(int(first), int(last or first) + 1))
+    return ",".join(map(str, sorted(cores)))
+
+
+READERS: dict[str, Callable[[str], str]] = {
+    "exact": str.strip,
+    "selected": _selected,
+    "cpumask": _cpumask,
+    "cpulist": _cpulist,
+    "int": lambda text: str(int(text)),
+}
+"""How to tell whether two spellings mean the same value."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One file of /proc/sys or /sys."""
+
+    path: str
+    reads_as: str = "exact"
+    root: Path = Path("/")
+
+    @property
+    def _file(self) -> Path:
+        return self.root / self.path.lstrip("/")
+
+    def exists(self) -> bool:
+        """Whether this kernel has it."""
+        return self._file.exists()
+
+    def read(self) -> str:
+        """The value now, as it has to be written to get it back."""
+        text = self._file.read_text().strip()
+        return _selected(text) if self.reads_as == "selected" else text
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether both mean the same value. Raises ValueError for what is none."""
+        reader = READERS[self.reads_as]
+        return reader(one) == reader(other)
+
+    def write(self, value: str) -> None:
+        """Set it and read it back. Raises SettingRefused; the old value is there again then."""
+        old = self.read()
+        try:
+            self._file.write_text(value + "\n")
+        except OSError as error:
+            raise SettingRefused(
+                f"{self.path}: writing {value!r} failed: {error.strerror}; it stays {old!r}"
+            ) from error
+        got = self.read()
+        if self.same(got, value):
+            return
+        self._file.write_text(old + "\n")
+        raise SettingRefused(
+            f"{self.path}: wrote {value!r}, read back {got!r}; the old value {old!r} is put back"
+        )
+
+
+def change(role: str, setting: Setting, value: str, *, check: bool = False) -> tuple[bool, str]:
+    """Make the setting `value`. Returns whether that changes it, and the value before."""
+    before = setting.read()
+    if setting.same(before, value):
+        return False, before
+    if not check:
+        state = State(role, setting.root)
+        noted = {(one.kind, one.target) for one in state.changes()}
+        state.note(KIND, setting.path, {"value": before, "reads_as": setting.reads_as}, value)
+        try:
+            setting.write(value)
+        except SettingRefused:
+            # Nothing was changed: a note that this run made would only puzzle.
+            if (KIND, setting.path) not in noted:
+                state.forget(Change(KIND, setting.path, None))
+            raise
+    return True, before
+
+
+def restore(change: Change, root: Path) -> str | None:
+    """Put it back; None when done, else why not."""
+    setting = Setting(change.target, change.old["reads_as"], root)
+    if not setting.exists():
+        return f"{change.target} is no longer there (it was {change.old['value']})"
+    if setting.same(setting.read(), change.old["value"]):
+        return None
+    try:
+        setting.write(change.old["value"])
+    except SettingRefused as error:
+        return str(error)
+    return None

@@ -1,0 +1,110 @@
+"""What a role changed on this host, and what was there before: one JSON file a role, written before each change."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DIRECTORY = "var/lib/labkit/state"
+FORMAT = 1
+
+
+class StateUnreadable(Exception):
+    """The state file is not what we write. Nothing is changed then: the old values in it would be lost."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that was changed."""
+
+    kind: str
+    """Which of `undo.KINDS` puts it back."""
+    target: str
+    """A path, or what else the kind names its things by."""
+    old: Any
+    """What was there before our first change; None: nothing."""
+    new: Any = None
+    """What we made of it at last."""
+
+
+class State:
+    """The changes of one role, oldest first."""
+
+    def __init__(self, role: str, root: Path = Path("/")) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", role):
+            raise ValueError(f"role {role!r}: expected lower-case letters, digits and underscores")
+        self.path = root / DIRECTORY / f"{role}.json"
+
+    def changes(self) -> list[Change]:
+        """All that is written down. Raises StateUnreadable."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']}, expected {FORMAT}")
+            return [Change(**change) for change in content["changes"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateUnreadable(
+                f"{self.path}: not a state file of labkit ({error}). It holds the old values of this host, so nothing "
+                "was changed. Mend it, or move it away if those values don't matter."
+            ) from error
+
+    def note(self, kind: str, target: str, old: Any, new: Any) -> None:  # noqa: ANN401 (any JSON)
+        """Write down a change that is about to be made. The first `old` stays, whatever later runs find."""
+        changes = self.changes()
+        for at, change in enumerate(changes):
+            if (change.kind, change.target) == (kind, target):
+                changes[at] = Change(kind, target, change.old, new)
+                break
+        else:
+            changes.append(Change(kind, target, old, new))
+        self._write(changes)
+
+    def forget(self, change: Change) -> None:
+        """It is put back. The file goes with its last change, and so do folders that are empty then."""
+        left = [
+            other for other in self.changes() if (other.kind, other.target) != (change.kind, change.target)
+        ]
+        if left:
+            self._write(left)
+            return
+        self.path.unlink(missing_ok=True)
+        for folder in (self.path.parent, self.path.parent.parent):
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
+    def _write(self, changes: list[Change]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        content = {"format": FORMAT, "changes": [asdict(change) for change in changes]}
+        write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode(), mode=0o600)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int) -> None:
+    """Replace a file so that, whatever happens, the old or the new one is there, never half of one."""
+    temporary = path.with_name(f".{path.name}.labkit-new")
+    temporary.unlink(missing_ok=True)  # of a run that was killed
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,35 @@
+#!/usr/bin/python
+"""Undo what a role changed."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.labkit.host.plugins.module_utils import undo
+from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
+
+DOCUMENTATION = """
+module: revert
+short_description: Put back all that one role changed, newest first
+description: Reads /var/lib/labkit/state/ROLE.json. What cannot be put back is named, and fails the task.
+options:
+  role: {description: Whose changes., type: str, required: true}
+author: [the labkit authors (@labkit)]
+"""
+
+
+def main() -> None:
+    """See DOCUMENTATION."""
+    module = AnsibleModule(
+        argument_spec={"role": {"type": "str", "required": True}}, supports_check_mode=True
+    )
+    try:
+        done, left = undo.undo(module.params["role"], check=module.check_mode)
+    except (StateUnreadable, ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    if left:
+        module.fail_json(msg="Not put back: " + "; ".join(left), undone=done, left=left)
+    module.exit_json(changed=bool(done), undone=done)
+
+
+if __name__ == "__main__":
+    main()

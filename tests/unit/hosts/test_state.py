@@ -1,0 +1,214 @@
+"""What is changed on a host is written down first and can be taken back, whatever broke off in between."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import files, settings, undo
+from ansible_collections.labkit.host.plugins.module_utils.state import DIRECTORY, State, StateUnreadable
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "sys").mkdir()
+    return tmp_path
+
+
+def knob(root, text, reads_as="exact"):
+    (root / "sys/knob").write_text(text + "\n")
+    return settings.Setting("/sys/knob", reads_as, root)
+
+
+def test_first_old_value_stays_whatever_later_runs_find(root):
+    setting = knob(root, "1")
+
+    settings.change("tuning", setting, "2")
+    settings.change("tuning", setting, "3")
+
+    assert [(change.old["value"], change.new) for change in State("tuning", root).changes()] == [("1", "3")]
+    assert undo.undo("tuning", root) == (["setting /sys/knob"], [])
+    assert setting.read() == "1"
+
+
+def test_second_run_changes_nothing(root):
+    setting = knob(root, "1")
+
+    assert settings.change("tuning", setting, "2") == (True, "1")
+    assert settings.change("tuning", setting, "2") == (False, "2")
+
+
+def test_check_mode_tells_the_change_and_makes_none(root):
+    setting = knob(root, "1")
+
+    assert settings.change("tuning", setting, "2", check=True) == (True, "1")
+    assert files.change("tuning", "/etc/ours", "text", root=root, check=True)
+
+    assert setting.read() == "1"
+    assert sorted(path.name for path in root.iterdir()) == ["sys"]
+
+
+def test_old_value_is_on_disk_before_the_new_one_is_written(root, monkeypatch):
+    setting = knob(root, "1")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(settings.Setting, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        settings.change("tuning", setting, "2")
+    monkeypatch.undo()
+
+    assert [change.old["value"] for change in State("tuning", root).changes()] == ["1"]
+    settings.change("tuning", setting, "2")
+    undo.undo("tuning", root)
+    assert setting.read() == "1"
+
+
+def test_value_that_does_not_take_is_an_error_and_leaves_the_old_one(root, monkeypatch):
+    setting = knob(root, "64")
+    reads = iter(["64", "64", "100", "64"])  # the kernel grants 100 of 512
+    monkeypatch.setattr(settings.Setting, "read", lambda _: next(reads))
+
+    with pytest.raises(
+        settings.SettingRefused, match=r"wrote '512', read back '100'; the old value '64' is put back"
+    ):
+        settings.change("hugepages", setting, "512")
+
+    assert (root / "sys/knob").read_text() == "64\n"
+    assert State("hugepages", root).changes() == []
+
+
+@pytest.mark.parametrize(
+    ("reads_as", "now", "same", "other"),
+    [
+        ("selected", "always [madvise] never", "madvise", "never"),
+        ("cpumask", "00000000,00000003", "3", "1"),
+        ("cpulist", "0-2,5", "5,0,1,2", "0-3"),
+        ("int", "0064", "64", "65"),
+    ],
+)
+def test_spellings_of_one_value_are_the_same(root, reads_as, now, same, other):
+    setting = knob(root, now, reads_as)
+
+    assert settings.change("tuning", setting, same, check=True)[0] is False
+    assert settings.change("tuning", setting, other, check=True)[0] is True
+
+
+def test_file_that_was_there_comes_back_with_its_mode(root):
+    (root / "etc").mkdir()
+    theirs = root / "etc/theirs"
+    theirs.write_text("theirs\n")
+    theirs.chmod(0o640)
+
+    assert files.change("boot", "/etc/theirs", "ours\n", root=root)
+    assert not files.change("boot", "/etc/theirs", "ours\n", root=root)
+    assert theirs.read_text() == "ours\n"
+    undo.undo("boot", root)
+
+    assert (theirs.read_text(), stat.S_IMODE(theirs.stat().st_mode)) == ("theirs\n", 0o640)
+
+
+def test_file_that_was_not_there_goes(root):
+    files.change("boot", "/etc/default/grub.d/90-labkit.cfg", "x", root=root)
+    undo.undo("boot", root)
+
+    assert sorted(path.name for path in root.rglob("*")) == ["lib", "sys", "var"]
+
+
+def test_folder_in_which_others_left_something_stays_and_is_named(root):
+    files.change("boot", "/etc/grub.d/ours", "x", root=root)
+    (root / "etc/theirs").touch()
+
+    done, left = undo.undo("boot", root)
+
+    assert done == ["file /etc/grub.d/ours", "folder /etc/grub.d"]
+    assert left == ["folder /etc: other files are in it by now"]
+
+
+def test_file_that_somebody_else_changed_is_left_and_named(root):
+    (root / "etc").mkdir()
+    files.change("boot", "/etc/ours", "ours\n", root=root)
+    (root / "etc/ours").write_text("edited\n")
+
+    done, left = undo.undo("boot", root)
+
+    assert (done, left) == (
+        [],
+        ["file /etc/ours: /etc/ours was changed since by somebody else: left as it is"],
+    )
+    assert (root / "etc/ours").read_text() == "edited\n"
+
+
+def test_world_writable_file_is_refused(root):
+    with pytest.raises(ValueError, match="lets everybody write"):
+        files.change("boot", "/etc/ours", "x", mode="0666", root=root)
+
+
+@pytest.mark.parametrize("place", ["folder", "link"])
+def test_what_is_no_plain_file_is_left_alone(root, place):
+    if place == "folder":
+        (root / "ours").mkdir()
+    else:
+        (root / "ours").symlink_to("elsewhere")
+
+    with pytest.raises(ValueError, match="not a plain file"):
+        files.change("boot", "/ours", "x", root=root)
+    assert not (root / DIRECTORY).exists()
+
+
+def test_undo_goes_on_where_it_was_broken_off(root, monkeypatch):
+    for name in ("one", "two"):
+        files.change("boot", f"/{name}", name, root=root)
+    put_back = undo.KINDS["file"]
+
+    def broken(change, root):
+        if change.target == "/one":
+            raise KeyboardInterrupt
+        return put_back(change, root)
+
+    monkeypatch.setitem(undo.KINDS, "file", broken)
+    with pytest.raises(KeyboardInterrupt):
+        undo.undo("boot", root)
+    monkeypatch.undo()
+
+    assert undo.undo("boot", root) == (["file /one"], [])
+    assert sorted(path.name for path in root.iterdir()) == ["sys", "var"]
+
+
+def test_unknown_kind_of_change_is_left_and_named(root):
+    State("boot", root).note("of_tomorrow", "/x", None, None)
+
+    done, left = undo.undo("boot", root)
+
+    assert done == []
+    assert "a kind of change that this labkit does not know" in left[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": 2, "changes": []}', '{"format": 1, "changes": [{"x": 1}]}']
+)
+def test_damaged_state_stops_everything(root, text):
+    path = State("boot", root).path
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+    with pytest.raises(StateUnreadable, match="nothing was changed"):
+        files.change("boot", "/etc/ours", "x", root=root)
+    assert not (root / "etc").exists()
+
+
+def test_state_is_for_root_alone_and_no_temporary_file_stays(root):
+    State("boot", root).note("file", "/x", None, None)
+    State("boot", root).note("file", "/y", None, None)
+
+    folder = root / DIRECTORY
+    assert [path.name for path in folder.iterdir()] == ["boot.json"]
+    assert stat.S_IMODE((folder / "boot.json").stat().st_mode) == 0o600
+    assert len(json.loads((folder / "boot.json").read_text())["changes"]) == 2
+
+
+def test_role_names_no_path():
+    with pytest.raises(ValueError, match="expected lower-case letters"):
+        State("../boot")
