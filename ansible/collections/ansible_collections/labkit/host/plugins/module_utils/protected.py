@@ -1,0 +1,156 @@
+"""Which interfaces must never be bound, detached, renamed or retuned, because the way to this host goes over them.
+
+Pure: it is given what `ip -json` printed. Taking one too many is an error message, taking one too few a locked door,
+so in doubt an interface is protected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class WayUnknown(Exception):
+    """The host is reached over the network, but not over any interface that is seen: nothing may be touched then."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What this host's network looks like."""
+
+    links: Sequence[Mapping[str, Any]]
+    """`ip -json -details link`."""
+    addresses: Sequence[Mapping[str, Any]]
+    """`ip -json address`."""
+    routes: Sequence[Mapping[str, Any]]
+    """`ip -json -4 route show table all` and the same with -6."""
+    nexthops: Sequence[Mapping[str, Any]] = ()
+    """`ip -json nexthop`."""
+    pci: Mapping[str, str] = field(default_factory=dict)
+    """Interface to the PCI address of its device."""
+    physical_function: Mapping[str, str] = field(default_factory=dict)
+    """Interface on an SR-IOV virtual function to the PCI address of the physical one."""
+
+
+def protected(
+    network: Network, *, ssh_addresses: Iterable[str], over_ssh: bool, management: Iterable[str] = ()
+) -> dict[str, list[str]]:
+    """Protected interfaces, each with the reasons.
+
+    `ssh_addresses` are this host's own ends of the SSH connections that lead here (and the interfaces' addresses they
+    are on are looked up), `over_ssh` says that there must be one. Raises WayUnknown.
+    """
+    reasons: dict[str, list[str]] = {}
+
+    def protect(name: str, reason: str) -> None:
+        told = reasons.setdefault(name, [])
+        if reason not in told:
+            told.append(reason)
+
+    management = list(management)
+    found = bool(management)
+    for address in ssh_addresses:
+        for name in _holders(network.addresses, address):
+            protect(name, f"it carries the SSH connection to {address}")
+            found = True
+    if over_ssh and not found:
+        raise WayUnknown(
+            "this host was reached over SSH, but no interface here has the address that it came in at: nothing is "
+            "touched. Name the interface in labkit_host_management_interfaces if it is another one (NAT, a namespace)."
+        )
+    for name in default_route_interfaces(network.routes, network.nexthops):
+        protect(name, "the default route goes over it")
+    for name in management:
+        protect(name, "named in labkit_host_management_interfaces")
+
+    kin = _kin(network)
+    pending = list(reasons)
+    while pending:
+        name = pending.pop()
+        for other, how in kin.get(name, ()):
+            if other not in reasons:
+                pending.append(other)
+                protect(other, f"{how} {name}, which is protected: {reasons[name][0]}")
+    return reasons
+
+
+def default_route_interfaces(
+    routes: Iterable[Mapping[str, Any]], nexthops: Iterable[Mapping[str, Any]] = ()
+) -> list[str]:
+    """Interfaces of every default route in every table, also the paths of a multipath one."""
+    by_id = {hop["id"]: hop for hop in nexthops}
+
+    def of_hop(number: int, seen: frozenset[int] = frozenset()) -> list[str]:
+        hop = by_id.get(number, {})
+        own = [hop["dev"]] if "dev" in hop else []
+        members = [member["id"] for member in hop.get("group", ()) if member["id"] not in seen]
+        return own + [name for member in members for name in of_hop(member, seen | {number})]
+
+    names: list[str] = []
+    for route in routes:
+        if not _is_default(str(route.get("dst", ""))):
+            continue
+        names += [route["dev"]] if "dev" in route else []
+        names += [path["dev"] for path in route.get("nexthops", ()) if "dev" in path]
+        names += of_hop(route["nhid"]) if "nhid" in route else []
+    return list(dict.fromkeys(names))
+
+
+def _is_default(destination: str) -> bool:
+    """Also halves that VPNs put over the default route (0.0.0.0/1 and 128.0.0.0/1), and 2000::/3."""
+    if destination == "default":
+        return True
+    try:
+        net = ipaddress.ip_network(destination, strict=False)
+    except ValueError:
+        return False
+    return net.prefixlen <= 3
+
+
+def _holders(addresses: Iterable[Mapping[str, Any]], wanted: str) -> list[str]:
+    address = _plain(wanted)
+    return [
+        link["ifname"]
+        for link in addresses
+        for one in link.get("addr_info", ())
+        if "local" in one and _plain(one["local"]) == address
+    ]
+
+
+def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Without the zone, and IPv4 as such where it came mapped into IPv6 (::ffff:192.0.2.1)."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _kin(network: Network) -> dict[str, list[tuple[str, str]]]:
+    """Interface to those that fall with it, or that it falls with: (other, how `other` relates to it)."""
+    kin: dict[str, list[tuple[str, str]]] = {}
+
+    def tie(upper: str, lower: str, upper_is: str, lower_is: str) -> None:
+        kin.setdefault(lower, []).append((upper, upper_is))
+        kin.setdefault(upper, []).append((lower, lower_is))
+
+    by_index = {link["ifindex"]: link["ifname"] for link in network.links if "ifindex" in link}
+    for link in network.links:
+        name = link["ifname"]
+        if link.get("master"):
+            tie(link["master"], name, "it is the bond, bridge or VRF over", "it is a member of")
+        lower = link.get("link")
+        if lower is None and "link_netnsid" not in link:
+            lower = by_index.get(link.get("link_index"))
+        if lower and lower != name and "link_netnsid" not in link:
+            tie(name, lower, "it is stacked on", "it is the parent of")
+        over = link.get("linkinfo", {}).get("info_data", {}).get("link")
+        if over and over != lower:  # tunnels name the interface that carries them here
+            tie(name, over, "it is a tunnel over", "it carries")
+    for name, address in network.pci.items():
+        for other, same in network.pci.items():
+            if other != name and same == address:
+                kin.setdefault(name, []).append((other, f"it is on the same PCI device {address} as"))
+            if network.physical_function.get(name) == same:
+                kin.setdefault(name, []).append((other, f"it is the physical function {same} of"))
+    return kin

@@ -1,0 +1,45 @@
+#!/usr/bin/python
+"""Tell the host's interfaces."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.labkit.host.plugins.module_utils import links
+from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
+
+DOCUMENTATION = """
+module: links
+short_description: Interfaces, their drivers and PCI devices, and which are protected
+description: Changes nothing. Fails when the host is reached over SSH and the interface it is reached by cannot be told.
+options:
+  over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
+  management: {description: Interfaces to protect besides those found., type: list, elements: str, default: []}
+author: [the labkit authors (@labkit)]
+"""
+
+
+def main() -> None:
+    """See DOCUMENTATION."""
+    module = AnsibleModule(
+        argument_spec={
+            "over_ssh": {"type": "bool", "required": True},
+            "management": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        found = links.interfaces(over_ssh=module.params["over_ssh"], management=module.params["management"])
+    except WayUnknown as error:
+        module.fail_json(msg=str(error))
+    except subprocess.CalledProcessError as error:
+        module.fail_json(msg=f"{' '.join(error.cmd)} failed: {error.stderr.strip()}")
+    except FileNotFoundError:
+        module.fail_json(msg="ip is not installed, so the way to this host cannot be told: install iproute2")
+    module.exit_json(changed=False, interfaces=[asdict(interface) for interface in found])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Interfaces are told from the kernel's own files, also where sudo has dropped what SSH had said."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import links
+
+
+def process(root, pid, parent, name, environment=b""):
+    folder = root / "proc" / str(pid)
+    (folder / "fd").mkdir(parents=True)
+    (folder / "net").mkdir()
+    (folder / "environ").write_bytes(environment)
+    (folder / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\n")
+    return folder
+
+
+def test_ssh_connection_is_found_above_a_sudo_that_dropped_it(tmp_path):
+    process(tmp_path, 30, 20, "python3", b"PATH=/bin\0")
+    process(tmp_path, 20, 10, "sudo", b"A=b\0SSH_CONNECTION=203.0.113.9 5000 192.0.2.10 22\0")
+
+    assert list(links.ssh_addresses(tmp_path, 30)) == ["192.0.2.10"]
+
+
+@pytest.mark.parametrize(
+    ("table", "local", "address"),
+    [("tcp", "0A0200C0", "192.0.2.10"), ("tcp6", "B80D0120000000000000000001000000", "2001:db8::1")],
+)
+def test_ssh_connection_is_found_by_the_socket_of_sshd(tmp_path, table, local, address):
+    process(tmp_path, 30, 20, "python3")
+    sshd = process(tmp_path, 20, 1, "sshd-session")
+    (sshd / "fd/4").symlink_to("socket:[777]")
+    line = "   0: {}:0016 00000000:1F90 {} 0 0 0 0 0 {} 1\n"
+    (sshd / "net" / table).write_text(
+        "header\n"
+        + line.format(local, "01", 777)
+        + line.format("01010101", "01", 778)
+        + line.format(local, "0A", 777)
+    )
+
+    assert list(links.ssh_addresses(tmp_path, 30)) == [address]
+
+
+def test_no_ssh_connection_is_told_where_there_is_none(tmp_path):
+    process(tmp_path, 30, 1, "bash")
+
+    assert list(links.ssh_addresses(tmp_path, 30)) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "address"),
+    [
+        ("pci0000:00/0000:00:03.0/virtio1", "0000:00:03.0"),
+        ("pci0000:00/0000:00:1c.0/0000:03:00.1", "0000:03:00.1"),
+        ("platform/soc", None),
+    ],
+)
+def test_pci_address_is_that_of_the_device_itself(tmp_path, device, address):
+    real = tmp_path / "sys/devices" / device
+    real.mkdir(parents=True)
+    (tmp_path / "sys/class/net/eth0").mkdir(parents=True)
+    (tmp_path / "sys/class/net/eth0/device").symlink_to(real)
+
+    assert links.pci_of("eth0", tmp_path) == address
+    assert links.pci_of("lo", tmp_path) is None

@@ -1,0 +1,167 @@
+"""The way to a host is never taken away, whatever the inventory says and however it is wired."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils.protected import Network, WayUnknown, protected
+
+SSH = "192.0.2.10"
+
+
+def link(index, name, **more):
+    return {"ifindex": index, "ifname": name, **more}
+
+
+def address(name, *locals_):
+    return {"ifname": name, "addr_info": [{"local": local} for local in locals_]}
+
+
+def names(network, *, ssh=(), over_ssh=False, management=()):
+    return sorted(protected(network, ssh_addresses=ssh, over_ssh=over_ssh, management=management))
+
+
+TWO = [link(1, "lo"), link(2, "eth0"), link(3, "eth1")]
+
+
+def test_interface_of_the_ssh_connection_is_protected_and_others_are_not():
+    network = Network(TWO, [address("eth0", SSH), address("eth1", "198.18.0.1")], [])
+
+    assert names(network, ssh=[SSH], over_ssh=True) == ["eth0"]
+
+
+@pytest.mark.parametrize("spelling", ["::ffff:192.0.2.10", "192.0.2.10"])
+def test_ipv4_that_sshd_took_on_an_ipv6_socket_is_found(spelling):
+    assert names(Network(TWO, [address("eth0", SSH)], []), ssh=[spelling], over_ssh=True) == ["eth0"]
+
+
+@pytest.mark.parametrize("spelling", ["fe80::1%eth1", "fe80:0::1"])
+def test_ipv6_only_host_reached_over_its_link_local_address(spelling):
+    assert names(Network(TWO, [address("eth1", "fe80::1")], []), ssh=[spelling], over_ssh=True) == ["eth1"]
+
+
+def test_ssh_connection_that_is_on_no_interface_stops_everything():
+    network = Network(TWO, [address("eth0", "203.0.113.1")], [{"dst": "default", "dev": "eth0"}])
+
+    with pytest.raises(WayUnknown, match="labkit_host_management_interfaces"):
+        protected(network, ssh_addresses=[SSH], over_ssh=True)
+    with pytest.raises(WayUnknown):
+        protected(network, ssh_addresses=[], over_ssh=True)
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        [{"dst": "default", "gateway": SSH, "dev": "eth1"}],
+        [{"dst": "default", "dev": "eth1", "table": "7"}],
+        [{"dst": "default", "gateway": "fe80::1", "dev": "eth1", "metric": 1024}],
+        [{"dst": "0.0.0.0/0", "dev": "eth1"}],
+        [{"dst": "::/0", "dev": "eth1"}],
+        [{"dst": "0.0.0.0/1", "dev": "eth1"}, {"dst": "128.0.0.0/1", "dev": "eth1"}],
+        [{"dst": "default", "nexthops": [{"gateway": SSH, "dev": "eth1"}]}],
+        [{"dst": "default", "nhid": 5}],
+        [{"dst": "default", "nhid": 9}],
+    ],
+    ids=["v4", "policy table", "v6", "0/0", "::/0", "halves", "multipath", "nexthop", "nexthop group"],
+)
+def test_interface_of_every_kind_of_default_route_is_protected(routes):
+    nexthops = [{"id": 5, "dev": "eth1"}, {"id": 9, "group": [{"id": 5}]}]
+
+    assert names(Network(TWO, [], routes, nexthops)) == ["eth1"]
+
+
+def test_every_path_of_a_multipath_route_is_protected():
+    routes = [{"dst": "default", "nexthops": [{"dev": "eth0"}, {"dev": "eth1"}]}]
+
+    assert names(Network(TWO, [], routes)) == ["eth0", "eth1"]
+
+
+def test_nexthop_groups_that_name_each_other_end():
+    nexthops = [{"id": 1, "group": [{"id": 2}]}, {"id": 2, "group": [{"id": 1}], "dev": "eth0"}]
+
+    assert names(Network(TWO, [], [{"dst": "default", "nhid": 1}], nexthops)) == ["eth0"]
+
+
+@pytest.mark.parametrize(
+    "destination", ["198.18.0.0/15", "2001:2::/48", "224.0.0.0/4", "10.0.0.0/8", "broken"]
+)
+def test_other_routes_protect_nothing(destination):
+    assert names(Network(TWO, [], [{"dst": destination, "dev": "eth1"}])) == []
+
+
+def test_members_of_the_bond_are_protected_and_so_are_vlans_on_it_and_the_bridge_over_them():
+    links = [
+        link(2, "eth0", master="bond0"),
+        link(3, "eth1", master="bond0"),
+        link(4, "bond0"),
+        link(5, "bond0.7", link="bond0", master="br0"),
+        link(6, "br0"),
+        link(7, "tap0", master="br0"),
+        link(8, "eth2"),
+    ]
+
+    network = Network(links, [address("br0", SSH)], [])
+
+    assert names(network, ssh=[SSH], over_ssh=True) == ["bond0", "bond0.7", "br0", "eth0", "eth1", "tap0"]
+    assert "eth0" in names(Network(links, [address("bond0.7", SSH)], []), ssh=[SSH], over_ssh=True)
+    assert "bond0.7" in names(Network(links, [address("eth0", SSH)], []), ssh=[SSH], over_ssh=True)
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "ipvlan", "vlan", "macsec"])
+def test_parent_of_a_stacked_interface_is_protected(kind):
+    links = [*TWO, link(4, "top", link="eth1", linkinfo={"info_kind": kind})]
+
+    assert names(Network(links, [address("top", SSH)], []), ssh=[SSH], over_ssh=True) == ["eth1", "top"]
+
+
+def test_parent_that_is_named_by_its_index_is_found():
+    links = [*TWO, link(4, "top", link_index=3)]
+
+    assert names(Network(links, [], [{"dst": "default", "dev": "top"}])) == ["eth1", "top"]
+
+
+def test_peer_in_another_namespace_is_not_mistaken_for_an_interface_here():
+    links = [*TWO, link(4, "veth0", link_index=3, link_netnsid=0)]
+
+    assert names(Network(links, [], [{"dst": "default", "dev": "veth0"}])) == ["veth0"]
+
+
+def test_interface_that_carries_the_tunnel_is_protected():
+    links = [*TWO, link(4, "vxlan0", linkinfo={"info_kind": "vxlan", "info_data": {"link": "eth1"}})]
+
+    assert names(Network(links, [], [{"dst": "default", "dev": "vxlan0"}])) == ["eth1", "vxlan0"]
+
+
+def test_second_port_on_the_same_pci_device_is_protected():
+    pci = {"eth0": "0000:03:00.0", "eth1": "0000:03:00.0", "eth2": "0000:04:00.0"}
+    network = Network([*TWO, link(4, "eth2")], [], [{"dst": "default", "dev": "eth0"}], pci=pci)
+
+    assert names(network) == ["eth0", "eth1"]
+
+
+def test_physical_function_under_the_way_in_is_protected_and_a_sibling_function_is_not():
+    pci = {"pf0": "0000:03:00.0", "vf0": "0000:03:02.0", "vf1": "0000:03:02.1"}
+    physical = {"vf0": "0000:03:00.0", "vf1": "0000:03:00.0"}
+    links = [link(2, "pf0"), link(3, "vf0"), link(4, "vf1")]
+
+    over_vf = Network(links, [], [{"dst": "default", "dev": "vf0"}], pci=pci, physical_function=physical)
+    over_pf = Network(links, [], [{"dst": "default", "dev": "pf0"}], pci=pci, physical_function=physical)
+
+    assert names(over_vf) == ["pf0", "vf0"]
+    assert names(over_pf) == ["pf0"]
+
+
+def test_reason_names_the_way_over_the_kin():
+    links = [link(2, "eth0", master="bond0"), link(3, "bond0")]
+    reasons = protected(Network(links, [address("bond0", SSH)], []), ssh_addresses=[SSH], over_ssh=True)
+
+    assert reasons["eth0"] == [
+        "it is a member of bond0, which is protected: it carries the SSH connection to 192.0.2.10"
+    ]
+
+
+def test_interface_named_in_the_inventory_answers_for_a_way_that_is_not_seen():
+    assert names(Network(TWO, [], []), over_ssh=True, management=["eth1"]) == ["eth1"]
+
+
+def test_interfaces_named_in_the_inventory_are_protected():
+    assert names(Network(TWO, [], []), management=["eth1"]) == ["eth1"]
