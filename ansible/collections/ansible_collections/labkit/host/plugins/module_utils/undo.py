@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import files, settings
+from . import files, mounts, settings
 from .state import Change, State
 
 KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     settings.KIND: settings.restore,
     files.KIND: files.restore,
     files.FOLDER: files.restore_folder,
+    mounts.KIND: mounts.restore,
 }
 """Kind of change to what undoes it: None when done, else the reason why it could not."""
 
