@@ -90,15 +90,26 @@ class Setting:
         )
 
 
-def change(role: str, setting: Setting, value: str, *, check: bool = False) -> tuple[bool, str]:
-    """Make the setting `value`. Returns whether that changes it, and the value before."""
+def change(
+    role: str, setting: Setting, value: str, *, persist: bool = False, check: bool = False
+) -> tuple[bool, str]:
+    """Make the setting `value`. Returns whether that changes it, and the value before.
+
+    With `persist` it is set again at every boot, and also written down where it is so already: the next boot may
+    find another value.
+    """
     before = setting.read()
+    state = State(role, setting.root)
+    noted = {(one.kind, one.target): one for one in state.changes()}
+    known = noted.get((KIND, setting.path))
     if setting.same(before, value):
-        return False, before
+        if not persist or (known and known.persist and setting.same(known.new, value)):
+            return False, before
+        if not check:
+            state.note(KIND, setting.path, _old(setting, before), value, persist=True)
+        return True, before
     if not check:
-        state = State(role, setting.root)
-        noted = {(one.kind, one.target) for one in state.changes()}
-        state.note(KIND, setting.path, {"value": before, "reads_as": setting.reads_as}, value)
+        state.note(KIND, setting.path, _old(setting, before), value, persist=persist)
         try:
             setting.write(value)
         except SettingRefused:
@@ -107,6 +118,17 @@ def change(role: str, setting: Setting, value: str, *, check: bool = False) -> t
                 state.forget(Change(KIND, setting.path, None))
             raise
     return True, before
+
+
+def _old(setting: Setting, value: str) -> dict[str, str]:
+    return {"value": value, "reads_as": setting.reads_as}
+
+
+def again(change: Change, root: Path) -> None:
+    """Make it so once more, after a boot. Raises SettingRefused and OSError."""
+    setting = Setting(change.target, change.old["reads_as"], root)
+    if not setting.same(setting.read(), change.new):
+        setting.write(change.new)
 
 
 def restore(change: Change, root: Path) -> str | None:

@@ -29,6 +29,8 @@ class Change:
     """What was there before our first change; None: nothing."""
     new: Any = None
     """What we made of it at last."""
+    persist: bool = False
+    """Whether it is made so again at every boot: the kernel forgets it (see replay.py)."""
 
 
 class State:
@@ -56,15 +58,15 @@ class State:
                 "was changed. Mend it, or move it away if those values don't matter."
             ) from error
 
-    def note(self, kind: str, target: str, old: Any, new: Any) -> None:  # noqa: ANN401 (any JSON)
+    def note(self, kind: str, target: str, old: Any, new: Any, *, persist: bool = False) -> None:  # noqa: ANN401 (any JSON)
         """Write down a change that is about to be made. The first `old` stays, whatever later runs find."""
         changes = self.changes()
         for at, change in enumerate(changes):
             if (change.kind, change.target) == (kind, target):
-                changes[at] = Change(kind, target, change.old, new)
+                changes[at] = Change(kind, target, change.old, new, persist)
                 break
         else:
-            changes.append(Change(kind, target, old, new))
+            changes.append(Change(kind, target, old, new, persist))
         self._write(changes)
 
     def forget(self, change: Change) -> None:

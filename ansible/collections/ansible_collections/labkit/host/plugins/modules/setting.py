@@ -17,6 +17,7 @@ options:
   value: {description: What it shall be., type: str, required: true}
   reads_as: {description: How two spellings compare., type: str, default: exact,
              choices: [exact, selected, cpumask, cpulist, int]}
+  persist: {description: Whether it is set again at every boot (role replay)., type: bool, default: false}
   missing: {description: What a kernel without that file means., type: str, default: fail, choices: [fail, skip]}
 author: [the labkit authors (@labkit)]
 """
@@ -30,6 +31,7 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "value": {"type": "str", "required": True},
             "reads_as": {"type": "str", "default": "exact", "choices": sorted(settings.READERS)},
+            "persist": {"type": "bool", "default": False},
             "missing": {"type": "str", "default": "fail", "choices": ["fail", "skip"]},
         },
         supports_check_mode=True,
@@ -45,7 +47,9 @@ def main() -> None:
             module.exit_json(changed=False, msg=f"{setting.path}: this kernel does not have it")
         module.fail_json(msg=f"{setting.path}: this kernel does not have it")
     try:
-        changed, before = settings.change(wanted["role"], setting, wanted["value"], check=module.check_mode)
+        changed, before = settings.change(
+            wanted["role"], setting, wanted["value"], persist=wanted["persist"], check=module.check_mode
+        )
     except (settings.SettingRefused, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     after = wanted["value"] if changed else before
