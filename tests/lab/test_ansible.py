@@ -75,7 +75,7 @@ def test_hugepages_are_granted_once_and_given_back(tmp_path):
         granted = int(HUGEPAGES.read_text())
         [change] = json.loads((tmp_path / "labkit/state/hugepages.json").read_text())["changes"]
     finally:
-        back = play("--tags", "hugepages", playbook="local-revert.yml", lib=tmp_path)
+        back = play("--tags", "hugepages", playbook="revert.yml", lib=tmp_path)
 
     assert [done.returncode for done in (foretold, first, second, back)] == [0, 0, 0, 0], told(first) + told(
         back
