@@ -1,0 +1,44 @@
+"""Filters for lists of cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.labkit.host.plugins.module_utils import cpus
+
+
+def rest(isolated: str | int, present: str | int) -> str:
+    """`"1-3" | labkit.host.cores_rest("0-7")` is `0,4-7`."""
+    return _told(lambda: cpus.rest(str(isolated), str(present)))
+
+
+def each(cores: str | int) -> list[int]:
+    """`"1-3,5" | labkit.host.cores` is `[1, 2, 3, 5]`."""
+    return _told(lambda: sorted(cpus.parse(str(cores))))
+
+
+def problems(isolated: str | int, present: str | int) -> list[str]:
+    """What is wrong with isolating these cores."""
+    return _told(lambda: cpus.problems(str(isolated), str(present)))
+
+
+def mask(cores: str | int) -> str:
+    """`"1-3" | labkit.host.cores_mask` is `e`."""
+    return _told(lambda: cpus.mask(cpus.parse(str(cores))))
+
+
+def _told(work: Callable[[], Any]) -> Any:  # noqa: ANN401 (each filter names its own)
+    try:
+        return work()
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """Names them to Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name to function."""
+        return {"cores": each, "cores_mask": mask, "cores_problems": problems, "cores_rest": rest}

@@ -1,0 +1,85 @@
+"""Lists of cores: read, printed, and refused with the way out."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import cpus
+from hypothesis import given
+from hypothesis import strategies as st
+
+CORES = st.sets(st.integers(0, 300))
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [("", []), ("\n", []), ("3", [3]), ("1-3,5\n", [1, 2, 3, 5]), ("5,1-2, 2", [1, 2, 5]), ("0-0", [0])],
+)
+def test_list_is_read_as_the_kernel_reads_it(text, cores):
+    assert sorted(cpus.parse(text)) == cores
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "1-", "-1", "1,,2", "1-2-3", "1;2", "0x3", "3-1", "1.5", "all", "1-N", "²"]
+)
+def test_list_that_is_none_is_refused_with_the_form_that_is_expected(text):
+    with pytest.raises(ValueError, match=r"expected core numbers and ranges .* \"1-3,5\""):
+        cpus.parse(text)
+
+
+@given(CORES)
+def test_printed_list_and_mask_read_back_the_same(cores):
+    assert cpus.parse(cpus.listed(cores)) == cores
+    assert cpus.from_mask(cpus.mask(cores)) == cores
+
+
+@pytest.mark.parametrize(
+    ("cores", "listed", "mask"),
+    [
+        ({1, 2, 3, 5}, "1-3,5", "2e"),
+        ({0}, "0", "1"),
+        (set(), "", "0"),
+        ({31}, "31", "80000000"),
+        ({0, 33}, "0,33", "00000002,00000001"),
+    ],
+)
+def test_lists_and_masks_are_spelt_as_the_kernel_spells_them(cores, listed, mask):
+    assert (cpus.listed(cores), cpus.mask(cores)) == (listed, mask)
+
+
+def test_rest_is_what_the_host_has_besides():
+    assert cpus.rest("1-3,5", "0-7") == "0,4,6-7"
+    assert cpus.rest("", "0-1") == "0-1"
+
+
+@given(st.sets(st.integers(1, 63)))
+def test_isolated_cores_and_the_rest_are_the_host(isolated):
+    present = "0-63"
+
+    left = cpus.parse(cpus.rest(cpus.listed(isolated), present))
+
+    assert left | isolated == cpus.parse(present)
+    assert not left & isolated
+    assert cpus.problems(cpus.listed(isolated), present) == []
+
+
+@pytest.mark.parametrize(
+    ("isolated", "present", "told"),
+    [
+        ("2-4", "0-3", ["cores 4 are not there: this host has 0-3. Isolate some of those"]),
+        ("0-3", "0-3", ["all cores of this host (0-3) would be isolated: leave at least core 0"]),
+        ("0", "0", ["all cores of this host (0) would be isolated"]),
+        ("0-1", "0-3", ["core 0 can't be isolated"]),
+        ("0-7", "0-3", ["cores 4-7 are not there", "all cores of this host"]),
+        ("one", "0-3", ["'one' is none, expected core numbers"]),
+    ],
+)
+def test_cores_that_can_not_be_isolated_are_refused(isolated, present, told):
+    found = cpus.problems(isolated, present)
+
+    assert len(found) == len(told)
+    for problem, start in zip(found, told, strict=True):
+        assert start in problem
+
+
+def test_none_isolated_is_right_on_every_host():
+    assert cpus.problems("", "0") == []
