@@ -1,0 +1,60 @@
+"""Holds a host's variables against the roles' argument specs, on the controller, before anything is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.labkit.host.plugins.plugin_utils import schema
+
+try:  # from ansible-core 2.19 on values know where they stand
+    from ansible._internal._datatag._tags import Origin
+except ImportError:
+    Origin = None
+
+
+class ActionModule(ActionBase):
+    """See plugins/modules/validate.py."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """All problems in one message; `desired` has what the roles will read, as far as it is right."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        roles = self._task.args.get("roles_path") or f"{self._loader.get_basedir()}/roles"
+        known = schema.Schema.of(Path(roles))
+        if not known.roles:
+            raise AnsibleError(f"{roles}: no role with meta/argument_specs.yml in it")
+
+        def value_of(name: str) -> Any:  # noqa: ANN401 (any YAML)
+            try:
+                return self._templar.template(variables[name])
+            except AnsibleError as error:
+                raise ValueError(f"it can't be worked out: {error}") from error
+
+        problems = schema.check(variables, known, value_of)
+        wrong = {problem.variable for problem in problems}
+        told = [f"{problem}{_place(problem.found) or _place(problem.variable)}" for problem in problems]
+        desired = {
+            name: value
+            for name, value in known.defaults.items()
+            if not (isinstance(value, str) and "{{" in value) and name not in variables
+        }
+        desired.update(
+            {name: value_of(name) for name in variables if known.known(name) and name not in wrong}
+        )
+        result.update(changed=False, problems=told, desired=desired)
+        if told:
+            result.update(
+                failed=True,
+                msg="\n".join([f"{len(told)} wrong in the host's variables. Nothing was changed.", *told]),
+            )
+        return result
+
+
+def _place(value: Any) -> str:  # noqa: ANN401 (any YAML)
+    origin = Origin.get_tag(value) if Origin else None
+    return f" ({origin})" if origin else ""
