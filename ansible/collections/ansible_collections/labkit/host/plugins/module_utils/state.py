@@ -90,6 +90,11 @@ class State:
         write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode(), mode=0o600)
 
 
+def roles(root: Path = Path("/")) -> list[str]:
+    """Those that have changed anything here."""
+    return sorted(file.stem for file in (root / DIRECTORY).glob("[a-z]*.json"))
+
+
 def write_whole(path: Path, content: bytes, *, mode: int) -> None:
     """Replace a file so that, whatever happens, the old or the new one is there, never half of one."""
     temporary = path.with_name(f".{path.name}.labkit-new")

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from . import files, mounts, settings
+from . import files, irqs, mounts, packages, settings
 from .state import Change, State
 
 KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     settings.KIND: settings.restore,
     files.KIND: files.restore,
     files.FOLDER: files.restore_folder,
+    irqs.KIND: irqs.restore,
     mounts.KIND: mounts.restore,
+    packages.KIND: packages.restore,
 }
 """Kind of change to what undoes it: None when done, else the reason why it could not."""
 
 
-def undo(role: str, root: Path = Path("/"), *, check: bool = False) -> tuple[list[str], list[str]]:
-    """Undo all of one role. Returns what was put back, and what was left with the reason."""
+def undo(
+    role: str, root: Path = Path("/"), *, keep: Collection[str] = (), check: bool = False
+) -> tuple[list[str], list[str]]:
+    """Undo all of one role. Returns what was put back, and what was left with the reason.
+
+    Changes of the kinds in `keep` stay, and stay written down. Raises ValueError for a kind that there is not.
+    """
+    if unknown := sorted(set(keep) - set(KINDS)):
+        raise ValueError(f"keep: {', '.join(unknown)}: expected some of {', '.join(sorted(KINDS))}")
     state = State(role, root)
     done: list[str] = []
     left: list[str] = []
     for change in reversed(state.changes()):
         name = f"{change.kind} {change.target}"
+        if change.kind in keep:
+            continue
         if change.kind not in KINDS:
             left.append(f"{name}: a kind of change that this labkit does not know; use the one that made it")
             continue

@@ -13,6 +13,7 @@ short_description: Put back all that one role changed, newest first
 description: Reads /var/lib/labkit/state/ROLE.json. What cannot be put back is named, and fails the task.
 options:
   role: {description: Whose changes., type: str, required: true}
+  keep: {description: "Kinds of changes that stay, such as packages.", type: list, elements: str, default: []}
 author: [the labkit authors (@labkit)]
 """
 
@@ -20,10 +21,14 @@ author: [the labkit authors (@labkit)]
 def main() -> None:
     """See DOCUMENTATION."""
     module = AnsibleModule(
-        argument_spec={"role": {"type": "str", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "role": {"type": "str", "required": True},
+            "keep": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
     )
     try:
-        done, left = undo.undo(module.params["role"], check=module.check_mode)
+        done, left = undo.undo(module.params["role"], keep=module.params["keep"], check=module.check_mode)
     except (StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     if left:

@@ -1,0 +1,223 @@
+"""Packages of Debian and Ubuntu: apt simulates before it acts, so what it will do is known exactly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import apt_trouble
+from .package_manager import Done, PackagesRefused, Plan, run
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]+)?")
+"""Debian policy 5.6.7. No trailing "-": apt takes that for an order to remove the package."""
+_THEIR_FILES_STAY = ("--force-confdef", "--force-confold")
+_AT_REST = frozenset({"installed", "not-installed", "config-files"})
+"""States of dpkg in which nothing is left to do."""
+_TRIGGERS = frozenset({"triggers-awaited", "triggers-pending"})
+"""Installed; something is still to be run, by whichever dpkg comes next."""
+_UPDATES = Path("/var/lib/dpkg/updates")
+"""Files here: dpkg was killed, and nothing works before `dpkg --configure -a`."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One line of dpkg-query."""
+
+    status: str
+    version: str
+    provides: frozenset[str]
+
+
+class Apt:
+    """apt-get and dpkg of this host."""
+
+    name = "apt"
+
+    def __init__(self, *, recommends: bool = False, lock_timeout_s: int = 300) -> None:
+        self._recommends = "--install-recommends" if recommends else "--no-install-recommends"
+        self._lock_timeout_s = lock_timeout_s
+        self._index: tuple[str, ...] = ()
+
+    def missing(self, names: Sequence[str], files: Sequence[str]) -> list[str]:
+        """What of it is not installed; of alternatives "a|b" the first that there is."""
+        known = self._packages()
+        wanted = [self._first(name.split("|"), known) for name in names]
+        return [name for name in wanted if name] + [file for file in files if self._file_missing(file, known)]
+
+    def _first(self, alternatives: Sequence[str], known: dict[str, Package]) -> str | None:
+        """None: one of them is installed."""
+        for name in alternatives:
+            if not _NAME.fullmatch(name):
+                raise PackagesRefused(
+                    f"{name!r} is no package name: expected such as gcc or linux-image-amd64"
+                )
+        plain = [self._plain(name) for name in alternatives]
+        if any(_installed(name, known) for name in plain):
+            return None
+        if len(alternatives) == 1:
+            return plain[0]
+        policy = self._apt("apt-cache", "policy", *plain).output
+        found = re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (?!\(none\))", policy, re.MULTILINE)
+        # None at all: apt's own word on the first is the message.
+        return next((name for name in plain if name in found), plain[0])
+
+    def _plain(self, name: str) -> str:
+        """Without the architecture where it is this host's own."""
+        base, _, architecture = name.partition(":")
+        return base if architecture in ("", "all", self._architecture()) else name
+
+    def _file_missing(self, file: str, known: dict[str, Package]) -> bool:
+        if not Path(file).is_file():
+            raise PackagesRefused(f"{file}: no such file; expected a .deb")
+        done = run("dpkg-deb", "--show", "--showformat", "${Package} ${Version}", file)
+        if done.code:
+            raise PackagesRefused(f"{file}: expected a package of Debian: {done.output.strip()}")
+        name, version = done.output.split()
+        package = known.get(name)
+        return not (package and package.status in {"installed", *_TRIGGERS} and package.version == version)
+
+    def broken(self) -> list[str]:
+        """Packages in the midst of an installation or removal that was broken off."""
+        found = [name for name, package in self._packages().items() if package.status not in _AT_REST]
+        if not found and any(file.name.isdigit() for file in _UPDATES.glob("*")):
+            return ["dpkg"]
+        return found
+
+    def mend(self, ours: Collection[str], *, check: bool) -> None:
+        """Go on where dpkg was broken off in the midst of our packages; a wreck of somebody else's is refused."""
+        known = self._packages()
+        others = [
+            f"{name} ({known[name].status})"
+            for name in self.broken()
+            if name in known and name not in ours and known[name].status not in _TRIGGERS
+        ]
+        if others or not ours:
+            raise PackagesRefused(
+                f"dpkg was broken off before labkit came: {', '.join(others) or 'see dpkg --audit'}. Nothing was "
+                "changed. Run `dpkg --configure -a`, see what it says, then run this again."
+            )
+        if not check:
+            self._wait()
+            # Where it was broken off before all were unpacked this ends with an error, which the next one mends.
+            run("dpkg", *_THEIR_FILES_STAY, "--configure", "-a")
+            self._must(
+                self._apt(
+                    "apt-get", "--no-remove", *self._options(), self._recommends, "--fix-broken", "install"
+                )
+            )
+
+    def plan(self, wanted: Sequence[str]) -> Plan:
+        """What installing would do, with the options of the real run. Raises PackageUnknown."""
+        return _plan(self._must(self._apt("apt-get", "--simulate", *self._install(wanted))).output)
+
+    def update(self, scratch: Path | None) -> None:
+        """Fetch the index; into this folder, to look at only, where one is given."""
+        if scratch:
+            scratch.chmod(0o755)  # apt fetches as a user of its own
+            for name in ("lists/partial", "cache/archives/partial"):
+                (scratch / name).mkdir(parents=True)
+            self._index = ("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache")
+        else:
+            self._wait()
+        # Without this option an index that cannot be fetched is a warning and exit code 0.
+        self._must(self._apt("apt-get", "-o", "APT::Update::Error-Mode=any", "update"))
+
+    def room(self, names: Sequence[str]) -> None:
+        """Refuse what has no room on the disk: apt looks for the archives' only."""
+        apt_trouble.room(self._apt("apt-cache", "--no-all-versions", "show", *names).output)
+
+    def install(self, wanted: Sequence[str]) -> None:
+        """Install, and never remove. Raises IndexOutdated."""
+        self._wait()
+        self._must(self._apt("apt-get", "--no-remove", *self._install(wanted)))
+
+    def _install(self, wanted: Sequence[str]) -> list[str]:
+        return [*self._options(), self._recommends, "install", *wanted]
+
+    def present(self, names: Collection[str]) -> list[str]:
+        """Those of which anything but configuration is on the disk."""
+        known = self._packages()
+        return [
+            name
+            for name in names
+            if name in known and known[name].status not in {"not-installed", "config-files"}
+        ]
+
+    def configured(self, names: Collection[str]) -> list[str]:
+        """Those that are not installed, but whose configuration is on the disk."""
+        known = self._packages()
+        return [name for name in names if name in known and known[name].status == "config-files"]
+
+    def plan_removal(self, names: Sequence[str]) -> Plan:
+        """What removing would do."""
+        return _plan(
+            self._must(self._apt("apt-get", "--simulate", *self._options(), "remove", *names)).output
+        )
+
+    def remove(self, names: Sequence[str], *, purge: Sequence[str]) -> None:
+        """Remove the names, then the configuration of those in `purge`."""
+        self._wait()
+        if names:
+            self._must(self._apt("apt-get", *self._options(), "remove", *names))
+        if left := self.configured(purge):
+            self._must(run("dpkg", "--purge", *left))
+
+    def _options(self) -> list[str]:
+        return [
+            "--yes",
+            *(word for one in _THEIR_FILES_STAY for word in ("-o", f"Dpkg::Options::={one}")),
+            "-o", f"DPkg::Lock::Timeout={self._lock_timeout_s}",
+            "-o", "APT::Get::AutomaticRemove=false",
+            "-o", "APT::Install-Suggests=false",
+        ]  # fmt: skip
+
+    def _apt(self, command: str, *arguments: str) -> Done:
+        return run(command, *self._index, *arguments)
+
+    def _wait(self) -> None:
+        apt_trouble.wait_for_locks(self._lock_timeout_s)
+
+    def _must(self, done: Done) -> Done:
+        if done.code:
+            raise apt_trouble.explain(done)
+        return done
+
+    def _architecture(self) -> str:
+        return run("dpkg", "--print-architecture").output.strip()
+
+    def _packages(self) -> dict[str, Package]:
+        """By the names that apt uses: with the architecture only where it is not this host's own."""
+        fields = ("Package", "Architecture", "db:Status-Status", "Version", "Provides")
+        shown = "".join(f"${{{field}}}\\t" for field in fields) + "\\n"
+        native = self._architecture()
+        packages = {}
+        for line in self._must(run("dpkg-query", "--show", "--showformat", shown)).output.splitlines():
+            name, architecture, status, version, provides = line.split("\t")[:5]
+            key = name if architecture in (native, "all") else f"{name}:{architecture}"
+            virtual = frozenset(word.split()[0] for word in provides.split(",") if word.strip())
+            packages[key] = Package(status, version, virtual)
+        return packages
+
+
+def _installed(name: str, known: dict[str, Package]) -> bool:
+    """Whether it is, or something that provides it is."""
+    there = {"installed", *_TRIGGERS}
+    if name in known and known[name].status in there:
+        return True
+    return any(name in package.provides and package.status in there for package in known.values())
+
+
+def _plan(simulated: str) -> Plan:
+    """Read what `apt-get --simulate` prints."""
+    return Plan(
+        added=tuple(name for name, old in _incoming(simulated) if not old),
+        upgraded=tuple(name for name, old in _incoming(simulated) if old),
+        removed=tuple(re.findall(r"^(?:Remv|Purg) (\S+)", simulated, re.MULTILINE)),
+    )
+
+
+def _incoming(simulated: str) -> Iterator[tuple[str, str]]:
+    """Lines such as "Inst hello [2.9] (2.10-3 Debian:12 [amd64])"; without the brackets it is a new one."""
+    yield from re.findall(r"^Inst (\S+)(?: \[([^]]*)\])? \(", simulated, re.MULTILINE)

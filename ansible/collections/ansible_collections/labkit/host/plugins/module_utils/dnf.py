@@ -1,0 +1,159 @@
+"""Packages of EL 9: dnf says what it would do before it does it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from .package_manager import Done, PackagesRefused, PackageUnknown, Plan, command_of, run
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
+_LOCKED = 200
+"""dnf's exit code for a lock that another one holds (dnf(8), exit codes)."""
+_INCOMING = ("Installing", "Installing dependencies", "Installing weak dependencies")
+_OUTGOING = ("Removing", "Removing dependent packages", "Removing unused dependencies")
+
+
+class Dnf:
+    """dnf and rpm of this host."""
+
+    name = "dnf"
+
+    def __init__(self, *, recommends: bool = False, lock_timeout_s: int = 300) -> None:
+        self._weak = f"--setopt=install_weak_deps={recommends}"
+        self._lock_timeout_s = lock_timeout_s
+
+    def missing(self, names: Sequence[str], files: Sequence[str]) -> list[str]:
+        """What of it is not installed; of alternatives "a|b" the first that there is."""
+        wanted = [self._first(name.split("|")) for name in names]
+        return [name for name in wanted if name] + [file for file in files if self._file_missing(file)]
+
+    def _first(self, alternatives: Sequence[str]) -> str | None:
+        """None: one of them is installed."""
+        for name in alternatives:
+            if not _NAME.fullmatch(name):
+                raise PackagesRefused(f"{name!r} is no package name: expected such as gcc or kernel-rt")
+        if any(not run("rpm", "--query", "--whatprovides", name).code for name in alternatives):
+            return None
+        for name in alternatives[:-1]:
+            if run("dnf", "--quiet", "list", "--available", name).code == 0:
+                return name
+        return alternatives[-1]
+
+    def _file_missing(self, file: str) -> bool:
+        if not Path(file).is_file():
+            raise PackagesRefused(f"{file}: no such file; expected a .rpm")
+        done = run("rpm", "--query", "--package", "--queryformat", "%{NAME}-%{VERSION}-%{RELEASE}", file)
+        if done.code:
+            raise PackagesRefused(f"{file}: expected a package of rpm: {done.output.strip()}")
+        return bool(run("rpm", "--query", done.output.strip().splitlines()[-1]).code)
+
+    def broken(self) -> list[str]:
+        """None: rpm has no half-installed state; what is not in its database is installed again."""
+        return []
+
+    def mend(self, ours: Collection[str], *, check: bool) -> None:
+        """Nothing to go on with."""
+
+    def plan(self, wanted: Sequence[str]) -> Plan:
+        """What installing would do."""
+        return self._simulate("install", *wanted)
+
+    def update(self, scratch: Path | None) -> None:
+        """Nothing: dnf fetches an index that is out of date by itself."""
+
+    def room(self, names: Sequence[str]) -> None:
+        """Nothing: rpm looks at every file system before it begins."""
+
+    def install(self, wanted: Sequence[str]) -> None:
+        """Install."""
+        self._must("--assumeyes", "install", *wanted)
+
+    def present(self, names: Collection[str]) -> list[str]:
+        """Those that are installed."""
+        return [name for name in names if not run("rpm", "--query", name).code]
+
+    def configured(self, names: Collection[str]) -> list[str]:
+        """None: rpm keeps no configuration of what is not installed but as .rpmsave, which are nobody's."""
+        return []
+
+    def plan_removal(self, names: Sequence[str]) -> Plan:
+        """What removing would do."""
+        return self._simulate("remove", "--noautoremove", *names)
+
+    def remove(self, names: Sequence[str], *, purge: Sequence[str]) -> None:
+        """Remove the names."""
+        if names:
+            self._must("--assumeyes", "remove", "--noautoremove", *names)
+
+    def _simulate(self, *arguments: str) -> Plan:
+        done = self._dnf("--assumeno", *arguments)
+        # --assumeno ends with 1 where there was something to say no to.
+        if done.code and "Operation aborted" not in done.output:
+            raise _explain(done)
+        return _plan(done.output)
+
+    def _must(self, *arguments: str) -> None:
+        done = self._dnf(*arguments)
+        if done.code:
+            raise _explain(done)
+
+    def _dnf(self, *arguments: str) -> Done:
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            done = run("dnf", "--setopt=exit_on_lock=True", self._weak, *arguments)
+            if done.code != _LOCKED:
+                return done
+            if time.monotonic() >= deadline:
+                raise _explain(done)
+            time.sleep(2)
+
+
+def _plan(printed: str) -> Plan:
+    """Read dnf's table of a transaction. A long name has a line of its own, and the rest of its row is on the next."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    name = ""
+    for line in printed.splitlines():
+        words = line.split()
+        if heading := re.fullmatch(r"([A-Z][a-z /]+):", line):
+            section = heading.group(1)
+        elif line.startswith("Transaction Summary"):
+            break
+        elif section and line.startswith(" ") and words:
+            if len(words) == 1:
+                name = words[0]
+            elif words[0] != "replacing":
+                found.setdefault(section, []).append(name or words[0])
+                name = ""
+    return Plan(
+        added=tuple(name for one in _INCOMING for name in found.get(one, ())),
+        upgraded=tuple(name for one in ("Upgrading", "Downgrading") for name in found.get(one, ())),
+        removed=tuple(name for one in _OUTGOING for name in found.get(one, ())),
+    )
+
+
+def _explain(done: Done) -> PackagesRefused:
+    text = done.output
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    said = "; ".join([line for line in lines if line.startswith("Error")][:6] or lines[-6:])
+    if unknown := re.findall(r"No match for argument: (\S+)", text):
+        return PackageUnknown(
+            f"no package {', '.join(sorted(set(unknown)))} is in the repositories of this host. Look at the name and "
+            "at `dnf repolist --all` (EL keeps some in crb, nfv and rt)."
+        )
+    if done.code == _LOCKED:
+        pid = re.search(r"pid (\d+)", text)
+        who = f"process {pid.group(1)} ({command_of(int(pid.group(1)))})" if pid else said
+        return PackagesRefused(
+            f"dnf is in use: {who}. Nothing was changed. Let it finish, then run this again."
+        )
+    if re.search(r"No space left on device|more space needed|At least \S+ more space", text):
+        return PackagesRefused(f"the disk is full: {said}. Make room (dnf clean all), then run this again.")
+    if re.search(
+        r"Could ?n[o']t resolve host|Curl error|Failed to download metadata|All mirrors were tried", text
+    ):
+        return PackagesRefused(f"the repositories cannot be reached: {said}. Nothing was installed.")
+    return PackagesRefused(f"dnf failed with exit code {done.code}: {said}")

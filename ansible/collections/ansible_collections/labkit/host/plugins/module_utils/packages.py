@@ -1,0 +1,182 @@
+"""Packages that were added: written down with all that comes along before they are installed, and removed exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .apt import Apt
+from .dnf import Dnf
+from .package_manager import IndexOutdated, Manager, PackagesRefused, PackageUnknown, Plan
+from .state import Change, State, roles
+
+KIND = "packages"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of it."""
+
+    changed: bool
+    installed: list[str]
+    """Added, with what came along."""
+    upgraded: list[str]
+    """Installed before in another version: the revert cannot bring that back."""
+
+
+def of_host(*, recommends: bool = False, lock_timeout_s: int = 300) -> Manager:
+    """The package manager here. Raises PackagesRefused."""
+    for command, manager in (("apt-get", Apt), ("dnf", Dnf)):
+        if shutil.which(command):
+            return manager(recommends=recommends, lock_timeout_s=lock_timeout_s)
+    raise PackagesRefused("this host has neither apt-get nor dnf: install the packages by hand")
+
+
+def change(
+    role: str,
+    names: Sequence[str],
+    files: Sequence[str] = (),
+    *,
+    manager: Manager,
+    root: Path = Path("/"),
+    check: bool = False,
+) -> Done:
+    """Install what is missing of `names` and of the package files. Raises PackagesRefused and StateUnreadable."""
+    noted = _noted(root)
+    ours = {name for one in noted.values() for name in one["added"] + one["under_way"]}
+    broken = manager.broken()
+    if broken:
+        manager.mend(ours, check=check)
+    if not (missing := manager.missing(names, files)):
+        if not check:
+            _share(role, names, noted, manager, root)
+        return Done(bool(broken), [], [])
+    if broken and check:
+        return Done(True, missing, [])  # apt simulates nothing before it is mended
+    with tempfile.TemporaryDirectory(prefix="labkit-index-") as folder:
+        scratch = Path(folder) if check else None
+        missing, plan = _plan(manager, names, files, missing, scratch)
+        manager.room(plan.added)
+        if not check:
+            try:
+                _install(role, manager, missing, plan, root)
+            except IndexOutdated:
+                manager.update(scratch)
+                plan = _refuse_removal(manager.plan(missing))
+                _install(role, manager, missing, plan, root)
+    if not check and (still := manager.missing(names, files)):
+        raise PackagesRefused(f"{manager.name} said yes, but these are not installed: {', '.join(still)}")
+    return Done(True, list(plan.added), list(plan.upgraded))
+
+
+def _plan(
+    manager: Manager, names: Sequence[str], files: Sequence[str], missing: list[str], scratch: Path | None
+) -> tuple[list[str], Plan]:
+    """What to ask for, and what would come; the index is fetched where it does not know a name."""
+    try:
+        return missing, _refuse_removal(manager.plan(missing))
+    except PackageUnknown:
+        manager.update(scratch)
+    missing = manager.missing(names, files)  # another alternative may be known now
+    return missing, _refuse_removal(manager.plan(missing))
+
+
+def _refuse_removal(plan: Plan) -> Plan:
+    if plan.removed:
+        raise PackagesRefused(
+            f"installing {', '.join(plan.added)} would remove {', '.join(plan.removed)}. Nothing was changed. Remove "
+            "these by hand first if you can do without."
+        )
+    return plan
+
+
+def _install(role: str, manager: Manager, missing: list[str], plan: Plan, root: Path) -> None:
+    state = State(role, root)
+    before = _noted(root).get(role, _nothing())
+    note = {
+        "added": sorted({*before["added"], *plan.added}),
+        "configured": sorted({*before["configured"], *manager.configured(plan.added)}),
+        "under_way": sorted({*plan.added, *plan.upgraded}),
+    }
+    state.note(KIND, manager.name, None, note)
+    try:
+        manager.install(missing)
+    except PackagesRefused:
+        if not manager.present(plan.added):
+            _put_note(state, manager, before)
+        raise
+    state.note(KIND, manager.name, None, {**note, "under_way": []})
+
+
+def _put_note(state: State, manager: Manager, note: dict[str, list[str]]) -> None:
+    if note["added"]:
+        state.note(KIND, manager.name, None, note)
+    else:
+        state.forget(Change(KIND, manager.name, None))
+
+
+def _share(
+    role: str, names: Sequence[str], noted: dict[str, dict[str, list[str]]], manager: Manager, root: Path
+) -> None:
+    """What another role of ours added, and this one asks for, is noted here too: it stays until both are undone."""
+    others = {name for other, one in noted.items() if other != role for name in one["added"]}
+    shared = {part for name in names for part in name.split("|")} & others
+    mine = noted.get(role, _nothing())
+    if shared - set(mine["added"]):
+        note = {**mine, "added": sorted({*mine["added"], *shared}), "under_way": []}
+        State(role, root).note(KIND, manager.name, None, note)
+    elif mine["under_way"]:
+        State(role, root).note(KIND, manager.name, None, {**mine, "under_way": []})
+
+
+def _nothing() -> dict[str, list[str]]:
+    return {"added": [], "configured": [], "under_way": []}
+
+
+def _noted(root: Path) -> dict[str, dict[str, list[str]]]:
+    """Role to what it noted."""
+    return {
+        role: change.new
+        for role in roles(root)
+        for change in State(role, root).changes()
+        if change.kind == KIND
+    }
+
+
+def restore(change: Change, root: Path, manager: Manager | None = None) -> str | None:
+    """Remove those that are still there, and nothing else; None when done, else why not."""
+    try:
+        _remove(change, root, manager or of_host())
+    except PackagesRefused as error:
+        return str(error)
+    return None
+
+
+def _remove(change: Change, root: Path, manager: Manager) -> None:
+    noted = _noted(root)
+    holders: dict[str, list[str]] = {}
+    for role, one in noted.items():
+        for name in one["added"]:
+            holders.setdefault(name, []).append(role)
+    ours = [name for name in change.new["added"] if len(holders.get(name, ())) < 2]
+    if manager.broken():
+        # A package whose own script fails can still be removed.
+        with contextlib.suppress(PackagesRefused):
+            manager.mend({*change.new["added"], *change.new["under_way"]}, check=False)
+    going = manager.present(ours)
+    plan = manager.plan_removal(going) if going else Plan()
+    others = [f"removed: {name}{_who(holders, name)}" for name in plan.removed if name not in going]
+    others += [f"installed: {name}" for name in (*plan.added, *plan.upgraded)]
+    if others:
+        raise PackagesRefused(
+            f"{', '.join(others)}, if what labkit added were removed ({', '.join(going)}). All of it stays."
+        )
+    manager.remove(going, purge=[name for name in ours if name not in change.new["configured"]])
+
+
+def _who(holders: dict[str, list[str]], name: str) -> str:
+    return f" (role {' and '.join(holders[name])}: revert that first)" if name in holders else ""
