@@ -64,7 +64,9 @@ class Outcome:
     stay: dict[str, str] = field(default_factory=dict)
     """Those that may still go to an isolated core, with the reason; the kernel looks after managed ones itself."""
     on_isolated: list[str] = field(default_factory=list)
-    """Those that do go there by effective_affinity_list: they stay, or move with their next interrupt."""
+    """Those that do go there by effective_affinity_list, and stay."""
+    waiting: list[str] = field(default_factory=list)
+    """Those that still go there, but leave with their next interrupt: most x86 hosts move an IRQ no sooner."""
 
 
 def irqs(root: Path) -> list[Irq]:
@@ -136,7 +138,7 @@ def _keep_off(isolated: frozenset[int], present: frozenset[int], root: Path, *, 
     for irq in irqs(root):
         try:
             if irq.effective() & isolated and not (check and str(irq) in outcome.moved):
-                outcome.on_isolated.append(str(irq))
+                (outcome.on_isolated if irq.affinity() & isolated else outcome.waiting).append(str(irq))
         except FileNotFoundError:
             continue
     return outcome

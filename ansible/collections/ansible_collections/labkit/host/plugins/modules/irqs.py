@@ -41,15 +41,17 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if outcome.on_isolated:
         module.warn(
-            f"{len(outcome.on_isolated)} IRQs go to isolated cores: {', '.join(outcome.on_isolated)}. Those that the "
-            "kernel lets nobody move stay there, the others move with their next interrupt"
+            f"IRQs that go to isolated cores and can't be moved: {', '.join(outcome.on_isolated)}. Boot with "
+            "isolcpus=managed_irq, or give their devices fewer queues"
         )
     module.exit_json(
         changed=outcome.changed,
         moved=outcome.moved,
         stay=outcome.stay,
         on_isolated=outcome.on_isolated,
-        msg=f"{len(outcome.moved)} IRQs moved, {len(outcome.stay)} can't be moved",
+        waiting=outcome.waiting,
+        msg=f"{len(outcome.moved)} IRQs moved, {len(outcome.stay)} can't be moved, {len(outcome.waiting)} leave "
+        "isolated cores with their next interrupt",
     )
 
 
