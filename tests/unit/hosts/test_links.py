@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import links
+from ansible_collections.labkit.host.plugins.module_utils.protected import Connection
 
 
 def process(root, pid, parent, name, environment=b""):
@@ -19,18 +20,27 @@ def test_ssh_connection_is_found_above_a_sudo_that_dropped_it(tmp_path):
     process(tmp_path, 30, 20, "python3", b"PATH=/bin\0")
     process(tmp_path, 20, 10, "sudo", b"A=b\0SSH_CONNECTION=203.0.113.9 5000 192.0.2.10 22\0")
 
-    assert list(links.ssh_addresses(tmp_path, 30)) == ["192.0.2.10"]
+    assert list(links.ssh_connections(tmp_path, 30)) == [Connection(own="192.0.2.10", peer="203.0.113.9")]
 
 
 @pytest.mark.parametrize(
-    ("table", "local", "address"),
-    [("tcp", "0A0200C0", "192.0.2.10"), ("tcp6", "B80D0120000000000000000001000000", "2001:db8::1")],
+    ("table", "local", "remote", "own", "peer"),
+    [
+        ("tcp", "0A0200C0", "097100CB", "192.0.2.10", "203.0.113.9"),
+        (
+            "tcp6",
+            "B80D0120000000000000000001000000",
+            "0000000000000000FFFF0000097100CB",
+            "2001:db8::1",
+            "::ffff:203.0.113.9",
+        ),
+    ],
 )
-def test_ssh_connection_is_found_by_the_socket_of_sshd(tmp_path, table, local, address):
+def test_ssh_connection_is_found_by_the_socket_of_sshd(tmp_path, table, local, remote, own, peer):
     process(tmp_path, 30, 20, "python3")
     sshd = process(tmp_path, 20, 1, "sshd-session")
     (sshd / "fd/4").symlink_to("socket:[777]")
-    line = "   0: {}:0016 00000000:1F90 {} 0 0 0 0 0 {} 1\n"
+    line = f"   0: {{}}:0016 {remote}:1F90 {{}} 0 0 0 0 0 {{}} 1\n"
     (sshd / "net" / table).write_text(
         "header\n"
         + line.format(local, "01", 777)
@@ -38,13 +48,13 @@ def test_ssh_connection_is_found_by_the_socket_of_sshd(tmp_path, table, local, a
         + line.format(local, "0A", 777)
     )
 
-    assert list(links.ssh_addresses(tmp_path, 30)) == [address]
+    assert list(links.ssh_connections(tmp_path, 30)) == [Connection(own=own, peer=peer)]
 
 
 def test_no_ssh_connection_is_told_where_there_is_none(tmp_path):
     process(tmp_path, 30, 1, "bash")
 
-    assert list(links.ssh_addresses(tmp_path, 30)) == []
+    assert list(links.ssh_connections(tmp_path, 30)) == []
 
 
 @pytest.mark.parametrize(

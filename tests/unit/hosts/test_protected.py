@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils.protected import Network, WayUnknown, protected
+from ansible_collections.labkit.host.plugins.module_utils.protected import (
+    Connection,
+    Network,
+    WayUnknown,
+    protected,
+)
 
 SSH = "192.0.2.10"
+PEER = "203.0.113.9"
 
 
 def link(index, name, **more):
@@ -17,7 +23,12 @@ def address(name, *locals_):
 
 
 def names(network, *, ssh=(), over_ssh=False, management=()):
-    return sorted(protected(network, ssh_addresses=ssh, over_ssh=over_ssh, management=management))
+    return sorted(told(network, ssh=ssh, over_ssh=over_ssh, management=management))
+
+
+def told(network, *, ssh=(), over_ssh=False, management=(), peer=PEER):
+    connections = [Connection(own=own, peer=peer) for own in ssh]
+    return protected(network, ssh=connections, over_ssh=over_ssh, management=management)
 
 
 TWO = [link(1, "lo"), link(2, "eth0"), link(3, "eth1")]
@@ -43,9 +54,9 @@ def test_ssh_connection_that_is_on_no_interface_stops_everything():
     network = Network(TWO, [address("eth0", "203.0.113.1")], [{"dst": "default", "dev": "eth0"}])
 
     with pytest.raises(WayUnknown, match="labkit_host_management_interfaces"):
-        protected(network, ssh_addresses=[SSH], over_ssh=True)
+        told(network, ssh=[SSH], over_ssh=True)
     with pytest.raises(WayUnknown):
-        protected(network, ssh_addresses=[], over_ssh=True)
+        told(network, over_ssh=True)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +163,7 @@ def test_physical_function_under_the_way_in_is_protected_and_a_sibling_function_
 
 def test_reason_names_the_way_over_the_kin():
     links = [link(2, "eth0", master="bond0"), link(3, "bond0")]
-    reasons = protected(Network(links, [address("bond0", SSH)], []), ssh_addresses=[SSH], over_ssh=True)
+    reasons = told(Network(links, [address("bond0", SSH)], []), ssh=[SSH], over_ssh=True)
 
     assert reasons["eth0"] == [
         "it is a member of bond0, which is protected: it carries the SSH connection to 192.0.2.10"

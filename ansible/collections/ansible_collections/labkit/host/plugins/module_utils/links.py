@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .protected import Network, protected
+from . import pci as pci_address
+from .protected import Connection, Network, WayUnknown, named, protected
 
 BIFURCATED = frozenset({"mlx4_core", "mlx4_en", "mlx5_core", "mana"})
 """Drivers beside which DPDK works: the kernel keeps the device (DPDK's guides of mlx4, mlx5 and mana)."""
-_PCI = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,47 @@ class Interface:
     bifurcated: bool
 
 
+class Untouchable(Exception):
+    """The interface is not there, or must not be touched; says why."""
+
+
+def touchable(text: str, *, over_ssh: bool, management: list[str], root: Path = Path("/")) -> Interface:
+    """The one interface that `text` names in any way, if it may be touched. Raises Untouchable besides WayUnknown.
+
+    Every change to an interface starts here, on the host itself, whatever the inventory says.
+    """
+    network = look(root)
+    names = named(network, text)
+    if len(names) != 1:
+        there = ", ".join(link["ifname"] for link in network.links)
+        raise Untouchable(
+            f"{text}: expected the name, alternative name, alias or PCI address of one interface, "
+            f"found {' and '.join(names) or 'none'}. There are {there}."
+        )
+    [found] = [
+        one
+        for one in _told(network, over_ssh=over_ssh, management=management, root=root)
+        if one.name == names[0]
+    ]
+    if found.protected:
+        also = "" if found.name == text else f" ({found.name})"
+        raise Untouchable(
+            f"{text}{also} is left alone, because the way to this host needs it: {'; '.join(found.protected)}"
+        )
+    return found
+
+
 def interfaces(*, over_ssh: bool, management: list[str], root: Path = Path("/")) -> list[Interface]:
-    """All of them. Raises protected.WayUnknown, OSError and subprocess.CalledProcessError."""
+    """All of them. Raises protected.WayUnknown."""
+    return _told(look(root), over_ssh=over_ssh, management=management, root=root)
+
+
+def look(root: Path = Path("/")) -> Network:
+    """The network as `ip` tells it. Raises WayUnknown where it can't."""
     links = _ip("-details", "link")
     names = [link["ifname"] for link in links]
     pci = {name: address for name in names if (address := pci_of(name, root))}
-    network = Network(
+    return Network(
         links=links,
         addresses=_ip("address"),
         routes=[*_ip("-4", "route", "show", "table", "all"), *_ip("-6", "route", "show", "table", "all")],
@@ -46,24 +81,35 @@ def interfaces(*, over_ssh: bool, management: list[str], root: Path = Path("/"))
         pci=pci,
         physical_function={name: physical for name in names if (physical := _physical_function(name, root))},
     )
-    reasons = protected(
-        network, ssh_addresses=list(ssh_addresses(root)), over_ssh=over_ssh, management=management
-    )
+
+
+def _told(network: Network, *, over_ssh: bool, management: list[str], root: Path) -> list[Interface]:
+    reasons = protected(network, ssh=list(ssh_connections(root)), over_ssh=over_ssh, management=management)
     return [
         Interface(
             name=name,
             driver=_driver(name, root),
-            pci=pci.get(name),
+            pci=network.pci.get(name),
             numa_node=_numa_node(name, root),
             protected=reasons.get(name, []),
             bifurcated=_driver(name, root) in BIFURCATED,
         )
-        for name in names
+        for name in (link["ifname"] for link in network.links)
     ]
 
 
 def _ip(*arguments: str) -> list[dict[str, Any]]:
-    done = subprocess.run(["ip", "-json", *arguments], capture_output=True, text=True, check=True, timeout=60)
+    command = ["ip", "-json", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except FileNotFoundError as error:
+        raise WayUnknown(
+            "ip is not installed, so the way to this host cannot be told: install iproute2"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise WayUnknown(
+            f"{' '.join(command)} failed, so the way to this host cannot be told: {error.stderr.strip()}"
+        ) from error
     # Older iproute2 prints {} for what is not set, and nothing at all for an empty table.
     return [item for item in json.loads(done.stdout or "[]") if item]
 
@@ -74,8 +120,8 @@ def _device(name: str, root: Path) -> Path:
 
 def pci_of(name: str, root: Path = Path("/")) -> str | None:
     """PCI address under an interface, through what lies between (virtio, auxiliary devices)."""
-    found = _PCI.findall(str(_device(name, root).resolve())) if _device(name, root).exists() else []
-    return found[-1] if found else None
+    device = _device(name, root)
+    return pci_address.innermost(str(device.resolve())) if device.exists() else None
 
 
 def _driver(name: str, root: Path) -> str | None:
@@ -96,8 +142,8 @@ def _physical_function(name: str, root: Path) -> str | None:
     return link.resolve().name if link.exists() else None
 
 
-def ssh_addresses(root: Path = Path("/"), start: int | None = None) -> Iterator[str]:
-    """Our own ends of the SSH connections that lead to this process.
+def ssh_connections(root: Path = Path("/"), start: int | None = None) -> Iterator[Connection]:
+    """The SSH connections that lead to this process.
 
     sudo drops SSH_CONNECTION, so every ancestor's environment is asked; where none has it, the sockets of the sshd
     among the ancestors are.
@@ -114,15 +160,15 @@ def ssh_addresses(root: Path = Path("/"), start: int | None = None) -> Iterator[
             if variable.startswith(b"SSH_CONNECTION="):
                 words = variable.decode(errors="replace").partition("=")[2].split()
                 if len(words) == 4:
-                    yield words[2]
+                    yield Connection(own=words[2], peer=words[0])
         if re.search(r"^Name:\s*sshd", status, re.MULTILINE):
-            yield from _socket_addresses(process)
+            yield from _connections(process)
         parent = re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE)
         pid = int(parent.group(1)) if parent else 0
 
 
-def _socket_addresses(process: Path) -> Iterator[str]:
-    """Local addresses of the established TCP connections of a process."""
+def _connections(process: Path) -> Iterator[Connection]:
+    """The established TCP connections of a process."""
     inodes = set()
     try:
         for descriptor in (process / "fd").iterdir():
@@ -137,7 +183,8 @@ def _socket_addresses(process: Path) -> Iterator[str]:
         for line in lines:
             words = line.split()
             if words[9] in inodes and words[3] == "01":
-                yield _address(words[1].partition(":")[0])
+                own, peer = (_address(word.partition(":")[0]) for word in words[1:3])
+                yield Connection(own=own, peer=peer)
 
 
 def _address(text: str) -> str:

@@ -11,9 +11,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import pci
+
+TUNNELS = frozenset(
+    (
+        *("erspan", "fou", "geneve", "gre", "gretap", "gue", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl"),
+        *("ipip", "ppp", "sit", "tun", "vti", "vti6", "vxlan", "wireguard", "xfrm"),
+    )
+)
+"""Kinds of interface whose frames leave over another one, which they need not name."""
+
 
 class WayUnknown(Exception):
     """The host is reached over the network, but not over any interface that is seen: nothing may be touched then."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An SSH connection that leads to us."""
+
+    own: str
+    """Our own end's address."""
+    peer: str
+    """The other end's: answers go there, maybe over another interface than that of our address."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +55,12 @@ class Network:
 
 
 def protected(
-    network: Network, *, ssh_addresses: Iterable[str], over_ssh: bool, management: Iterable[str] = ()
+    network: Network, *, ssh: Iterable[Connection], over_ssh: bool, management: Iterable[str] = ()
 ) -> dict[str, list[str]]:
     """Protected interfaces, each with the reasons.
 
-    `ssh_addresses` are this host's own ends of the SSH connections that lead here (and the interfaces' addresses they
-    are on are looked up), `over_ssh` says that there must be one. Raises WayUnknown.
+    `ssh` are the SSH connections that lead here, `over_ssh` says that there must be one. `management` names interfaces
+    in any way that `named` knows. Raises WayUnknown.
     """
     reasons: dict[str, list[str]] = {}
 
@@ -49,12 +69,23 @@ def protected(
         if reason not in told:
             told.append(reason)
 
-    management = list(management)
-    found = bool(management)
-    for address in ssh_addresses:
-        for name in _holders(network.addresses, address):
-            protect(name, f"it carries the SSH connection to {address}")
+    found = False
+    for text in management:
+        names = named(network, text)
+        if not names:
+            raise WayUnknown(
+                f"labkit_host_management_interfaces names {text}, and no interface here has that name, alternative "
+                "name, alias or PCI address: nothing is touched. Mend the name, or take it out of this host's list."
+            )
+        for name in names:
+            protect(name, "named in labkit_host_management_interfaces")
+        found = True
+    for connection in ssh:
+        for name in _holders(network.addresses, connection.own):
+            protect(name, f"it carries the SSH connection to {connection.own}")
             found = True
+        for name in _towards(network, connection.peer):
+            protect(name, f"answers to the SSH connection from {connection.peer} may leave over it")
     if over_ssh and not found:
         raise WayUnknown(
             "this host was reached over SSH, but no interface here has the address that it came in at: nothing is "
@@ -62,8 +93,8 @@ def protected(
         )
     for name in default_route_interfaces(network.routes, network.nexthops):
         protect(name, "the default route goes over it")
-    for name in management:
-        protect(name, "named in labkit_host_management_interfaces")
+    for name in _carriers(network, reasons):
+        protect(name, "it may carry the tunnel that is the way to this host")
 
     kin = _kin(network)
     pending = list(reasons)
@@ -76,10 +107,30 @@ def protected(
     return reasons
 
 
+def named(network: Network, text: str) -> list[str]:
+    """Interfaces that `text` names: by name, alternative name, alias, or PCI address in any spelling."""
+    address = pci.address(text)
+    return [
+        link["ifname"]
+        for link in network.links
+        if text in (link["ifname"], link.get("ifalias"), *link.get("altnames", ()))
+        or (address is not None and network.pci.get(link["ifname"]) == address)
+    ]
+
+
 def default_route_interfaces(
     routes: Iterable[Mapping[str, Any]], nexthops: Iterable[Mapping[str, Any]] = ()
 ) -> list[str]:
     """Interfaces of every default route in every table, also the paths of a multipath one."""
+    hops = list(nexthops)
+    names = [
+        name for route in routes if _is_default(str(route.get("dst", ""))) for name in _paths(route, hops)
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _paths(route: Mapping[str, Any], nexthops: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Interfaces of one route, also of a multipath one and of nexthop objects and their groups."""
     by_id = {hop["id"]: hop for hop in nexthops}
 
     def of_hop(number: int, seen: frozenset[int] = frozenset()) -> list[str]:
@@ -88,14 +139,63 @@ def default_route_interfaces(
         members = [member["id"] for member in hop.get("group", ()) if member["id"] not in seen]
         return own + [name for member in members for name in of_hop(member, seen | {number})]
 
-    names: list[str] = []
-    for route in routes:
-        if not _is_default(str(route.get("dst", ""))):
+    return [
+        *([route["dev"]] if "dev" in route else []),
+        *(path["dev"] for path in route.get("nexthops", ()) if "dev" in path),
+        *(of_hop(route["nhid"]) if "nhid" in route else []),
+    ]
+
+
+def _towards(network: Network, peer: str) -> list[str]:
+    """Interfaces of the closest routes to an address: those of every table, since rules may choose any."""
+    address = _plain(peer)
+    closest: dict[str, int] = {}
+    found: list[tuple[str, int, list[str]]] = []
+    for route in network.routes:
+        destination = str(route.get("dst", ""))
+        if destination == "default":
+            destination = "0.0.0.0/0" if address.version == 4 else "::/0"
+        try:
+            net = ipaddress.ip_network(destination, strict=False)
+        except ValueError:
             continue
-        names += [route["dev"]] if "dev" in route else []
-        names += [path["dev"] for path in route.get("nexthops", ()) if "dev" in path]
-        names += of_hop(route["nhid"]) if "nhid" in route else []
-    return list(dict.fromkeys(names))
+        if net.version == address.version and address in net:
+            table = str(route.get("table", "main"))
+            closest[table] = max(closest.get(table, 0), net.prefixlen)
+            found.append((table, net.prefixlen, _paths(route, network.nexthops)))
+    return [name for table, length, paths in found if length == closest[table] for name in paths]
+
+
+def _carriers(network: Network, ways: Iterable[str]) -> list[str]:
+    """Interfaces that may carry the tunnels among `ways`, which the kernel does not tell: all with a routed address.
+
+    A WireGuard or OpenVPN tunnel is in no relation to the NIC below it. Where such a tunnel is itself the way in
+    (and not only a tap in the bridge that is), in doubt every NIC may carry it.
+    """
+    tunnels = {
+        link["ifname"]
+        for link in network.links
+        if link.get("linkinfo", {}).get("info_kind") in TUNNELS and not _lower(link)
+    }
+    if tunnels.isdisjoint(ways):
+        return []
+    return [
+        link["ifname"]
+        for link in network.addresses
+        if link["ifname"] not in tunnels
+        and any(
+            not (address.is_loopback or address.is_link_local)
+            for one in link.get("addr_info", ())
+            if "local" in one
+            for address in [_plain(one["local"])]
+        )
+    ]
+
+
+def _lower(link: Mapping[str, Any]) -> str | None:
+    """What a tunnel says that it goes over."""
+    told: str | None = link.get("link") or link.get("linkinfo", {}).get("info_data", {}).get("link")
+    return told
 
 
 def _is_default(destination: str) -> bool:

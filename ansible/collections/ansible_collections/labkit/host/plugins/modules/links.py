@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
@@ -16,7 +15,11 @@ short_description: Interfaces, their drivers and PCI devices, and which are prot
 description: Changes nothing. Fails when the host is reached over SSH and the interface it is reached by cannot be told.
 options:
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
-  management: {description: Interfaces to protect besides those found., type: list, elements: str, default: []}
+  management:
+    description: Interfaces to protect besides those found, each by name, alternative name, alias or PCI address.
+    type: list
+    elements: str
+    default: []
 author: [the labkit authors (@labkit)]
 """
 
@@ -34,10 +37,6 @@ def main() -> None:
         found = links.interfaces(over_ssh=module.params["over_ssh"], management=module.params["management"])
     except WayUnknown as error:
         module.fail_json(msg=str(error))
-    except subprocess.CalledProcessError as error:
-        module.fail_json(msg=f"{' '.join(error.cmd)} failed: {error.stderr.strip()}")
-    except FileNotFoundError:
-        module.fail_json(msg="ip is not installed, so the way to this host cannot be told: install iproute2")
     module.exit_json(changed=False, interfaces=[asdict(interface) for interface in found])
 
 
