@@ -83,3 +83,23 @@ def test_cores_that_can_not_be_isolated_are_refused(isolated, present, told):
 
 def test_none_isolated_is_right_on_every_host():
     assert cpus.problems("", "0") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"rt_runtime_us": "0"}, "expected 1 to 1000000, or -1 for no limit"),
+        ({"rt_runtime_us": "1000001"}, "expected 1 to 1000000, or -1 for no limit"),
+        ({"rt_runtime_us": "lots"}, "expected 1 to 1000000, or -1 for no limit"),
+        ({"max_cstate": "C1"}, "expected a number from 0 to 9"),
+        ({"max_cstate": "10"}, "expected a number from 0 to 9"),
+    ],
+)
+def test_figures_that_no_kernel_takes_are_refused(more, told):
+    [problem] = cpus.problems("1", "0-1", **more)
+
+    assert told in problem
+
+
+def test_figures_that_kernels_take_are_right():
+    assert cpus.problems("1", "0-1", rt_runtime_us="-1", max_cstate="0") == []

@@ -19,9 +19,18 @@ def each(cores: str | int) -> list[int]:
     return _told(lambda: sorted(cpus.parse(str(cores))))
 
 
-def problems(isolated: str | int, present: str | int) -> list[str]:
+def listed(cores: str | int) -> str:
+    """`"2,1,3, 5" | labkit.host.cores_listed` is `1-3,5`: as it is written on a kernel command line."""
+    return _told(lambda: cpus.listed(cpus.parse(str(cores))))
+
+
+def problems(isolated: str | int, present: str | int, **more: str | int) -> list[str]:
     """What is wrong with isolating these cores."""
-    return _told(lambda: cpus.problems(str(isolated), str(present)))
+    return _told(
+        lambda: cpus.problems(
+            str(isolated), str(present), **{name: str(value) for name, value in more.items()}
+        )
+    )
 
 
 def mask(cores: str | int) -> str:
@@ -41,4 +50,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name to function."""
-        return {"cores": each, "cores_mask": mask, "cores_problems": problems, "cores_rest": rest}
+        return {
+            "cores": each,
+            "cores_listed": listed,
+            "cores_mask": mask,
+            "cores_problems": problems,
+            "cores_rest": rest,
+        }

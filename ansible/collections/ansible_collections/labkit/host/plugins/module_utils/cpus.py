@@ -55,14 +55,21 @@ def from_mask(text: str) -> frozenset[int]:
     return frozenset(core for core in range(bits.bit_length()) if bits >> core & 1)
 
 
-def problems(isolated: str, present: str) -> list[str]:
+def problems(isolated: str, present: str, *, rt_runtime_us: str = "", max_cstate: str = "") -> list[str]:
     """All that is wrong with isolating these cores of a host that has those; nothing isolated is right."""
+    found: list[str] = []
+    # /proc/sys/kernel/sched_rt_period_us is 1 s unless somebody changed it; 0 would stop real-time tasks for good.
+    if rt_runtime_us and not (rt_runtime_us == "-1" or _whole(rt_runtime_us, 1, 1_000_000)):
+        found.append(
+            f"real-time share of {rt_runtime_us!r} us a second: expected 1 to 1000000, or -1 for no limit"
+        )
+    if max_cstate and not _whole(max_cstate, 0, 9):
+        found.append(f"deepest C-state {max_cstate!r}: expected a number from 0 to 9")
     try:
         cores = parse(isolated)
     except ValueError as error:
-        return [str(error)]
+        return [*found, str(error)]
     host = parse(present)
-    found: list[str] = []
     if missing := cores - host:
         found.append(
             f"cores {listed(missing)} are not there: this host has {listed(host)}. Isolate some of those"
@@ -76,3 +83,7 @@ def problems(isolated: str, present: str) -> list[str]:
         # firmware sends its interrupts there, and DPDK's guide leaves it alone.
         found.append("core 0 can't be isolated: the kernel keeps time and starts up on it. Isolate others")
     return found
+
+
+def _whole(text: str, least: int, most: int) -> bool:
+    return bool(re.fullmatch(r"\d{1,7}", text, re.ASCII)) and least <= int(text) <= most
