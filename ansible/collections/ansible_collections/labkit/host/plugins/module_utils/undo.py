@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from . import files, irqs, mounts, packages, settings
+from . import files, irqbalance, irqs, mounts, packages, settings
 from .state import Change, State
 
 KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     settings.KIND: settings.restore,
     files.KIND: files.restore,
     files.FOLDER: files.restore_folder,
+    irqbalance.KIND: irqbalance.restore,
     irqs.KIND: irqs.restore,
     mounts.KIND: mounts.restore,
     packages.KIND: packages.restore,
