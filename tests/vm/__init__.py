@@ -1,0 +1,1 @@
+"""Real machines for tests: QEMU guests that are built from packages, provisioned, rebooted and measured."""

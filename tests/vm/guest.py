@@ -1,0 +1,284 @@
+"""One running guest: QEMU, and SSH into it. It dies with the process that started it and leaves no file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from labkit.hosts import DIE_WITH_PARENT
+from tests.vm import accelerator
+from tests.vm.image import MANAGEMENT_MAC, Image
+
+BOOT_S = 420.0
+"""Until SSH answers; an emulated guest takes one to two minutes, more beside another."""
+
+
+class GuestFailed(Exception):
+    """The guest did not do what was asked; the message has its last words."""
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A data interface, at the end of a socket that the other guest holds as well."""
+
+    model: str
+    mac: str
+    slot: int
+    """Slot on the first PCI bus: its address in the guest is 0000:00:SLOT.0."""
+    link: socket.socket
+
+    @property
+    def pci(self) -> str:
+        """Address in the guest."""
+        return f"0000:00:{self.slot:02x}.0"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended in the guest."""
+
+    code: int
+    out: str
+    err: str
+
+
+def link() -> tuple[socket.socket, socket.socket]:
+    """A data link: its two ends. No port is opened, and no file made."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+class Guest:
+    """A guest as a context manager: running inside, gone after."""
+
+    def __init__(
+        self,
+        name: str,
+        image: Image,
+        *,
+        nics: Sequence[Nic] = (),
+        cpus: int = 2,
+        memory_mib: int = 2048,
+        iommu: bool = False,
+        keep: bool = False,
+        log: Path | None = None,
+    ) -> None:
+        """With `keep` the image itself is written to, else what the guest writes is gone with it."""
+        self.name = name
+        self.image = image
+        self.nics = tuple(nics)
+        self.port = 0
+        self._log = log
+        self._keep = keep
+        self._arguments = ["-smp", str(cpus), "-m", str(memory_mib)]
+        if iommu:
+            self._arguments += ["-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"]
+        self._iommu = iommu
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: _Control | None = None
+        self._console = b""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start QEMU. The guest boots; `wait` waits for it."""
+        ours, theirs = socket.socketpair()
+        command = [
+            *DIE_WITH_PARENT,
+            *("qemu-system-x86_64", "-name", f"labkit-{self.name}", "-nodefaults", "-display", "none"),
+            *accelerator.arguments(self.image.kernel),
+            *self._arguments,
+            *("-drive", f"file={self.image.disk},if=none,id=disk,cache=unsafe"),
+            *("-device", "virtio-blk-pci,drive=disk,addr=0x3"),
+            *([] if self._keep else ["-snapshot"]),
+            *("-netdev", "user,id=management,hostfwd=tcp:127.0.0.1:0-:22"),
+            *("-device", f"virtio-net-pci,netdev=management,mac={MANAGEMENT_MAC},addr=0x2,romfile="),
+            *("-chardev", f"socket,id=control,fd={theirs.fileno()}", "-mon", "chardev=control,mode=control"),
+            *("-chardev", f"file,id=console,path={self._console_file()}", "-serial", "chardev:console"),
+            *("-device", "virtio-rng-pci,addr=0x4"),
+            *self._nic_arguments(),
+        ]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno(), *(nic.link.fileno() for nic in self.nics)],
+            # The disk's throw-away overlay is an unlinked file: on the disk, which has more room than /tmp may have.
+            env={**os.environ, "TMPDIR": str(self.image.disk.parent)},
+            start_new_session=True,  # Ctrl-C is for the tests: they end the guest in their own order
+        )
+        theirs.close()
+        try:
+            self._control = _Control(ours)
+            self.port = self._forwarded_port()
+        except (OSError, ValueError) as error:
+            self.kill()
+            raise GuestFailed(f"{self.name}: QEMU did not start: {error}: {self._last_words()}") from error
+
+    def _nic_arguments(self) -> list[str]:
+        arguments = []
+        for nic in self.nics:
+            name = f"data{nic.slot}"
+            behind = (
+                ",iommu_platform=on,ats=on,disable-legacy=on" if self._iommu and "virtio" in nic.model else ""
+            )
+            arguments += ["-netdev", f"socket,id={name},fd={nic.link.fileno()}"]
+            arguments += [
+                "-device",
+                f"{nic.model},netdev={name},mac={nic.mac},addr={nic.slot:#x},romfile={behind}",
+            ]
+        return arguments
+
+    def _console_file(self) -> str:
+        return str(self._log) if self._log else "/dev/null"
+
+    def _forwarded_port(self) -> int:
+        assert self._control is not None
+        told = self._control.human("info usernet")
+        found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", told)
+        if not found:
+            raise ValueError(f"no forwarded port in {told!r}")
+        return int(found.group(1))
+
+    def _last_words(self) -> str:
+        words = ""
+        if self._process and self._process.stderr and self._process.poll() is not None:
+            words = self._process.stderr.read().decode(errors="replace")
+        if self._log and self._log.exists():
+            words += "\nconsole: " + "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        return words.strip() or "no word from it"
+
+    def console(self) -> str:
+        """All that it has written to its serial console."""
+        return self._log.read_text(errors="replace") if self._log and self._log.exists() else ""
+
+    @property
+    def ssh_options(self) -> list[str]:
+        """Options of ssh that reach it and leave no trace."""
+        return [
+            *("-i", str(self.image.key), "-p", str(self.port), "-o", "StrictHostKeyChecking=no"),
+            *("-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
+            *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=20", "-o", "BatchMode=yes"),
+            *("-o", "IdentitiesOnly=yes"),
+        ]
+
+    def run(self, command: str, *, timeout_s: float = 300, check: bool = True) -> Done:
+        """Run a shell command there as root. Raises GuestFailed."""
+        argv = [
+            *DIE_WITH_PARENT,
+            "ssh",
+            *self.ssh_options,
+            "lab@127.0.0.1",
+            f"sudo sh -c {shlex.quote(command)}",
+        ]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GuestFailed(f"{self.name}: no end after {timeout_s:g} s: {command}") from error
+        if check and done.returncode:
+            raise GuestFailed(
+                f"{self.name}: {command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
+            )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def wait(self, *, other_than: str = "", timeout_s: float = BOOT_S) -> str:
+        """Wait until SSH answers in a boot other than that of the boot id. Returns the boot id. Raises GuestFailed."""
+        deadline = time.monotonic() + timeout_s
+        last = ""
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise GuestFailed(f"{self.name}: QEMU ended: {self._last_words()}")
+            try:
+                done = self.run("cat /proc/sys/kernel/random/boot_id", timeout_s=30, check=False)
+            except GuestFailed as error:
+                last = str(error)
+                continue
+            if done.code == 0 and done.out.strip() != other_than:
+                return done.out.strip()
+            last = done.err.strip()
+            time.sleep(1)
+        raise GuestFailed(f"{self.name}: not there after {timeout_s:g} s ({last}): {self._last_words()}")
+
+    def power_off(self, *, timeout_s: float = 120) -> None:
+        """Shut it down in order. Raises GuestFailed."""
+        assert self._process is not None
+        self.run("systemctl poweroff", check=False)
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise GuestFailed(f"{self.name}: still running {timeout_s:g} s after poweroff") from error
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+
+class _Control:
+    """QEMU's control connection (QMP)."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(60)
+        self._connection = connection
+        self._stream = connection.makefile("rw", encoding="utf-8")
+        self._read()
+        self._call("qmp_capabilities")
+
+    def human(self, line: str) -> str:
+        return str(self._call("human-monitor-command", {"command-line": line}))
+
+    def _call(self, command: str, arguments: dict[str, str] | None = None) -> object:
+        self._stream.write(json.dumps({"execute": command, "arguments": arguments or {}}) + "\n")
+        self._stream.flush()
+        while True:
+            answer = self._read()
+            if "error" in answer:
+                raise ValueError(str(answer["error"]))
+            if "return" in answer:
+                return answer["return"]
+
+    def _read(self) -> dict[str, object]:
+        line = self._stream.readline()
+        if not line:
+            raise OSError("it closed its control connection")
+        answer: dict[str, object] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._stream.close()
+        self._connection.close()
+
+
+def finish_image(image: Image) -> None:
+    """Boot a new image once: GRUB writes its own menu, and what a first boot makes is made."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Guest("image", image, keep=True, log=Path(folder) / "console") as guest,
+    ):
+        guest.wait()
+        guest.run("update-grub && systemctl is-system-running --wait || true")
+        guest.run("rm -f /var/lib/systemd/random-seed; sync")
+        guest.power_off()
