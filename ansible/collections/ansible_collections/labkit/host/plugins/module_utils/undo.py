@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from . import files, irqbalance, irqs, mounts, packages, settings
+from . import accounts, ethtool, files, irqbalance, irqs, mounts, packages, services, settings
 from .state import Change, State
 
 KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     settings.KIND: settings.restore,
+    ethtool.KIND: ethtool.restore,
     files.KIND: files.restore,
     files.FOLDER: files.restore_folder,
     irqbalance.KIND: irqbalance.restore,
     irqs.KIND: irqs.restore,
     mounts.KIND: mounts.restore,
     packages.KIND: packages.restore,
+    services.KIND: services.restore,
+    accounts.GROUP: accounts.restore,
+    accounts.USER: accounts.restore,
+    accounts.MEMBER: accounts.restore,
 }
 """Kind of change to what undoes it: None when done, else the reason why it could not."""
 
