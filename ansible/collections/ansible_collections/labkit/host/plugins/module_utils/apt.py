@@ -78,35 +78,25 @@ class Apt:
         package = known.get(name)
         return not (package and package.status in {"installed", *_TRIGGERS} and package.version == version)
 
-    def broken(self) -> list[str]:
-        """Packages in the midst of an installation or removal that was broken off."""
-        found = [name for name, package in self._packages().items() if package.status not in _AT_REST]
+    def broken(self, *, triggers: bool) -> list[str]:
+        """Packages in the midst of an installation or removal that was broken off, as "name (state)"."""
+        at_rest = _AT_REST if triggers else _AT_REST | _TRIGGERS
+        found = [
+            f"{name} ({package.status})"
+            for name, package in self._packages().items()
+            if package.status not in at_rest
+        ]
         if not found and any(file.name.isdigit() for file in _UPDATES.glob("*")):
-            return ["dpkg"]
+            return ["dpkg (its database)"]
         return found
 
-    def mend(self, ours: Collection[str], *, check: bool) -> None:
-        """Go on where dpkg was broken off in the midst of our packages; a wreck of somebody else's is refused."""
-        known = self._packages()
-        others = [
-            f"{name} ({known[name].status})"
-            for name in self.broken()
-            if name in known and name not in ours and known[name].status not in _TRIGGERS
-        ]
-        if others or not ours:
-            raise PackagesRefused(
-                f"dpkg was broken off before labkit came: {', '.join(others) or 'see dpkg --audit'}. Nothing was "
-                "changed. Run `dpkg --configure -a`, see what it says, then run this again."
-            )
-        if not check:
-            self._wait()
-            # Where it was broken off before all were unpacked this ends with an error, which the next one mends.
-            run("dpkg", *_THEIR_FILES_STAY, "--configure", "-a")
-            self._must(
-                self._apt(
-                    "apt-get", "--no-remove", *self._options(), self._recommends, "--fix-broken", "install"
-                )
-            )
+    def mend(self) -> None:
+        """Go on where dpkg was broken off."""
+        self._wait()
+        # Where it was broken off before all were unpacked this ends with an error, which the next one mends.
+        run("dpkg", *_THEIR_FILES_STAY, "--configure", "-a")
+        fix = ["--no-remove", *self._options(), self._recommends, "--fix-broken", "install"]
+        self._must(self._apt("apt-get", *fix))
 
     def plan(self, wanted: Sequence[str]) -> Plan:
         """What installing would do, with the options of the real run. Raises PackageUnknown."""

@@ -50,11 +50,11 @@ class Dnf:
             raise PackagesRefused(f"{file}: expected a package of rpm: {done.output.strip()}")
         return bool(run("rpm", "--query", done.output.strip().splitlines()[-1]).code)
 
-    def broken(self) -> list[str]:
+    def broken(self, *, triggers: bool) -> list[str]:
         """None: rpm has no half-installed state; what is not in its database is installed again."""
         return []
 
-    def mend(self, ours: Collection[str], *, check: bool) -> None:
+    def mend(self) -> None:
         """Nothing to go on with."""
 
     def plan(self, wanted: Sequence[str]) -> Plan:

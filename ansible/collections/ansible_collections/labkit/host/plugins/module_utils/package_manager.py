@@ -50,11 +50,14 @@ class Manager(Protocol):
     def missing(self, names: Sequence[str], files: Sequence[str]) -> list[str]:
         """What of it is not installed, as `plan` and `install` take it."""
 
-    def broken(self) -> list[str]:
-        """Packages in the midst of an installation or removal that was broken off."""
+    def broken(self, *, triggers: bool) -> list[str]:
+        """Packages in the midst of an installation or removal that was broken off, as "name (state)".
 
-    def mend(self, ours: Collection[str], *, check: bool) -> None:
-        """Go on with it where these are all that is broken; else refuse. With `check` only look."""
+        With `triggers` also those that are installed and have something to do for another one.
+        """
+
+    def mend(self) -> None:
+        """Go on with it."""
 
     def plan(self, wanted: Sequence[str]) -> Plan:
         """What installing would do."""

@@ -47,14 +47,13 @@ def change(
 ) -> Done:
     """Install what is missing of `names` and of the package files. Raises PackagesRefused and StateUnreadable."""
     noted = _noted(root)
-    ours = {name for one in noted.values() for name in one["added"] + one["under_way"]}
-    broken = manager.broken()
-    if broken:
-        manager.mend(ours, check=check)
+    broken = _broken(manager, noted)
+    if broken and not check:
+        manager.mend()
     if not (missing := manager.missing(names, files)):
         if not check:
             _share(role, names, noted, manager, root)
-        return Done(bool(broken), [], [])
+        return Done(broken, [], [])
     if broken and check:
         return Done(True, missing, [])  # apt simulates nothing before it is mended
     with tempfile.TemporaryDirectory(prefix="labkit-index-") as folder:
@@ -71,6 +70,21 @@ def change(
     if not check and (still := manager.missing(names, files)):
         raise PackagesRefused(f"{manager.name} said yes, but these are not installed: {', '.join(still)}")
     return Done(True, list(plan.added), list(plan.upgraded))
+
+
+def _broken(manager: Manager, noted: dict[str, dict[str, list[str]]]) -> bool:
+    """Whether a run of ours was broken off. A wreck that was there before us is refused.
+
+    Which packages lie about does not tell: also others are half configured while their triggers run for ours.
+    """
+    ours = any(one["under_way"] for one in noted.values())
+    broken = manager.broken(triggers=ours)
+    if broken and not ours:
+        raise PackagesRefused(
+            f"an installation was broken off before labkit came: {', '.join(broken)}. Nothing was changed. Run "
+            "`dpkg --configure -a`, see what it says, then run this again."
+        )
+    return bool(broken)
 
 
 def _plan(
@@ -162,21 +176,27 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
     for role, one in noted.items():
         for name in one["added"]:
             holders.setdefault(name, []).append(role)
-    ours = [name for name in change.new["added"] if len(holders.get(name, ())) < 2]
-    if manager.broken():
-        # A package whose own script fails can still be removed.
-        with contextlib.suppress(PackagesRefused):
-            manager.mend({*change.new["added"], *change.new["under_way"]}, check=False)
+    ours = [name for name in change.new["added"] if len(holders[name]) == 1]
+    # A package whose own script fails can still be removed.
+    with contextlib.suppress(PackagesRefused):
+        if _broken(manager, noted):
+            manager.mend()
     going = manager.present(ours)
     plan = manager.plan_removal(going) if going else Plan()
-    others = [f"removed: {name}{_who(holders, name)}" for name in plan.removed if name not in going]
-    others += [f"installed: {name}" for name in (*plan.added, *plan.upgraded)]
-    if others:
+    others = [name for name in plan.removed if name not in going]
+    if others and all(name in holders for name in others):
+        # Packages of another role need some of them: that role's revert removes them all, in whatever order they go.
+        heir = holders[others[0]][0]
+        note = {key: sorted({*noted[heir][key], *change.new[key]}) for key in noted[heir]}
+        State(heir, root).note(KIND, manager.name, None, note)
+        return
+    told = [f"{name} removed" for name in others]
+    told += [f"{name} installed" for name in (*plan.added, *plan.upgraded)]
+    if told:
         raise PackagesRefused(
-            f"{', '.join(others)}, if what labkit added were removed ({', '.join(going)}). All of it stays."
+            f"without what labkit added, {', '.join(told)} would be too. Everything stays. Remove these first if you "
+            f"can do without, or keep the packages: {', '.join(going)}"
         )
+    if ours:
+        State(holders[ours[0]][0], root).note(KIND, manager.name, None, {**change.new, "under_way": going})
     manager.remove(going, purge=[name for name in ours if name not in change.new["configured"]])
-
-
-def _who(holders: dict[str, list[str]], name: str) -> str:
-    return f" (role {' and '.join(holders[name])}: revert that first)" if name in holders else ""
