@@ -38,10 +38,8 @@ def test_unsupported_distribution_is_refused_before_anything_is_changed():
     done = play("--check", "-e", '{"labkit_host_supported": {"Debian": "99", "Ubuntu": "99.04"}}')
 
     assert done.returncode != 0
-    assert (
-        "is not supported: expected Debian 99 or newer, Ubuntu 99.04 or newer. Nothing was changed."
-        in told(done)
-    )
+    assert "is not supported: expected Debian 99 or newer, Ubuntu 99.04 or newer" in told(done)
+    assert "Nothing was changed." in told(done)
     assert "Make the machine ready" not in done.stdout
 
 

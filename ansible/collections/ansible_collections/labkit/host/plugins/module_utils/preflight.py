@@ -1,0 +1,126 @@
+"""Whether a host can be what its variables ask for: every reason why not, before anything is changed.
+
+Changes nothing. What only one role knows (cores, hugepages, the boot loader) is judged by that role's own module.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import apt_trouble, cpus
+from .package_manager import PackagesRefused
+
+STATE = "/var/lib/labkit"
+PYTHON = (3, 9)
+"""Oldest that the modules run on: that of EL 9."""
+ROOM_MIB = {"/": 256, "/var": 256, "/boot": 64}
+"""Free space below which not even the first package or initramfs is begun. What exactly a package takes is looked up
+again before it is installed."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is known of the host from outside."""
+
+    distribution: str
+    """As in Ansible's facts."""
+    version: str
+    become_failed: str = ""
+    """Why root's rights can't be had; empty: they can."""
+    root: Path = Path("/")
+
+
+def problems(wanted: Mapping[str, Any], host: Host) -> Iterator[str]:
+    """All that is wrong, but for the devices."""
+    yield from distribution(wanted.get("labkit_host_supported", {}), host)
+    if sys.version_info < PYTHON:
+        yield f"Python {sys.version.split()[0]} ({sys.executable}): expected {'.'.join(map(str, PYTHON))} or newer"
+    yield from rights(host)
+    yield from cores(wanted.get("cpu_isolation_cpus", ""), host.root)
+    yield from room(host.root)
+    yield from state_folder(host.root)
+
+
+def distribution(supported: Mapping[str, str], host: Host) -> Iterator[str]:
+    """Whether it is one that the roles know. `supported`: name to the lowest release."""
+    lowest = supported.get(host.distribution)
+    if lowest is None or _numbers(host.version) < _numbers(lowest):
+        known = " or newer, ".join(f"{name} {release}" for name, release in supported.items())
+        yield f"{host.distribution} {host.version} is not supported: expected {known} or newer"
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def rights(host: Host) -> Iterator[str]:
+    """Whether the roles can become root."""
+    if host.become_failed:
+        yield (
+            f"root's rights can't be had: {host.become_failed}. Let the user that Ansible connects as run sudo "
+            "without a password, give --ask-become-pass, or connect as root (ansible_user)"
+        )
+
+
+def cores(isolated: str, root: Path) -> Iterator[str]:
+    """Whether the cores to isolate are there, and leave some."""
+    try:
+        present = (root / cpus.PRESENT.lstrip("/")).read_text()
+    except OSError:
+        if isolated:
+            yield f"cpu_isolation_cpus: this kernel does not tell its cores ({cpus.PRESENT})"
+        return
+    yield from (f"cpu_isolation_cpus: {problem}" for problem in cpus.problems(str(isolated), present))
+
+
+def room(root: Path, free: Callable[[Path], int] | None = None) -> Iterator[str]:
+    """Whether there is any disk space to begin with."""
+    for place, least_mib in ROOM_MIB.items():
+        folder = root / place.lstrip("/")
+        if not folder.is_dir():
+            continue
+        left_mib = (free or _free)(folder) >> 20
+        if left_mib < least_mib:
+            yield (
+                f"the disk of {place} is full: {left_mib} MiB are free, expected at least {least_mib}. Make room "
+                "(apt-get clean, journalctl --vacuum-size=100M)"
+            )
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def state_folder(root: Path, writable: Callable[[Path], bool] | None = None) -> Iterator[str]:
+    """Whether old values can be written down. As an ordinary user this can't be told."""
+    if os.geteuid() != 0 and writable is None:
+        return
+    place = root / STATE.lstrip("/")
+    while not (place.exists() or place.is_symlink()):
+        place = place.parent
+    if not place.is_dir():
+        yield f"{_told(place, root)} is not a folder, so old values can't be kept in {STATE}. Move it away"
+    elif not (writable or (lambda folder: os.access(folder, os.W_OK)))(place):
+        yield (
+            f"{_told(place, root)} can't be written to, so old values can't be kept in {STATE}. "
+            "Look whether the file system is mounted read-only (findmnt) or the folder immutable (lsattr -d)"
+        )
+
+
+def _told(place: Path, root: Path) -> str:
+    return f"/{place.relative_to(root)}"
+
+
+def locks(timeout_s: float) -> Iterator[str]:
+    """Whether another apt or dpkg is at work, and goes on for longer than this."""
+    try:
+        apt_trouble.wait_for_locks(timeout_s)
+    except PackagesRefused as error:
+        yield str(error)

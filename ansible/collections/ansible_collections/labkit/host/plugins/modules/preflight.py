@@ -1,0 +1,73 @@
+#!/usr/bin/python
+"""Refuse what can't come right on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.labkit.host.plugins.module_utils import links, preflight, preflight_devices
+from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
+
+DOCUMENTATION = """
+module: preflight
+short_description: Whether the host can be what its variables ask for, told before anything is changed
+description: Changes nothing. Fails with every reason why not, each with the way out.
+options:
+  wanted: {description: The host's variables (C(desired) of labkit.host.validate)., type: dict, required: true}
+  problems: {description: What is known to be wrong already., type: list, elements: str, default: []}
+  distribution: {description: The host's distribution as in Ansible's facts., type: str, required: true}
+  version: {description: Its release., type: str, required: true}
+  over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
+  become_failed: {description: Why root's rights can't be had., type: str, default: ""}
+author: [the labkit authors (@labkit)]
+"""
+
+
+def main() -> None:
+    """See DOCUMENTATION."""
+    module = AnsibleModule(
+        argument_spec={
+            "wanted": {"type": "dict", "required": True},
+            "problems": {"type": "list", "elements": "str", "default": []},
+            "distribution": {"type": "str", "required": True},
+            "version": {"type": "str", "required": True},
+            "over_ssh": {"type": "bool", "required": True},
+            "become_failed": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params["wanted"]
+    host = preflight.Host(
+        module.params["distribution"], module.params["version"], module.params["become_failed"]
+    )
+    found = [*module.params["problems"], *preflight.problems(wanted, host), *_devices(module)]
+    # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
+    found += preflight.locks(0 if found else int(wanted.get("packages_lock_timeout_s", 0)))
+    if found:
+        told = "\n".join(f"- {problem}" for problem in found)
+        module.fail_json(
+            msg=f"{len(found)} {'reason' if len(found) == 1 else 'reasons'} why this host can't be made ready. "
+            f"Nothing was changed.\n{told}"
+        )
+    module.exit_json(changed=False)
+
+
+def _devices(module: AnsibleModule) -> Iterator[str]:
+    wanted = module.params["wanted"]
+    if not any(wanted.get(name) for name in (*preflight_devices.LISTS, preflight_devices.DEVICES)):
+        return
+    way = {
+        "over_ssh": module.params["over_ssh"],
+        "management": wanted.get("labkit_host_management_interfaces", []),
+    }
+    try:
+        interfaces = links.interfaces(**way)
+    except WayUnknown as error:
+        yield str(error)
+        return
+    yield from preflight_devices.problems(wanted, interfaces, lambda text: links.touchable(text, **way))
+
+
+if __name__ == "__main__":
+    main()

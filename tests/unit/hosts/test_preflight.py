@@ -1,0 +1,127 @@
+"""What can't come right on a host is told before anything is changed: all of it, with the way out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, preflight
+from ansible_collections.labkit.host.plugins.module_utils.preflight import Host
+
+SUPPORTED = {"Debian": "12", "Ubuntu": "24.04"}
+MIB = 1 << 20
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "sys/devices/system/cpu").mkdir(parents=True)
+    (tmp_path / "sys/devices/system/cpu/present").write_text("0-3\n")
+    for folder in ("var/lib", "boot"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("Debian", "12"), ("Debian", "12.11"), ("Debian", "13"), ("Ubuntu", "24.04")]
+)
+def test_supported_distribution_is_taken(name, version):
+    assert list(preflight.distribution(SUPPORTED, Host(name, version))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("Debian", "11"), ("Debian", "9.13"), ("Ubuntu", "22.04"), ("Alpine", "3.20")]
+)
+def test_unsupported_distribution_is_told_with_those_that_are(name, version):
+    [problem] = preflight.distribution(SUPPORTED, Host(name, version))
+
+    assert problem == (
+        f"{name} {version} is not supported: expected Debian 12 or newer, Ubuntu 24.04 or newer"
+    )
+
+
+def test_all_problems_are_told_at_once(root):
+    (root / "var/lib/labkit").touch()
+    host = Host("Alpine", "3.20", "sudo: a password is required", root)
+
+    problems = list(preflight.problems({"cpu_isolation_cpus": "2,9"}, host))
+
+    assert [
+        word for word in ("Alpine", "sudo", "cores 9", "not a folder") if word in "\n".join(problems)
+    ] == [
+        "Alpine",
+        "sudo",
+        "cores 9",
+        "not a folder",
+    ]
+    assert "give --ask-become-pass" in "\n".join(problems)
+
+
+def test_host_with_which_nothing_is_wrong(root):
+    wanted = {"labkit_host_supported": SUPPORTED, "cpu_isolation_cpus": "1-3"}
+
+    assert list(preflight.problems(wanted, Host("Debian", "13", root=root))) == []
+
+
+@pytest.mark.parametrize(("isolated", "told"), [("1-9", "cores 4-9 are not there"), ("0-3", "all cores")])
+def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, told):
+    [problem] = preflight.cores(isolated, root)
+
+    assert problem.startswith("cpu_isolation_cpus: ")
+    assert told in problem
+
+
+def test_one_core_may_be_given_as_a_number(root):
+    assert list(preflight.cores(3, root)) == []
+
+
+@pytest.mark.parametrize("full", ["/", "/var", "/boot"])
+def test_full_disk_is_told_with_what_is_free(root, full):
+    def free(folder):
+        return 3 * MIB if folder == root / full.lstrip("/") else 10_000 * MIB
+
+    [problem] = preflight.room(root, free)
+
+    assert problem.startswith(f"the disk of {full} is full: 3 MiB are free, expected at least ")
+    assert "apt-get clean" in problem
+
+
+def test_state_folder_on_a_read_only_disk_is_told(root):
+    [problem] = preflight.state_folder(root, lambda _: False)
+
+    assert "/var/lib can't be written to, so old values can't be kept in /var/lib/labkit" in problem
+    assert "findmnt" in problem
+
+
+def test_looking_makes_nothing(root):
+    before = sorted(root.rglob("*"))
+
+    assert list(preflight.state_folder(root, lambda _: True)) == []
+
+    assert sorted(root.rglob("*")) == before
+
+
+HOLD = """
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_other_apt_is_told_by_its_process_and_command(tmp_path, monkeypatch):
+    lock = tmp_path / "lock-frontend"
+    monkeypatch.setattr(apt_trouble, "LOCKS", (str(lock),))
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        [problem] = preflight.locks(0)
+    finally:
+        holder.communicate()
+
+    assert f"process {holder.pid} (" in problem
+    assert str(lock) in problem
+    assert list(preflight.locks(0)) == []

@@ -1,0 +1,112 @@
+"""Interfaces and PCI devices that a host's variables name are judged before anything is changed."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import preflight_devices
+from ansible_collections.labkit.host.plugins.module_utils.links import Interface, Untouchable
+
+SSH = "it carries the SSH connection to 198.18.0.1"
+INTERFACES = [
+    Interface("lo", None, None, None, [], False),
+    Interface("eth0", "igb", "0000:01:00.0", None, [SSH], False),
+    Interface("eth1", "igb", "0000:02:00.0", None, [], False),
+    Interface("eth2", "mlx5_core", "0000:03:00.0", None, [], True),
+]
+
+
+def touchable(text):
+    """As links.touchable, which is tested with the real thing."""
+    for interface in INTERFACES:
+        if interface.name == text:
+            if interface.protected:
+                raise Untouchable(f"{text} is left alone: {interface.protected[0]}")
+            return interface
+    raise Untouchable(f"{text}: found none. There are lo, eth0, eth1, eth2.")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two NICs, one with a bifurcated driver, one bound to vfio-pci, and a disk."""
+    for address, kind, driver in (
+        ("0000:01:00.0", "0x020000", "igb"),
+        ("0000:02:00.0", "0x020000", "igb"),
+        ("0000:03:00.0", "0x020700", "mlx5_core"),
+        ("0000:04:00.0", "0x020000", "vfio-pci"),
+        ("0000:05:00.0", "0x010802", "nvme"),
+    ):
+        device = tmp_path / "sys/bus/pci/devices" / address
+        device.mkdir(parents=True)
+        (device / "class").write_text(kind + "\n")
+        (tmp_path / "sys/bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
+        (device / "driver").symlink_to(tmp_path / "sys/bus/pci/drivers" / driver)
+    return tmp_path
+
+
+def told(wanted, root):
+    return list(preflight_devices.problems(wanted, INTERFACES, touchable, root))
+
+
+def bind(*addresses):
+    return {"dpdk_devices": [{"pci": address} for address in addresses]}
+
+
+@pytest.mark.parametrize("address", ["0000:02:00.0", "02:00.0", "0000:04:00.0"])
+def test_free_nic_may_be_bound_also_when_it_is_already(root, address):
+    assert told(bind(address), root) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("eth1", "eth1 is no PCI address: expected one such as 0000:03:00.0"),
+        ("0000:09:00.0", "this host has no PCI device 0000:09:00.0; its NICs are 0000:01:00.0 (eth0), "),
+        ("0000:05:00.0", "0000:05:00.0 is not a NIC (PCI class 0x010802"),
+        ("0000:01:00.0", f"eth0 is left alone, because the way to this host needs it: {SSH}"),
+        ("0000:03:00.0", "0000:03:00.0 must keep its driver mlx5_core: DPDK works beside it"),
+    ],
+)
+def test_device_that_may_not_be_bound_is_told(root, address, expected):
+    [problem] = told(bind(address), root)
+
+    assert problem.startswith("dpdk_devices[0].pci: " + expected)
+
+
+def test_nics_of_the_host_are_listed_without_its_disks(root):
+    [problem] = told(bind("0000:05:00.0"), root)
+
+    assert problem.endswith(
+        "its NICs are 0000:01:00.0 (eth0), 0000:02:00.0 (eth1), 0000:03:00.0 (eth2), 0000:04:00.0"
+    )
+
+
+@pytest.mark.parametrize("variable", ["af_xdp_interfaces", "nic_tuning_interfaces"])
+@pytest.mark.parametrize("name", ["eth0", "eth9"])
+def test_interface_that_may_not_be_tuned_is_told_with_its_place(root, variable, name):
+    [problem] = told({variable: [{"name": "eth1"}, {"name": name}]}, root)
+
+    assert problem.startswith(f"{variable}[1].name: {name}")
+
+
+def test_what_is_named_twice_is_told(root):
+    wanted = {**bind("02:00.0", "0000:02:00.0"), "af_xdp_interfaces": [{"name": "eth2"}, {"name": "eth2"}]}
+
+    assert told(wanted, root) == [
+        "af_xdp_interfaces[1].name: eth2 is named twice. Name it once",
+        "dpdk_devices[1].pci: 0000:02:00.0 is named twice. Name it once",
+    ]
+
+
+def test_nic_for_dpdk_that_another_role_wants_in_the_kernel_is_told(root):
+    [problem] = told({**bind("0000:02:00.0"), "nic_tuning_interfaces": [{"name": "eth1"}]}, root)
+
+    assert problem == (
+        "dpdk_devices[0].pci: 0000:02:00.0 is also nic_tuning_interfaces[0].name, which wants it in the kernel. "
+        "Name it in one of them"
+    )
+
+
+def test_interface_may_be_in_both_lists_of_the_kernel(root):
+    names = [{"name": "eth1"}]
+
+    assert told({"af_xdp_interfaces": names, "nic_tuning_interfaces": names}, root) == []
