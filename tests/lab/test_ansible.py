@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-ANSIBLE = Path(__file__).parents[2] / "ansible"
+from playbooks import play, told
+
 HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-
-
-def play(
-    *arguments: str, playbook: str = "local.yml", lib: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-        "LC_ALL": "C.UTF-8",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    command = ["ansible-playbook", str(ANSIBLE / playbook), "-e", "ansible_become=false", *arguments]
-    if lib:  # notes of its own: this machine's may hold older values
-        inside = 'mount --bind "$1" /var/lib; shift; exec "$@"'
-        command = ["unshare", "--mount", "sh", "-ec", inside, "sh", str(lib), *command]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
-
-
-def told(done: subprocess.CompletedProcess[str]) -> str:
-    return re.sub(r"\s+", " ", done.stdout + done.stderr)
 
 
 def test_unsupported_distribution_is_refused_before_anything_is_changed():

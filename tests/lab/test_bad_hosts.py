@@ -1,0 +1,151 @@
+"""Bad input to site.yml: each mistake is refused before the first change, by name and with the way out.
+
+One run of the playbook over an inventory in which every host has another mistake, and one has none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from playbooks import play, told
+
+RIGHT = {"hugepages_count": "0"}
+"""What every host has besides its mistake."""
+
+NETWORK = """
+mount -t sysfs none /sys
+ip link add mgmt0 type veth peer name mgmt1
+ip link add data0 type veth peer name data1
+ip link set mgmt0 up
+ip address add 198.18.0.1/24 dev mgmt0
+ip route add default via 198.18.0.2
+"""
+
+LAST = os.cpu_count() - 1
+
+BAD = {
+    "word-for-number": (
+        {"hugepages_minimum": "yes please"},
+        "hugepages_minimum: found 'yes please'",
+        "a whole number",
+    ),
+    "text-for-list": ({"af_xdp_packages": "clang"}, "af_xdp_packages: found 'clang'", "Write it as a list"),
+    "text-in-list": ({"dpdk_packages": [["a"]]}, "dpdk_packages[0]: found ['a']", "expected text"),
+    "true-for-text": ({"hugepages_count": True}, "hugepages_count: found true", "put the word in quotes"),
+    "slip-in-name": ({"hugepages_cuont": 5}, "hugepages_cuont: ", "did you mean hugepages_count?"),
+    "unknown-name": ({"dpdk_speed": 5}, "dpdk_speed: the role dpdk has no such option", "dpdk_packages"),
+    "undefined": ({"af_xdp_bpffs": "{{ nosuch }}"}, "af_xdp_bpffs: ", "'nosuch' is undefined"),
+    "distribution": (
+        {"labkit_host_supported": {"BeOS": "5"}},
+        "is not supported",
+        "expected BeOS 5 or newer",
+    ),
+    "no-such-core": (
+        {"cpu_isolation_cpus": f"1-{LAST + 1}"},
+        f"cores {LAST + 1} are not there",
+        "Isolate some of",
+    ),
+    "all-cores": ({"cpu_isolation_cpus": f"0-{LAST}"}, "would be isolated", "leave at least core 0"),
+    "no-cores": (
+        {"cpu_isolation_cpus": "one, two"},
+        "cpu_isolation_cpus: cores 'one, two'",
+        'such as "1-3,5"',
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One run over all of them."""
+    folder = tmp_path_factory.mktemp("hosts")
+    hosts = {name: {**RIGHT, **variables} for name, (variables, _, _) in BAD.items()} | {"right": RIGHT}
+    inventory = folder / "hosts.yml"
+    local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": local}}))
+    (folder / "lib").mkdir()
+    arguments = ("-i", str(inventory), "--check", "--tags", "hugepages", "--forks", "3")
+    done = play(*arguments, playbook="site.yml", lib=folder / "lib", inside=NETWORK)
+    assert not list((folder / "lib").iterdir())
+    return done
+
+
+def of_host(done, host):
+    """Why the run left this host out."""
+    found = re.findall(rf"^fatal: \[{host}\]: FAILED! =>(.*?)(?=^\S)", done.stdout, re.MULTILINE | re.DOTALL)
+    return re.sub(r"\s+", " ", found[-1]) if found else ""
+
+
+@pytest.mark.parametrize("host", BAD)
+def test_mistake_is_refused_by_name_with_the_way_out(run, host):
+    _, name, way_out = BAD[host]
+
+    assert name in of_host(run, host), told(run)
+    assert way_out in of_host(run, host)
+    assert "1 reason why this host can't be made ready. Nothing was changed." in of_host(run, host)
+    assert re.search(rf"^{host} .* changed=0 .* failed=1 ", run.stdout, re.MULTILINE)
+
+
+def test_mistake_is_told_with_the_file_it_stands_in(run):
+    assert re.search(r"\(/\S+/hosts\.yml:\d+:\d+\)", of_host(run, "word-for-number"))
+
+
+def test_host_without_a_mistake_goes_on_while_the_others_fail(run):
+    assert re.search(r"^right .* failed=0 ", run.stdout, re.MULTILINE), told(run)
+    assert re.search(r"^TASK \[hugepages : ", run.stdout, re.MULTILINE)
+
+
+HOLD = """
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_full_disk_read_only_disk_and_another_apt_are_told_at_once(tmp_path):
+    lock = tmp_path / "dpkg/lock-frontend"
+    lock.parent.mkdir()
+    (tmp_path / "labkit").mkdir()
+    command = [sys.executable, "-c", HOLD, str(lock)]
+    trouble = f"""
+mount -t tmpfs -o size=1m none /boot
+mount --bind {tmp_path} /var/lib
+mount --bind /var/lib/labkit /var/lib/labkit
+mount -o remount,bind,ro /var/lib/labkit
+"""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as apt:
+        assert apt.stdout.readline() == b"held\n"
+        done = play("--check", "--tags", "hugepages", playbook="site.yml", inside=trouble)
+        apt.stdin.close()
+
+    told_here = of_host(done, "localhost")
+    assert "3 reasons why this host can't be made ready. Nothing was changed." in told_here, told(done)
+    assert "the disk of /boot is full: 1 MiB are free" in told_here
+    assert "/var/lib/labkit can't be written to" in told_here
+    assert f"apt is in use: process {apt.pid} (" in told_here
+
+
+def test_missing_sudo_is_told_and_not_a_riddle(tmp_path):
+    # An ordinary user by what the host says of itself, and a sudo that says no.
+    python, sudo = tmp_path / "python", tmp_path / "sudo"
+    python.write_text(
+        '#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 "$@"\n'
+    )
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    for program in (python, sudo):
+        program.chmod(0o755)
+    user = f"ansible_python_interpreter={python} ansible_become_exe={sudo} ansible_pipelining=true"
+
+    done = play("-e", user, playbook="site.yml", environment={"ANSIBLE_BECOME_ALLOW_SAME_USER": "true"})
+
+    assert "root's rights can't be had: sudo: a password is required." in of_host(done, "localhost"), told(
+        done
+    )
+    assert "give --ask-become-pass, or connect as root" in told(done)
+    assert "Make the hosts ready" not in done.stdout
