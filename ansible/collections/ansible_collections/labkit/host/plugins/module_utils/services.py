@@ -119,3 +119,8 @@ def _systemctl(*arguments: str) -> str:
     if done.returncode:
         raise ServiceFailed(f"{' '.join(command)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def reload() -> None:
+    """Have systemd read its unit files again. Raises ServiceFailed."""
+    _systemctl("daemon-reload")

@@ -9,7 +9,7 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: mount
-short_description: One file system, mounted until the next boot where it is missing
+short_description: One file system, mounted where it is missing
 description: Writes down that it was missing, mounts it and looks whether it is there.
 options:
   role: {description: Whose change it is; names the state file., type: str, required: true}
@@ -17,6 +17,7 @@ options:
   fstype: {description: Type of file system., type: str, required: true}
   source: {description: What is mounted; a name for those without a device., type: str, required: true}
   options: {description: Mount options., type: str, default: ""}
+  persist: {description: Whether it is mounted again at every boot (role replay)., type: bool, default: false}
 author: [the labkit authors (@labkit)]
 """
 
@@ -30,6 +31,7 @@ def main() -> None:
             "fstype": {"type": "str", "required": True},
             "source": {"type": "str", "required": True},
             "options": {"type": "str", "default": ""},
+            "persist": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -41,6 +43,7 @@ def main() -> None:
             fstype=wanted["fstype"],
             source=wanted["source"],
             options=wanted["options"],
+            persist=wanted["persist"],
             check=module.check_mode,
         )
     except (mounts.MountFailed, StateUnreadable, ValueError, OSError) as error:

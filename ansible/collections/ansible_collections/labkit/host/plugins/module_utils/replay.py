@@ -1,0 +1,83 @@
+"""Makes again, after a boot, what the kernel has forgotten: `python3 -m labkit_host.replay` of labkit-host.service.
+
+Makes nothing that was not noted with `persist`, and writes nothing down: the old values stay those of the first run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import ethtool, irqs, mounts, settings
+from .state import Change, State, StateUnreadable, roles
+
+REPLAY: dict[str, Callable[[Change, Path], None]] = {
+    settings.KIND: settings.again,
+    ethtool.KIND: ethtool.again,
+    irqs.KIND: irqs.again,
+    mounts.KIND: mounts.again,
+}
+"""Kind of change to what makes it again; raises what tells why it could not."""
+PATIENCE_S = 15.0
+"""Devices appear while a machine boots: so long what could not be made is tried once more."""
+
+
+def replay(
+    root: Path = Path("/"),
+    *,
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[str, str | None]]:
+    """Make all of it again, oldest first; tells what, and why it could not be (None: it is so)."""
+    left: list[tuple[str, Change]] = []
+    for role in roles(root):
+        try:
+            changes = State(role, root).changes()
+        except (StateUnreadable, OSError) as error:
+            yield role, str(error)
+            continue
+        left += [(f"{role}: {one.kind} {one.target}", one) for one in changes if one.persist]
+    deadline = clock() + patience_s
+    while left:
+        failed = []
+        for name, change in left:
+            reason = _again(change, root)
+            if reason is None:
+                yield name, None
+            else:
+                failed.append((name, change, reason))
+        if failed and clock() >= deadline:
+            yield from ((name, reason) for name, _, reason in failed)
+            return
+        left = [(name, change) for name, change, _ in failed]
+        if left:
+            sleep(0.5)
+
+
+def _again(change: Change, root: Path) -> str | None:
+    if change.kind not in REPLAY:
+        return "a kind of change that is not made again at boot"
+    try:
+        REPLAY[change.kind](change, root)
+    except Exception as error:  # whatever it is, the others are made
+        return str(error) or type(error).__name__
+    return None
+
+
+def main() -> int:
+    """A line each for the journal; exit code 1 if any failed."""
+    code = 0
+    for name, reason in replay():
+        # <3> and <6> are priorities of the journal (sd-daemon(3)): error, information.
+        print(
+            f"<6>{name}: made again" if reason is None else f"<3>{name}: NOT made again: {reason}", flush=True
+        )
+        code = code if reason is None else 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
