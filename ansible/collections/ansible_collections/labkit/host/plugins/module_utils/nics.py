@@ -1,0 +1,64 @@
+"""Whether a PCI device is a NIC that may be taken from the kernel. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .links import BIFURCATED, Interface
+
+CLASS = "0x02"
+"""First byte of the PCI class of network controllers."""
+
+
+def folder(address: str, root: Path) -> Path:
+    """What the kernel tells of a PCI device."""
+    return root / "sys/bus/pci/devices" / address
+
+
+def driver_of(address: str, root: Path) -> str | None:
+    """The driver that a PCI device is bound to."""
+    link = folder(address, root) / "driver"
+    return link.resolve().name if link.exists() else None
+
+
+def interfaces_of(address: str, root: Path) -> list[str]:
+    """Network interfaces on a PCI device, also those on what lies between (virtio, auxiliary devices)."""
+    device = folder(address, root)
+    found = [*device.glob("net/*"), *device.glob("*/net/*")]
+    return sorted({one.name for one in found})
+
+
+def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/")) -> Iterator[str]:
+    """Why this device is not to be bound to another driver; `interfaces` are all that the host has."""
+    device = folder(address, root)
+    if not device.exists():
+        yield f"this host has no PCI device {address}; {_there(interfaces, device.parent)}"
+        return
+    kind = (device / "class").read_text().strip()
+    if not kind.startswith(CLASS):
+        yield f"{address} is not a NIC (PCI class {kind}, expected {CLASS}....); {_there(interfaces, device.parent)}"
+        return
+    for interface in interfaces:
+        if interface.pci == address and interface.protected:
+            yield (
+                f"{interface.name} is left alone, because the way to this host needs it: "
+                f"{'; '.join(interface.protected)}. Take another NIC, or take it out of the list"
+            )
+    driver = driver_of(address, root)
+    if driver in BIFURCATED:
+        yield f"{address} must keep its driver {driver}: DPDK works beside it. Take it out of the list"
+
+
+def _there(interfaces: Sequence[Interface], devices: Path) -> str:
+    """The NICs that there are."""
+    names: dict[str, list[str]] = {}
+    for interface in interfaces:
+        if interface.pci:
+            names.setdefault(interface.pci, []).append(interface.name)
+    found = [
+        device.name + (f" ({', '.join(names[device.name])})" if device.name in names else "")
+        for device in (sorted(devices.iterdir()) if devices.is_dir() else [])
+        if (device / "class").read_text().startswith(CLASS)
+    ]
+    return f"its NICs are {', '.join(found)}" if found else "it has no NIC on a PCI bus"

@@ -1,0 +1,361 @@
+"""A NIC is bound to another driver, and back: on a fake PCI bus that answers as the kernel does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import drivers, links, nics, undo
+from ansible_collections.labkit.host.plugins.module_utils.protected import Network, WayUnknown
+from ansible_collections.labkit.host.plugins.module_utils.state import Change
+
+NIC = "0000:03:00.0"
+OTHER = "0000:03:00.1"
+UPLINK = "0000:04:00.0"
+DISK = "0000:05:00.0"
+
+
+class Bus:
+    """The kernel's side of a PCI bus in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.natural: dict[str, str] = {}
+        self.net: dict[str, str] = {}
+        self.broken: set[str] = set()
+        self.log: list[tuple[str, str]] = []
+        for name in ("sys/bus/pci/drivers", "sys/bus/pci/devices", "proc", "sys/module"):
+            (root / name).mkdir(parents=True)
+        self.load("ixgbe")
+
+    def load(self, driver: str) -> None:
+        (self.root / "sys/bus/pci/drivers" / driver).mkdir(exist_ok=True)
+
+    def add(
+        self, address: str, driver: str | None, *, net: str = "", kind: str = "0x020000", group: str = ""
+    ) -> None:
+        device = self.device(address)
+        device.mkdir()
+        (device / "class").write_text(kind + "\n")
+        (device / "driver_override").write_text("(null)\n")
+        if driver:
+            self.natural[address] = driver
+        self.net[address] = net
+        if group:
+            members = self.root / "sys/kernel/iommu_groups" / group / "devices"
+            members.mkdir(parents=True, exist_ok=True)
+            (members / address).symlink_to(device)
+            (device / "iommu_group").symlink_to(members.parent)
+        self.probe(address)
+
+    def device(self, address: str) -> Path:
+        return self.root / "sys/bus/pci/devices" / address
+
+    def driver(self, address: str) -> str | None:
+        return nics.driver_of(address, self.root)
+
+    def override(self, address: str) -> str:
+        return (self.device(address) / "driver_override").read_text().strip()
+
+    def probe(self, address: str) -> None:
+        override = self.override(address)
+        driver = self.natural.get(address) if override == "(null)" else override
+        folder = self.root / "sys/bus/pci/drivers" / str(driver)
+        if driver is None or driver in self.broken or self.driver(address) or not folder.exists():
+            return
+        (self.device(address) / "driver").symlink_to(folder)
+        (folder / "unbind").touch()
+        if driver == self.natural[address] and self.net[address]:
+            (self.device(address) / "net" / self.net[address]).mkdir(parents=True)
+
+    def write(self, file: Path, text: str) -> None:
+        self.log.append((file.name, text))
+        if file.name == "driver_override":
+            file.write_text((text or "(null)") + "\n")
+        elif file.name == "unbind":
+            device = self.device(text)
+            (device / "driver").unlink()
+            for one in device.glob("net/*"):
+                one.rmdir()
+        else:
+            assert file == self.root / "sys/bus/pci/drivers_probe"
+            self.probe(text)
+
+    def links(self) -> Network:
+        names = [
+            name
+            for address, name in self.net.items()
+            if name and (self.device(address) / "net" / name).exists()
+        ]
+        return Network(
+            links=[{"ifindex": at, "ifname": name} for at, name in enumerate(names, 1)],
+            addresses=[],
+            routes=[{"dst": "default", "dev": "up0"}],
+            pci={name: address for address, name in self.net.items() if name in names},
+        )
+
+
+@pytest.fixture
+def bus(tmp_path, monkeypatch):
+    bus = Bus(tmp_path)
+    bus.load("vfio-pci")
+    bus.add(NIC, "ixgbe", net="data0", group="7")
+    bus.add(UPLINK, "ixgbe", net="up0", group="8")
+    monkeypatch.setattr(drivers, "_write", bus.write)
+    monkeypatch.setattr(drivers, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(links, "look", lambda root=None: bus.links())
+    monkeypatch.setattr(links, "ssh_connections", lambda root=None: [])
+    return bus
+
+
+def bind(bus, text=NIC, driver="vfio-pci", **more):
+    return drivers.change(
+        "dpdk", text, driver, **{"over_ssh": False, "management": [], "root": bus.root, **more}
+    )
+
+
+def notes(bus):
+    file = bus.root / "var/lib/labkit/state/dpdk.json"
+    return json.loads(file.read_text())["changes"] if file.exists() else []
+
+
+@pytest.mark.parametrize("spelling", [NIC, "03:00.0", "3:0.0", " 0000:03:00.0"])
+def test_nic_is_bound_once_kept_over_boots_and_given_back_with_its_interface(bus, spelling):
+    foretold, _ = bind(bus, spelling, check=True)
+    untouched = (bus.driver(NIC), list(bus.log), notes(bus))
+    first, before = bind(bus, spelling)
+    second, _ = bind(bus, spelling)
+    [note] = notes(bus)
+
+    assert (foretold, first, second) == (True, True, False)
+    assert untouched == ("ixgbe", [], [])
+    assert before.interfaces == ["data0"]
+    assert bus.driver(NIC) == bus.override(NIC) == "vfio-pci"
+    assert note["old"] == {"driver": "ixgbe", "override": None, "interfaces": ["data0"]}
+    assert note["persist"] is True
+
+    assert undo.undo("dpdk", bus.root) == ([f"driver {NIC}"], [])
+    assert (bus.driver(NIC), bus.override(NIC)) == ("ixgbe", "(null)")
+    assert nics.interfaces_of(NIC, bus.root) == ["data0"]
+    assert notes(bus) == []
+
+
+def test_no_third_driver_can_take_the_device_in_between(bus):
+    bind(bus)
+
+    assert [name for name, _ in bus.log] == ["driver_override", "unbind", "drivers_probe", "driver_override"]
+
+
+def test_device_that_is_on_the_driver_already_is_noted_for_the_next_boot(bus):
+    (bus.device(NIC) / "driver_override").write_text("vfio-pci\n")
+    bus.write(bus.device(NIC) / "driver/unbind", NIC)
+    bus.probe(NIC)
+    bus.log.clear()
+
+    assert bind(bus)[0] is True
+    assert bind(bus)[0] is False
+    assert bus.log == []
+    assert undo.undo("dpdk", bus.root)[1] == []
+    assert (bus.driver(NIC), bus.override(NIC)) == ("vfio-pci", "vfio-pci")
+
+
+def test_driver_that_does_not_take_the_device_is_an_error_and_the_old_one_has_it_again(bus):
+    bus.broken.add("vfio-pci")
+
+    with pytest.raises(drivers.DriverRefused, match=r"found it with none .* its old driver ixgbe again"):
+        bind(bus)
+
+    assert (bus.driver(NIC), bus.override(NIC)) == ("ixgbe", "(null)")
+    assert nics.interfaces_of(NIC, bus.root) == ["data0"]
+    assert notes(bus) == []
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+@pytest.mark.parametrize("mend", ["again", "revert"])
+def test_run_that_is_killed_at_any_write_is_mended(bus, monkeypatch, writes, mend):
+    def dying(file, text):
+        if len(bus.log) == writes:
+            raise KeyboardInterrupt
+        bus.write(file, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drivers, "_write", dying)
+        with pytest.raises(KeyboardInterrupt):
+            bind(bus)
+
+    if mend == "again":
+        bind(bus)
+        assert bus.driver(NIC) == bus.override(NIC) == "vfio-pci"
+    assert undo.undo("dpdk", bus.root)[1] == []
+    assert (bus.driver(NIC), bus.override(NIC)) == ("ixgbe", "(null)")
+
+
+def test_override_that_somebody_else_had_set_is_put_back(bus):
+    (bus.device(NIC) / "driver_override").write_text("ixgbe\n")
+
+    bind(bus)
+    undo.undo("dpdk", bus.root)
+
+    assert (bus.driver(NIC), bus.override(NIC)) == ("ixgbe", "ixgbe")
+
+
+def test_device_without_a_driver_has_none_again(bus):
+    bus.write(bus.device(NIC) / "driver/unbind", NIC)
+
+    bind(bus)
+    undo.undo("dpdk", bus.root)
+
+    assert (bus.driver(NIC), bus.override(NIC)) == (None, "(null)")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("eth0", "eth0 is no PCI address: expected one such as 0000:03:00.0"),
+        ("0000:09:00.0", rf"no PCI device 0000:09:00.0; its NICs are {NIC} \(data0\), {UPLINK} \(up0\)"),
+        (DISK, r"is not a NIC \(PCI class 0x010802, expected 0x02"),
+        (UPLINK, "up0 is left alone, because the way to this host needs it: the default route goes over it"),
+        ("4:0.0", "up0 is left alone"),
+        (UPLINK.upper().replace("0000:", ""), "up0 is left alone"),
+    ],
+)
+def test_what_is_no_free_nic_is_refused(bus, text, why):
+    bus.add(DISK, "nvme", kind="0x010802", group="9")
+
+    with pytest.raises(drivers.DriverRefused, match=why):
+        bind(bus, text)
+    assert bus.log == []
+    assert notes(bus) == []
+
+
+@pytest.mark.parametrize("named", ["data0", "3:00.0", "0000:03:00.0"])
+def test_nic_that_the_inventory_calls_management_is_refused(bus, named):
+    with pytest.raises(drivers.DriverRefused, match="labkit_host_management_interfaces"):
+        bind(bus, management=[named])
+
+
+def test_nothing_is_bound_where_the_way_of_ssh_cannot_be_told(bus):
+    with pytest.raises(WayUnknown):
+        bind(bus, over_ssh=True)
+
+
+@pytest.mark.parametrize("driver", sorted(links.BIFURCATED))
+def test_driver_beside_which_dpdk_works_keeps_its_device(bus, driver):
+    bus.load(driver)
+    bus.add(OTHER, driver, net="cx0", group="9")
+
+    with pytest.raises(drivers.DriverRefused, match=f"must keep its driver {driver}: DPDK works beside it"):
+        bind(bus, OTHER)
+
+
+def test_device_in_no_iommu_group_is_refused_for_vfio_and_taken_for_uio(bus):
+    bus.load("uio_pci_generic")
+    bus.add(OTHER, "ixgbe", net="data1")
+
+    with pytest.raises(drivers.DriverRefused, match=r"in no IOMMU group.*dpdk_iommu: on.*unsafe"):
+        bind(bus, OTHER)
+    assert bind(bus, OTHER, "uio_pci_generic")[0] is True
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_noiommu_needs_a_kernel_that_has_it(bus, built):
+    bus.add(OTHER, "ixgbe", net="data1")
+    parameters = bus.root / "sys/module/vfio/parameters"
+    parameters.mkdir(parents=True)
+    if built:
+        (parameters / "enable_unsafe_noiommu_mode").write_text("Y\n")
+        assert bind(bus, OTHER, noiommu=True)[0] is True
+    else:
+        with pytest.raises(drivers.DriverRefused, match="CONFIG_VFIO_NOIOMMU"):
+            bind(bus, OTHER, noiommu=True)
+
+
+def test_neighbour_in_the_iommu_group_is_named_unless_it_goes_too(bus):
+    bus.add(OTHER, "ixgbe", net="data1", group="7")
+
+    with pytest.raises(drivers.DriverRefused, match=f"shares IOMMU group 7 with {OTHER}, whose driver ixgbe"):
+        bind(bus)
+    assert bind(bus, together=[NIC, "03:00.1"])[0] is True
+    assert bind(bus, OTHER)[0] is True
+
+
+@pytest.mark.parametrize(("driver", "kind"), [("pcieport", "0x060400"), ("pci-stub", "0x020000")])
+def test_neighbour_that_does_no_harm_is_no_hindrance(bus, driver, kind):
+    bus.load(driver)
+    bus.add(OTHER, driver, kind=kind, group="7")
+
+    assert bind(bus)[0] is True
+
+
+def test_driver_that_the_kernel_has_not_is_refused_in_check_mode_too(bus, monkeypatch):
+    asked = []
+
+    def modprobe(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "Module igb_uio not found")
+
+    monkeypatch.setattr(drivers.subprocess, "run", modprobe)
+    for check in (True, False):
+        with pytest.raises(drivers.DriverRefused, match=r"no driver igb_uio .*Module igb_uio not found"):
+            bind(bus, driver="igb_uio", check=check)
+
+    assert asked == [["modprobe", "--dry-run", "igb_uio"], ["modprobe", "igb_uio"]]
+    assert bus.driver(NIC) == "ixgbe"
+
+
+def test_device_in_use_is_not_pulled_away_from_under_its_program(bus):
+    bind(bus)
+    process = bus.root / "proc/4711"
+    (process / "fd").mkdir(parents=True)
+    (process / "fd/5").symlink_to("/dev/vfio/7")
+    (process / "comm").write_text("dpdk-testpmd\n")
+
+    done, left = undo.undo("dpdk", bus.root)
+
+    assert done == []
+    assert left == [f"driver {NIC}: {NIC} is in use by dpdk-testpmd (pid 4711): end that first"]
+    assert bus.driver(NIC) == "vfio-pci"
+    assert len(notes(bus)) == 1
+
+
+def test_interface_that_does_not_come_back_is_told_and_the_note_stays(bus):
+    bind(bus)
+    bus.net[NIC] = "other0"
+
+    _, left = undo.undo("dpdk", bus.root)
+
+    assert "not its interface data0 (found other0)" in left[0]
+    assert len(notes(bus)) == 1
+
+
+def test_device_that_is_gone_is_told(bus):
+    bind(bus)
+    (bus.device(NIC)).rename(bus.root / "gone")
+
+    assert undo.undo("dpdk", bus.root)[1] == [
+        f"driver {NIC}: {NIC} is no longer there (its driver was ixgbe)"
+    ]
+
+
+def test_after_a_boot_it_is_bound_again_but_not_once_the_way_to_the_host_goes_over_it(bus):
+    change = Change(
+        "driver", NIC, {"driver": "ixgbe", "override": None, "interfaces": ["data0"]}, "vfio-pci", True
+    )
+
+    drivers.again(change, bus.root)
+    assert bus.driver(NIC) == "vfio-pci"
+
+    with pytest.raises(drivers.DriverRefused, match="the way to this host needs it"):
+        drivers.again(Change("driver", UPLINK, change.old, "vfio-pci", True), bus.root)
+    assert bus.driver(UPLINK) == "ixgbe"
+
+
+def test_undo_after_a_boot_that_forgot_finds_nothing_to_do(bus):
+    bind(bus)
+    drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)
+    bus.log.clear()
+
+    assert undo.undo("dpdk", bus.root) == ([f"driver {NIC}"], [])
+    assert bus.log == []
