@@ -109,7 +109,7 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
 
 @TWO_CORES
 def test_boot_arguments_come_in_order_from_the_one_list_and_the_cores_of_the_host(play):
-    done = play({"cpu_isolation_cpus": "1", "cpu_isolation_max_cstate": 1}, tasks="facts")
+    done = play({"cpu_isolation_cpus": "1", "cpu_isolation_max_cstate": 1}, tasks="boot_arguments")
 
     rest = Path("/sys/devices/system/cpu/present").read_text().strip().replace("0-1", "0")
     expected = (

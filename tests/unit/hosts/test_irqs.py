@@ -155,7 +155,7 @@ def test_old_affinities_are_on_disk_before_the_first_irq_moves(host, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             host.change()
 
-    old = json.loads((host.root / "run/labkit/irqs.json").read_text())["old"]
+    old = json.loads((host.root / "run/labkit-host/irqs.json").read_text())["old"]
     assert {number: one["affinity"] for number, one in old.items()} == {"24": "0-3", "25": "1"}
     assert host.change().moved == ["24 (virtio0-config)", "25 (eth0-rx)"]
     undo.undo("cpu_isolation", host.root)
@@ -165,7 +165,7 @@ def test_old_affinities_are_on_disk_before_the_first_irq_moves(host, monkeypatch
 
 def test_after_a_boot_they_are_moved_again_and_go_back_to_where_that_boot_had_them(host):
     host.change(persist=True)
-    for path in (host.root / "run/labkit").iterdir():
+    for path in (host.root / "run/labkit-host").iterdir():
         path.unlink()
     host.add(30, "eth0-rx", "2-3", "3")
     (host.root / "proc/irq/24/smp_affinity_list").write_text("0-2\n")
@@ -192,9 +192,9 @@ def test_cores_that_can_not_be_isolated_are_refused_before_anything_is_changed(h
 
 
 def test_journal_that_is_not_ours_is_an_error_and_nothing_moves(host):
-    (host.root / "run/labkit").mkdir(parents=True)
-    (host.root / "run/labkit/irqs.json").write_text("{")
+    (host.root / "run/labkit-host").mkdir(parents=True)
+    (host.root / "run/labkit-host/irqs.json").write_text("{")
 
-    with pytest.raises(StateUnreadable, match=r"run/labkit/irqs.json: not what labkit writes"):
+    with pytest.raises(StateUnreadable, match=r"run/labkit-host/irqs.json: not what labkit writes"):
         host.change()
     assert host.affinity(24) == "0-3"

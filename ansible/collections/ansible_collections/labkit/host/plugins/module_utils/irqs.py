@@ -19,7 +19,8 @@ from .state import Change, State, StateUnreadable, write_whole
 KIND = "irqs"
 FOLDER = "/proc/irq"
 DEFAULT = f"{FOLDER}/default_smp_affinity"
-JOURNAL = "run/labkit/irqs.json"
+JOURNAL = "run/labkit-host/irqs.json"
+"""In the folder of labkit-host.service, which may write nowhere else."""
 
 
 @dataclass(frozen=True)
