@@ -310,6 +310,13 @@ def _virtualisation(reader: _Reader, flags: list[str]) -> Virtualisation:
     )
 
 
+def is_guest() -> bool | None:
+    """Whether this is a virtual machine; None where that cannot be told."""
+    reader = _Reader(Path("/"))
+    info = _cpuinfo(reader)
+    return _virtualisation(reader, (info.get("flags") or info.get("Features") or "").split()).guest
+
+
 def _load(reader: _Reader) -> Load:
     averages = [float(x) for x in (reader.text("/proc/loadavg") or "").split()[:3]]
     one, five, fifteen = averages if len(averages) == 3 else (None, None, None)

@@ -1,13 +1,17 @@
-"""What a test holds in its hands: `measure` and `target`."""
+"""What a test holds in its hands: `measure` (of a datapath, or of the host itself) and `target`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
+from labkit.cores import parse_list
+from labkit.errors import ConfigInvalid
 from labkit.frames import FrameSpec, frame_spec
-from labkit.results.model import Measurement, Outcome, Verdict
-from labkit.units import parse_load
+from labkit.hostlatency import KINDS
+from labkit.results.model import Key, Measurement, Outcome, Verdict
+from labkit.topology import Tier, Topology
+from labkit.units import Unit, parse_load, parse_quantity
 from labkit.verdicts import InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
@@ -17,13 +21,105 @@ if TYPE_CHECKING:
 LADDER = ("idle", "10% PDR", "50% PDR", "90% PDR")
 
 
-class Measure:
-    """Measures one datapath. Each figure is measured once a run and then remembered."""
+Skip = Callable[["Key", str], NoReturn]
+"""Leaves a skipped verdict for the row, with the reason, and ends the test."""
 
-    def __init__(self, session: Session, datapath: Datapath, frame: str) -> None:
+
+class HostMeasure:
+    """Measures the host itself. Each figure is measured once a run and then remembered.
+
+    Skips, with the reason and the command that mends it, what this machine has no tool or tracer for.
+    """
+
+    def __init__(self, session: Session, lab_file: Topology, *, skip: Skip) -> None:
         self._session = session
+        self._skip = skip
+        self.topology = lab_file
+        """The lab that the host is part of: its tier says which targets its file may hold."""
+        self.key = Key.of_host(lab_file.name)
+        """The row of the results that was measured last, or is about to be."""
+
+    def wakeup(
+        self,
+        *,
+        duration: str | None = None,
+        cores: str | Sequence[int] | None = None,
+        interval: str | None = None,
+    ) -> Measurement:
+        """How late the kernel wakes a thread of high priority (cyclictest), on each core.
+
+        `duration` "60 s" (left out: 30 s, 6 s in a quick run, 600 s with RFC 2544's durations); `cores` "1-3,5" or a
+        list (left out: the isolated ones, where there are none all); `interval` between wake-ups "500 us".
+        Raises ConfigInvalid for a core that is not there, ToolFailed when the tool fails.
+        """
+        return self._host("wakeup", duration, cores, interval)
+
+    def timerlat(
+        self,
+        *,
+        duration: str | None = None,
+        cores: str | Sequence[int] | None = None,
+        interval: str | None = None,
+    ) -> Measurement:
+        """The same as the kernel's own tracer sees it (rtla timerlat), where the kernel has that tracer."""
+        return self._host("timerlat", duration, cores, interval)
+
+    def busy_loop(
+        self, *, duration: str | None = None, cores: str | Sequence[int] | None = None
+    ) -> Measurement:
+        """How long a thread that never sleeps is kept from running (oslat), on each core."""
+        return self._host("busy_loop", duration, cores, None)
+
+    def hardware(self, *, duration: str | None = None) -> Measurement:
+        """Gaps that hardware and firmware make (hwlatdetect), where the kernel has the hwlat tracer."""
+        return self._host("hardware", duration, None, None)
+
+    def _host(
+        self, kind: str, duration: str | None, cores: str | Sequence[int] | None, interval: str | None
+    ) -> Measurement:
+        duration_s = None if duration is None else _whole("duration", duration, 1.0, "s")
+        interval_us = None if interval is None else _whole("interval", interval, 1e-6, "us")
+        chosen = _cores(cores)
+        key = self.key = Key.of_host(self.topology.name, kind)
+        if self.topology.tier is Tier.SIMULATED:
+            self._skip(key, f"topology {self.topology.name} is simulated: there is no host in it to measure")
+        lacking = self._session.lacking_checks(KINDS[kind])
+        if lacking:
+            self._skip(key, "; ".join(lacking))
+        return self._session.host(
+            kind, self.topology, duration_s=duration_s, interval_us=interval_us, cores=chosen
+        )
+
+
+def _whole(name: str, text: str, unit_s: float, unit: str) -> int:
+    """A time in whole units. Raises ConfigInvalid."""
+    value = parse_quantity(text, Unit.SECONDS) / unit_s
+    if abs(value - round(value)) > 1e-6 or round(value) < 1:
+        raise ConfigInvalid(f"{name} {text!r}: expected a whole number of {unit}, 1 or more")
+    return round(value)
+
+
+def _cores(cores: str | Sequence[int] | None) -> tuple[int, ...] | None:
+    """Read "1-3,5". Raises ConfigInvalid."""
+    if not isinstance(cores, str):
+        return None if cores is None else tuple(cores)
+    try:
+        found = tuple(sorted(parse_list(cores)))
+    except ValueError:
+        found = ()
+    if not found:
+        raise ConfigInvalid(f"cores {cores!r}: expected a list such as '1-3,5'")
+    return found
+
+
+class Measure(HostMeasure):
+    """Measures one datapath, and the host that it runs on."""
+
+    def __init__(self, session: Session, datapath: Datapath, frame: str, *, skip: Skip) -> None:
+        super().__init__(session, datapath.topology, skip=skip)
         self.datapath = datapath
         self._frame = frame
+        self.key = datapath.key(frame=frame)
 
     def _spec(self, frame_size_bytes: int | str | None, ip_version: int, flows: int) -> FrameSpec:
         frames = frame_spec(
@@ -80,7 +176,7 @@ class Measure:
 class TargetCheck:
     """Holds measurements to targets; every check leaves a verdict in the results."""
 
-    def __init__(self, session: Session, measure: Measure, test: str) -> None:
+    def __init__(self, session: Session, measure: HostMeasure, test: str) -> None:
         self._session = session
         self._measure = measure
         self._test = test
@@ -96,7 +192,7 @@ class TargetCheck:
     def declared(self, *measurements: Measurement) -> None:
         """Check the targets that stand in the topology's YAML files for this row."""
         __tracebackhide__ = True
-        self._conclude(self._session.judge_declared(self._test, self._measure.datapath, measurements))
+        self._conclude(self._session.judge_declared(self._test, self._measure.topology, measurements))
 
     def _conclude(self, verdicts: Sequence[Verdict]) -> None:
         __tracebackhide__ = True

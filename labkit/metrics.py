@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from labkit.measure.histogram import samples_needed
+from labkit.measure.hosttimes import HostTimes
 from labkit.measure.noise import offered_error
 from labkit.measure.search import GoalResult, Irregularity
 from labkit.measure.trial import TrialResult
@@ -54,6 +55,11 @@ class Metric:
     read: Reader
     relative: bool = False
     """Taken relative to the kernel's measurement."""
+
+    @property
+    def of_host(self) -> bool:
+        """Of the host itself, not of a datapath."""
+        return set(self.kinds) <= {"hardware", "wakeup", "busy_loop"}
 
     @property
     def absolute(self) -> bool:
@@ -191,6 +197,64 @@ def _ratio_to_kernel(
     )
 
 
+def _host(kind: str, field: str, percentile: float | None) -> Reader:
+    def read(measurement: Measurement, _load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
+        times: HostTimes | None = getattr(measurement, kind)
+        if times is None:
+            return Unknown(f"the measurement holds no {kind}")
+        worst = times.worst(field)
+        if worst is None:
+            needed = samples_needed(percentile if percentile is not None else 50.0)
+            fewest = min(times.cores, key=lambda core: core.times.n)
+            return Unknown(f"too few samples on core {fewest.core}: {fewest.times.n}, needs {needed}")
+        value_us = float(getattr(worst, field))
+        note = f"core {worst.core}" + (f", the slowest of {len(times.cores)}" if len(times.cores) > 1 else "")
+        if times.resolution_us:
+            note += f"; the tool says {value_us:g} us and cuts off"
+        # Just under the next step: "< 20 us" holds of 19 us cut off.
+        high_us = value_us + max(times.resolution_us - 1e-3, 0.0)
+        return Observed(
+            low=value_us / 1e6,
+            high=high_us / 1e6,
+            quoted=value_us / 1e6,
+            note=note,
+            doubt=_virtual(measurement),
+        )
+
+    return read
+
+
+def _virtual(measurement: Measurement) -> str:
+    """Say that the host is a virtual machine; empty: it is none."""
+    guest = next((g for g in measurement.gates if g.name == "guest" and g.state != "ok"), None)
+    return f"{guest.value}: {guest.why}" if guest is not None else ""
+
+
+def _hardware_max(
+    measurement: Measurement, _load: str | None, _kernel: Measurement | None
+) -> Observed | Unknown:
+    found = measurement.hardware
+    if found is None:
+        return Unknown("the measurement holds no gaps of the hardware")
+    doubt = _virtual(measurement)
+    if found.max_us is None:
+        note = f"no gap above the threshold of {found.threshold_us:g} us"
+        return Observed(low=0.0, high=found.threshold_us / 1e6, quoted=None, note=note, doubt=doubt)
+    longest_s, note = found.max_us / 1e6, f"{found.gaps} gaps above {found.threshold_us:g} us"
+    return Observed(low=longest_s, high=longest_s, quoted=longest_s, note=note, doubt=doubt)
+
+
+def _wakeup_metric(name: str, percentile: float) -> Metric:
+    return Metric(
+        name=f"wakeup_{name}",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("wakeup",),
+        comes_from=f"{percentile:g}th percentile of the wake-up latency (cyclictest), on the slowest core",
+        read=_host("wakeup", f"{name}_us", percentile),
+    )
+
+
 def _percentile_metric(name: str, percentile: float) -> Metric:
     return Metric(
         name=name,
@@ -272,6 +336,34 @@ _TABLE = (
         comes_from="MRR (or PDR) over that of the kernel backend, conservative sides of both",
         read=_ratio_to_kernel,
         relative=True,
+    ),
+    _wakeup_metric("p50", 50),
+    _wakeup_metric("p99", 99),
+    _wakeup_metric("p999", 99.9),
+    _wakeup_metric("p9999", 99.99),
+    Metric(
+        name="wakeup_max",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("wakeup",),
+        comes_from="the latest wake-up (cyclictest's own maximum), on the slowest core",
+        read=_host("wakeup", "max_us", None),
+    ),
+    Metric(
+        name="busy_loop_max",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("busy_loop",),
+        comes_from="the longest time that a busy loop was kept from running (oslat), on the slowest core",
+        read=_host("busy_loop", "max_us", None),
+    ),
+    Metric(
+        name="hardware_max",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("hardware",),
+        comes_from="the longest gap that hardware or firmware made (hwlatdetect); its threshold where none was longer",
+        read=_hardware_max,
     ),
 )
 

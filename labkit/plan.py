@@ -29,6 +29,10 @@ class Plan:
     loss_duration_s: float
     burst_repeats: int
     burst_max_s: float
+    wakeup_duration_s: int
+    """Of each measurement of the host itself."""
+    wakeup_interval_us: int
+    """Between two wake-ups of a core: p99.9 needs 10 000 of them."""
     settle: Settle
     deviations: tuple[str, ...]
     """From RFC 2544, said in every result."""
@@ -52,6 +56,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             loss_duration_s=60.0,
             burst_repeats=50,
             burst_max_s=2.0,
+            wakeup_duration_s=600,
+            wakeup_interval_us=1000,
             settle=RFC2544_SETTLE,
             deviations=(
                 "no 5 s pause between trials: the path keeps no state that needs one (RFC 2544 23 e)",
@@ -81,6 +87,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             loss_duration_s=0.1,
             burst_repeats=10,
             burst_max_s=0.1,
+            wakeup_duration_s=6,
+            wakeup_interval_us=500,
             settle=settle,
             deviations=deviations,
         )
@@ -98,6 +106,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         loss_duration_s=0.2,
         burst_repeats=50,
         burst_max_s=0.2,
+        wakeup_duration_s=30,
+        wakeup_interval_us=500,
         settle=settle,
         deviations=deviations,
     )

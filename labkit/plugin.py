@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -19,7 +20,8 @@ from labkit.verdicts import InvalidMeasurement
 
 if TYPE_CHECKING:
     from labkit.datapaths import Datapath
-    from labkit.fixtures import Measure, TargetCheck
+    from labkit.fixtures import HostMeasure, TargetCheck
+    from labkit.results.model import Key
     from labkit.session import Session
     from labkit.topology import Topology
 
@@ -30,9 +32,33 @@ KINDS = {
     "burst": "measures back-to-back frames (RFC 9004)",
     "slow": "takes minutes: more frame sizes, longer trials",
 }
+LOWLATENCY = "lowlatency"
+"""Marker of tests of the host itself: no backend, no packet."""
 SESSION_KEY = pytest.StashKey["Session"]()
 TOPOLOGIES_KEY = pytest.StashKey[list["Topology"]]()
 JUNIT_KEY = pytest.StashKey[int]()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a test measures: a datapath with frames of a size, or the host of a lab."""
+
+    topology: Topology
+    datapath: Datapath | None = None
+    frame: str = ""
+
+    @property
+    def key(self) -> Key:
+        """Its row of the results."""
+        from labkit.results.model import Key
+
+        return (
+            Key.of_host(self.topology.name) if self.datapath is None else self.datapath.key(frame=self.frame)
+        )
+
+
+def _of_datapath(datapath: Datapath, frame: str) -> Subject:
+    return Subject(datapath.topology, datapath, frame)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,6 +121,11 @@ def pytest_configure(config: pytest.Config) -> None:
         except (ImportError, AttributeError) as error:
             raise pytest.UsageError(f"labkit backend {name!r} does not load: {error}") from error
         config.addinivalue_line("markers", f"{name}: {description}")
+    config.addinivalue_line(
+        "markers",
+        f"{LOWLATENCY}: wake-up latency of the host itself (cyclictest; oslat, hwlatdetect and rtla where they run), "
+        "and the UDP round trip beside it",
+    )
     for kind, description in KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {description}")
     config.addinivalue_line(
@@ -169,7 +200,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
         parameters = [
             pytest.param(
-                (datapath, frame),
+                _of_datapath(datapath, frame),
                 id=datapath.key(frame=frame).id,
                 marks=[getattr(pytest.mark, datapath.backend.name)],
             )
@@ -180,10 +211,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("labkit_target_of_test", parameters, indirect=True)
         return
     names = [name for name in registry.names() if metafunc.definition.get_closest_marker(name)]
+    if not names and metafunc.definition.get_closest_marker(LOWLATENCY):
+        subjects = [Subject(lab) for lab in _hosts(topologies)]
+        metafunc.parametrize(
+            "labkit_target_of_test", [pytest.param(s, id=s.key.id) for s in subjects], indirect=True
+        )
+        return
     if not names:
         raise pytest.UsageError(
             f"{metafunc.definition.nodeid} uses the measure fixture: mark it with a backend "
-            f"({', '.join(registry.names())}) or with @pytest.mark.datapaths()"
+            f"({', '.join(registry.names())}), with {LOWLATENCY} or with @pytest.mark.datapaths()"
         )
     where = metafunc.definition.get_closest_marker("on")
     options = where.kwargs if where is not None else {}
@@ -198,16 +235,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 continue  # the user chose topologies on which this backend is not measured
             raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from error
         frame = str(options.get("frame", "64"))
-        parameters.append(pytest.param((datapath, frame), id=datapath.key(frame=frame).id))
+        parameters.append(pytest.param(_of_datapath(datapath, frame), id=datapath.key(frame=frame).id))
     metafunc.parametrize("labkit_target_of_test", parameters, indirect=True)
+
+
+def _hosts(topologies: list[Topology]) -> list[Topology]:
+    """The one host that is measured: this one, as the first lab that declares hardware describes it, else the first.
+
+    A simulated lab has none.
+    """
+    real = [t for t in topologies if t.tier != "simulated"]
+    return sorted(real, key=lambda t: t.tier != "hardware")[:1]
 
 
 def _rank(item: pytest.Item, order: dict[str, int]) -> tuple[int, str]:
     callspec = getattr(item, "callspec", None)
-    parameter = callspec.params.get("labkit_target_of_test") if callspec is not None else None
-    if parameter is None:
+    subject = callspec.params.get("labkit_target_of_test") if callspec is not None else None
+    if not isinstance(subject, Subject):
         return (-1, "")
-    datapath: Datapath = parameter[0]
+    datapath = subject.datapath
+    if datapath is None:
+        return (-1, "")  # the host itself, before any lab is up
     group = f"{datapath.topology.name}/{datapath.backend.name}/{datapath.mode.name}"
     return (order.setdefault(group, len(order)), "")
 
@@ -226,35 +274,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def labkit_target_of_test(request: pytest.FixtureRequest) -> tuple[Datapath, str]:
-    """The datapath and frame size that this test measures (set by its markers)."""
-    parameter: tuple[Datapath, str] = request.param
-    return parameter
+def labkit_target_of_test(request: pytest.FixtureRequest) -> Subject:
+    """The datapath and frame size, or the host, that this test measures (set by its markers)."""
+    subject: Subject = request.param
+    return subject
 
 
 @pytest.fixture
-def measure(request: pytest.FixtureRequest, labkit_target_of_test: tuple[Datapath, str]) -> Iterator[Measure]:
+def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> Iterator[HostMeasure]:
     """Measure the test's datapath: `.throughput()`, `.mrr()`, `.latency(load=...)`, `.loss_curve()`, `.back_to_back()`.
 
-    Skips, with the reason and the command that mends it, where this machine lacks what the datapath needs.
+    And the host itself: `.wakeup()`, `.busy_loop()`, `.hardware()`, `.timerlat()`; a test marked lowlatency alone has
+    these only. Skips, with the reason and the command that mends it, where this machine lacks what is needed.
     """
-    from labkit.fixtures import Measure
+    from labkit.fixtures import HostMeasure, Measure
 
     session = _session(request.config)
-    datapath, frame = labkit_target_of_test
-    lacking = session.lacking(datapath)
-    if lacking:
-        reason = "; ".join(lacking)
-        session.record_skip(request.node.nodeid, datapath.key(frame=frame), reason)
+    subject = labkit_target_of_test
+
+    def skip(key: Key, reason: str) -> NoReturn:
+        session.record_skip(request.node.nodeid, key, reason)
         pytest.skip(reason)
+
+    if subject.datapath is not None and (lacking := session.lacking(subject.datapath)):
+        skip(subject.key, "; ".join(lacking))
     try:
-        yield Measure(session, datapath, frame)
+        yield (
+            HostMeasure(session, subject.topology, skip=skip)
+            if subject.datapath is None
+            else Measure(session, subject.datapath, subject.frame, skip=skip)
+        )
     finally:
         session.progress.done()
 
 
 @pytest.fixture
-def target(request: pytest.FixtureRequest, measure: Measure) -> TargetCheck:
+def target(request: pytest.FixtureRequest, measure: HostMeasure) -> TargetCheck:
     """Hold a measurement to targets: `target(measurement, pdr=">= 10 Mpps", p99="<= 100 us")`."""
     from labkit.fixtures import TargetCheck
 
@@ -282,12 +337,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _record_broken(item: pytest.Item, error: BaseException) -> None:
     """Count a measurement that broke off as failed in the results, as pytest does. Bad input measures nothing."""
     callspec = getattr(item, "callspec", None)
-    parameter = callspec.params.get("labkit_target_of_test") if callspec is not None else None
-    if parameter is None or SESSION_KEY not in item.config.stash or isinstance(error, ConfigInvalid):
+    subject = callspec.params.get("labkit_target_of_test") if callspec is not None else None
+    if (
+        not isinstance(subject, Subject)
+        or SESSION_KEY not in item.config.stash
+        or isinstance(error, ConfigInvalid)
+    ):
         return
-    datapath, frame = parameter
+    measured = getattr(item, "funcargs", {}).get("measure")
     try:
-        item.config.stash[SESSION_KEY].record_broken(item.nodeid, datapath.key(frame=frame), error)
+        item.config.stash[SESSION_KEY].record_broken(
+            item.nodeid, getattr(measured, "key", subject.key), error
+        )
     except LabkitError as late:
         # Results can be stored no more (a full disk): then nothing that follows could be.
         item.session.shouldfail = f"labkit: {late.message}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from labkit import judge, readings, topology
+from labkit import environment, hostlatency, judge, readings, topology
 from labkit.backends import registry
 from labkit.backends.base import Proof
 from labkit.datapaths import Datapath, find_mode
@@ -37,7 +37,7 @@ from labkit.results.model import Key, Measurement, Verdict
 from labkit.rig import Rig
 from labkit.rigs import Rigs
 from labkit.targets import Target, kernel_baseline, parse_targets
-from labkit.topology import LinkKind
+from labkit.topology import LinkKind, Topology
 from labkit.units import Load
 
 if TYPE_CHECKING:
@@ -96,13 +96,17 @@ class Session:
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that mends it. Empty: it can run."""
+        return self.lacking_checks(datapath.mode.requires)
+
+    def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:
+        """The same of the doctor's checks of these ids."""
         from labkit import doctor
 
-        missing = [check for check in datapath.mode.requires if check not in self._lacking]
+        missing = [check for check in checks if check not in self._lacking]
         for finding in doctor.run(missing) if missing else ():
             reason = f"{finding.id}: {finding.error or finding.detail} (fix: {finding.fix or 'none known'})"
             self._lacking[finding.id] = None if finding.ok else reason
-        lacks = [self._lacking.get(check) for check in datapath.mode.requires]
+        lacks = [self._lacking.get(check) for check in checks]
         return tuple(reason for reason in lacks if reason is not None)
 
     def use(self, lab: Lab) -> None:
@@ -227,6 +231,55 @@ class Session:
 
         return self._measurement("back_to_back", datapath, frames, body)
 
+    def host(
+        self,
+        kind: str,
+        lab_file: Topology,
+        *,
+        duration_s: int | None = None,
+        interval_us: int | None = None,
+        cores: tuple[int, ...] | None = None,
+    ) -> Measurement:
+        """Measure the host itself (one of hostlatency.KINDS); durations and intervals left out are the plan's."""
+        request = hostlatency.Request(
+            kind=kind,
+            duration_s=self._plan.wakeup_duration_s if duration_s is None else duration_s,
+            interval_us=self._plan.wakeup_interval_us if interval_us is None else interval_us,
+            cores=cores,
+        )
+        key = Key.of_host(lab_file.name, kind)
+        found = self._found.setdefault(key.id, _Found())
+        name = str(request)
+        if name in found.by_kind:
+            return found.by_kind[name]
+        self._rigs.close_rig()  # a datapath that polls would be measured with the host
+        self._rigs.topologies.setdefault(lab_file.name, lab_file)
+        self._record_environment()
+        self.progress.phase(key.id)
+        started, began = datetime.now(UTC), time.monotonic()
+        result = hostlatency.measure(
+            request,
+            guest=environment.is_guest(),
+            on_second=lambda passed_s: self.progress.update(f"{passed_s:.0f} of {request.duration_s} s"),
+        )
+        measurement = Measurement(
+            key=key,
+            kind=kind,
+            started=_utc(started),
+            duration_s=time.monotonic() - began,
+            tester=result.tester,
+            proof=result.proof,
+            gates=(noise.proof_gate(proven=result.proof.proven, claim=result.proof.claim), *result.gates),
+            limited_by="none",
+            deviations=result.deviations,
+            **result.payload,  # type: ignore[arg-type]  # the one payload of its kind
+        )
+        found.by_kind[name] = measurement
+        if (store := self.store) is not None:
+            store.add_measurement(measurement)
+        self.progress.done()
+        return measurement
+
     def one_trial(
         self, datapath: Datapath, frames: FrameSpec, *, load_pps: float | None, duration_s: float
     ) -> tuple[TrialResult, Proof, Mapping[str, object]]:
@@ -292,7 +345,7 @@ class Session:
         measurement = Measurement(
             key=key,
             kind=kind,
-            started=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            started=_utc(started),
             duration_s=time.monotonic() - began,
             tester={**rig.tester(), "ceiling_pps": ceiling_pps},
             proof=proof,
@@ -315,11 +368,11 @@ class Session:
         return self._stored(self._judged(test, measurement.key, parse_targets(bounds), row))
 
     def judge_declared(
-        self, test: str, datapath: Datapath, measurements: Sequence[Measurement]
+        self, test: str, lab_file: Topology, measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
         """Hold measurements to what the topology's files of targets declare for them."""
         key = measurements[0].key
-        targets = declared_targets(datapath.topology, key, [m.kind for m in measurements])
+        targets = declared_targets(lab_file, key, [m.kind for m in measurements])
         if not targets:
             return self._stored((judge.without_target(test, key, measurements),))
         return self._stored(self._judged(test, key, targets, measurements))
@@ -399,7 +452,6 @@ class Session:
         """Record what the machine is. Again when a lab has come up, for its links' facts belong to the record."""
         if self._store is None:
             return
-        from labkit import environment
         from labkit.probe.build import built_executables
 
         self._store.set_environment(
@@ -466,6 +518,10 @@ class _Notes:
         """A trial is over."""
         self.trials += 1
         self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
+
+
+def _utc(time_: datetime) -> str:
+    return time_.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _search_line(state: SearchProgress) -> str:

@@ -20,6 +20,12 @@ from labkit.topology import Tier
 from labkit.units import parse_load
 from labkit.yamlfile import Node, parse_yaml
 
+_WHY = {
+    False: "the figure would be this machine's, not the datapath's",
+    True: "any machine may run it, and a shared or virtual one misses such a bound whatever its kernel does",
+}
+"""Why an absolute target is refused, of a datapath (False) and of a host (True)."""
+
 _MATCH = ("backend", "mode", "frame")
 
 
@@ -73,9 +79,11 @@ def _entry(node: Node, path: Path, tier: Tier) -> Entry:
             continue
         if METRICS[name].absolute and tier in (Tier.SOFTWARE, Tier.VM):
             keys[name].fail(
-                f"an absolute target ({METRICS[name].unit}) on a lab of tier {tier}: the figure would be this "
-                "machine's, not the datapath's",
-                hint="use ratio_to_kernel, offered_within or loss_at_10_percent, or a test of your own",
+                f"an absolute target ({METRICS[name].unit}) on a lab of tier {tier}: "
+                + _WHY[METRICS[name].of_host],
+                hint="a topology that declares its machine (tier: hardware), or a test of your own"
+                if METRICS[name].of_host
+                else "use ratio_to_kernel, offered_within or loss_at_10_percent, or a test of your own",
             )
         bounds = {name: keys[name].text()}
         if "load" in keys and METRICS[name].kinds == ("latency",):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from labkit.doctor import dpdk, machine, probe, scratch, sockets
+from labkit.doctor import dpdk, lowlatency, machine, probe, scratch, sockets
 from labkit.doctor.model import Check
 
 _VETH = ("kernel", "af_packet", "xdp", "af_xdp")
@@ -113,6 +113,34 @@ CHECKS: tuple[Check, ...] = (
         required_for=(),
         attempt=machine.clock,
         fix="see the clocksource lines of dmesg",
+    ),
+    Check(
+        id="cyclictest",
+        title="wake-up latency (cyclictest)",
+        required_for=("lowlatency",),
+        attempt=lowlatency.cyclictest_runs,
+        fix=_ROOT,
+    ),
+    Check(
+        id="oslat",
+        title="busy loops (oslat)",
+        required_for=(),
+        attempt=lowlatency.oslat_starts,
+        fix=_ROOT,
+    ),
+    Check(
+        id="hwlatdetect",
+        title="gaps of the hardware (hwlatdetect)",
+        required_for=(),
+        attempt=lowlatency.hwlat,
+        fix=_ROOT,
+    ),
+    Check(
+        id="timerlat",
+        title="wake-ups traced by the kernel (rtla)",
+        required_for=(),
+        attempt=lowlatency.timerlat,
+        fix=_ROOT,
     ),
     Check(
         id="user_namespaces",

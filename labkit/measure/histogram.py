@@ -89,6 +89,14 @@ def percentiles_us(histogram: Histogram, percentiles: Iterable[float]) -> dict[f
     }
 
 
+def counts_us(histogram: Histogram) -> list[tuple[float, int]]:
+    """Each time that was recorded [us], with how often, ascending; times of one step of the resolution are one."""
+    return [
+        (max(item.value_iterated_to, LOWEST_NS) / 1e3, item.count_at_value_iterated_to)
+        for item in decode(histogram).get_recorded_iterator()
+    ]
+
+
 def curve(histogram: Histogram, *, steps_per_halving: int = 5) -> list[tuple[float, float]]:
     """Points (percentile 0 to 100, value in us) for an HDR plot.
 

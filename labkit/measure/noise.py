@@ -20,7 +20,8 @@ class Gate:
     """One check of whether a figure can be trusted."""
 
     name: str
-    """proof, steal, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died."""
+    """proof, steal, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
+    of the host itself also guest, beyond, swallowed."""
     state: str
     """ok, warn or invalid."""
     value: str

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from labkit.measure.histogram import curve, percentiles_us
+from labkit.measure.histogram import counts_us, curve, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.results import format as fmt
 from labkit.results.charts import Axis, Dot, Series, bar, decades, loss_decades, percent, plot, span
 from labkit.results.model import Key, Measurement
-from labkit.results.rows import IDLE, Row, of_kind
+from labkit.results.rows import IDLE, Row, host_times, of_kind
 from labkit.results.run import Run
 from labkit.results.table import name
 
@@ -160,11 +160,52 @@ class Figures:
             )
         return plot("Frame loss over load (RFC 2544, 26.3)", f"{len(found)} datapaths", x, y, series)
 
+    def host_percentiles(self, row: Row) -> Markup:
+        """The host's own times over the percentile, a curve a core."""
+        m = of_kind(self._run, row.key, row.mode)
+        times = host_times(m) if m else None
+        curves = [
+            (f"core {core.core}", f"load-{i % 5}", i // 5 % 4, core.times)
+            for i, core in enumerate(times.cores if times else ())
+        ]
+        return self._hdr(f"{name(row)} over the percentile", curves, what="time")
+
+    def host_histogram(self, row: Row) -> Markup:
+        """How often each time was seen, a curve a core: both axes logarithmic, for it is the rare ones that matter."""
+        m = of_kind(self._run, row.key, row.mode)
+        times = host_times(m) if m else None
+        drawn = [(core, counts_us(core.times)) for core in times.cores] if times else []
+        points = [point for _, counts in drawn for point in counts]
+        if not points:
+            return Markup("")
+        x = span("time", [us for us, _ in points], unit="us")
+        y = decades("how often", [float(n) for _, n in points])
+        series = []
+        for i, (core, counts) in enumerate(drawn):
+            dots = tuple(
+                Dot(us, n, f"core {core.core} · {fmt.duration_us(us)} · {fmt.count(n)} times")
+                for us, n in counts
+            )
+            series.append(
+                Series(
+                    name=f"core {core.core}",
+                    colour=f"load-{i % 5}",
+                    dash=i // 5 % 4,
+                    line=tuple((us, float(n)) for us, n in counts),
+                    dots=dots,
+                )
+            )
+        return plot(
+            f"{name(row)}: histogram", "how often each time was seen, a curve for each core", x, y, series
+        )
+
     def _point(self, key: Key, load: str) -> LatencyPoint | None:
         m = of_kind(self._run, key, "latency")
         return next((p for p in m.latency.points if p.load == load), None) if m and m.latency else None
 
-    def _hdr(self, title: str, curves: Sequence[tuple[str, str, int, Histogram]]) -> Markup:
+    def _hdr(
+        self, title: str, curves: Sequence[tuple[str, str, int, Histogram]], *, what: str = "round trip"
+    ) -> Markup:
         """An HDR plot: time over percentile, both axes logarithmic."""
         drawn = [
             (label, colour, dash, h, [(rarity(p, h.n), us) for p, us in curve(h)])
@@ -176,7 +217,7 @@ class Figures:
         most = max(max(h.n for *_, h, _ in drawn) * 1.3, 12.0)
         ticks = tuple((10.0**p, word) for p, word in PERCENTILES.items() if 10.0**p <= most)
         x = Axis("percentile", 1.0, most, ticks)
-        y = span("round trip", [us for *_, points in drawn for _, us in points if us > 0], unit="us")
+        y = span(what, [us for *_, points in drawn for _, us in points if us > 0], unit="us")
         series = [
             Series(
                 name=label,
@@ -188,9 +229,7 @@ class Figures:
             )
             for label, colour, dash, h, points in drawn
         ]
-        return plot(
-            title, "round trip over percentile for " + ", ".join(s.name for s in series), x, y, series
-        )
+        return plot(title, f"{what} over percentile for " + ", ".join(s.name for s in series), x, y, series)
 
 
 def rarity(percentile: float, n: int) -> float:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from labkit.backends.base import Proof
 from labkit.measure.burst import BackToBack
+from labkit.measure.hosttimes import HardwareTimes, HostTimes
 from labkit.measure.latency import LatencyLadder
 from labkit.measure.noise import Gate as Gate
 from labkit.measure.rates import LossCurve, Mrr
@@ -23,6 +24,11 @@ class Outcome(StrEnum):
     INVALID = "invalid"
 
 
+HOST_BACKEND = "lowlatency"
+"""Stands in a key where a backend's name does: what is measured is the host, not a datapath."""
+HOST_LINK = "host"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """What was measured: the row of the table."""
@@ -32,16 +38,26 @@ class Key:
     """Empty: the backend's default mode."""
     topology: str
     link: str
-    """Kind of link: veth, vhost, memif."""
+    """Kind of link: veth, vhost, memif; "host" for what is measured of the host itself, without a link."""
     frame: str
-    """Frame size on the wire with FCS ("64") or "imix"."""
+    """Frame size on the wire with FCS ("64") or "imix"; empty where there is no frame."""
     ip_version: int = 4
     flows: int = 1
+
+    @classmethod
+    def of_host(cls, topology: str, kind: str = "") -> Key:
+        """The row of what is measured, by a kind of measurement, of the host that `topology` describes."""
+        return cls(backend=HOST_BACKEND, mode=kind, topology=topology, link=HOST_LINK, frame="")
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is about the host itself."""
+        return self.link == HOST_LINK
 
     @property
     def id(self) -> str:
         """The stable part of test ids: "af_xdp-veth-64", "dpdk-net_af_packet-veth-64"."""
-        parts = [self.backend, *([self.mode] if self.mode else []), self.topology, self.frame]
+        parts = [part for part in (self.backend, self.mode, self.topology, self.frame) if part]
         parts += ["ipv6"] if self.ip_version == 6 else []
         parts += [f"{self.flows}flows"] if self.flows != 1 else []
         return "-".join(parts)
@@ -56,12 +72,12 @@ class Measurement:
 
     key: Key
     kind: str
-    """throughput, mrr, latency, loss_curve or back_to_back."""
+    """throughput, mrr, latency, loss_curve, back_to_back; of the host itself hardware, wakeup, timerlat, busy_loop."""
     started: str
     """UTC, ISO 8601."""
     duration_s: float
     tester: Mapping[str, object]
-    """Engine, core, clock, ceiling_pps, frame template facts."""
+    """Engine, core, clock, ceiling_pps, frame template facts; of the host itself: the tool and its arguments."""
     proof: Proof
     gates: tuple[Gate, ...]
     limited_by: str
@@ -72,6 +88,10 @@ class Measurement:
     latency: LatencyLadder | None = None
     loss_curve: LossCurve | None = None
     back_to_back: BackToBack | None = None
+    hardware: HardwareTimes | None = None
+    wakeup: HostTimes | None = None
+    timerlat: HostTimes | None = None
+    busy_loop: HostTimes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

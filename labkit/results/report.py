@@ -24,8 +24,9 @@ from labkit.results import format as fmt
 from labkit.results.claims import claims
 from labkit.results.codec import encode
 from labkit.results.figures import Figures
+from labkit.results.flavour import tuning
 from labkit.results.model import Measurement, Outcome
-from labkit.results.rows import closing_line, counts, of_kind, rows
+from labkit.results.rows import closing_line, counts, host_times, of_kind, rows
 from labkit.results.run import Run
 from labkit.results.table import name
 
@@ -71,19 +72,23 @@ def html(run: Run) -> str:
     script, style = (_asset(n) for n in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     found = rows(run)
-    measured = [r for r in found if any(m.key == r.key for m in run.measurements)]
+    with_figures = [r for r in found if any(m.key == r.key for m in run.measurements)]
+    hosts, measured = ([r for r in with_figures if r.is_host is wanted] for wanted in (True, False))
     n = counts(run)
     return jinja.get_template("report.html.j2").render(
         run=run,
         rows=found,
         measured=measured,
+        hosts=hosts,
+        host_times=host_times,
+        tuning=tuning(run.environment) if run.environment else [],
         notes=notices(run),
         counts=[(outcome.value, n[outcome], word) for outcome, word in OUTCOMES.items()],
         closing=closing_line(run),
         duration=_duration(run),
         figures=Figures(run, measured),
         ladder=_ladder,
-        measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in measured},
+        measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in with_figures},
         of_kind=of_kind,
         claims=claims(run),
         environment=_environment(run),

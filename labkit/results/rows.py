@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.search import GoalResult
 from labkit.results.model import Key, Measurement, Outcome, Verdict
@@ -15,6 +16,9 @@ from labkit.targets import GATE_SCOPE, kernel_baseline
 
 SEVERITY = {Outcome.PASS: 0, Outcome.SKIP: 1, Outcome.INVALID: 2, Outcome.FAIL: 3}
 """The worst verdict of a row is the row's."""
+
+HOST_KINDS = ("hardware", "wakeup", "timerlat", "busy_loop")
+"""Of the host itself, in the order of a run: what the hardware takes is in every wake-up, and so on."""
 
 IDLE = "idle"
 HALF = "50% PDR"
@@ -49,6 +53,16 @@ class Row:
     rtt_50pdr_max_us: float | None
     limited_by: str | None
     """dut, tester or none (no upper bound was found); see `at_least`."""
+    host_n: int | None
+    """Of the host itself (link "host"): times counted, on all cores."""
+    host_cores: str | None
+    host_p50_us: float | None
+    """On the slowest core, as each of the following."""
+    host_p99_us: float | None
+    host_p999_us: float | None
+    host_max_us: float | None
+    host_note: str
+    """What the figures alone do not say."""
     quick: bool
     verdict: str | None
     reason: str
@@ -57,6 +71,11 @@ class Row:
     def at_least(self) -> bool:
         """Whether the rates are lower bounds: it was the tester that could not go on, or no upper bound was found."""
         return self.limited_by in ("tester", "none")
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is about the host itself, not about a datapath."""
+        return self.key.is_host
 
     @property
     def key(self) -> Key:
@@ -77,11 +96,18 @@ class Row:
 
 
 def rows(run: Run) -> list[Row]:
-    """Rows in the order in which they were first measured or skipped."""
+    """Rows in the order in which they were first measured or skipped; those of the host itself first."""
     keys = dict.fromkeys(
         [m.key for m in run.measurements] + [v.key for v in run.verdicts if v.key is not None],
     )
-    return [_row(run, key) for key in keys]
+    return [_row(run, key) for key in sorted(keys, key=_place)]
+
+
+def _place(key: Key) -> int:
+    """The host first, each kind the floor under the next; datapaths as they came."""
+    if not key.is_host:
+        return len(HOST_KINDS) + 1
+    return HOST_KINDS.index(key.mode) if key.mode in HOST_KINDS else len(HOST_KINDS)
 
 
 def of_kind(run: Run, key: Key, kind: str) -> Measurement | None:
@@ -181,10 +207,47 @@ def _row(run: Run, key: Key) -> Row:
         rtt_50pdr_p999_us=half.p999_us if half else None,
         rtt_50pdr_max_us=half.max_us if half else None,
         limited_by=rate.limited_by if rate else None,
+        **_host(measurements[-1] if key.is_host and measurements else None),
         quick=run.start.quick,
         verdict=verdict.value if verdict else None,
         reason=reason,
     )
+
+
+def host_times(measurement: Measurement) -> HostTimes | None:
+    """The times by core, of the kinds that have them."""
+    return measurement.wakeup or measurement.timerlat or measurement.busy_loop
+
+
+def _host(measurement: Measurement | None) -> dict[str, Any]:
+    """The fields of a row that is about the host itself."""
+    out: dict[str, Any] = dict.fromkeys(
+        ("host_n", "host_cores", "host_p50_us", "host_p99_us", "host_p999_us", "host_max_us")
+    )
+    out["host_note"] = ""
+    if measurement is None:
+        return out
+    if (gaps := measurement.hardware) is not None:
+        note = "" if gaps.max_us is not None else f"none above {gaps.threshold_us:g} µs"
+        return out | {"host_n": gaps.gaps, "host_max_us": gaps.max_us, "host_note": note}
+    if (times := host_times(measurement)) is not None:
+        for field in ("p50_us", "p99_us", "p999_us", "max_us"):
+            worst = times.worst(field)
+            out[f"host_{field}"] = None if worst is None else getattr(worst, field)
+        out["host_n"] = sum(core.counted for core in times.cores)
+        out["host_cores"] = listed(core.core for core in times.cores)
+    return out
+
+
+def listed(cores: Iterable[int]) -> str:
+    """As the kernel writes it: "0-2,5"."""
+    spans: list[list[int]] = []
+    for core in sorted(cores):
+        if spans and core == spans[-1][1] + 1:
+            spans[-1][1] = core
+        else:
+            spans.append([core, core])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labkit.results import format as fmt
+from labkit.results.flavour import COMMAND_LINE, tuning
 from labkit.results.rows import Row, closing_line, rows
 from labkit.results.run import Run
 
@@ -27,20 +28,25 @@ class RunTable:
     run: Run
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        found = rows(self.run)
-        if options.max_width >= WIDE_COLUMNS:
+        everything = rows(self.run)
+        hosts, found = ([r for r in everything if r.is_host is wanted] for wanted in (True, False))
+        if hosts:
+            yield _host_table(hosts)
+            yield Text()
+        if found and options.max_width >= WIDE_COLUMNS:
             yield _table(found, rates=True, times=True)
-        else:
+        elif found:
             yield _table(found, rates=True, times=False)
             timed = [r for r in found if r.rtt_p50_us is not None or r.rtt_50pdr_p50_us is not None]
             if timed:
                 yield Text()
                 yield _table(timed, rates=False, times=True)
-        for row in found:
+        for row in everything:
             if row.reason and row.verdict not in (None, "pass"):
-                where = f" {name(row)} on {row.topology}, {row.frame} B: "
+                frame = f", {row.frame} B" if row.frame else ""
+                where = f" {name(row)} on {row.topology}{frame}: "
                 yield Text.assemble((str(row.verdict), STYLES[str(row.verdict)]), where, row.reason)
-        for note in notes(self.run, found):
+        for note in notes(self.run, everything):
             yield Text(note, style="dim")
         yield Text(closing_line(self.run), style="bold")
 
@@ -50,8 +56,19 @@ def print_table(run: Run, *, file: IO[str] | None = None, width: int | None = No
     Console(file=file, width=width, highlight=False).print(RunTable(run))
 
 
+HOST_NAMES = {
+    "hardware": "hardware gaps",
+    "wakeup": "wake-up",
+    "timerlat": "wake-up, traced",
+    "busy_loop": "busy loop kept waiting",
+}
+"""By kind of measurement: what is said of the host itself."""
+
+
 def name(row: Row) -> str:
-    """The datapath as a row names it: "dpdk net_af_packet IPv6"."""
+    """The datapath as a row names it: "dpdk net_af_packet IPv6"; of the host itself: "wake-up"."""
+    if row.is_host:
+        return HOST_NAMES.get(row.mode, row.backend)
     parts = [
         row.backend,
         row.mode,
@@ -69,6 +86,9 @@ def notes(run: Run, found: list[Row]) -> list[str]:
     topologies = run.environment.topologies if run.environment else ()
     if simulated := sorted(t.name for t in topologies if t.tier == "simulated"):
         out.append(f"SIMULATED: {', '.join(simulated)}: a model of a DUT; no packet was sent")
+    if run.environment and any(r.is_host for r in found):
+        told = [f"{what} {value}" for what, value in tuning(run.environment) if what != COMMAND_LINE]
+        out.append("host: " + "; ".join(told))
     if run.start.quick:
         out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
     if any(r.at_least for r in found):
@@ -104,6 +124,20 @@ def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
         out.add_row(
             *map(Text, words), *([_verdict(r)] if rates else [])
         )  # Text: brackets in names are no markup
+    return out
+
+
+def _host_table(hosts: list[Row]) -> Table:
+    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for head in ("host", "cores"):
+        out.add_column(head, no_wrap=True)
+    out.add_column("counted", justify="right", no_wrap=True)
+    out.add_column("p50 / p99 / p99.9 / max, µs", justify="right", no_wrap=True)
+    out.add_column("verdict", no_wrap=True)
+    for r in hosts:
+        times = r.host_note or _times(r.host_p50_us, r.host_p99_us, r.host_p999_us, r.host_max_us)
+        counted = fmt.DASH if r.host_n is None else fmt.count(r.host_n)
+        out.add_row(*map(Text, (name(r), r.host_cores or fmt.DASH, counted, times)), _verdict(r))
     return out
 
 

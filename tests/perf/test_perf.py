@@ -7,7 +7,43 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.fixtures import Measure, TargetCheck
+from labkit.fixtures import HostMeasure, Measure, TargetCheck
+
+# The host first, each tool the floor under the next: what the hardware takes no kernel can give back, what a wake-up
+# takes no datapath that sleeps.
+
+
+@pytest.mark.lowlatency
+def test_hardware_gaps(measure: HostMeasure, target: TargetCheck) -> None:
+    """Gaps that hardware and firmware make, with nobody to blame in the kernel."""
+    target.declared(measure.hardware())
+
+
+@pytest.mark.lowlatency
+def test_wakeup(measure: HostMeasure, target: TargetCheck) -> None:
+    """How late a thread of high priority wakes up."""
+    target.declared(measure.wakeup())
+
+
+@pytest.mark.lowlatency
+@pytest.mark.slow
+def test_wakeup_as_the_kernel_sees_it(measure: HostMeasure, target: TargetCheck) -> None:
+    """The same by the kernel's own tracer."""
+    target.declared(measure.timerlat())
+
+
+@pytest.mark.lowlatency
+def test_busy_loop(measure: HostMeasure, target: TargetCheck) -> None:
+    """How long a polling thread is kept from running."""
+    target.declared(measure.busy_loop())
+
+
+@pytest.mark.lowlatency
+@pytest.mark.latency
+@pytest.mark.kernel
+def test_round_trip_beside_the_wakeup(measure: Measure, target: TargetCheck) -> None:
+    """UDP round trips through the same kernel: what a packet makes of its wake-ups, and what is left of the rate."""
+    target.declared(measure.latency())
 
 
 @pytest.mark.throughput

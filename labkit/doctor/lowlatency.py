@@ -1,0 +1,71 @@
+"""Attempts at measuring the host itself: the tools run for a moment, the kernel's tracers are looked for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from labkit.doctor.model import NotThere
+from labkit.errors import LabkitError
+from labkit.tools import running
+from labkit.tools.rt_tests import PACKAGE
+
+_TRACEFS = Path("/sys/kernel/tracing")
+_KERNEL = "a kernel that has it: {config} (Debian's and Ubuntu's have; a cloud or micro-VM kernel may not)"
+
+
+def _binary(name: str, package: str) -> str:
+    try:
+        return running.binary(name, package=package)
+    except LabkitError as error:
+        raise NotThere(error.message, fix=error.hint) from None
+
+
+def _try(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[0]
+        raise NotThere(f"{Path(argv[0]).name}: exit code {done.returncode}: {said}")
+
+
+def cyclictest_runs() -> str:
+    """Ten wake-ups of a thread of SCHED_FIFO with its memory locked."""
+    binary = _binary("cyclictest", PACKAGE)
+    _try(binary, "-q", "-m", "-t1", "--policy=fifo", "-p95", "-i200", "-l10")
+    return "a thread of SCHED_FIFO 95 was woken ten times"
+
+
+def oslat_starts() -> str:
+    """It is there, and starts; a run of it takes seconds and a core."""
+    _try(_binary("oslat", PACKAGE), "--version")
+    return "oslat is there"
+
+
+def _tracer(name: str, config: str) -> None:
+    """The kernel has this tracer. The child's fresh /sys has no tracing mounted on it: mount it there, for us alone."""
+    listed = _TRACEFS / "available_tracers"
+    if not listed.exists():
+        argv = ["mount", "-t", "tracefs", "tracefs", str(_TRACEFS)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NotThere(done.stderr.strip())
+    available = listed.read_text().split()
+    if name not in available:
+        raise NotThere(
+            f"the kernel has no tracer {name}; it has {', '.join(available)}",
+            fix=_KERNEL.format(config=config),
+        )
+
+
+def hwlat() -> str:
+    """The program and the tracer that it drives; switching the tracer on would be felt by the whole machine."""
+    _binary("hwlatdetect", PACKAGE)
+    _tracer("hwlat", "CONFIG_HWLAT_TRACER=y")
+    return "hwlatdetect and the hwlat tracer are there"
+
+
+def timerlat() -> str:
+    """The program and the tracer that it drives."""
+    _binary("rtla", "rtla")
+    _tracer("timerlat", "CONFIG_TIMERLAT_TRACER=y")
+    return "rtla and the timerlat tracer are there"

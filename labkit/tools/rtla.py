@@ -1,0 +1,105 @@
+"""rtla timerlat: the same wake-up as cyclictest's, seen by the kernel's timerlat tracer in two parts.
+
+How late the timer's interrupt was taken, and how late the thread ran that it woke. It counts in whole microseconds,
+cut off, and counts what its histogram does not reach ("over") without the value.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from labkit.errors import ToolFailed
+from labkit.tools import running
+
+ENTRIES = 9999
+"""Bins of 1 us: the most that every version takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timerlat:
+    """One run: all that it is started with."""
+
+    cores: tuple[int, ...]
+    duration_s: int
+    period_us: int = 500
+    priority: int = 95
+    """SCHED_FIFO, as cyclictest's."""
+    entries: int = ENTRIES
+
+    def argv(self) -> list[str]:
+        """Typed argv."""
+        command = [running.binary("rtla", package="rtla"), "timerlat", "hist"]
+        command += ["--cpus", ",".join(map(str, self.cores)), "--duration", str(self.duration_s)]
+        command += ["--period", str(self.period_us), "--priority", f"f:{self.priority}"]
+        return [*command, "--entries", str(self.entries), "--dma-latency", "0"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One context on one core."""
+
+    core: int
+    context: str
+    """irq or thread."""
+    counted: int
+    """With those beyond the histogram."""
+    beyond: int
+    min_us: int
+    mean_us: float
+    max_us: int
+    """The tool's own maximum."""
+    bins_us: Mapping[int, int]
+
+
+_CONTEXTS = {"IRQ": "irq", "Thr": "thread"}
+
+
+def parse(text: str) -> tuple[Column, ...]:
+    """Read `rtla timerlat hist`. Raises ToolFailed for other output, and where counts do not add up."""
+    lines = [line.split() for line in text.splitlines()]
+    heads = next((fields[1:] for fields in lines if fields[:1] == ["Index"]), None)
+    if not heads or "us" not in text.partition("Index")[0]:
+        raise ToolFailed(
+            f"rtla timerlat printed no histogram in microseconds: {text[-running.LAST_WORDS :]!r}"
+        )
+    width = len(heads) + 1
+    bins = {int(f[0]): [int(n) for n in f[1:]] for f in lines if len(f) == width and f[0].isdigit()}
+    summary = {f[0]: f[1:] for f in reversed(lines) if len(f) == width and f[0].endswith(":")}
+    columns: list[Column] = []
+    for i, head in enumerate(heads):
+        match = re.fullmatch(r"(IRQ|Thr)-(\d+)", head)
+        if match is None:
+            continue  # Usr: the return to a user-space thread, which nobody asked for
+        try:
+            counted, beyond = int(summary["count:"][i]), int(summary["over:"][i])
+            column = Column(
+                core=int(match[2]),
+                context=_CONTEXTS[match[1]],
+                counted=counted,
+                beyond=beyond,
+                min_us=int(summary["min:"][i]),
+                mean_us=float(summary["avg:"][i]),
+                max_us=int(summary["max:"][i]),
+                bins_us={us: counts[i] for us, counts in bins.items() if counts[i]},
+            )
+        except (KeyError, ValueError) as error:
+            raise ToolFailed(f"rtla timerlat: the summary of {head} lacks {error}") from error
+        if sum(column.bins_us.values()) + beyond != counted:
+            raise ToolFailed(
+                f"rtla timerlat: {head} counts {counted}, its histogram {sum(column.bins_us.values())}"
+            )
+        columns.append(column)
+    return tuple(columns)
+
+
+def measure(
+    tool: Timerlat, *, on_second: Callable[[float], None] | None = None
+) -> tuple[tuple[Column, ...], running.Finished]:
+    """Run it. It takes its tracing instance down on SIGINT, which is what it gets when labkit dies."""
+    done = running.run(tool.argv(), duration_s=tool.duration_s, ends_with=signal.SIGINT, on_second=on_second)
+    if done.exit_code or "Index" not in done.stdout:
+        raise done.failed(f"exit code {done.exit_code}")
+    return parse(done.stdout), done
