@@ -130,6 +130,12 @@ def build_parser() -> argparse.ArgumentParser:
         "doctor", help="what can run here, what is missing, and the command that mends it"
     )
     doctor.add_argument("--json", action="store_true")
+    doctor.add_argument(
+        "--host", metavar="H", help="hold this host against what it shall be: values in effect, over SSH or here"
+    )
+    written = doctor.add_mutually_exclusive_group()
+    written.add_argument("-i", "--inventory", metavar="INVENTORY", help="the Ansible inventory that has the host")
+    written.add_argument("--desired", metavar="FILE", help="a YAML file of the roles' variables instead")
     doctor.set_defaults(handler=_verb("doctor"))
 
     report = verbs.add_parser("report", help="the table of the latest run, or of one; writes report.html")

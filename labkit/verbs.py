@@ -157,7 +157,11 @@ def down(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """`labkit doctor`: exit code 0 when every backend can run here, 3 when one cannot."""
+    """`labkit doctor`: exit code 0 when every backend can run here, or every promise is kept on the host; else 3."""
+    if arguments.host:
+        return _doctor_of_host(arguments)
+    if arguments.inventory or arguments.desired:
+        raise ConfigInvalid("-i and --desired say what a host shall be", hint="name it: labkit doctor --host H")
     from labkit import doctor as checks
 
     findings = checks.run()
@@ -166,6 +170,18 @@ def doctor(arguments: argparse.Namespace) -> int:
     else:
         checks.print_table(findings)
     return 0 if all(f.ok for f in findings if f.required_for) else EnvironmentBroken.exit_code
+
+
+def _doctor_of_host(arguments: argparse.Namespace) -> int:
+    from labkit.promises import doctor as promises
+
+    where = promises.source(arguments.host, inventory=arguments.inventory, desired=arguments.desired)
+    verdicts = promises.run(where)
+    if arguments.json:
+        _print_json(promises.as_json(arguments.host, verdicts))
+    else:
+        promises.print_table(verdicts)
+    return EnvironmentBroken.exit_code if promises.broken(verdicts) else 0
 
 
 def report(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,81 @@
+"""What the role boot promises: the kernel arguments are in effect, and the next boot takes the same kernel again."""
+
+from __future__ import annotations
+
+import re
+
+from labkit.promises.desired import Desired
+from labkit.promises.eyes import Eyes, Seen
+from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.promises.roles import host_module
+
+_COMMANDS = {
+    "release": "uname -r",
+    "menu": "cat /boot/grub/grub.cfg",
+    "environment": "grub-editenv - list || grub2-editenv - list",
+    "grubby": "command -v grubby >/dev/null && grubby --info=DEFAULT",  # EL: entries are not in grub.cfg
+}
+
+
+def arguments(desired: Desired) -> list[str]:
+    """All that are wanted, in order, as the role joins them."""
+    return [str(word) for word in desired["boot_arguments"]]
+
+
+def _seen(eyes: Eyes) -> Seen:
+    return eyes.look(files=("/proc/cmdline",), commands=_COMMANDS)
+
+
+def _arguments(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = arguments(desired)
+    if not wanted:
+        return NotApplicable("no role wants a kernel argument")
+    line = _seen(eyes).text("/proc/cmdline") or ""
+    if reasons := host_module("boot_arguments").missing(wanted, line.split()):
+        return Broken(" ".join(wanted), "; ".join(reasons))
+    return Kept(line)
+
+
+def _default(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = arguments(desired)
+    if (
+        not wanted
+        and desired["lowlatency_kernel_flavour"] == "generic"
+        and not desired["lowlatency_kernel_release"]
+    ):
+        return NotApplicable("neither another kernel nor an argument is wanted")
+    seen = _seen(eyes)
+    running = seen.commands["release"].out
+    environment = dict(
+        line.split("=", 1) for line in seen.commands["environment"].out.splitlines() if "=" in line
+    )
+    if once := environment.get("next_entry"):
+        return Broken(f"the next boot takes {running}", f"it takes {once}, for that boot alone")
+    found = _next(seen, environment)
+    if found is None:
+        return Broken(f"the next boot takes {running}", "no boot entry that is the default")
+    release, words = found
+    if release != running:
+        return Broken(f"the next boot takes {running}", f"it takes {release}")
+    if reasons := host_module("boot_arguments").missing(wanted, words):
+        return Broken(f"the next boot has {' '.join(wanted)}", "; ".join(reasons))
+    return Kept(f"the next boot takes {release} {' '.join(words)}")
+
+
+def _next(seen: Seen, environment: dict[str, str]) -> tuple[str, list[str]] | None:
+    """Release and arguments of what boots when nobody chooses."""
+    if seen.commands["grubby"].code == 0:
+        told = dict(re.findall(r'^(kernel|args)="(.*)"$', seen.commands["grubby"].out, re.MULTILINE))
+        return told.get("kernel", "").partition("vmlinuz-")[2], told.get("args", "").split()
+    entry = host_module("grub_menu").read(seen.commands["menu"].out).chosen(environment)
+    return (entry.release, entry.arguments) if entry is not None else None
+
+
+PROMISES = (
+    Promise(
+        id="boot.arguments",
+        text="every kernel argument is in effect, with its value and in order",
+        check=_arguments,
+    ),
+    Promise(id="boot.default", text="what runs is what the next boot takes", check=_default),
+)

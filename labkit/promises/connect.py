@@ -1,0 +1,78 @@
+"""The way to a host, as Ansible would take it: address, port, user, key and SSH options of the inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from labkit.promises.desired import Desired, Source, work_out
+from labkit.promises.eyes import Eyes
+from labkit.promises.roles import ansible_module
+
+_SSH = "-o BatchMode=yes -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={path}"
+"""One connection for all commands: on an emulated guest each new one costs seconds."""
+
+_FACTS = {"cpu_isolation_present": "/sys/devices/system/cpu/present"}
+"""Variable to the file that a role reads it from."""
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[tuple[Eyes, Desired]]:
+    """The host, and what it shall be. Raises ConfigInvalid for what is wrong with that, before the host is asked."""
+    desired = work_out(source)
+    with connected(desired) as eyes:
+        # Some variables can't be told before the host was asked: cheap questions first, Ansible's own at last.
+        gathered = cache(lambda: work_out(source, facts=facts(eyes), gather=True))
+        asked = cache(lambda: replace(work_out(source, facts=facts(eyes)), more=gathered))
+        yield eyes, replace(desired, more=asked)
+
+
+def facts(eyes: Eyes) -> dict[str, str]:
+    """Variables that roles read from the host."""
+    seen = eyes.look(files=tuple(_FACTS.values()))
+    return {name: seen.files[path] for name, path in _FACTS.items() if path in seen.files}
+
+
+@contextmanager
+def connected(desired: Desired) -> Iterator[Eyes]:
+    """Eyes on the host. Its SSH connection ends with the context."""
+    testinfra = ansible_module("testinfra")
+    with tempfile.TemporaryDirectory(prefix="labkit-ssh.") as folder:
+        socket = Path(folder) / "ssh"
+        variables = dict(desired.connection)
+        extra = str(variables.get("ansible_ssh_extra_args") or "")
+        variables["ansible_ssh_extra_args"] = f"{extra} {_SSH.format(path=socket)}".strip()
+        # What Ansible worked out, for testinfra's own reading of inventories does not know Jinja.
+        inventory = Path(folder) / "inventory.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {desired.host: variables}}}))
+        with _programs_beside_python():
+            host = testinfra.get_host(f"ansible://{desired.host}", ansible_inventory=str(inventory))
+            try:
+                yield Eyes(host, name=desired.host)
+            finally:
+                if socket.exists():
+                    subprocess.run(
+                        ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", desired.host],
+                        capture_output=True,
+                        check=False,
+                        timeout=30,
+                    )
+
+
+@contextmanager
+def _programs_beside_python() -> Iterator[None]:
+    """For testinfra, which calls `ansible-inventory` by its name alone. It may not be on PATH."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before

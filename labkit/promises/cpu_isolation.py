@@ -1,0 +1,234 @@
+"""What the role cpu_isolation promises: nothing else runs on the isolated cores."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+
+from labkit.cores import parse_list
+from labkit.promises.desired import Desired
+from labkit.promises.eyes import Eyes, Seen
+from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.promises.roles import host_module
+
+_CPU = "/sys/devices/system/cpu"
+_IRQ = "/proc/irq"
+_CSTATES = {"intel_idle": "intel_idle", "acpi_idle": "processor"}
+"""Driver of idle cores to the module that has its limit."""
+_JOURNAL = "/run/labkit/irqs.json"
+"""Where the role notes, until the next boot, which interrupts refused to move."""
+_WORKQUEUES = "/sys/devices/virtual/workqueue"
+_SYSCTLS = {
+    "watchdogs": ("/proc/sys/kernel/watchdog_cpumask", "lockup watchdogs watch the other cores only"),
+    "vm_statistics": ("/proc/sys/vm/stat_interval", "memory statistics interrupt as seldom as is wanted"),
+    "timer_migration": (
+        "/proc/sys/kernel/timer_migration",
+        "timers move to other cores, or not, as is wanted",
+    ),
+    "rt_runtime": (
+        "/proc/sys/kernel/sched_rt_runtime_us",
+        "real-time threads may use as much time as is wanted",
+    ),
+}
+"""Promise to the file that keeps it."""
+_FILES = (
+    f"{_CPU}/isolated",
+    f"{_CPU}/nohz_full",
+    f"{_CPU}/cpu[0-9]*/cpufreq/scaling_governor",
+    f"{_CPU}/cpuidle/current_driver",
+    *(f"/sys/module/{module}/parameters/max_cstate" for module in _CSTATES.values()),
+    f"{_IRQ}/default_smp_affinity",
+    f"{_IRQ}/[0-9]*/effective_affinity_list",
+    f"{_IRQ}/[0-9]*/smp_affinity_list",
+    f"{_WORKQUEUES}/cpumask",
+    f"{_WORKQUEUES}/writeback/cpumask",
+    *(path for path, _ in _SYSCTLS.values()),
+    _JOURNAL,
+)
+_COMMANDS = {
+    # Threads of RCU that run the callbacks of other cores: rcuop/N and rcuos/N take those of core N.
+    "rcu": "ps -e -o comm= | grep -E '^rcuo[ps]/' || true",
+    "fixed": f"find {_IRQ}/[0-9]*/smp_affinity_list ! -perm -200",
+    "names": f"ls -d {_IRQ}/[0-9]*/*/",
+    # By what the running process was started with, not by a file that it may not have read yet.
+    "irqbalance": "for pid in $(pgrep -x irqbalance); do tr '\\0' '\\n' </proc/$pid/environ; echo running; done; true",
+}
+
+
+def _seen(eyes: Eyes) -> Seen:
+    return eyes.look(files=_FILES, commands=_COMMANDS)
+
+
+def _cores(desired: Desired) -> set[int]:
+    return parse_list(desired.text("cpu_isolation_cpus"))
+
+
+def _switched_off(desired: Desired, switch: str = "") -> NotApplicable | None:
+    if not _cores(desired):
+        return NotApplicable("cpu_isolation_cpus is empty: no core is isolated")
+    if switch and not desired[switch]:
+        return NotApplicable(f"{switch} is off")
+    return None
+
+
+def listed(cores: set[int]) -> str:
+    """For people: "1,2,3"."""
+    return ",".join(map(str, sorted(cores))) or "none"
+
+
+def _mask(text: str) -> set[int]:
+    bits = int(text.replace(",", "") or "0", 16)
+    return {core for core in range(bits.bit_length()) if bits >> core & 1}
+
+
+def _list_file(eyes: Eyes, desired: Desired, name: str) -> Outcome:
+    text = _seen(eyes).text(f"{_CPU}/{name}")
+    if text is None:
+        return Broken(listed(_cores(desired)), f"this kernel has no {_CPU}/{name}")
+    found = parse_list(text) if re.fullmatch(r"[\d,-]*", text) else set()  # "(null)" where there are none
+    return compare([("cores", listed(_cores(desired)), listed(found))], f"cores {listed(found)}")
+
+
+def _isolated(eyes: Eyes, desired: Desired) -> Outcome:
+    return _switched_off(desired) or _list_file(eyes, desired, "isolated")
+
+
+def _nohz_full(eyes: Eyes, desired: Desired) -> Outcome:
+    return _switched_off(desired, "cpu_isolation_nohz_full") or _list_file(eyes, desired, "nohz_full")
+
+
+def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
+    if off := _switched_off(desired, "cpu_isolation_rcu_nocbs"):
+        return off
+    threads = re.findall(r"^rcuo[ps]/(\d+)", _seen(eyes).commands["rcu"].out, re.MULTILINE)
+    found = {int(core) for core in threads}
+    if missing := _cores(desired) - found:
+        return Broken(f"rcuop threads of cores {listed(_cores(desired))}", f"none of cores {listed(missing)}")
+    return Kept(f"rcuop threads of cores {listed(found)}")
+
+
+def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
+    if off := _switched_off(desired, "cpu_isolation_irq_affinity"):
+        return off
+    seen, cores = _seen(eyes), _cores(desired)
+    masks = seen.matching(f"{_IRQ}/*/smp_affinity_list")
+    effective = seen.matching(f"{_IRQ}/*/effective_affinity_list")
+    stay: list[str] = []
+    wrong: list[str] = []
+    for path, mask in masks.items():
+        irq = path.split("/")[3]
+        goes_to = parse_list(effective.get(f"{_IRQ}/{irq}/effective_affinity_list") or mask) & cores
+        if not goes_to or not parse_list(mask) & cores:
+            continue  # elsewhere, or waits for its next interrupt to leave (most x86 hosts move it no sooner)
+        (stay if irq in _fixed(seen) else wrong).append(f"{irq} on {listed(goes_to)}")
+    if wrong:
+        return Broken(f"no interrupt on cores {listed(cores)}", f"interrupts {', '.join(sorted(wrong))}")
+    default = _mask(seen.text(f"{_IRQ}/default_smp_affinity") or "") & cores
+    if default:
+        return Broken(
+            f"new interrupts not on cores {listed(cores)}", f"default_smp_affinity has {listed(default)}"
+        )
+    told = f", {len(stay)} that the kernel lets nobody move" if stay else ""
+    return Kept(f"{len(masks) - len(stay)} interrupts elsewhere{told}")
+
+
+def _fixed(seen: Seen) -> set[str]:
+    """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role."""
+    by_mode = re.findall(rf"{_IRQ}/(\d+)/", seen.commands["fixed"].out)
+    noted = seen.text(_JOURNAL)
+    refused = json.loads(noted).get("fixed", {}) if noted else {}
+    names = dict(re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", seen.commands["names"].out, re.MULTILINE))
+    return set(by_mode) | {irq for irq, name in refused.items() if name in (names.get(irq), "-")}
+
+
+def _settings(eyes: Eyes, desired: Desired, *, below: str) -> Outcome:
+    """Values that the role sets at run time, of those whose path begins so."""
+    if off := _switched_off(desired):
+        return off
+    readers = host_module("settings").READERS
+    wanted = [one for one in desired["cpu_isolation_settings"] if one["path"].startswith(below)]
+    wanted = [one for one in wanted if str(one["value"])]
+    if not wanted:
+        return NotApplicable("left alone")
+    seen = _seen(eyes)
+    found = [(one, text) for one in wanted if (text := seen.text(one["path"])) is not None]
+    if not found:
+        return NotApplicable(f"this kernel has no {', '.join(one['path'] for one in wanted)}")
+    differences = []
+    for one, text in found:
+        reader = readers[one["reads_as"]]
+        differences.append((one["path"], reader(str(one["value"])), reader(text)))
+    return compare(differences, ", ".join(f"{one['path']} {text}" for one, text in found))
+
+
+def _irqbalance(eyes: Eyes, desired: Desired) -> Outcome:
+    if off := _switched_off(desired):
+        return off
+    what, cores = desired.text("cpu_isolation_irqbalance"), _cores(desired)
+    if what == "keep":
+        return NotApplicable("cpu_isolation_irqbalance is keep: left alone")
+    told = _seen(eyes).commands["irqbalance"].out
+    if "running" not in told.splitlines():
+        return Kept("it does not run")
+    if what == "stop":
+        return Broken("irqbalance does not run", "it runs")
+    banned = set(host_module("irqbalance").banned(told))
+    if missing := cores - banned:
+        return Broken(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
+    return Kept(f"banned from cores {listed(banned)}")
+
+
+def _governor(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = desired.text("cpu_isolation_governor")
+    if off := _switched_off(desired):
+        return off
+    if not wanted:
+        return NotApplicable("cpu_isolation_governor is empty: left alone")
+    seen = _seen(eyes)
+    found = [
+        (f"cpu{core}", seen.text(f"{_CPU}/cpu{core}/cpufreq/scaling_governor")) for core in _cores(desired)
+    ]
+    if not any(text for _, text in found):
+        return NotApplicable("this machine has no frequencies to choose (a guest's are its host's)")
+    return compare(
+        [(core, wanted, text or "none") for core, text in found], f"{wanted} on {len(found)} cores"
+    )
+
+
+def _cstates(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = desired.text("cpu_isolation_max_cstate")
+    if not wanted:
+        return NotApplicable("cpu_isolation_max_cstate is empty: left alone")
+    seen = _seen(eyes)
+    driver = seen.text(f"{_CPU}/cpuidle/current_driver") or "none"
+    found = seen.text(f"/sys/module/{_CSTATES.get(driver, driver)}/parameters/max_cstate")
+    if found is None:
+        return NotApplicable(f"this machine has no C-states of its own to limit (cpuidle driver {driver})")
+    return compare([(f"{driver} max_cstate", wanted, found)], f"{driver} max_cstate {found}")
+
+
+PROMISES = (
+    Promise(
+        id="cpu_isolation.isolated",
+        text="the scheduler puts nothing on the isolated cores by itself",
+        check=_isolated,
+    ),
+    Promise(
+        id="cpu_isolation.nohz_full", text="no timer tick on them while one thread runs", check=_nohz_full
+    ),
+    Promise(id="cpu_isolation.rcu_nocbs", text="RCU's callbacks run elsewhere", check=_rcu_nocbs),
+    Promise(id="cpu_isolation.interrupts", text="interrupts go elsewhere", check=_interrupts),
+    Promise(id="cpu_isolation.irqbalance", text="irqbalance sends no interrupt there", check=_irqbalance),
+    Promise(
+        id="cpu_isolation.workqueues",
+        text="the kernel's unbound work runs elsewhere",
+        check=partial(_settings, below=_WORKQUEUES),
+    ),
+    *(
+        Promise(id=f"cpu_isolation.{name}", text=text, check=partial(_settings, below=path))
+        for name, (path, text) in _SYSCTLS.items()
+    ),
+    Promise(id="cpu_isolation.governor", text="the frequency governor is the wanted one", check=_governor),
+    Promise(id="cpu_isolation.cstates", text="cores sleep no deeper than is wanted", check=_cstates),
+)

@@ -1,0 +1,112 @@
+"""What the role dpdk promises: DPDK runs, and has the devices that it shall have."""
+
+from __future__ import annotations
+
+import shlex
+
+from labkit.promises import members
+from labkit.promises.af_xdp import memlock
+from labkit.promises.desired import Desired
+from labkit.promises.eyes import Eyes, Seen
+from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+
+_DEVICES = "/sys/bus/pci/devices"
+_NOIOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+
+
+def _seen(eyes: Eyes, desired: Desired) -> Seen:
+    addresses = [shlex.quote(device["pci"]) for device in desired["dpdk_devices"]]
+    links = [f"{_DEVICES}/{pci}/{name}" for pci in addresses for name in ("driver", "iommu_group")]
+    return eyes.look(
+        files=(_NOIOMMU, *(f"{_DEVICES}/{pci}/driver_override" for pci in addresses)),
+        links=links,
+        commands={"groups": "ls /sys/kernel/iommu_groups"},
+    )
+
+
+def _version(eyes: Eyes, desired: Desired) -> Outcome:
+    # --help ends before DPDK takes hugepages or devices, and after the linker found every library.
+    said = eyes.look(
+        commands={"pkg-config": "pkg-config --modversion libdpdk", "testpmd": "dpdk-testpmd --help"}
+    ).commands
+    if said["pkg-config"].code:
+        return Broken("pkg-config knows libdpdk", said["pkg-config"].out.splitlines()[0] or "no")
+    if said["testpmd"].code in (126, 127) or "EAL" not in said["testpmd"].out:
+        return Broken("dpdk-testpmd starts", said["testpmd"].out[:200])
+    found, wanted = said["pkg-config"].out, desired.text("dpdk_source_version")
+    if wanted:
+        return compare([("DPDK", wanted, found)], f"DPDK {found}")
+    return Kept(f"DPDK {found}")
+
+
+def _bound(eyes: Eyes, desired: Desired) -> Outcome:
+    if not desired["dpdk_devices"]:
+        return NotApplicable("dpdk_devices is empty")
+    seen = _seen(eyes, desired)
+    found = [
+        (device["pci"], device["driver"], seen.target(f"{_DEVICES}/{device['pci']}/driver") or "no driver")
+        for device in desired["dpdk_devices"]
+    ]
+    return compare(found, ", ".join(f"{pci} {driver}" for pci, _, driver in found))
+
+
+def _iommu(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = desired.text("dpdk_iommu")
+    vfio = [device["pci"] for device in desired["dpdk_devices"] if device["driver"] == "vfio-pci"]
+    if wanted == "off" or (wanted == "auto" and not vfio):
+        return NotApplicable(f"dpdk_iommu is {wanted}, and no device needs one")
+    seen = _seen(eyes, desired)
+    noiommu = seen.text(_NOIOMMU) == "Y"
+    if wanted == "noiommu":
+        return Kept("vfio without an IOMMU (unsafe)") if noiommu else Broken(f"{_NOIOMMU} Y", "N")
+    if noiommu:
+        return Broken("vfio with an IOMMU", f"{_NOIOMMU} is Y: devices may write to any memory")
+    if not seen.commands["groups"].out:
+        return Broken("IOMMU groups", "none: the kernel has no IOMMU in use")
+    if without := [pci for pci in vfio if seen.target(f"{_DEVICES}/{pci}/iommu_group") is None]:
+        return Broken("each device in an IOMMU group", f"{', '.join(without)} in none")
+    return Kept(f"{len(seen.commands['groups'].out.split())} IOMMU groups")
+
+
+def _access(eyes: Eyes, desired: Desired) -> Outcome:
+    group = desired.text("dpdk_group")
+    vfio = [device["pci"] for device in desired["dpdk_devices"] if device["driver"] == "vfio-pci"]
+    if not group or not vfio:
+        return NotApplicable("dpdk_group is empty, or no device is on vfio-pci")
+    seen = _seen(eyes, desired)
+    numbers = {seen.target(f"{_DEVICES}/{pci}/iommu_group") for pci in vfio} - {None}
+    nodes = [f"/dev/vfio/{number}" for number in sorted(map(str, numbers))]
+    commands = {
+        node: members.attempt(
+            " && ".join(f"test {way} {path}" for path in _either(node) for way in ("-r", "-w")),
+            user="",
+            group=group,
+        )
+        for node in nodes
+    }
+    said = eyes.look(commands=commands).commands
+    if refused := [node for node in nodes if said[node].code]:
+        return Broken(f"group {group} may use {', '.join(nodes)}", f"it may not use {', '.join(refused)}")
+    return Kept(f"group {group} may use {', '.join(nodes)}") if nodes else Broken("IOMMU groups", "none")
+
+
+def _either(node: str) -> tuple[str, str]:
+    """The group's device, and the one that opens the container."""
+    return node, "/dev/vfio/vfio"
+
+
+def _memlock(eyes: Eyes, desired: Desired) -> Outcome:
+    return memlock(eyes, desired, "dpdk_memlock_kib", desired.text("dpdk_group"))
+
+
+PROMISES = (
+    Promise(id="dpdk.version", text="DPDK is there to build with and to run", check=_version),
+    Promise(id="dpdk.bound", text="each device has the wanted driver", check=_bound),
+    Promise(
+        id="dpdk.iommu",
+        text="devices are kept from other memory, or it is said that they are not",
+        check=_iommu,
+    ),
+    Promise(id="dpdk.access", text="who is in the group may use the devices, without root", check=_access),
+    Promise(id="dpdk.memlock", text="a login may lock as much memory as is wanted", check=_memlock),
+)

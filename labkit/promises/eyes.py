@@ -1,0 +1,146 @@
+"""Looks at a host: many files, links and commands in one go, as root, and nothing is changed.
+
+Over SSH into an emulated guest every command costs a third of a second, so a promise file asks for all that it needs
+at once, and what was asked once is remembered.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from labkit.errors import EnvironmentBroken, ToolFailed
+
+_MARK = "\x1e"
+"""ASCII's record separator: in no file of /proc and /sys."""
+_AS_ROOT = 'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c %s; else exec sudo -n /bin/sh -c %s; fi'
+
+
+class Result(Protocol):
+    """What a command of testinfra's came to."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class Host(Protocol):
+    """As much of testinfra's host as is used."""
+
+    def run(self, command: str, *args: str) -> Result:
+        """Run a shell command; `%s` are replaced by the quoted arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One command's exit code and what it printed."""
+
+    code: int
+    out: str
+    """Both standard output and standard error, without white space around."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Answers to one `Eyes.look`."""
+
+    files: Mapping[str, str]
+    """Path to content without white space around it, of those that could be read."""
+    links: Mapping[str, str]
+    """Path of a symbolic link to what it points at."""
+    commands: Mapping[str, Said]
+
+    def text(self, path: str) -> str | None:
+        """Content of a file; None where there is none."""
+        return self.files.get(path)
+
+    def matching(self, pattern: str) -> dict[str, str]:
+        """The files whose path matches (* also over slashes)."""
+        return {path: text for path, text in self.files.items() if fnmatchcase(path, pattern)}
+
+    def target(self, path: str) -> str | None:
+        """Last part of what a link points at, such as the driver's name."""
+        return self.links[path].rpartition("/")[2] if path in self.links else None
+
+
+class Eyes:
+    """One host, as it was when it was first looked at."""
+
+    def __init__(self, host: Host, *, name: str) -> None:
+        self.name = name
+        self._host = host
+        self._seen: dict[str, Seen] = {}
+
+    def look(
+        self,
+        *,
+        files: Sequence[str] = (),
+        links: Sequence[str] = (),
+        commands: Mapping[str, str] | None = None,
+    ) -> Seen:
+        """Read files and links (shell patterns) and run commands, in the C locale and as root.
+
+        Raises EnvironmentBroken where the host cannot be reached or root cannot be had, ToolFailed for half an answer.
+        """
+        script = _script(files, links, commands or {})
+        if script not in self._seen:
+            self._seen[script] = _parse(self._run(script), self.name)
+        return self._seen[script]
+
+    def _run(self, script: str) -> str:
+        try:
+            done = self._host.run(_AS_ROOT, script, script)
+        except RuntimeError as error:  # what testinfra's SSH backend raises when ssh itself fails
+            raise EnvironmentBroken(
+                f"{self.name} cannot be reached: {getattr(error.args[0], 'stderr', error)}".strip(),
+                hint=f"try: ansible -m ping {self.name}",
+            ) from error
+        if done.rc == 0:
+            return done.stdout
+        raise EnvironmentBroken(
+            f"{self.name}: expected to look around as root, got: {done.stderr.strip() or f'exit code {done.rc}'}",
+            hint="log in as root, or as a user whose sudo asks for no password",
+        )
+
+
+def _script(files: Sequence[str], links: Sequence[str], commands: Mapping[str, str]) -> str:
+    lines = ["export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin"]
+    if files:  # one process for hundreds of files
+        lines.append(f"grep -saHZ '' {' '.join(files)} </dev/null")
+    lines.append(f"echo; echo {_MARK}links")
+    if links:
+        lines.append(f"find {' '.join(links)} -maxdepth 0 -type l -printf '%p\\0%l\\n' 2>/dev/null")
+    for name, command in commands.items():
+        lines.append(f"echo {_MARK}command {shlex.quote(name)}")
+        lines.append(f"( {command}\n) </dev/null 2>&1")
+        lines.append(f"code=$?; echo; echo {_MARK}code $code")
+    lines.append(f"echo {_MARK}end")
+    return "\n".join(lines)
+
+
+def _parse(text: str, name: str) -> Seen:
+    files: dict[str, str] = {}
+    links: dict[str, str] = {}
+    commands: dict[str, Said] = {}
+    part, command, printed = "files", "", [""]
+    for line in text.split("\n"):  # splitlines() would also split at the mark
+        if line.startswith(_MARK):
+            part, _, rest = line[1:].partition(" ")
+            if part == "command":
+                command, printed = rest, []
+            elif part == "code":
+                commands[command] = Said(int(rest), "\n".join(printed).strip())
+        elif part == "command":
+            printed.append(line)
+        elif part in ("files", "links") and "\0" in line:
+            path, _, content = line.partition("\0")
+            if part == "links":
+                links[path] = content
+            else:
+                files[path] = f"{files[path]}\n{content}" if path in files else content
+    if part != "end":
+        raise ToolFailed(f"{name}: the answer broke off: {text[-200:]!r}")
+    return Seen({path: content.strip() for path, content in files.items()}, links, commands)

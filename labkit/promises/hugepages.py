@@ -1,0 +1,125 @@
+"""What the role hugepages promises: pages that were really granted, where they were asked for, for whom they are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from labkit.promises import members
+from labkit.promises.desired import Desired
+from labkit.promises.eyes import Eyes, Seen
+from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+
+_POOLS = "/sys/kernel/mm/hugepages"
+_NODES = "/sys/devices/system/node"
+_RUN_TIME_KIB = 2048
+"""Size that hugepages_count counts."""
+
+
+def _seen(eyes: Eyes) -> Seen:
+    return eyes.look(
+        files=(
+            f"{_POOLS}/*/nr_hugepages",
+            f"{_POOLS}/*/free_hugepages",
+            f"{_NODES}/node*/hugepages/*/nr_hugepages",
+            "/proc/meminfo",
+            "/proc/mounts",
+        )
+    )
+
+
+def _wanted(desired: Desired, seen: Seen) -> dict[tuple[int, int | None], int]:
+    """(size [KiB], node or None for the whole host) to the count that is asked for."""
+    wanted: dict[tuple[int, int | None], int] = {}
+    for pool in desired["hugepages_pools"]:
+        node = pool.get("node")
+        key = (int(pool["size_kib"]), None if node is None else int(node))
+        wanted[key] = wanted.get(key, 0) + int(pool["count"])
+    if not desired["hugepages_pools"] and (count := _count(desired, seen)):
+        wanted[_RUN_TIME_KIB, None] = count
+    return wanted
+
+
+def _count(desired: Desired, seen: Seen) -> int:
+    text = desired.text("hugepages_count")
+    if text != "auto":
+        return int(text)
+    memory = re.search(r"^MemTotal:\s+(\d+)", seen.text("/proc/meminfo") or "", re.MULTILINE)
+    return min(512, int(memory[1]) // 1024 // 16) if memory else 0
+
+
+def _granted(eyes: Eyes, desired: Desired) -> Outcome:
+    seen = _seen(eyes)
+    wanted = _wanted(desired, seen)
+    if not wanted:
+        return NotApplicable("no hugepages are asked for")
+    if not seen.matching(f"{_POOLS}/*"):
+        return NotApplicable("this kernel has no hugepages")
+    short, told = [], []
+    for (size_kib, node), count in wanted.items():
+        folder = _POOLS if node is None else f"{_NODES}/node{node}/hugepages"
+        found = seen.text(f"{folder}/hugepages-{size_kib}kB/nr_hugepages")
+        where = f"of {size_kib} KiB" + (f" on node {node}" if node is not None else "")
+        free = seen.text(f"{_POOLS}/hugepages-{size_kib}kB/free_hugepages")
+        told.append(f"{found} {where}" + (f", {free} free" if node is None else ""))
+        if found is None or int(found) < count:
+            short.append((where, str(count), found or "no such size or node"))
+    return compare(short, "; ".join(told))
+
+
+def _mounts(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = desired["hugepages_mounts"]
+    if not wanted:
+        return NotApplicable("hugepages_mounts is empty")
+    lines = [line.split() for line in (_seen(eyes).text("/proc/mounts") or "").splitlines()]
+    there = {words[1]: words for words in lines if len(words) > 3}
+    stats = eyes.look(
+        commands={mount["path"]: f"stat -c '%a %G' {shlex.quote(mount['path'])}" for mount in wanted}
+    ).commands
+    differences = []
+    for mount in wanted:
+        path, words = mount["path"], there.get(mount["path"])
+        if words is None or words[2] != "hugetlbfs":
+            differences.append((path, "hugetlbfs", words[2] if words else "not mounted"))
+            continue
+        if size := re.search(r"pagesize=(\d+)([KMG])", words[3]):
+            kib = int(size[1]) << {"K": 0, "M": 10, "G": 20}[size[2]]
+            differences.append((f"{path} page size [KiB]", str(mount["size_kib"]), str(kib)))
+        mode, group = ([*stats[path].out.split(), "?", "?"])[:2]
+        if mount.get("mode"):
+            differences.append((f"{path} mode", f"{int(mount['mode'], 8):o}", mode))
+        if wanted_group := mount.get("group") or desired.text("hugepages_group"):
+            differences.append((f"{path} group", wanted_group, group))
+    return compare(differences, ", ".join(mount["path"] for mount in wanted))
+
+
+def _access(eyes: Eyes, desired: Desired) -> Outcome:
+    groups = {
+        mount["path"]: mount.get("group") or desired.text("hugepages_group")
+        for mount in desired["hugepages_mounts"]
+    }
+    tried = {path: group for path, group in groups.items() if group}
+    if not tried:
+        return NotApplicable("no mount is for a group")
+    # The kernel's own answer (faccessat) to a process that is in the group alone: no file is made.
+    commands = {
+        path: members.attempt(
+            f"test -w {shlex.quote(path)} && test -x {shlex.quote(path)}", user="", group=group
+        )
+        for path, group in tried.items()
+    }
+    said = eyes.look(commands=commands).commands
+    refused = {path: said[path].out or "no access" for path in tried if said[path].code}
+    if refused:
+        return Broken(
+            "; ".join(f"group {tried[path]} may make files in {path}" for path in refused),
+            "; ".join(f"{path}: {why}" for path, why in refused.items()),
+        )
+    return Kept(", ".join(f"group {group} in {path}" for path, group in tried.items()))
+
+
+PROMISES = (
+    Promise(id="hugepages.granted", text="as many hugepages as asked for, per size and node", check=_granted),
+    Promise(id="hugepages.mounts", text="mounted with size, mode and group", check=_mounts),
+    Promise(id="hugepages.access", text="who is in the group may use them, without root", check=_access),
+)
