@@ -190,7 +190,13 @@ class Guest:
         ]
         try:
             done = subprocess.run(
-                argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+                argv,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise GuestFailed(f"{self.name}: no end after {timeout_s:g} s: {command}") from error

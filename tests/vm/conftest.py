@@ -1,0 +1,140 @@
+"""One story in one boot of the lab: stock machine, made ready, proven, used, put back. Files run in their order.
+
+What costs minutes is a fixture of the session: a boot, a run of site.yml. A test that asks for a step gets it made once.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm import desired, image
+from tests.vm.guest import Guest, Nic, finish_image, link
+from tests.vm.playbook import Playbooks, Played
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """How the DUT was made ready."""
+
+    foretold: Played
+    """site.yml in check mode, before."""
+    played: Played
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "vm: boots machines with QEMU (tox -e vm)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Say:
+    """Progress on the terminal, also while pytest captures: a step takes minutes."""
+    reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        line = f"[{time.monotonic() - began:5.0f} s] {text}"
+        capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(line)
+            sys.stdout.flush()
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Logs of consoles and playbooks; pytest keeps those of the last three runs."""
+    return tmp_path_factory.mktemp("vm")
+
+
+@pytest.fixture(scope="session")
+def stock_image(say: Say) -> image.Image:
+    """The disk of a stock machine. Whoever asks for this lane wants it run: what is missing fails it."""
+    return image.stock(finish_image, say=say)
+
+
+@pytest.fixture(scope="session")
+def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
+    """The data links by slot: the DUT's end, and the tester's."""
+    ends = {slot: link() for slot in (desired.FORWARDING_SLOT, desired.XDP_SLOT, desired.TUNED_SLOT)}
+    yield ends
+    for pair in ends.values():
+        for end in pair:
+            end.close()
+
+
+@pytest.fixture(scope="session")
+def dut(
+    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
+) -> Iterator[Guest]:
+    """The machine that the story is about."""
+    models = {desired.TUNED_SLOT: "e1000e"}
+    nics = [
+        Nic(models.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
+        for slot, ends in links.items()
+    ]
+    with Guest(
+        "dut", stock_image, nics=nics, cpus=3, memory_mib=2048, iommu=True, log=folder / "dut.console"
+    ) as guest:
+        guest.wait()
+        say("the DUT is up")
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def tester(
+    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
+) -> Iterator[Guest]:
+    """The machine at the other end of the links; started when it is wanted."""
+    nics = [
+        Nic("virtio-net-pci", f"52:54:00:00:02:{slot:02x}", slot, ends[1]) for slot, ends in links.items()
+    ]
+    with Guest(
+        "tester", stock_image, nics=nics, cpus=1, memory_mib=768, log=folder / "tester.console"
+    ) as guest:
+        guest.wait()
+        say("the tester is up")
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def playbooks(folder: Path) -> Playbooks:
+    """The inventory and our playbooks."""
+    return Playbooks(folder)
+
+
+@pytest.fixture(scope="session")
+def stock(dut: Guest, playbooks: Playbooks, say: Say) -> dict[str, Any]:
+    """A snapshot of the DUT before anything of ours touched it."""
+    playbooks.host(dut, {})
+    snapshot = playbooks.module("dut", "labkit.host.snapshot")
+    say("snapshot of the stock machine taken")
+    return snapshot
+
+
+@pytest.fixture(scope="session")
+def provisioned(dut: Guest, stock: dict[str, Any], playbooks: Playbooks, say: Say) -> Provisioned:
+    """The DUT after site.yml: foretold by check mode, then really."""
+    playbooks.host(dut, desired.DUT)
+    foretold = playbooks.play("site.yml", "--check")
+    say(f"check mode took {foretold.took_s:.0f} s; now site.yml ...")
+    played = playbooks.play("site.yml")
+    say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
+    return Provisioned(foretold, played)

@@ -1,0 +1,47 @@
+"""What the DUT shall be: variables that every role is concerned by, for a guest with three cores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ISOLATED = 2
+"""The core that is kept free. Emulated guests would crawl with one core for all the rest."""
+FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT = 0x10, 0x11, 0x12
+"""Slots of the data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing."""
+FORWARDING_PCI = f"0000:00:{FORWARDING_SLOT:02x}.0"
+XDP_NAME = f"enp0s{XDP_SLOT}"
+TUNED_NAME = f"enp0s{TUNED_SLOT}"
+HUGEPAGES = 128
+
+KERNEL: dict[str, Any] = {
+    "lowlatency_kernel_flavour": "rt",
+    # On an emulated CPU this is the difference between three and fifteen minutes.
+    "lowlatency_kernel_initramfs_modules": "dep",
+    "lowlatency_kernel_initramfs_compress": "lz4",
+}
+DUT: dict[str, Any] = {
+    **KERNEL,
+    "cpu_isolation_cpus": str(ISOLATED),
+    "cpu_isolation_rt_runtime_us": "-1",
+    "hugepages_count": "0",
+    "hugepages_group": "labkit",
+    "hugepages_pools": [{"size_kib": 2048, "count": HUGEPAGES, "when": "boot"}],
+    "hugepages_mounts": [{"path": "/dev/hugepages-labkit", "size_kib": 2048, "mode": "0770"}],
+    "dpdk_packages": ["dpdk", "dpdk-dev"],
+    "dpdk_iommu": "on",
+    "dpdk_group": "labkit",
+    "dpdk_devices": [{"pci": FORWARDING_PCI, "driver": "vfio-pci"}],
+    # Without the compiler for BPF: nothing is built in the guest.
+    "af_xdp_packages": ["libxdp1", "xdp-tools"],
+    "af_xdp_interfaces": [
+        {"name": XDP_NAME, "queues": 1, "napi_defer_hard_irqs": 2, "gro_flush_timeout_ns": 20000}
+    ],
+    "af_xdp_busy_poll_us": "50",
+    "nic_tuning_interfaces": [
+        {"name": TUNED_NAME, "rings": {"rx": 512}, "coalescing": {"rx_usecs": 0}, "features": {"gro": False}}
+    ],
+    "labkit_host_user": "tester",
+    "labkit_host_group": "labkit",
+    "labkit_host_sudo": True,
+    "labkit_host_packages": ["ethtool", "iproute2", "procps", "util-linux", "rt-tests"],
+}

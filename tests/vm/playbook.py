@@ -1,0 +1,127 @@
+"""Runs our playbooks against guests as a user does, and reads what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labkit.hosts import DIE_WITH_PARENT
+from tests.vm.guest import Guest
+
+ANSIBLE = Path(__file__).parents[2] / "ansible"
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run of ansible-playbook."""
+
+    code: int
+    output: str
+    took_s: float
+
+    @property
+    def text(self) -> str:
+        """The output in one line, for looking for sentences that were wrapped."""
+        return re.sub(r"\s+", " ", self.output)
+
+    def count(self, host: str, what: str) -> int:
+        """A figure of the recap: ok, changed, failed, ..."""
+        found = re.search(rf"^{host}\s*:.*\b{what}=(\d+)", self.output, re.MULTILINE)
+        if not found:
+            raise AssertionError(f"no {what} of {host} in the recap:\n{self.output[-3000:]}")
+        return int(found.group(1))
+
+    def changed_tasks(self) -> list[str]:
+        """Names of the tasks that changed something, or in check mode would."""
+        names, task = [], ""
+        for line in self.output.splitlines():
+            if found := re.match(r"(?:TASK|RUNNING HANDLER) \[(.*)\] \*+", line):
+                task = found.group(1)
+            elif line.startswith("changed: "):
+                names.append(task)
+        return names
+
+
+class Playbooks:
+    """An inventory of guests, and the playbooks over it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs = 0
+        self._hosts: dict[str, dict[str, object]] = {}
+
+    @property
+    def inventory(self) -> Path:
+        """The inventory's file."""
+        return self._folder / "inventory.yml"
+
+    def host(self, guest: Guest, variables: Mapping[str, object]) -> None:
+        """Put a guest into the inventory, or give it other variables."""
+        self._hosts[guest.name] = {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": guest.port,
+            "ansible_user": "lab",
+            "ansible_ssh_private_key_file": str(guest.image.key),
+            "ansible_ssh_common_args": " ".join(guest.ssh_options[4:]),
+            "ansible_python_interpreter": "/usr/bin/python3",
+            **variables,
+        }
+        self.inventory.write_text(yaml.safe_dump({"all": {"hosts": self._hosts}}, sort_keys=False))
+
+    def play(self, playbook: str, *arguments: str, timeout_s: float = 1500) -> Played:
+        """Run one; its output is kept in a file of the folder as well."""
+        self._runs += 1
+        log = self._folder / f"{self._runs:02d}-{playbook}.log"
+        command = ["ansible-playbook", "-i", str(self.inventory), *arguments, str(ANSIBLE / playbook)]
+        began = time.monotonic()
+        with log.open("w") as stream:
+            done = subprocess.run(
+                [*DIE_WITH_PARENT, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                timeout=timeout_s,
+                check=False,
+            )
+        return Played(done.returncode, log.read_text(errors="replace"), time.monotonic() - began)
+
+    def module(self, host: str, name: str, *arguments: str) -> dict[str, Any]:
+        """Run one module there as root; what it returns."""
+        command = ["ansible", "-i", str(self.inventory), host, "--become", "-m", name, *arguments]
+        done = subprocess.run(
+            [*DIE_WITH_PARENT, *command],
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            timeout=300,
+            check=False,
+        )
+        verdict, _, told = done.stdout.partition(" => ")
+        if done.returncode or ("SUCCESS" not in verdict and "CHANGED" not in verdict):
+            raise AssertionError(f"{name} on {host}: {done.stdout[-3000:]}{done.stderr[-2000:]}")
+        result: dict[str, Any] = json.loads(told)
+        return result
+
+    def environment(self) -> dict[str, str]:
+        """For ansible and what calls it."""
+        return {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            # Sockets of SSH connections that are kept: here, not in the user's home.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._folder / "cp"),
+            "ANSIBLE_HOME": str(self._folder / "home"),
+            "LC_ALL": "C.UTF-8",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }

@@ -1,0 +1,60 @@
+"""site.yml turns the stock machine into what its variables say, once."""
+
+from __future__ import annotations
+
+from tests.vm import desired
+from tests.vm.conftest import Provisioned, Say
+from tests.vm.guest import Guest
+from tests.vm.playbook import Playbooks
+
+
+def test_site_succeeds(provisioned: Provisioned):
+    assert provisioned.played.code == 0, provisioned.played.output[-6000:]
+
+
+def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
+    dut: Guest, provisioned: Provisioned
+):
+    assert dut.run("cat /sys/kernel/realtime").out.strip() == "1"
+    assert "PREEMPT_RT" in dut.run("uname -v").out
+    cmdline = dut.run("cat /proc/cmdline").out.split()
+    assert "intel_iommu=on" in cmdline
+    assert "labkit.trial" not in " ".join(cmdline), "the trial entry is still what boots"
+    assert dut.run("cat /sys/devices/system/cpu/isolated").out.strip() == str(desired.ISOLATED)
+    assert dut.run("cat /proc/sys/vm/nr_hugepages").out.strip() == str(desired.HUGEPAGES)
+
+
+def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):
+    """What can only be known after the reboot is the exception: tasks that the foretold run could not reach."""
+    foretold, happened = (set(run.changed_tasks()) for run in (provisioned.foretold, provisioned.played))
+    assert provisioned.foretold.code == 0, provisioned.foretold.output[-4000:]
+    assert happened - foretold == set(), "changed, but not foretold"
+    assert foretold - happened == set(), "foretold, but not changed"
+
+
+def test_second_run_changes_nothing(playbooks: Playbooks, provisioned: Provisioned, say: Say):
+    again = playbooks.play("site.yml")
+    say(f"the second run took {again.took_s:.0f} s")
+
+    assert again.code == 0, again.output[-4000:]
+    assert again.count("dut", "changed") == 0, again.changed_tasks()
+
+
+def test_every_promise_is_kept(playbooks: Playbooks, provisioned: Provisioned, say: Say):
+    verified = playbooks.play("verify.yml")
+    say(f"verify.yml took {verified.took_s:.0f} s")
+
+    assert verified.code == 0, verified.output[-6000:]
+    assert verified.count("dut", "changed") == 0
+
+
+def test_the_next_boot_is_the_same(dut: Guest, playbooks: Playbooks, provisioned: Provisioned, say: Say):
+    """What the kernel forgets is made again, and the trial was no one-off."""
+    boot = dut.wait()
+    dut.run("systemctl reboot", check=False)
+    dut.wait(other_than=boot)
+
+    verified = playbooks.play("verify.yml")
+    say("verified once more after another reboot")
+
+    assert verified.code == 0, verified.output[-6000:]

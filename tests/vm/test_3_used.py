@@ -1,0 +1,86 @@
+"""The host does what it was made ready for: packets through DPDK on vfio-pci, native AF_XDP, wake-ups measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.vm import desired
+from tests.vm.conftest import Provisioned, Say
+from tests.vm.guest import Guest
+
+FRAMES = 1000
+SCRIPT = Path(__file__).with_name("frames.py").read_text()
+
+
+@contextmanager
+def reflecting(dut: Guest, eal: str) -> Iterator[None]:
+    """testpmd on the DUT, sending back what it gets with the addresses swapped; ended with the block."""
+    options = "--in-memory --single-file-segments --file-prefix=labkit-vm"
+    command = (
+        f"sleep 600 | timeout -k 10 120 dpdk-testpmd -l 0,{desired.ISOLATED} {options} {eal} "
+        "-- --forward-mode=macswap --auto-start --no-lsc-interrupt --total-num-mbufs=4096"
+    )
+    process = subprocess.Popen(
+        dut.argv(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    told: list[str] = []
+    try:
+        for line in process.stdout:
+            told.append(line)
+            if "Press enter to exit" in line or "macswap packet forwarding" in line:
+                break
+        else:
+            raise AssertionError(f"testpmd ended: {''.join(told)}")
+        time.sleep(3)
+        yield
+    finally:
+        dut.run("pkill -INT -x dpdk-testpmd", check=False)
+        process.kill()
+        process.wait()
+
+
+def exchange(tester: Guest, slot: int) -> dict[str, int]:
+    """Send frames from the tester to the DUT's interface of that slot, and count what comes back."""
+    name = f"enp0s{slot}"
+    tester.run(f"sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1; ip link set {name} up; sleep 1")
+    own, peer = f"52:54:00:00:02:{slot:02x}", f"52:54:00:00:01:{slot:02x}"
+    done = tester.run(f"python3 - {name} {own} {peer} {FRAMES}", stdin=SCRIPT)
+    counted: dict[str, int] = json.loads(done.out)
+    return counted
+
+
+def test_dpdk_forwards_real_packets_on_vfio_pci(
+    dut: Guest, tester: Guest, provisioned: Provisioned, say: Say
+):
+    bound = dut.run(f"basename $(readlink /sys/bus/pci/devices/{desired.FORWARDING_PCI}/driver)").out.strip()
+    assert bound == "vfio-pci"
+
+    with reflecting(dut, f"-a {desired.FORWARDING_PCI}"):
+        counted = exchange(tester, desired.FORWARDING_SLOT)
+    say(f"DPDK on vfio-pci: {counted}")
+
+    assert counted["returned"] == FRAMES, counted
+    assert counted["duplicates"] == 0
+    assert exchange(tester, desired.FORWARDING_SLOT)["returned"] == 0, "something else sent them back"
+
+
+def test_af_xdp_runs_native_on_a_guest_nic(dut: Guest, tester: Guest, provisioned: Provisioned, say: Say):
+    dut.run(f"ip link set {desired.XDP_NAME} up")
+
+    with reflecting(dut, f"--no-pci --vdev=net_af_xdp0,iface={desired.XDP_NAME}"):
+        counted = exchange(tester, desired.XDP_SLOT)
+        [link] = json.loads(dut.run(f"ip -json -details link show {desired.XDP_NAME}").out)
+    say(f"AF_XDP: {counted}, attached {link.get('xdp')}")
+
+    assert link["xdp"]["mode"] == 1, f"expected native (1), attached as {link['xdp']}"
+    assert counted["returned"] == FRAMES, counted
