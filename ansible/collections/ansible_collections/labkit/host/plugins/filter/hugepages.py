@@ -1,0 +1,27 @@
+"""Filter for pools of hugepages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.labkit.host.plugins.module_utils import hugepages
+
+
+def arguments(pools: Sequence[Mapping[str, Any]], default_size_kib: int = 0) -> list[str]:
+    """`hugepages_pools | labkit.host.hugepages_arguments` is the kernel arguments of those made at boot."""
+    try:
+        return hugepages.arguments(pools, int(default_size_kib))
+    except (ValueError, KeyError, TypeError) as error:
+        raise AnsibleFilterError(
+            f"hugepages_pools: expected entries with size_kib and count: {error}"
+        ) from error
+
+
+class FilterModule:
+    """Names it to Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name to function."""
+        return {"hugepages_arguments": arguments}
