@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import drivers, ethtool, irqs, mounts, settings
+from . import drivers, ethtool, hugepools, irqs, mounts, settings
 from .state import Change, State, StateUnreadable, roles
 
 REPLAY: dict[str, Callable[[Change, Path], None]] = {
     settings.KIND: settings.again,
     drivers.KIND: drivers.again,
     ethtool.KIND: ethtool.again,
+    hugepools.KIND: hugepools.again,
     irqs.KIND: irqs.again,
     mounts.KIND: mounts.again,
 }
