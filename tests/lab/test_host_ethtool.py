@@ -16,7 +16,10 @@ MAKE = """
 ip link add va0 numtxqueues 4 numrxqueues 4 type veth peer name vb0 numtxqueues 4 numrxqueues 4
 ip link property add dev va0 altname longer-name-of-va0
 ip tuntap add tap0 mode tap
+ip link set va0 up; ip link set vb0 up  # there is no polling thread where nothing is up
 """
+
+FILES = "cd /sys/class/net/va0; cat mtu napi_defer_hard_irqs gro_flush_timeout threaded"
 
 
 class Host:
@@ -104,13 +107,18 @@ def host(tmp_path):
 
 def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
     before = [host.shown(option) for option in ("-k", "-l")]
-    wanted = {"features": {"tx": False, "gro": True}, "channels": {"rx": 2, "tx": 2}, "mtu": 3000}
+    wanted = {
+        "features": {"tx": False, "gro": True},
+        "channels": {"queues": 2},
+        "mtu": 3000,
+        "napi": {"napi_defer_hard_irqs": 2, "gro_flush_timeout": 20000, "threaded": True},
+    }
 
     foretold = host.ethtool("--check", **wanted)
     untouched = [host.shown(option) for option in ("-k", "-l")]
     first = host.ethtool(**wanted)
     second = host.ethtool(**wanted)
-    after = host.shown("-k"), host.shown("-l"), host.run("cat /sys/class/net/va0/mtu")
+    after = host.shown("-k"), host.shown("-l"), host.run(FILES).split()
     back = host.module("revert", role="nic_tuning")
 
     assert untouched == before
@@ -122,13 +130,14 @@ def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
         "features": {
             "tx-checksum-ip-generic": "off", "tx-checksum-sctp": "off", "generic-receive-offload": "on",
         },
+        "napi": {"napi_defer_hard_irqs": "2", "gro_flush_timeout": "20000", "threaded": "on"},
     }  # fmt: skip
     assert "tx-checksumming: off" in after[0]
     assert "generic-receive-offload: on" in after[0]
     assert after[1].count("2\n") == 2
-    assert after[2] == "3000\n"
+    assert after[2] == ["3000", "2", "20000", "1"]
     assert [host.shown(option) for option in ("-k", "-l")] == before
-    assert host.run("cat /sys/class/net/va0/mtu") == "1500\n"
+    assert host.run(FILES).split() == ["1500", "0", "0", "0"]
     assert host.notes() == []
 
 

@@ -176,7 +176,7 @@ def _set(name: str, group: str, wanted: Mapping[str, str], before: Values) -> No
 def _try(name: str, group: str, wanted: Mapping[str, str]) -> str | None:
     """None: it is in effect. Else what went wrong."""
     try:
-        run(GROUPS[group].command(name, wanted))
+        GROUPS[group].apply(name, wanted)
     except EthtoolFailed as error:
         return str(error)
     now = {key: value.now for key, value in read(name, group).items()}
@@ -188,7 +188,7 @@ def _put_back(name: str, group: str, old: Mapping[str, str]) -> str | None:
     if not old:
         return None
     try:
-        run(GROUPS[group].command(name, old))
+        GROUPS[group].apply(name, old)
     except EthtoolFailed as error:
         return str(error)
     return _missed(name, group, old, {key: value.kept for key, value in read(name, group).items()})

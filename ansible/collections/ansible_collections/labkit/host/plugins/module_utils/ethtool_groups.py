@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import ethtool_text
@@ -24,12 +25,12 @@ class NotPutBack(EthtoolFailed):
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that are set by one command."""
+    """Settings that are set at once."""
 
     read: Callable[[str], Values]
     """Of an interface."""
-    command: Callable[[str, Mapping[str, str]], list[str]]
-    """What sets these values of an interface."""
+    apply: Callable[[str, Mapping[str, str]], None]
+    """Sets these values of an interface. Raises EthtoolFailed."""
     meant: Callable[[str, Mapping[str, str]], dict[str, str]] = lambda name, wanted: dict(wanted)
     """What was asked for, in the keys and words of `read`. Raises EthtoolFailed."""
 
@@ -39,21 +40,60 @@ def _mtu(name: str) -> Values:
     return {"mtu": Value(str(link["mtu"]), str(link["mtu"]))}
 
 
-def _set_mtu(name: str, values: Mapping[str, str]) -> list[str]:
-    return ["ip", "link", "set", "dev", name, "mtu", values["mtu"]]
+def _set_mtu(name: str, values: Mapping[str, str]) -> None:
+    run(["ip", "link", "set", "dev", name, "mtu", values["mtu"]])
+
+
+NET = Path("/sys/class/net")
+_NAPI = ("napi_defer_hard_irqs", "gro_flush_timeout", "threaded")
+_THREADED = {"0": "off", "1": "on"}
+
+
+def _napi(name: str) -> Values:
+    """The kernel's polling: these are files, which ethtool does not know."""
+    found: Values = {}
+    for key in _NAPI:
+        file = NET / name / key
+        if file.exists():
+            now = file.read_text().strip()
+            now = _THREADED.get(now, now) if key == "threaded" else now
+            found[key] = Value(now, now)
+    return found
+
+
+def _set_napi(name: str, values: Mapping[str, str]) -> None:
+    words = {word: digit for digit, word in _THREADED.items()}
+    for key, value in values.items():
+        try:
+            (NET / name / key).write_text((words.get(value, value) if key == "threaded" else value) + "\n")
+        except OSError as error:
+            raise EthtoolFailed(f"{NET / name / key}: writing {value} failed: {error.strerror}") from error
+
+
+def _channels_meant(name: str, wanted: Mapping[str, str]) -> dict[str, str]:
+    """`queues` is what the driver has: combined channels, or as many to receive as to send."""
+    asked = dict(wanted)
+    queues = asked.pop("queues", None)
+    if queues is None:
+        return asked
+    combined = "combined" in ethtool_text.labelled(run(["ethtool", "-l", name]))
+    return {**dict.fromkeys(("combined",) if combined else ("rx", "tx"), queues), **asked}
 
 
 def _show(option: str, parse: Callable[[str], Values]) -> Callable[[str], Values]:
     return lambda name: parse(run(["ethtool", option, name]))
 
 
-def _set(option: str) -> Callable[[str, Mapping[str, str]], list[str]]:
-    return lambda name, values: ["ethtool", option, name, *(word for pair in values.items() for word in pair)]
+def _set(option: str) -> Callable[[str, Mapping[str, str]], None]:
+    def apply(name: str, values: Mapping[str, str]) -> None:
+        run(["ethtool", option, name, *(word for pair in values.items() for word in pair)])
+
+    return apply
 
 
-def _set_features(name: str, values: Mapping[str, str]) -> list[str]:
+def _set_features(name: str, values: Mapping[str, str]) -> None:
     short = {printed: word for word, printed in ethtool_text.FEATURES.items()}
-    return _set("-K")(name, {short.get(key, key): value for key, value in values.items()})
+    _set("-K")(name, {short.get(key, key): value for key, value in values.items()})
 
 
 def _features_meant(name: str, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -97,13 +137,13 @@ def _rss_meant(name: str, wanted: Mapping[str, str]) -> dict[str, str]:
     return {**wanted, "indirection": same or wanted["indirection"]}
 
 
-def _set_rss(name: str, values: Mapping[str, str]) -> list[str]:
-    return ["ethtool", "-X", name, *values["indirection"].split()]
+def _set_rss(name: str, values: Mapping[str, str]) -> None:
+    run(["ethtool", "-X", name, *values["indirection"].split()])
 
 
 GROUPS: dict[str, Group] = {
     "mtu": Group(_mtu, _set_mtu),
-    "channels": Group(_show("-l", ethtool_text.labelled), _set("-L")),
+    "channels": Group(_show("-l", ethtool_text.labelled), _set("-L"), _channels_meant),
     "rings": Group(_show("-g", ethtool_text.labelled), _set("-G")),
     "features": Group(
         _show("-k", lambda text: ethtool_text.features(text)[0]), _set_features, _features_meant
@@ -111,10 +151,10 @@ GROUPS: dict[str, Group] = {
     "coalescing": Group(_show("-c", ethtool_text.coalescing), _set("-C")),
     "pause": Group(_show("-a", ethtool_text.labelled), _set("-A")),
     "rss": Group(_rss, _set_rss, _rss_meant),
+    "napi": Group(_napi, _set_napi),
 }
-"""In the order in which they are set. Channels, rings and features restart the device on many drivers, and a restart
-with other channels makes the rings and their moderation anew: those come after. RSS spreads over channels, so last;
-pause before it, for the link that it may negotiate anew is up again by then."""
+"""In the order in which they are set. Another MTU, channels, rings and features restart the device on many drivers, and
+a restart with other channels makes rings, their moderation and the RSS table anew: so those come after the channels."""
 
 
 def read(name: str, group: str) -> Values:

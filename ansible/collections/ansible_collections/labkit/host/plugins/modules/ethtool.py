@@ -24,7 +24,7 @@ options:
   management: {description: Interfaces to leave alone besides those found., type: list, elements: str, default: []}
   persist: {description: Whether it is set again at every boot (role replay)., type: bool, default: false}
   mtu: {description: Bytes of payload in a frame., type: int}
-  channels: {description: "Queues: rx, tx, combined.", type: dict}
+  channels: {description: "Queues: rx, tx, combined; or queues, as the driver has them.", type: dict}
   rings: {description: "Frames that a queue's ring holds: rx, tx.", type: dict}
   features: {description: "Offloads, as C(ethtool -k) prints them or short: gro, tso.", type: dict}
   coalescing: {description: "Interrupt moderation: adaptive-rx, rx-usecs (us), rx-frames and so on.", type: dict}
@@ -32,6 +32,9 @@ options:
   rss:
     description: >-
       Spread over queues: C(indirection) is default, equal N, equal N start QUEUE, or weight W0 W1 and so on.
+    type: dict
+  napi:
+    description: "Polling: napi_defer_hard_irqs (polls), gro_flush_timeout (ns), threaded."
     type: dict
 author: [the labkit authors (@labkit)]
 """
