@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--inventory", type=Path, help="write an Ansible inventory of the guest to this file")
     parser.add_argument("--console", type=Path, help="write its serial console to this file")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         stock = image.stock(finish_image, say=lambda text: print(text, file=sys.stderr))
         with tempfile.TemporaryDirectory(prefix="labkit-vm-") as folder:

@@ -1,6 +1,7 @@
 """One story in one boot of the lab: stock machine, made ready, proven, used, put back. Files run in their order.
 
-What costs minutes is a fixture of the session: a boot, a run of site.yml. A test that asks for a step gets it made once.
+What costs minutes is a fixture of the session: a boot, a run of site.yml. A step is made once, for the
+first test that asks for it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,7 @@ import pytest
 
 from tests.vm import desired, image
 from tests.vm.guest import Guest, Nic, finish_image, link
-from tests.vm.playbook import Playbooks, Played
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Provisioned:
-    """How the DUT was made ready."""
-
-    foretold: Played
-    """site.yml in check mode, before."""
-    played: Played
+from tests.vm.playbook import Playbooks, Provisioned, Say
 
 
 def pytest_configure(config: pytest.Config) -> None:

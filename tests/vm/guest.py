@@ -179,15 +179,16 @@ class Guest:
             *("-o", "IdentitiesOnly=yes"),
         ]
 
-    def run(self, command: str, *, timeout_s: float = 300, check: bool = True) -> Done:
-        """Run a shell command there as root. Raises GuestFailed."""
-        argv = [
+    def argv(self, command: str) -> list[str]:
+        """What runs a shell command there as root."""
+        return [
             *DIE_WITH_PARENT,
-            "ssh",
-            *self.ssh_options,
-            "lab@127.0.0.1",
-            f"sudo sh -c {shlex.quote(command)}",
+            *("ssh", *self.ssh_options, "lab@127.0.0.1", f"sudo sh -c {shlex.quote(command)}"),
         ]
+
+    def run(self, command: str, *, stdin: str = "", timeout_s: float = 300, check: bool = True) -> Done:
+        """Run a shell command there as root. Raises GuestFailed."""
+        argv = self.argv(command)
         try:
             done = subprocess.run(
                 argv,

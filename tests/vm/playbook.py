@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import yaml
 from labkit.hosts import DIE_WITH_PARENT
 from tests.vm.guest import Guest
 
+Say = Callable[[str], None]
+"""Tells how far things are."""
 ANSIBLE = Path(__file__).parents[2] / "ansible"
 
 
@@ -50,6 +52,15 @@ class Played:
             elif line.startswith("changed: "):
                 names.append(task)
         return names
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """How the DUT was made ready."""
+
+    foretold: Played
+    """site.yml in check mode, before."""
+    played: Played
 
 
 class Playbooks:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.vm.conftest import Say
 from tests.vm.guest import Guest
-from tests.vm.playbook import Playbooks
+from tests.vm.playbook import Playbooks, Say
 
 MISTAKES = {
     # Variables, and what must be told of them.

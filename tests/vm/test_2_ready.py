@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.vm import desired
-from tests.vm.conftest import Provisioned, Say
 from tests.vm.guest import Guest
-from tests.vm.playbook import Playbooks
+from tests.vm.playbook import Playbooks, Provisioned, Say
 
 
 def test_site_succeeds(provisioned: Provisioned):

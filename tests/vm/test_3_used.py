@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.vm import desired
-from tests.vm.conftest import Provisioned, Say
 from tests.vm.guest import Guest
+from tests.vm.playbook import Provisioned, Say
 
 FRAMES = 1000
 SCRIPT = Path(__file__).with_name("frames.py").read_text()

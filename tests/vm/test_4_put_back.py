@@ -10,9 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "ansible" / "collections"))
 from ansible_collections.labkit.host.plugins.module_utils import snapshot as snapshots
 
-from tests.vm.conftest import Provisioned, Say
 from tests.vm.guest import Guest
-from tests.vm.playbook import Playbooks
+from tests.vm.playbook import Playbooks, Provisioned, Say
 
 
 @pytest.fixture(scope="module")
