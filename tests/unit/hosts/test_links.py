@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import links
-from ansible_collections.labkit.host.plugins.module_utils.protected import Connection
+from ansible_collections.labkit.host.plugins.module_utils import links, pci
+from ansible_collections.labkit.host.plugins.module_utils.protected import Connection, Network
 
 
 def process(root, pid, parent, name, environment=b""):
@@ -73,3 +73,63 @@ def test_pci_address_is_that_of_the_device_itself(tmp_path, device, address):
 
     assert links.pci_of("eth0", tmp_path) == address
     assert links.pci_of("lo", tmp_path) is None
+
+
+NETWORK = Network(
+    links=[
+        {"ifindex": 2, "ifname": "eth0", "altnames": ["enp3s0f0"]},
+        {"ifindex": 3, "ifname": "eth1", "altnames": ["enp3s0f1"], "ifalias": "data"},
+        {"ifindex": 4, "ifname": "eth2", "ifalias": "data"},
+    ],
+    addresses=[],
+    routes=[{"dst": "default", "dev": "eth0"}],
+    pci={"eth0": "0000:3b:00.0", "eth1": "0000:3b:00.1", "eth2": "0000:3b:00.1"},
+)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    monkeypatch.setattr(links, "look", lambda root=None: NETWORK)
+    monkeypatch.setattr(links, "ssh_connections", lambda root=None: [])
+
+
+@pytest.mark.parametrize("spelling", ["eth0", "enp3s0f0", "0000:3b:00.0", "3B:00.0", "3b:0.0"])
+def test_no_spelling_of_the_way_in_may_be_touched(network, spelling):
+    with pytest.raises(
+        links.Untouchable, match="the way to this host needs it: the default route goes over it"
+    ):
+        links.touchable(spelling, over_ssh=False, management=[])
+
+
+def test_interface_of_a_name_may_be_touched(network):
+    assert links.touchable("enp3s0f1", over_ssh=False, management=[]).name == "eth1"
+    with pytest.raises(links.Untouchable, match="named in labkit_host_management_interfaces"):
+        links.touchable("enp3s0f1", over_ssh=False, management=["eth1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("eth9", "none"), ("data", "eth1 and eth2"), ("3b:00.1", "eth1 and eth2"), ("", "none")],
+)
+def test_name_that_is_not_of_one_interface_is_told_with_those_there_are(network, text, found):
+    with pytest.raises(
+        links.Untouchable, match=rf"of one interface, found {found}\. There are eth0, eth1, eth2\."
+    ):
+        links.touchable(text, over_ssh=False, management=[])
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0000:03:00.0", "0000:03:00.0"),
+        ("3B:0.0", "0000:3b:00.0"),
+        ("10000:E1:00.7", "10000:e1:00.7"),
+        (" 03:00.1 ", "0000:03:00.1"),
+        ("eth0", None),
+        ("03:00", None),
+        ("03:00.8", None),
+        ("0000:03:00.0.1", None),
+    ],
+)
+def test_pci_address_is_read_in_every_spelling(text, address):
+    assert pci.address(text) == address

@@ -170,6 +170,97 @@ def test_reason_names_the_way_over_the_kin():
     ]
 
 
+@pytest.mark.parametrize("named", ["eth1", "enp3s0f1np1", "the uplink", "0000:3b:00.1", "3B:00.1", "3b:0.1"])
+def test_interface_is_protected_by_whatever_name_the_inventory_gives_it(named):
+    links = [link(2, "eth0"), link(3, "eth1", altnames=["enp3s0f1np1"], ifalias="the uplink")]
+    network = Network(links, [], [], pci={"eth0": "0000:3b:00.0", "eth1": "0000:3b:00.1"})
+
+    assert names(network, management=[named]) == ["eth1"]
+
+
+@pytest.mark.parametrize("named", ["eth7", "0000:99:00.0", ""])
+def test_management_interface_that_is_not_there_stops_everything(named):
+    network = Network(TWO, [address("eth0", SSH)], [])
+
+    with pytest.raises(WayUnknown, match=f"names {named}, and no interface here has that name"):
+        told(network, ssh=[SSH], over_ssh=True, management=[named])
+
+
+@pytest.mark.parametrize("peer", [PEER, f"::ffff:{PEER}"])
+@pytest.mark.parametrize(
+    "route",
+    [
+        {"dst": "203.0.113.0/24", "dev": "eth1"},
+        {"dst": PEER, "dev": "eth1"},
+        {"dst": "203.0.113.0/24", "nexthops": [{"dev": "eth1"}]},
+        {"dst": "203.0.113.0/24", "nhid": 4},
+        {"dst": "203.0.113.0/24", "dev": "eth1", "table": "100"},
+    ],
+    ids=["network", "host", "multipath", "nexthop", "policy table"],
+)
+def test_interface_over_which_answers_leave_is_protected_though_the_address_is_on_another(route, peer):
+    routes = [{"dst": "default", "dev": "eth0"}, {"dst": "203.0.112.0/20", "dev": "eth2"}, route]
+    network = Network([*TWO, link(4, "eth2")], [address("lo", SSH)], routes, [{"id": 4, "dev": "eth1"}])
+
+    found = told(network, ssh=[SSH], over_ssh=True, peer=peer)
+
+    assert found["eth1"] == [f"answers to the SSH connection from {peer} may leave over it"]
+    assert ("eth2" in found) == ("table" in route)
+
+
+def test_answers_of_an_ipv6_only_host_leave_over_the_closest_route():
+    routes = [{"dst": "2001:2:0:7::/64", "dev": "eth1"}, {"dst": "2001:2::/48", "dev": "eth2"}]
+    network = Network([*TWO, link(4, "eth2")], [address("eth0", "2001:2::1")], routes)
+
+    assert sorted(told(network, ssh=["2001:2::1"], over_ssh=True, peer="2001:2:0:7::9")) == ["eth0", "eth1"]
+
+
+@pytest.mark.parametrize("kind", ["wireguard", "tun", "gre"])
+def test_nic_that_may_carry_the_tunnel_to_the_host_is_protected(kind):
+    links = [*TWO, link(4, "vpn0", linkinfo={"info_kind": kind})]
+    addresses = [
+        address("lo", "127.0.0.1", "::1"),
+        address("eth0", "198.18.0.1"),
+        address("eth1", "fe80::2"),
+        address("vpn0", SSH),
+    ]
+
+    assert names(Network(links, addresses, []), ssh=[SSH], over_ssh=True) == ["eth0", "vpn0"]
+
+
+def test_tap_of_a_guest_in_the_bridge_protects_no_more_than_the_bridge():
+    links = [
+        link(2, "eth0", master="br0"),
+        link(3, "br0"),
+        link(4, "tap0", master="br0", linkinfo={"info_kind": "tun"}),
+        link(5, "eth1"),
+    ]
+    network = Network(links, [address("br0", SSH), address("eth1", "198.18.0.1")], [])
+
+    assert names(network, ssh=[SSH], over_ssh=True) == ["br0", "eth0", "tap0"]
+
+
+def test_members_of_the_vrf_over_which_the_host_is_reached_are_protected():
+    links = [link(2, "eth0", master="mgmt"), link(3, "mgmt", linkinfo={"info_kind": "vrf"}), link(4, "eth1")]
+
+    assert names(Network(links, [], [{"dst": "default", "dev": "mgmt"}])) == ["eth0", "mgmt"]
+
+
+def test_port_that_is_the_parent_of_the_vlan_on_the_bond_is_protected_by_its_pci_address():
+    links = [
+        link(2, "eth0", master="bond0"),
+        link(3, "bond0"),
+        link(4, "bond0.7", link="bond0"),
+        link(5, "eth1"),
+    ]
+    pci = {"eth0": "0000:03:00.0", "eth1": "0000:03:00.1"}
+    network = Network(links, [address("bond0.7", SSH)], [], pci=pci)
+
+    found = told(network, ssh=[SSH], over_ssh=True)
+
+    assert sorted(found) == ["bond0", "bond0.7", "eth0"]
+
+
 def test_interface_named_in_the_inventory_answers_for_a_way_that_is_not_seen():
     assert names(Network(TWO, [], []), over_ssh=True, management=["eth1"]) == ["eth1"]
 

@@ -1,0 +1,285 @@
+"""Settings of a NIC with rings, moderation and RSS, played by one that answers as ethtool does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import ethtool, ethtool_groups, links, undo
+from ansible_collections.labkit.host.plugins.module_utils.ethtool_groups import EthtoolFailed, NotPutBack
+from ansible_collections.labkit.host.plugins.module_utils.protected import Network
+from ansible_collections.labkit.host.plugins.module_utils.state import Change
+
+MAC = "02:00:00:00:00:01"
+
+
+class Nic:
+    """A driver, by what `ethtool` prints of it and does to it."""
+
+    def __init__(self):
+        self.name = "eth1"
+        self.mac = MAC
+        self.log = []
+        self.rings = {"rx": 512, "tx": 512}
+        self.channels = 8
+        self.moderation = {"rx-usecs": 50, "tx-usecs": 50}
+        self.adaptive = "on"
+        self.pause = {"autoneg": "off", "rx": "on", "tx": "on"}
+        self.table = [slot % 8 for slot in range(16)]
+        self.stuck = {}
+        """Setting to what the driver makes of any value."""
+        self.refuses = {}
+        """Option to what it says of any value."""
+
+    def run(self, command, **_):
+        option, name, *words = command[1:]
+        if name != self.name:
+            return subprocess.CompletedProcess(command, 1, "", "netlink error: No such device")
+        if option.isupper() and option != "-P":
+            self.log.append(f"{option} {' '.join(words)}")
+            if option in self.refuses:
+                return subprocess.CompletedProcess(command, 1, "", self.refuses[option])
+            self.set(option, words)
+            return subprocess.CompletedProcess(command, 0, "", "")
+        return subprocess.CompletedProcess(command, 0, self.show(option), "")
+
+    def set(self, option, words):
+        values = dict(zip(words[::2], words[1::2], strict=False))
+        values.update({key: self.stuck[key] for key in values if key in self.stuck})
+        if option == "-G":
+            self.rings.update({key: int(value) for key, value in values.items()})
+        elif option == "-L":
+            self.channels = int(values["combined"])
+            self.table = [slot % self.channels for slot in range(16)]
+        elif option == "-C":
+            self.adaptive = values.pop("adaptive-rx", self.adaptive)
+            self.moderation.update({key: int(value) for key, value in values.items()})
+        elif option == "-A":
+            self.pause.update(values)
+        elif words == ["default"]:
+            self.table = [slot % self.channels for slot in range(16)]
+        else:
+            assert words[0] == "equal"
+            self.table = [slot % int(words[1]) for slot in range(16)]
+
+    def show(self, option):
+        if option == "-P":
+            return f"Permanent address: {self.mac}\n"
+        if option == "-g":
+            most = "Pre-set maximums:\nRX:\t\t4096\nRX Mini:\tn/a\nTX:\t\t4096\n"
+            return f"{most}Current hardware settings:\nRX:\t\t{self.rings['rx']}\nTX:\t\t{self.rings['tx']}\n"
+        if option == "-l":
+            return (
+                f"Pre-set maximums:\nCombined:\t16\nCurrent hardware settings:\nCombined:\t{self.channels}\n"
+            )
+        if option == "-c":
+            lines = "".join(f"{key}: {value}\n" for key, value in self.moderation.items())
+            return f"Adaptive RX: {self.adaptive}  TX: n/a\n{lines}"
+        if option == "-a":
+            return (
+                f"Autonegotiate:\t{self.pause['autoneg']}\nRX:\t{self.pause['rx']}\nTX:\t{self.pause['tx']}\n"
+            )
+        assert option == "-x"
+        rows = [" ".join(map(str, self.table[at : at + 8])) for at in (0, 8)]
+        return f"with {self.channels} RX ring(s):\n    0: {rows[0]}\n    8: {rows[1]}\n"
+
+    def all(self):
+        return {
+            "log": [],
+            **{key: value for key, value in vars(self).items() if key not in ("log", "stuck", "refuses")},
+        }
+
+
+@pytest.fixture
+def nic(tmp_path, monkeypatch):
+    nic = Nic()
+    monkeypatch.setattr(ethtool_groups.subprocess, "run", nic.run)
+    monkeypatch.setattr(links, "ssh_connections", lambda root=None: [])
+    nic.network = lambda: Network([{"ifindex": 2, "ifname": nic.name, "altnames": ["long-name"]}], [], [])
+    monkeypatch.setattr(links, "look", lambda root=None: nic.network())
+    nic.root = tmp_path
+    return nic
+
+
+def change(nic, wanted, name="eth1", **more):
+    return ethtool.change(
+        "nic_tuning", name, wanted, **{"over_ssh": False, "management": [], "root": nic.root, **more}
+    )
+
+
+def notes(nic):
+    file = nic.root / "var/lib/labkit/state/nic_tuning.json"
+    return json.loads(file.read_text())["changes"] if file.exists() else []
+
+
+ALL = {
+    "rss": {"indirection": "equal 2"},
+    "pause": {"rx": False, "tx": False},
+    "coalescing": {"adaptive-rx": False, "rx-usecs": 0},
+    "rings": {"rx": 4096, "tx": 1024},
+    "channels": {"combined": 4},
+}
+
+
+def test_all_is_set_in_the_order_in_which_it_lasts_and_put_back_the_other_way_round(nic):
+    before = nic.all()
+
+    foretold = change(nic, ALL, check=True)
+    assert nic.log == []
+    assert change(nic, ALL) == foretold
+    assert nic.log == [
+        "-L combined 4",
+        "-G rx 4096 tx 1024",
+        "-C adaptive-rx off rx-usecs 0",
+        "-A rx off tx off",
+        "-X equal 2",
+    ]
+    assert change(nic, ALL) == ({}, {})
+    nic.log.clear()
+
+    assert undo.undo("nic_tuning", nic.root)[1] == []
+    assert [line.partition(" ")[0] for line in nic.log] == ["-X", "-A", "-C", "-G", "-L"]
+    assert nic.all() == before
+    assert notes(nic) == []
+
+
+def test_value_that_does_not_take_is_put_back_and_told_with_both(nic):
+    nic.stuck = {"rx": "2048"}
+    before = nic.all()
+
+    with pytest.raises(
+        EthtoolFailed,
+        match=r"eth1 rings: set rx 4000, read back rx 2048; AND THE OLD VALUES .*COULD NOT BE PUT BACK",
+    ):
+        change(nic, {"rings": {"rx": 4000}})
+    nic.stuck = {}
+    assert undo.undo("nic_tuning", nic.root)[1] == []
+    assert nic.all() == before
+
+    nic.stuck = {"tx-usecs": "50"}
+    with pytest.raises(
+        EthtoolFailed,
+        match=r"set tx-usecs 7, read back tx-usecs 50; the old values are in effect \(rx-usecs 50, tx-usecs 50\)",
+    ):
+        change(nic, {"coalescing": {"rx-usecs": 8, "tx-usecs": 7}})
+    assert nic.all() == before
+    assert notes(nic) == []
+
+
+def test_refusal_of_the_driver_is_told_in_its_words(nic):
+    nic.refuses = {"-A": "netlink error: link autonegotiation is on"}
+
+    with pytest.raises(
+        EthtoolFailed, match="ethtool -A eth1 rx off: link autonegotiation is on; the old values"
+    ):
+        change(nic, {"pause": {"rx": False}})
+    assert notes(nic) == []
+
+
+def test_earlier_notes_survive_a_later_run_that_fails(nic):
+    change(nic, {"rings": {"rx": 1024}})
+    nic.refuses = {"-G": "netlink error: Device or resource busy"}
+
+    with pytest.raises(EthtoolFailed, match="busy"):
+        change(nic, {"rings": {"rx": 2048, "tx": 2048}})
+
+    [note] = notes(nic)
+    assert (note["old"]["values"], note["new"]) == ({"rx": "512"}, {"rx": "1024"})
+
+
+def test_all_is_looked_at_before_the_first_change(nic):
+    with pytest.raises(EthtoolFailed, match="rings rx 9999 is more than the driver's maximum, 4096"):
+        change(nic, {"channels": {"combined": 1}, "rings": {"rx": 9999}})
+    assert nic.log == []
+
+
+@pytest.mark.parametrize("point", range(6))
+@pytest.mark.parametrize("mend", ["again", "revert"])
+def test_run_that_is_killed_at_any_point_is_mended(nic, monkeypatch, point, mend):
+    before = nic.all()
+    run = nic.run
+
+    def dying(command, **more):
+        if len(nic.log) >= point and command[1].isupper() and command[1] != "-P":
+            raise KeyboardInterrupt
+        return run(command, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ethtool_groups.subprocess, "run", dying)
+        if point < 5:
+            with pytest.raises(KeyboardInterrupt):
+                change(nic, ALL)
+        else:
+            change(nic, ALL)
+
+    if mend == "again":
+        change(nic, ALL)
+        assert (nic.channels, nic.rings["rx"], nic.table[:3]) == (4, 4096, [0, 1, 0])
+    assert undo.undo("nic_tuning", nic.root)[1] == []
+    assert nic.all() == before
+
+
+def test_what_is_right_already_is_noted_where_the_next_boot_forgets_it(nic):
+    assert change(nic, {"rings": {"rx": 512}}) == ({}, {})
+    assert change(nic, {"rings": {"rx": 512}}, persist=True) == ({"rings": {"rx": "512"}},) * 2
+    assert change(nic, {"rings": {"rx": 512}}, persist=True) == ({}, {})
+    assert nic.log == []
+
+
+def test_it_is_set_again_after_a_boot_also_under_another_name(nic):
+    change(nic, {"rings": {"rx": 1024}}, persist=True)
+    [note] = notes(nic)
+    nic.rings["rx"], nic.name = 512, "renamed0"
+
+    ethtool.again(Change(**note), nic.root)
+
+    assert nic.rings["rx"] == 1024
+
+
+def test_another_nic_that_has_the_name_now_is_left_alone(nic):
+    change(nic, {"rings": {"rx": 1024}}, persist=True)
+    [note] = notes(nic)
+    nic.mac = "02:00:00:00:00:99"
+    nic.log.clear()
+
+    with pytest.raises(EthtoolFailed, match=rf"eth1 \({MAC}\) is not there: its rings are not set"):
+        ethtool.again(Change(**note), nic.root)
+    assert undo.undo("nic_tuning", nic.root)[1] == [
+        f"ethtool eth1 rings rx: eth1 ({MAC}) is not there (it was rx 512)"
+    ]
+    with pytest.raises(EthtoolFailed, match="undo that first"):
+        change(nic, {"rings": {"rx": 2048}})
+    assert nic.log == []
+
+
+def test_alternative_name_is_taken(nic):
+    change(nic, {"rings": {"rx": 1024}}, name="long-name")
+
+    assert nic.rings["rx"] == 1024
+
+
+def test_rss_table_that_could_not_be_put_back_is_left_alone(nic):
+    nic.table = [3, 0, 0, 1] * 4
+
+    with pytest.raises(EthtoolFailed, match="could not be put back, since ethtool has no words for it"):
+        change(nic, {"rss": {"indirection": "equal 2"}})
+    assert nic.log == []
+
+
+def test_putting_back_that_fails_keeps_the_note(nic):
+    nic.stuck = {"rx": "2048"}
+
+    with pytest.raises(NotPutBack):
+        change(nic, {"rings": {"rx": 4000}})
+    assert len(notes(nic)) == 1
+
+
+def test_ethtool_that_is_missing_is_told(nic, monkeypatch):
+    def missing(command, **_):
+        raise FileNotFoundError(command[0])
+
+    monkeypatch.setattr(ethtool_groups.subprocess, "run", missing)
+
+    with pytest.raises(EthtoolFailed, match="ethtool is not installed: role labkit_host installs it"):
+        change(nic, {"rings": {"rx": 1024}})
