@@ -29,23 +29,24 @@ class ActionModule(ActionBase):
         if not known.roles:
             raise AnsibleError(f"{roles}: no role with meta/argument_specs.yml in it")
 
+        defaults = {
+            name: value
+            for name, value in known.defaults.items()
+            if "{{" not in str(value) and name not in variables
+        }
+        templar = self._templar.copy_with_new_env(available_variables={**defaults, **variables})
+
         def value_of(name: str) -> Any:  # noqa: ANN401 (any YAML)
             try:
-                return self._templar.template(variables[name])
+                return templar.template(variables[name])
             except AnsibleError as error:
                 raise ValueError(f"it can't be worked out: {error}") from error
 
         problems = schema.check(variables, known, value_of)
         wrong = {problem.variable for problem in problems}
         told = [f"{problem}{_place(problem.found) or _place(problem.variable)}" for problem in problems]
-        desired = {
-            name: value
-            for name, value in known.defaults.items()
-            if not (isinstance(value, str) and "{{" in value) and name not in variables
-        }
-        desired.update(
-            {name: value_of(name) for name in variables if known.known(name) and name not in wrong}
-        )
+        right = [name for name in variables if known.known(name) and name not in wrong]
+        desired = {**defaults, **{name: value_of(name) for name in right}}
         result.update(changed=False, problems=told, desired=desired)
         if told:
             result.update(

@@ -205,9 +205,10 @@ def check(variables: Mapping[str, Any], schema: Schema, value_of: Callable[[str]
     """
     found = list(strangers(variables, schema))
     for name in variables:
-        if name in schema.options:
+        if schema.known(name):
             try:
-                wrong = list(mistakes(name, value_of(name), schema.options[name]))
+                value = value_of(name)
+                wrong = list(mistakes(name, value, schema.options[name])) if name in schema.options else []
             except ValueError as error:
                 wrong = [Problem(name, str(error), variables[name])]
             found += [replace(problem, variable=name) for problem in wrong]
