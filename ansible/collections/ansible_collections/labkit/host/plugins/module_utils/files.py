@@ -58,6 +58,14 @@ def change(
     return True
 
 
+def make_folder(role: str, path: str, *, root: Path = Path("/")) -> None:
+    """Make a folder that is not there, and those above it. Undo removes those that are empty then."""
+    state = State(role, root)
+    for folder in [*_missing_folders(path, root), path]:
+        state.note(FOLDER, folder, None, None)
+    (root / path.lstrip("/")).mkdir(parents=True, mode=0o755)
+
+
 def _missing_folders(path: str, root: Path) -> list[str]:
     """Those above the file that are not there, outermost first."""
     above = [folder for folder in Path(path).parents if not (root / str(folder).lstrip("/")).exists()]
