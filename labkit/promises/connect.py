@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from labkit.promises.desired import Desired, Source, work_out
-from labkit.promises.eyes import Eyes
+from labkit.promises.eyes import Eyes, Host
 from labkit.promises.roles import ansible_module
 
 _SSH = "-o BatchMode=yes -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={path}"
@@ -27,12 +27,19 @@ _FACTS = {"cpu_isolation_present": "/sys/devices/system/cpu/present"}
 @contextmanager
 def opened(source: Source) -> Iterator[tuple[Eyes, Desired]]:
     """The host, and what it shall be. Raises ConfigInvalid for what is wrong with that, before the host is asked."""
-    desired = work_out(source)
-    with connected(desired) as eyes:
-        # Some variables can't be told before the host was asked: cheap questions first, Ansible's own at last.
+    with with_facts(source, work_out(source)) as (host, desired):
+        yield Eyes(host, name=desired.host), desired
+
+
+@contextmanager
+def with_facts(source: Source, desired: Desired) -> Iterator[tuple[Host, Desired]]:
+    """The host, and what it shall be, of which some can't be told before the host was asked."""
+    with reached(desired) as host:
+        eyes = Eyes(host, name=desired.host)
+        # Cheap questions first, Ansible's own at last.
         gathered = cache(lambda: work_out(source, facts=facts(eyes), gather=True))
         asked = cache(lambda: replace(work_out(source, facts=facts(eyes)), more=gathered))
-        yield eyes, replace(desired, more=asked)
+        yield host, replace(desired, more=asked)
 
 
 def facts(eyes: Eyes) -> dict[str, str]:
@@ -42,8 +49,8 @@ def facts(eyes: Eyes) -> dict[str, str]:
 
 
 @contextmanager
-def connected(desired: Desired) -> Iterator[Eyes]:
-    """Eyes on the host. Its SSH connection ends with the context."""
+def reached(desired: Desired) -> Iterator[Host]:
+    """The host. Its SSH connection ends with the context."""
     testinfra = ansible_module("testinfra")
     with tempfile.TemporaryDirectory(prefix="labkit-ssh.") as folder:
         socket = Path(folder) / "ssh"
@@ -56,7 +63,7 @@ def connected(desired: Desired) -> Iterator[Eyes]:
         with _programs_beside_python():
             host = testinfra.get_host(f"ansible://{desired.host}", ansible_inventory=str(inventory))
             try:
-                yield Eyes(host, name=desired.host)
+                yield host
             finally:
                 if socket.exists():
                     subprocess.run(

@@ -16,7 +16,7 @@ _CPU = "/sys/devices/system/cpu"
 _IRQ = "/proc/irq"
 _CSTATES = {"intel_idle": "intel_idle", "acpi_idle": "processor"}
 """Driver of idle cores to the module that has its limit."""
-_JOURNAL = "/run/labkit/irqs.json"
+_JOURNAL = "/run/labkit-host/irqs.json"
 """Where the role notes, until the next boot, which interrupts refused to move."""
 _WORKQUEUES = "/sys/devices/virtual/workqueue"
 _SYSCTLS = {
@@ -52,7 +52,8 @@ _COMMANDS = {
     "fixed": f"find {_IRQ}/[0-9]*/smp_affinity_list ! -perm -200",
     "names": f"ls -d {_IRQ}/[0-9]*/*/",
     # By what the running process was started with, not by a file that it may not have read yet.
-    "irqbalance": "for pid in $(pgrep -x irqbalance); do tr '\\0' '\\n' </proc/$pid/environ; echo running; done; true",
+    "irqbalance": "for pid in $(pgrep -x irqbalance); do echo irqbalance runs; "
+    "tr '\\0' '\\n' </proc/$pid/environ; echo; done; true",
 }
 
 
@@ -168,12 +169,13 @@ def _irqbalance(eyes: Eyes, desired: Desired) -> Outcome:
     what, cores = desired.text("cpu_isolation_irqbalance"), _cores(desired)
     if what == "keep":
         return NotApplicable("cpu_isolation_irqbalance is keep: left alone")
-    told = _seen(eyes).commands["irqbalance"].out
-    if "running" not in told.splitlines():
+    # One of them that was told nothing is enough to send interrupts there.
+    processes = _seen(eyes).commands["irqbalance"].out.split("irqbalance runs")[1:]
+    if not processes:
         return Kept("it does not run")
     if what == "stop":
         return Broken("irqbalance does not run", "it runs")
-    banned = set(host_module("irqbalance").banned(told))
+    banned = set.intersection(*(set(host_module("irqbalance").banned(told)) for told in processes))
     if missing := cores - banned:
         return Broken(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
     return Kept(f"banned from cores {listed(banned)}")

@@ -80,6 +80,19 @@ def of_inventory(host: str, inventory: Path) -> Source:
     return Source(host, str(inventory), ("-i", str(inventory)), closing)
 
 
+def hosts(inventory: str) -> list[str]:
+    """All hosts of an inventory. Raises ConfigInvalid where there are none."""
+    command = [_beside("ansible-inventory"), "-i", inventory, "--list"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=_environment(), check=False, timeout=TIMEOUT_S
+    )
+    groups = json.loads(done.stdout) if done.returncode == 0 else {}
+    found = {host for group in groups.values() for host in group.get("hosts", ())}
+    if not found:
+        raise ConfigInvalid(f"{inventory}: no hosts in it {done.stderr.strip()}".strip())
+    return sorted(found)
+
+
 def of_file(host: str, file: Path) -> Source:
     """A YAML file of variables, for a host that is localhost or [USER@]ADDRESS[:PORT]. Raises ConfigInvalid."""
     try:

@@ -91,19 +91,24 @@ class Eyes:
         return self._seen[script]
 
     def _run(self, script: str) -> str:
-        try:
-            done = self._host.run(_AS_ROOT, script, script)
-        except RuntimeError as error:  # what testinfra's SSH backend raises when ssh itself fails
-            raise EnvironmentBroken(
-                f"{self.name} cannot be reached: {getattr(error.args[0], 'stderr', error)}".strip(),
-                hint=f"try: ansible -m ping {self.name}",
-            ) from error
+        done = as_root(self._host, script, name=self.name)
         if done.rc == 0:
             return done.stdout
         raise EnvironmentBroken(
             f"{self.name}: expected to look around as root, got: {done.stderr.strip() or f'exit code {done.rc}'}",
             hint="log in as root, or as a user whose sudo asks for no password",
         )
+
+
+def as_root(host: Host, script: str, *, name: str) -> Result:
+    """Run a shell script as root. Raises EnvironmentBroken for a host that cannot be reached."""
+    try:
+        return host.run(_AS_ROOT, script, script)
+    except RuntimeError as error:  # what testinfra's SSH backend raises when ssh itself fails
+        told = getattr(error.args[0], "stderr", error) if error.args else error
+        raise EnvironmentBroken(
+            f"{name} cannot be reached: {str(told).strip()}", hint=f"try: ansible -m ping {name}"
+        ) from error
 
 
 def _script(files: Sequence[str], links: Sequence[str], commands: Mapping[str, str]) -> str:

@@ -35,15 +35,14 @@ def _wanted(desired: Desired, seen: Seen) -> dict[tuple[int, int | None], int]:
         node = pool.get("node")
         key = (int(pool["size_kib"]), None if node is None else int(node))
         wanted[key] = wanted.get(key, 0) + int(pool["count"])
-    if not desired["hugepages_pools"] and (count := _count(desired, seen)):
-        wanted[_RUN_TIME_KIB, None] = count
-    return wanted
+    count = desired.text("hugepages_count")
+    if count != "auto" or not wanted:
+        wanted[_RUN_TIME_KIB, None] = _auto(seen) if count == "auto" else int(count)
+    return {key: count for key, count in wanted.items() if count}
 
 
-def _count(desired: Desired, seen: Seen) -> int:
-    text = desired.text("hugepages_count")
-    if text != "auto":
-        return int(text)
+def _auto(seen: Seen) -> int:
+    """An eighth of the memory, and at most 1 GiB, in pages of 2 MB."""
     memory = re.search(r"^MemTotal:\s+(\d+)", seen.text("/proc/meminfo") or "", re.MULTILINE)
     return min(512, int(memory[1]) // 1024 // 16) if memory else 0
 
@@ -67,6 +66,14 @@ def _granted(eyes: Eyes, desired: Desired) -> Outcome:
     return compare(short, "; ".join(told))
 
 
+def _default_size(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = int(desired["hugepages_default_size_kib"])
+    if not wanted:
+        return NotApplicable("hugepages_default_size_kib is 0: the kernel's own")
+    found = re.search(r"^Hugepagesize:\s+(\d+)", _seen(eyes).text("/proc/meminfo") or "", re.MULTILINE)
+    return compare([("KiB", str(wanted), found[1] if found else "none")], f"{wanted} KiB")
+
+
 def _mounts(eyes: Eyes, desired: Desired) -> Outcome:
     wanted = desired["hugepages_mounts"]
     if not wanted:
@@ -86,10 +93,10 @@ def _mounts(eyes: Eyes, desired: Desired) -> Outcome:
             kib = int(size[1]) << {"K": 0, "M": 10, "G": 20}[size[2]]
             differences.append((f"{path} page size [KiB]", str(mount["size_kib"]), str(kib)))
         mode, group = ([*stats[path].out.split(), "?", "?"])[:2]
-        if mount.get("mode"):
-            differences.append((f"{path} mode", f"{int(mount['mode'], 8):o}", mode))
-        if wanted_group := mount.get("group") or desired.text("hugepages_group"):
-            differences.append((f"{path} group", wanted_group, group))
+        wanted_group = mount.get("group") or desired.text("hugepages_group")
+        wanted_mode = mount.get("mode") or ("1770" if wanted_group else "0700")
+        differences.append((f"{path} mode", f"{int(wanted_mode, 8):o}", mode))
+        differences.append((f"{path} group", wanted_group or "root", group))
     return compare(differences, ", ".join(mount["path"] for mount in wanted))
 
 
@@ -120,6 +127,9 @@ def _access(eyes: Eyes, desired: Desired) -> Outcome:
 
 PROMISES = (
     Promise(id="hugepages.granted", text="as many hugepages as asked for, per size and node", check=_granted),
+    Promise(
+        id="hugepages.default_size", text="who asks for no size gets the wanted one", check=_default_size
+    ),
     Promise(id="hugepages.mounts", text="mounted with size, mode and group", check=_mounts),
     Promise(id="hugepages.access", text="who is in the group may use them, without root", check=_access),
 )

@@ -1,0 +1,65 @@
+"""Which hosts are looked at, and what they shall be: --host, --inventory or --desired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+
+import pytest
+
+from labkit.errors import ConfigInvalid, LabkitError
+from labkit.promises import PROMISES
+from labkit.promises.connect import opened
+from labkit.promises.desired import Desired, Source, hosts
+from labkit.promises.doctor import source
+from labkit.promises.eyes import Eyes
+
+LookAt = Callable[[Source], tuple[Eyes, Desired]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("infra", "infra: is a host what its roles promise?")
+    group.addoption(
+        "--host", action="append", metavar="H", help="this host (repeatable); default: all of the inventory"
+    )
+    group.addoption("--inventory", metavar="FILE", help="Ansible inventory (default: this machine's)")
+    group.addoption("--desired", metavar="FILE", help="a YAML file of the roles' variables instead")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "promise" not in metafunc.fixturenames:
+        return
+    option = metafunc.config.option
+    try:
+        names = option.host or (hosts(option.inventory) if option.inventory else ["localhost"])
+        sources = [source(name, inventory=option.inventory, desired=option.desired) for name in names]
+    except LabkitError as error:
+        raise pytest.UsageError(str(error)) from error
+    cases = [(where, promise) for where in sources for promise in PROMISES]
+    metafunc.parametrize(
+        ("where", "promise"), cases, ids=[f"{promise.id}[{where.host}]" for where, promise in cases]
+    )
+
+
+@pytest.fixture(scope="session")
+def look_at() -> Iterator[LookAt]:
+    """Opens each host once; one that can't be opened is not tried again for every promise."""
+    with ExitStack() as stack:
+
+        @cache
+        def tried(where: Source) -> tuple[Eyes, Desired] | LabkitError:
+            try:
+                return stack.enter_context(opened(where))
+            except LabkitError as error:
+                return error
+
+        def look(where: Source) -> tuple[Eyes, Desired]:
+            found = tried(where)
+            if isinstance(found, ConfigInvalid):
+                pytest.exit(str(found), returncode=pytest.ExitCode.USAGE_ERROR)
+            if isinstance(found, LabkitError):
+                pytest.fail(str(found), pytrace=False)
+            return found
+
+        yield look

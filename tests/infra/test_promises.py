@@ -1,0 +1,32 @@
+"""Is a host what its roles promise? One test a host and promise; what is not kept says which tag closes it.
+
+pytest tests/infra --inventory INVENTORY [--host H] [-k hugepages]
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit.errors import LabkitError
+from labkit.promises import Broken, NotApplicable, Promise
+from labkit.promises.desired import Source
+
+
+def test_promise(where: Source, promise: Promise, look_at):
+    eyes, desired = look_at(where)
+    outcome = told_of_error = None
+    try:
+        outcome = promise.check(eyes, desired)
+    except LabkitError as error:
+        told_of_error = str(error)
+
+    if told_of_error is not None:
+        pytest.fail(told_of_error, pytrace=False)
+    if isinstance(outcome, NotApplicable):
+        pytest.skip(outcome.reason)
+    if isinstance(outcome, Broken):
+        pytest.fail(
+            f"{where.host}: {promise.text}: not so\n"
+            f"expected  {outcome.expected}\nfound     {outcome.found}\ncloses it: {desired.close(promise.role)}",
+            pytrace=False,
+        )
