@@ -1,0 +1,117 @@
+"""Kernel and command line are changed as one: pinned, tried for one boot, and the default only when that was right.
+
+Nothing is remembered between runs but what undo needs. Each step looks at what runs, what the menu says and what a
+trial left, and so a run that was broken off is simply run again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import boot_kernels, boot_trial, boot_undo
+from .boot_commands import Run, run
+from .boot_loaders import NoLoader, loader
+from .boot_look import BootRefused, Found, Wanted, asked_release, look, no_systemd, not_default, to_try
+from .grub import ARGUMENTS_ROLE, KERNEL_ROLE
+
+
+class TrialFailed(Exception):
+    """The host is not what was tried. The default is the old kernel, and the trial is cleared away."""
+
+
+def pin(*, check: bool = False, run: Run = run, root: Path = Path("/")) -> bool:
+    """Keep the running kernel the default, whatever kernels come; leave a pin that is there. Raises BootRefused."""
+    try:
+        menu = loader(run, root)
+    except NoLoader as error:
+        raise BootRefused(str(error)) from error
+    cannot = menu.refusal() or no_systemd(root)
+    if cannot:
+        raise BootRefused(cannot)
+    if menu.pinned():
+        return False
+    release = boot_kernels.running(root).release
+    if menu.target(release) is None:
+        raise BootRefused(
+            f"The running kernel {release} is not in GRUB's menu, so the host could not come back to it: reboot first"
+        )
+    if not check:
+        boot_undo.note(KERNEL_ROLE, [], root)
+        menu.put(pin=release, arguments=None)
+    return True
+
+
+def try_once(
+    wanted: Wanted,
+    *,
+    panic_s: int,
+    confirm_s: int,
+    check: bool = False,
+    run: Run = run,
+    root: Path = Path("/"),
+) -> bool:
+    """Make the next boot, and that alone, the one that is wanted. Returns whether one is needed."""
+    found = look(wanted, expected=not check, run=run, root=root)
+    if found.needed != "trial":
+        return False
+    if not check:
+        menu = loader(run, root)
+        boot_trial.clear(run, root)  # of a run that was broken off
+        old = menu.default()
+        assert old is not None, "look refuses that"
+        trial = boot_trial.Trial(
+            target=to_try(menu, found.release),
+            old=old,
+            ours=tuple(menu.ours()),
+            arguments=wanted.arguments,
+            panic_s=panic_s,
+            confirm_s=confirm_s,
+        )
+        boot_trial.arm(trial, menu.environment, run, root)
+    return True
+
+
+def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path = Path("/")) -> bool:
+    """Make what runs the default, if it is what is wanted. Returns whether anything was changed.
+
+    Raises TrialFailed if something else runs.
+    """
+    found = look(wanted, expected=not check, run=run, root=root)
+    if found.needed == "nothing":
+        return False
+    if check:
+        return True
+    if found.needed == "trial":
+        now = boot_kernels.running(root)
+        tried = boot_trial.waiting(root)
+        boot_trial.clear(run, root)
+        raise TrialFailed(_failure(found, now, tried=tried))
+    if boot_trial.waiting(root):
+        boot_trial.disarm(run, root)  # before the slow part: it must not reboot in the midst of it
+    menu = loader(run, root)
+    release = asked_release(wanted, run, root)
+    if release:
+        boot_undo.note(KERNEL_ROLE, [], root)
+    if menu.ours() != list(wanted.arguments) and (menu.ours() or not_default(menu, wanted, release)):
+        boot_undo.note(
+            ARGUMENTS_ROLE, [*boot_undo.noted(ARGUMENTS_ROLE, root), *menu.ours(), *wanted.arguments], root
+        )
+    menu.put(pin=release or None, arguments=wanted.arguments)
+    boot_trial.clear(run, root)
+    return True
+
+
+def _failure(found: Found, now: boot_kernels.Running, *, tried: bool) -> str:
+    reasons = "; ".join(found.reasons)
+    if now.trial():
+        return (
+            f"Kernel {found.release} was booted on trial, and it is not what was wanted: {reasons}. The default is the "
+            "old kernel as before; the next boot starts that"
+        )
+    if tried:
+        return (
+            f"The trial boot of kernel {found.release} did not come up: the host is back on its old kernel "
+            f"{now.release} by itself ({reasons}). The default was not touched. A serial console or netconsole shows "
+            "why; boot_confirm_s is how long a trial may take to be reached"
+        )
+    return f"The host does not run what is wanted ({reasons}), and no trial was made: run the play again"

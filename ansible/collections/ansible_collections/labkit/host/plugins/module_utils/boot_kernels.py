@@ -1,0 +1,156 @@
+"""Kernels: what runs, told by the kernel itself and never by a name; which are installed, and what each can do."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .boot_commands import Run
+
+FLAVOURS = ("generic", "lowlatency", "rt")
+"""`generic` is whatever is there: it asks for nothing."""
+PREEMPT = ("none", "voluntary", "full", "lazy")
+
+
+@dataclass(frozen=True)
+class Running:
+    """The kernel that runs."""
+
+    release: str
+    """`uname -r`."""
+    version: str
+    """`uname -v`: the build's features are named in it."""
+    arguments: tuple[str, ...]
+    """/proc/cmdline, word by word."""
+    realtime: bool
+    preempt: str | None
+    """none, voluntary, full or lazy; None where nothing tells."""
+
+    def trial(self) -> str | None:
+        """Id of the trial that this boot is."""
+        found = [word.partition("=")[2] for word in self.arguments if word.startswith("labkit.trial=")]
+        return found[-1] if found else None
+
+
+def running(root: Path = Path("/")) -> Running:
+    """Ask the kernel."""
+    release = (root / "proc/sys/kernel/osrelease").read_text().strip()
+    version = (root / "proc/sys/kernel/version").read_text().strip()
+    arguments = tuple((root / "proc/cmdline").read_text().split())
+    realtime = root / "sys/kernel/realtime"
+    return Running(
+        release=release,
+        version=version,
+        arguments=arguments,
+        realtime=(realtime.exists() and realtime.read_text().strip() == "1") or "PREEMPT_RT" in version,
+        preempt=_preempt(release, version, arguments, root),
+    )
+
+
+def _preempt(release: str, version: str, arguments: Sequence[str], root: Path) -> str | None:
+    """The scheduler's own word where it may be read (not under lockdown); else what the boot gave it."""
+    try:
+        told = re.search(r"\((\w+)\)", (root / "sys/kernel/debug/sched/preempt").read_text())
+    except OSError:
+        told = None
+    if told:
+        return told.group(1)
+    given = [word.partition("=")[2] for word in arguments if word.startswith("preempt=")]
+    if given and "PREEMPT_DYNAMIC" in version:
+        return given[-1]
+    return built_in_preempt(config(release, root))
+
+
+def built_in_preempt(options: dict[str, str]) -> str | None:
+    """What a kernel does when it is told nothing."""
+    for option, mode in (
+        ("CONFIG_PREEMPT_RT", "full"),
+        ("CONFIG_PREEMPT", "full"),
+        ("CONFIG_PREEMPT_LAZY", "lazy"),
+        ("CONFIG_PREEMPT_VOLUNTARY", "voluntary"),
+        ("CONFIG_PREEMPT_NONE", "none"),
+    ):
+        if options.get(option) == "y":
+            return mode
+    return None
+
+
+def config(release: str, root: Path = Path("/")) -> dict[str, str]:
+    """Options a kernel was built with; empty where neither /boot nor the running kernel tells them."""
+    file = root / f"boot/config-{release}"
+    own = root / "proc/config.gz"
+    if file.exists():
+        text = file.read_text(errors="replace")
+    elif own.exists() and (root / "proc/sys/kernel/osrelease").read_text().strip() == release:
+        text = gzip.decompress(own.read_bytes()).decode(errors="replace")
+    else:
+        return {}
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE))
+
+
+def not_running(now: Running, *, release: str, flavour: str, preempt: str) -> list[str]:
+    """Why what runs is not what is wanted; empty: it is. An empty word wants nothing."""
+    reasons = []
+    if release and now.release != release:
+        reasons.append(f"kernel {now.release} runs, not {release}")
+    if flavour == "rt" and not now.realtime:
+        reasons.append(f"{now.release} is no real-time kernel (uname -v: {now.version})")
+    mode = preempt or ("full" if flavour == "lowlatency" else "")
+    if mode and now.preempt != mode:
+        reasons.append(f"preemption is {now.preempt or 'not told'}, not {mode}")
+    return reasons
+
+
+def unfit(release: str, *, flavour: str, preempt: str, root: Path = Path("/")) -> str | None:
+    """Why an installed kernel cannot be that; None: it can. Where its options are not told the trial will tell."""
+    options = config(release, root)
+    if not options:
+        return None
+    if flavour == "rt" and options.get("CONFIG_PREEMPT_RT") != "y":
+        return (
+            f"kernel {release} was built without PREEMPT_RT: install a real-time kernel, or name its release"
+        )
+    mode = preempt or ("full" if flavour == "lowlatency" else "")
+    if not mode or mode == built_in_preempt(options):
+        return None
+    if options.get("CONFIG_PREEMPT_DYNAMIC") != "y":
+        return (
+            f"kernel {release} was built without PREEMPT_DYNAMIC, so preempt={mode} would do nothing: take flavour rt, "
+            "or lowlatency_kernel_packages with a kernel that has it"
+        )
+    if mode == "lazy" and options.get("CONFIG_ARCH_HAS_PREEMPT_LAZY") != "y":
+        return f"kernel {release} does not know preempt=lazy (from 6.13 on): take full or voluntary"
+    return None
+
+
+def installed(root: Path = Path("/")) -> list[str]:
+    """Releases with an image in /boot."""
+    names = (path.name for path in (root / "boot").glob("vmlinu[xz]-*"))
+    return sorted(
+        name.partition("-")[2] for name in names if not name.endswith((".dpkg-tmp", ".old", ".bak"))
+    )
+
+
+def brought_by(packages: Sequence[str], run: Run, root: Path = Path("/")) -> str | None:
+    """Release of the kernel image that a package, or what it depends on, installed; None: none did."""
+    listing = run(["dpkg-query", "--show", "--showformat", "${Package}\t${db:Status-Status}\t${Depends}\n"])
+    depends = {}
+    for line in listing.splitlines():
+        name, state, needs = [*line.split("\t"), "", ""][:3]
+        if state == "installed":
+            depends[name] = re.findall(r"[a-z0-9][a-z0-9.+-]+", re.sub(r"\([^)]*\)", "", needs))
+    images = set(installed(root))
+    seen: set[str] = set()
+    queue = [name for item in packages for name in item.split("|") if name in depends]
+    while queue:
+        name = queue.pop(0)
+        release = re.sub(r"^linux-image-(unsigned-)?", "", name)
+        if release in images:
+            return release
+        # Headers and tools of the same name lead to no image, and to every library there is.
+        queue += [one for one in depends.get(name, []) if one.startswith("linux-") and one not in seen]
+        seen |= set(queue)
+    return None

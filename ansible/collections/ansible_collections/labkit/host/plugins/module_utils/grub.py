@@ -1,0 +1,157 @@
+"""GRUB as Debian and Ubuntu set it up: grub.cfg is made by update-grub from /etc/default/grub and its drop-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import files, grub_defaults, grub_menu
+from .boot_arguments import missing
+from .boot_commands import CommandFailed, Run, run
+from .grub_environment import Environment
+
+KERNEL_ROLE = "lowlatency_kernel"
+"""Whose change the pinned default is: it goes after the kernels that came with it."""
+ARGUMENTS_ROLE = "boot"
+"""Whose change the kernel arguments are."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kernel that the boot loader can start, as its menu has it."""
+
+    release: str
+    image: str
+    arguments: tuple[str, ...]
+    variables: tuple[str, ...]
+    """Words that the boot loader fills in, such as $vt_handoff."""
+    initrd: str
+    """Empty: none."""
+    preparation: tuple[str, ...]
+    """Lines of the boot loader's language that find the disk."""
+
+
+class Grub:
+    """Reads the menu, and changes it by our two files."""
+
+    def __init__(self, run: Run = run, root: Path = Path("/")) -> None:
+        self._run = run
+        self.root = root
+        self.folder = root / "boot/grub"
+        self.environment = Environment("grub", self.folder, run)
+
+    def _menu(self) -> grub_menu.Menu:
+        return grub_menu.read((self.folder / "grub.cfg").read_text(errors="replace"))
+
+    def refusal(self) -> str | None:
+        """Why no kernel can be booted for once here; None: one can."""
+        menu = self._menu()
+        if not menu.one_shot:
+            return f"{self.folder}/grub.cfg does not follow next_entry: it was not made by grub-mkconfig"
+        if not menu.reads_custom:
+            return f"{self.folder}/grub.cfg does not read custom.cfg: make /etc/grub.d/41_custom executable again"
+        return self.environment.unwritable()
+
+    def target(self, release: str) -> Target | None:
+        """A kernel of the menu."""
+        return _target(self._menu().of_release(release))
+
+    def default(self) -> Target | None:
+        """What the next boot starts, if nothing is chosen for once."""
+        return _target(self._menu().chosen(self.environment.read()))
+
+    def ours(self) -> list[str]:
+        """Arguments that we have added."""
+        return grub_defaults.our_arguments(self.root)
+
+    def pinned(self) -> str | None:
+        """Release of the kernel that we have pinned, if it is in the menu."""
+        path = grub_defaults.pinned(self.root)
+        found = [entry for entry in self._menu().walk() if path and entry.path == path]
+        return found[0].release if found else None
+
+    def stale(self) -> str | None:
+        """What in grub.cfg is not what update-grub would write now; None: all that matters here is."""
+        wanted = grub_defaults.configured(self._run, self.root)
+        menu = self._menu()
+        if menu.default != wanted.default:
+            return f"its default is {menu.default}, not {wanted.default}"
+        for entry in menu.walk():
+            if not entry.id.startswith("gnulinux-") or menu.of_release(entry.release) is not entry:
+                continue
+            # 10_linux writes root=... ro (on btrfs rootflags=...), then what is configured.
+            given = entry.arguments
+            given = given[given.index("ro") + 1 :] if "ro" in given else given
+            given = [word for word in given if not word.startswith("rootflags=subvol=")]
+            if given != [word for word in wanted.arguments if not word.startswith("rootflags=subvol=")]:
+                return f"{entry.release} has {' '.join(given) or 'no arguments'}, not {' '.join(wanted.arguments)}"
+        return None
+
+    def update(self) -> None:
+        """Make grub.cfg anew, and look whether it says what our files say. Raises CommandFailed."""
+        self._run(["update-grub"])
+        reason = self.stale()
+        if reason:
+            raise CommandFailed(f"update-grub ran, but of {self.folder}/grub.cfg: {reason}")
+
+    def put(self, *, pin: str | None, arguments: Sequence[str] | None) -> bool:
+        """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
+
+        Where grub.cfg does not come out right the files are put back. Raises CommandFailed.
+        """
+        wanted: list[tuple[str, str, str | None]] = []
+        if pin is not None:
+            entry = self._menu().of_release(pin)
+            if entry is None:
+                raise CommandFailed(f"kernel {pin} is not in {self.folder}/grub.cfg")
+            wanted.append((KERNEL_ROLE, grub_defaults.PIN, grub_defaults.pin_text(entry.path)))
+        if arguments is not None:
+            text = grub_defaults.arguments_text(arguments) if arguments else None
+            wanted.append((ARGUMENTS_ROLE, grub_defaults.ARGUMENTS, text))
+        before = {path: self._text(path) for _, path, _ in wanted}
+        changed = [files.change(role, path, text, root=self.root) for role, path, text in wanted]
+        if not any(changed) and self.stale() is None:
+            return False
+        try:
+            self.update()
+            self._look_at_default(pin, arguments or ())
+        except CommandFailed as error:
+            for role, path, _ in wanted:
+                files.change(role, path, before[path], root=self.root)
+            self._run(["update-grub"])
+            raise CommandFailed(f"{error}. The files in /etc/default/grub.d are as before") from error
+        return True
+
+    def _text(self, path: str) -> str | None:
+        file = self.root / path.lstrip("/")
+        return file.read_text() if file.exists() else None
+
+    def _look_at_default(self, pin: str | None, arguments: Sequence[str]) -> None:
+        default = self.default()
+        if default is None:
+            raise CommandFailed("GRUB's default is no Linux kernel")
+        if pin is not None and default.release != pin:
+            raise CommandFailed(
+                f"the default is {default.release} and not {pin}: look for a file after {grub_defaults.PIN} that sets "
+                "GRUB_DEFAULT"
+            )
+        if arguments and missing(arguments, default.arguments):
+            raise CommandFailed(
+                f"of the default {'; '.join(missing(arguments, default.arguments))}: look for a file after "
+                f"{grub_defaults.ARGUMENTS} that sets GRUB_CMDLINE_LINUX_DEFAULT"
+            )
+
+
+def _target(entry: grub_menu.Entry | None) -> Target | None:
+    if entry is None or not entry.release:
+        return None
+    words = entry.linux.split()
+    return Target(
+        release=entry.release,
+        image=words[0],
+        arguments=tuple(entry.arguments),
+        variables=tuple(word for word in words[1:] if word.startswith("$")),
+        initrd=entry.initrd,
+        preparation=tuple(line.strip() for line in entry.preparation),
+    )
