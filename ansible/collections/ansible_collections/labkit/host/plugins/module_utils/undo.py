@@ -5,19 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from . import accounts, ethtool, files, irqbalance, irqs, mounts, packages, services, settings
+from . import (
+    accounts,
+    boot_initramfs,
+    boot_trial,
+    boot_undo,
+    drivers,
+    ethtool,
+    files,
+    hugepools,
+    irqbalance,
+    irqs,
+    mounts,
+    packages,
+    services,
+    settings,
+    ubuntu_pro,
+)
 from .state import Change, State
 
 KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     settings.KIND: settings.restore,
+    boot_initramfs.KIND: boot_initramfs.restore,
+    boot_trial.KIND: boot_trial.restore,
+    boot_undo.KIND: boot_undo.restore,
     ethtool.KIND: ethtool.restore,
+    drivers.KIND: drivers.restore,
     files.KIND: files.restore,
     files.FOLDER: files.restore_folder,
+    hugepools.KIND: hugepools.restore,
     irqbalance.KIND: irqbalance.restore,
     irqs.KIND: irqs.restore,
     mounts.KIND: mounts.restore,
     packages.KIND: packages.restore,
     services.KIND: services.restore,
+    ubuntu_pro.KIND: ubuntu_pro.restore,
     accounts.GROUP: accounts.restore,
     accounts.USER: accounts.restore,
     accounts.MEMBER: accounts.restore,
