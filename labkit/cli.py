@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from labkit import __version__
@@ -50,6 +51,15 @@ def _backend_completer(**_: object) -> list[str]:
     return list(registry.names())
 
 
+def _run_completer(prefix: str = "", **_: object) -> list[str]:
+    """Run folders below results/ or below the folder that is being typed, newest first."""
+    root = Path(prefix).parent if "/" in prefix else Path("results")
+    places = {
+        records.parent for place in (root, Path(prefix or ".")) for records in place.glob("*/records.jsonl")
+    }
+    return sorted(map(str, places), reverse=True)
+
+
 def _complete(action: argparse.Action, completer: Callable[..., list[str]]) -> None:
     action.completer = completer  # type: ignore[attr-defined]
 
@@ -70,7 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="labkit",
         description="Measure what kernel bypass buys on this machine, and hold a network path to a target.",
-        epilog="Exit codes: 0 done, 1 (run) a target was missed, a measurement was invalid or broke off, 2 bad input, "
+        epilog="Exit codes: 0 done, 1 (run) a target was missed, a measurement was invalid or broke off, (compare) "
+        "no metric could be compared, 2 bad input, "
         "3 this machine lacks something, 4 a program failed, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
@@ -131,10 +142,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument(
-        "--host", metavar="H", help="hold this host against what it shall be: values in effect, over SSH or here"
+        "--host",
+        metavar="H",
+        help="hold this host against what it shall be: values in effect, over SSH or here",
     )
     written = doctor.add_mutually_exclusive_group()
-    written.add_argument("-i", "--inventory", metavar="INVENTORY", help="the Ansible inventory that has the host")
+    written.add_argument(
+        "-i", "--inventory", metavar="INVENTORY", help="the Ansible inventory that has the host"
+    )
     written.add_argument("--desired", metavar="FILE", help="a YAML file of the roles' variables instead")
     doctor.set_defaults(handler=_verb("doctor"))
 
@@ -147,6 +162,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--json", action="store_true", help="the rows as a JSON list")
     report.set_defaults(handler=_verb("report"))
+
+    compare = verbs.add_parser(
+        "compare", help="two runs of one host beside each other: a generic and a low-latency boot"
+    )
+    for name, text in (("run_a", "the run to compare with"), ("run_b", "the run that is compared")):
+        action = compare.add_argument(name, metavar=name.upper(), help=f"{text}: its folder or results.json")
+        _complete(action, _run_completer)
+    compare.add_argument("--json", action="store_true", help="both runs' figures and findings as JSON")
+    compare.set_defaults(handler=_verb("compare"))
 
     build = verbs.add_parser("build", help="build the probe (C) for this machine")
     build.add_argument(

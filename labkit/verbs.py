@@ -161,7 +161,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.host:
         return _doctor_of_host(arguments)
     if arguments.inventory or arguments.desired:
-        raise ConfigInvalid("-i and --desired say what a host shall be", hint="name it: labkit doctor --host H")
+        raise ConfigInvalid(
+            "-i and --desired say what a host shall be", hint="name it: labkit doctor --host H"
+        )
     from labkit import doctor as checks
 
     findings = checks.run()
@@ -200,6 +202,20 @@ def report(arguments: argparse.Namespace) -> int:
     table.print_table(found)
     print(f"report: {folder / 'report.html'}")
     return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """`labkit compare`: exit code 0 when something could be compared, 1 when nothing could, 2 for unlike hosts."""
+    from labkit.results import compare as comparing
+    from labkit.results import store
+    from labkit.results.compare_table import print_comparison
+
+    found = comparing.compare(store.load(Path(arguments.run_a)), store.load(Path(arguments.run_b)))
+    if arguments.json:
+        _print_json(found.as_json())
+    else:
+        print_comparison(found)
+    return 0 if found.compared else 1
 
 
 def build(arguments: argparse.Namespace) -> int:

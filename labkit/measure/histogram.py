@@ -45,7 +45,7 @@ def record(values_ns: Mapping[int, int]) -> Histogram:
     return Histogram(
         n=n,
         min_ns=max(min(values_ns), LOWEST_NS),
-        max_ns=min(max(values_ns), HIGHEST_NS),
+        max_ns=min(max(*values_ns, LOWEST_NS), HIGHEST_NS),
         mean_ns=total_ns / n,
         hdr=histogram.encode().decode("ascii"),
         overflow=overflow,

@@ -18,8 +18,6 @@ from labkit.measure.trial import Histogram
 PERCENTILES = {"p50_us": 50.0, "p90_us": 90.0, "p99_us": 99.0, "p999_us": 99.9, "p9999_us": 99.99}
 """By field of CoreTimes."""
 
-TELCO_BOUND_US = 20.0
-"""What OpenShift's cnf-tests hold hwlatdetect, cyclictest and oslat to, each, on isolated cores."""
 CLAIM_US = 100.0
 """The 0.1 ms that are said of low-latency kernels."""
 

@@ -183,5 +183,7 @@ class Environment:
     seed: int | None
     parameters: Mapping[str, object] = field(default_factory=dict)
     """Full search and trial parameters of the run."""
+    host: str | None = None
+    """Tells whether two runs are of one host, and nothing else: the machine's id, hashed for labkit alone."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """What could not be read, and the system's words for it."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from labkit.backends.base import Proof
 from labkit.errors import ConfigInvalid
+from labkit.measure.hosttimes import HardwareTimes, HostTimes, core_times, guest_gate
 from labkit.measure.latency import measure_latency
 from labkit.measure.noise import Gate
 from labkit.measure.rates import measure_loss_curve, measure_mrr
@@ -358,10 +359,123 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_targets(tmp_path / "none.yml", tier=Tier.SOFTWARE)
 
 
-@pytest.mark.parametrize("path", sorted(TOPOLOGIES.glob("*.targets.yml")), ids=lambda p: p.name)
+TELCO = TOPOLOGIES / "telco.targets.yml"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(TOPOLOGIES.glob("*.targets.yml")) - {TELCO}), ids=lambda p: p.name
+)
 def test_the_shipped_files_load_on_a_lab_in_software_and_belong_to_one(path: Path) -> None:
     assert load_targets(path, tier=Tier.SOFTWARE)
     assert (TOPOLOGIES / path.name.replace(".targets", "")).is_file()
+
+
+def test_the_telco_bound_is_for_declared_hardware_and_for_the_host_alone() -> None:
+    for tier in (Tier.SOFTWARE, Tier.VM):
+        with pytest.raises(
+            ConfigInvalid, match=r"absolute target .*any machine may run it.*\n.*tier: hardware"
+        ):
+            load_targets(TELCO, tier=tier)
+    entries = load_targets(TELCO, tier=Tier.HARDWARE)
+    found = {
+        kind: [t.text for t in declared(entries, key=Key.of_host("lab", kind), kinds=(kind,))]
+        for kind in ("hardware", "wakeup", "busy_loop", "timerlat")
+    }
+    assert found == {
+        "hardware": ["hardware_max < 20 us"],
+        "wakeup": ["wakeup_max < 20 us"],
+        "busy_loop": ["busy_loop_max < 20 us"],
+        "timerlat": [],
+    }
+    assert not declared(entries, key=KEY, kinds=("latency", "throughput"))
+
+
+def wakeups(*, max_us: int, n: int = 20_000, guest: bool = False, resolution_us: float = 1.0) -> Measurement:
+    """Two cores whose wake-ups all take 5 us but one, on core 3, that takes `max_us`."""
+    cores = tuple(
+        core_times(
+            core=core,
+            counted=n,
+            bins_us={5: n - 1, worst: 1},
+            max_us=worst,
+            min_us=5,
+            mean_us=5.0,
+            interval_us=10**6,
+        )
+        for core, worst in ((1, 6), (3, max_us))
+    )
+    times = HostTimes(duration_s=10.0, interval_us=500.0, resolution_us=resolution_us, cores=cores)
+    return dataclasses.replace(
+        measured("mrr"),
+        key=Key.of_host("lab", "wakeup"),
+        kind="wakeup",
+        mrr=None,
+        wakeup=times,
+        gates=(guest_gate(guest),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_us", "bound", "outcome"),
+    [
+        (19, "< 20 us", Outcome.PASS),
+        (20, "< 20 us", Outcome.FAIL),
+        (19, "<= 20 us", Outcome.PASS),
+        (20, "<= 20 us", Outcome.FAIL),  # 20 us cut off is up to 20.999
+        (99, "<= 100 us", Outcome.PASS),
+    ],
+)
+def test_the_latest_wakeup_is_held_by_what_the_tool_cut_off(
+    max_us: int, bound: str, outcome: Outcome
+) -> None:
+    found = check(wakeups(max_us=max_us), wakeup_max=bound)
+    assert found.outcome is outcome, found.reason
+    assert found.value == pytest.approx(max_us)
+    assert found.unit == "us"
+    assert f"core 3, the slowest of 2; the tool says {max_us} us and cuts off" in found.reason
+
+
+def test_a_percentile_of_wakeups_needs_its_samples_on_every_core() -> None:
+    assert check(wakeups(max_us=900), wakeup_p999="<= 6 us").outcome is Outcome.PASS
+    few = check(wakeups(max_us=900, n=9_999), wakeup_p999="<= 1 s")
+    assert few.outcome is Outcome.INVALID
+    assert "too few samples on core 1: 9999, needs 10000" in few.reason
+    assert check(wakeups(max_us=900, n=9_999), wakeup_max="<= 1 ms").outcome is Outcome.PASS
+
+
+def test_a_bound_that_a_virtual_machine_misses_says_nothing_of_its_kernel() -> None:
+    assert check(wakeups(max_us=900, guest=True), wakeup_max="<= 1 ms").outcome is Outcome.PASS
+    missed = check(wakeups(max_us=900, guest=True), wakeup_max="<= 100 us")
+    assert missed.outcome is Outcome.INVALID
+    assert "a virtual machine" in missed.reason
+
+
+@pytest.mark.parametrize(
+    ("max_us", "bound", "outcome"),
+    [
+        (None, "< 20 us", Outcome.PASS),
+        (None, "< 5 us", Outcome.FAIL),  # what is shorter than the threshold of 10 us is not seen
+        (16.0, "< 20 us", Outcome.PASS),
+        (25.0, "< 20 us", Outcome.FAIL),
+    ],
+)
+def test_gaps_of_the_hardware_are_held_by_the_longest_or_by_the_threshold(
+    max_us: float | None, bound: str, outcome: Outcome
+) -> None:
+    gaps = HardwareTimes(
+        duration_s=60.0,
+        threshold_us=10.0,
+        width_us=5e5,
+        window_us=1e6,
+        gaps=0 if max_us is None else 2,
+        max_us=max_us,
+    )
+    measurement = dataclasses.replace(
+        measured("mrr"), key=Key.of_host("lab", "hardware"), kind="hardware", mrr=None, hardware=gaps
+    )
+    found = check(measurement, hardware_max=bound)
+    assert found.outcome is outcome, found.reason
+    assert found.value == max_us
 
 
 def stalled(share: float, longest_s: float) -> Measurement:

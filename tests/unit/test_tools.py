@@ -1,0 +1,292 @@
+"""External programs: what they are started with, what is read from their recorded output, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import EnvironmentBroken, ToolFailed
+from labkit.tools import cyclictest, hwlatdetect, oslat, rtla, running
+
+DATA = Path(__file__).parent / "data"
+
+
+def recorded(name: str) -> str:
+    return (DATA / name).read_text()
+
+
+def changed(name: str, change) -> str:
+    document = json.loads(recorded(name))
+    change(document)
+    return json.dumps(document)
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH on which each of the programs is found, so that argv can be looked at where none is installed."""
+    for name in ("cyclictest", "oslat", "hwlatdetect", "rtla"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
+# cyclictest
+
+
+def test_wakeups_are_read_by_core() -> None:
+    found = cyclictest.parse(recorded("cyclictest/rt-tests-2.4.json"))
+    assert found.version == "2.40"
+    assert [t.core for t in found.threads] == [0, 1]
+    document = json.loads(recorded("cyclictest/rt-tests-2.4.json"))
+    for i, thread in enumerate(found.threads):
+        raw = document["thread"][str(i)]
+        assert (thread.wakeups, thread.min_us, thread.max_us) == (raw["cycles"], raw["min"], raw["max"])
+        assert sum(thread.bins_us.values()) + thread.beyond == thread.wakeups
+        assert thread.beyond == 0
+
+
+def test_wakeups_beyond_the_histogram_are_counted_and_the_maximum_is_the_tools_own() -> None:
+    found = cyclictest.parse(recorded("cyclictest/rt-tests-2.4-overflow.json"))
+    beyond = [t for t in found.threads if t.max_us >= 40]
+    assert beyond
+    for thread in beyond:
+        assert thread.beyond > 0
+        assert max(thread.bins_us) < 40 <= thread.max_us
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["thread"]["0"]["histogram"].update({"9": 10**9}), "disagree"),
+        (lambda d: d["thread"]["0"].update(max=3), "disagree"),
+        (lambda d: d["thread"]["0"].update(cycles=0, histogram={}), "never woken"),
+        (lambda d: d["thread"]["1"].pop("max"), "lacks 'max'"),
+        (lambda d: d["thread"].pop("1"), "no results in its JSON"),
+        (lambda d: d["thread"]["0"].pop("histogram"), "no histogram"),
+        (lambda d: d.update(file_version=2), "expected file_version 1"),
+    ],
+)
+def test_what_does_not_fit_together_is_no_result(change, words: str) -> None:
+    with pytest.raises(ToolFailed, match=words):
+        cyclictest.parse(changed("cyclictest/rt-tests-2.4.json", change))
+
+
+@pytest.mark.parametrize("text", ["", "Unable to change scheduling policy!", "[]", "{}", "null"])
+def test_other_output_is_no_result(text: str) -> None:
+    with pytest.raises(ToolFailed, match="no results in its JSON"):
+        cyclictest.parse(text)
+
+
+def test_cyclictest_is_started_as_it_says(on_path: Path) -> None:
+    tool = cyclictest.Cyclictest(cores=(1, 3), duration_s=60, interval_us=1000, main_core=0)
+    assert tool.argv("/dev/fd/5") == [
+        str(on_path / "cyclictest"),
+        "--quiet",
+        "--mlockall",
+        "--threads=2",
+        "--affinity=1,3",
+        "--policy=fifo",
+        "--priority=95",
+        "--interval=1000",
+        "--distance=0",
+        "--duration=60",
+        "--histogram=10000",
+        "--json=/dev/fd/5",
+        "--mainaffinity=0",
+    ]
+
+
+def test_a_program_that_is_not_there_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.tools.running.shutil.which", lambda *_, **__: None)
+    with pytest.raises(EnvironmentBroken, match=r"cyclictest: not found\n.*apt-get install rt-tests"):
+        cyclictest.Cyclictest(cores=(0,), duration_s=1).argv("x")
+
+
+# oslat
+
+
+def test_gaps_of_a_busy_loop_are_read_by_core() -> None:
+    found = oslat.parse(recorded("oslat/rt-tests-2.4.json"), buckets=1024)
+    document = json.loads(recorded("oslat/rt-tests-2.4.json"))
+    for i, thread in enumerate(found.threads):
+        raw = document["thread"][str(i)]
+        assert (thread.core, thread.max_us) == (raw["cpu"], raw["max"])
+        assert thread.loops == sum(raw["histogram"].values())
+
+
+def test_the_last_bucket_holds_what_is_longer_and_is_no_value() -> None:
+    (thread,) = oslat.parse(recorded("oslat/rt-tests-2.4-overflow.json"), buckets=16).threads
+    assert thread.beyond == 205
+    assert max(thread.bins_us) == 15
+    assert thread.max_us == 2599
+
+
+# hwlatdetect
+
+
+def test_gaps_of_the_hardware_are_read() -> None:
+    found = hwlatdetect.parse(recorded("hwlatdetect/rt-tests-2.4-gaps.txt"))
+    assert (found.gaps, found.max_us, found.smis) == (2, 16, None)
+    assert (found.threshold_us, found.window_us, found.width_us) == (10, 1_000_000, 500_000)
+
+
+def test_no_gap_above_the_threshold_is_no_gap_of_length_nothing() -> None:
+    found = hwlatdetect.parse(recorded("hwlatdetect/rt-tests-2.4-none.txt"))
+    assert (found.gaps, found.max_us) == (0, None)
+
+
+def test_smis_are_read_where_they_are_counted() -> None:
+    text = recorded("hwlatdetect/rt-tests-2.4-gaps.txt") + "SMIs during run: 3\n"
+    assert hwlatdetect.parse(text).smis == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        recorded("hwlatdetect/no-tracer.txt"),
+        recorded("hwlatdetect/rt-tests-2.4-gaps.txt").replace("recorded: 2", "recorded: 0"),
+        recorded("hwlatdetect/rt-tests-2.4-gaps.txt").replace("Max Latency: 16us", ""),
+    ],
+)
+def test_hwlatdetect_that_did_not_finish_or_disagrees_with_itself_has_no_result(text: str) -> None:
+    with pytest.raises(ToolFailed):
+        hwlatdetect.parse(text)
+
+
+@pytest.fixture
+def tracing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path / "state"))
+    folder = tmp_path / "tracing"
+    folder.mkdir()
+    (folder / "tracing_on").write_text("1\n")
+    (folder / "current_tracer").write_text("nop\n")
+    return folder
+
+
+def test_tracing_is_put_back_although_hwlatdetect_turns_it_off(on_path: Path, tracing: Path) -> None:
+    (on_path / "hwlatdetect").write_text(
+        f"#!/bin/sh\necho 0 > {tracing}/tracing_on\ncat {DATA}/hwlatdetect/rt-tests-2.4-gaps.txt\nexit 1\n"
+    )
+    found, done = hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=1), tracing=tracing)
+    assert (found.gaps, done.exit_code) == (2, 1)  # 1: the threshold was passed, which is no failure
+    assert (tracing / "tracing_on").read_text().strip() == "1"
+
+
+def test_a_tracer_in_use_is_left_alone(on_path: Path, tracing: Path) -> None:
+    (tracing / "current_tracer").write_text("function\n")
+    with pytest.raises(EnvironmentBroken, match="tracer function is in use"):
+        hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=1), tracing=tracing)
+    assert (tracing / "tracing_on").read_text().strip() == "1"
+
+
+# rtla
+
+TIMERLAT = """\
+# RTLA timerlat histogram
+# Time unit is microseconds (us)
+# Duration:   0 00:00:02
+Index   IRQ-000   Thr-000   IRQ-002   Thr-002
+0          1900         0      1850         0
+1            98       700       140       300
+7             2      1290         9      1690
+31            0         9         1         8
+over:         0         1         0         2
+count:     2000      2000      2000      2000
+min:          0         1         0         1
+avg:          0         5         0         6
+max:          7       310        31       402
+"""
+"""Made by hand in the format of rtla 6.1: no kernel at hand had the tracer."""
+
+
+def test_timerlat_is_read_by_core_and_context_with_what_its_histogram_does_not_reach() -> None:
+    columns = rtla.parse(TIMERLAT)
+    assert [(c.core, c.context) for c in columns] == [(0, "irq"), (0, "thread"), (2, "irq"), (2, "thread")]
+    thread = columns[3]
+    assert (thread.counted, thread.beyond, thread.max_us) == (2000, 2, 402)
+    assert thread.bins_us == {1: 300, 7: 1690, 31: 8}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        recorded("rtla/6.1-no-tracer.txt"),
+        TIMERLAT.replace("1290", "1289"),
+        "\n".join(line for line in TIMERLAT.splitlines() if not line.startswith("max")),
+        TIMERLAT.replace("microseconds (us)", "nanoseconds (ns)").replace("us", "ns"),
+    ],
+)
+def test_timerlat_that_says_other_things_is_no_result(text: str) -> None:
+    with pytest.raises(ToolFailed):
+        rtla.parse(text)
+
+
+def test_rtla_is_started_as_it_says(on_path: Path) -> None:
+    argv = rtla.Timerlat(cores=(1, 2), duration_s=5, period_us=1000).argv()
+    assert argv[1:3] == ["timerlat", "hist"]
+    assert argv[argv.index("--cpus") + 1] == "1,2"
+    assert argv[argv.index("--priority") + 1] == "f:95"
+
+
+# running
+
+
+def test_output_and_exit_code_are_kept() -> None:
+    done = running.run(["sh", "-c", "echo out; echo err >&2; exit 3"], duration_s=1)
+    assert (done.exit_code, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert "exit code 3: err" in str(done.failed("exit code 3"))
+
+
+def test_a_program_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "GRACE_S", 0.5)
+    pids: list[int] = []
+    with pytest.raises(ToolFailed, match="still running after"):
+        running.run(["sleep", "60"], duration_s=0.1, on_start=pids.append)
+    assert not Path(f"/proc/{pids[0]}").exists()
+
+
+def test_an_interrupt_ends_the_program_first() -> None:
+    pids: list[int] = []
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run(["sleep", "60"], duration_s=60, on_start=pids.append, on_second=interrupt)
+    assert not Path(f"/proc/{pids[0]}").exists()
+
+
+@pytest.mark.parametrize(("ends_with", "cleaned"), [("SIGKILL", False), ("SIGINT", True)])
+def test_a_program_dies_with_labkit_and_one_that_has_to_cleans_up(
+    tmp_path: Path, ends_with: str, cleaned: bool
+) -> None:
+    """Kill -9 of labkit: no program is left, and a tracer's is told to put things back."""
+    mark = tmp_path / "cleaned"
+    program = f"trap 'touch {mark}; exit' INT; touch {tmp_path}/up; while :; do sleep 0.05; done"
+    code = (
+        "import signal; from labkit.tools import running\n"
+        f"running.run(['sh', '-c', {program!r}], duration_s=60, ends_with=signal.{ends_with},"
+        f" on_start=lambda pid: open({str(tmp_path / 'pid')!r}, 'w').write(str(pid)))"
+    )
+    labkit = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(lambda: (tmp_path / "up").exists())
+    pid = int((tmp_path / "pid").read_text())
+    labkit.send_signal(signal.SIGKILL)
+    labkit.wait()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+    assert mark.exists() is cleaned
+
+
+def wait_for(holds, deadline_s: float = 20.0) -> None:
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
