@@ -83,7 +83,7 @@ def test_what_the_host_can_have_is_right():
         (
             [pool(1), pool(2)],
             {},
-            "1 hugepages of 2 MB (runtime) and 2 hugepages of 2 MB (runtime) set the same pages",
+            "1 hugepage of 2 MB (runtime) and 2 hugepages of 2 MB (runtime) set the same pages",
         ),
         ([pool(1, node=0), pool(2, node=0, when="boot")], {}, "on node 0 (boot) set the same pages"),
         ([pool(1, node=0), pool(2, when="boot")], {}, "set the same pages"),

@@ -49,7 +49,9 @@ class Pool:
 
     def __str__(self) -> str:
         where = "" if self.node is None else f" on node {self.node}"
-        return f"{self.count} hugepages of {size(self.size_kib)}{where}"
+        return (
+            f"{self.count} {'hugepage' if self.count == 1 else 'hugepages'} of {size(self.size_kib)}{where}"
+        )
 
 
 @dataclass(frozen=True)
