@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import apt_trouble
-from .package_manager import Done, PackagesRefused, Plan, run
+from .package_manager import NAME, Done, PackagesRefused, Plan, run
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]+)?")
-"""Debian policy 5.6.7. No trailing "-": apt takes that for an order to remove the package."""
 _THEIR_FILES_STAY = ("--force-confdef", "--force-confold")
 _AT_REST = frozenset({"installed", "not-installed", "config-files"})
 """States of dpkg in which nothing is left to do."""
@@ -49,7 +47,7 @@ class Apt:
     def _first(self, alternatives: Sequence[str], known: dict[str, Package]) -> str | None:
         """None: one of them is installed."""
         for name in alternatives:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise PackagesRefused(
                     f"{name!r} is no package name: expected such as gcc or linux-image-amd64"
                 )

@@ -7,9 +7,8 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from .package_manager import Done, PackagesRefused, PackageUnknown, Plan, command_of, run
+from .package_manager import NAME, Done, PackagesRefused, PackageUnknown, Plan, command_of, run
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 _LOCKED = 200
 """dnf's exit code for a lock that another one holds (dnf(8), exit codes)."""
 _INCOMING = ("Installing", "Installing dependencies", "Installing weak dependencies")
@@ -33,7 +32,7 @@ class Dnf:
     def _first(self, alternatives: Sequence[str]) -> str | None:
         """None: one of them is installed."""
         for name in alternatives:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise PackagesRefused(f"{name!r} is no package name: expected such as gcc or kernel-rt")
         if any(not run("rpm", "--query", "--whatprovides", name).code for name in alternatives):
             return None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*[A-Za-z0-9+](:[a-z0-9]+)?")
+"""No trailing "-" or ".": apt takes the one for an order to remove the package, and the other for a pattern."""
 _LONGEST_S = 7200
 """Installing a kernel under emulation takes half an hour; whatever takes four times that hangs."""
 _ENVIRONMENT = {
@@ -106,13 +109,18 @@ def run(*command: str) -> Done:
             errors="replace",
             check=False,
             timeout=_LONGEST_S,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **_if_not_by_sudo()},
         )
     except FileNotFoundError as error:
         raise PackagesRefused(f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise PackagesRefused(f"{' '.join(command)}: not done after {_LONGEST_S} s; stopped") from error
     return Done(command, done.returncode, done.stdout)
+
+
+def _if_not_by_sudo() -> dict[str, str]:
+    """The package sudo refuses to go where root has no password; who came without sudo gets in again without it."""
+    return {} if "SUDO_UID" in os.environ else {"SUDO_FORCE_REMOVE": "yes"}
 
 
 def command_of(pid: int, root: Path = Path("/")) -> str:

@@ -20,6 +20,7 @@ from . import (
     packages,
     services,
     settings,
+    trees,
     ubuntu_pro,
 )
 from .state import Change, State
@@ -38,6 +39,7 @@ KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     irqs.KIND: irqs.restore,
     mounts.KIND: mounts.restore,
     packages.KIND: packages.restore,
+    trees.KIND: trees.restore,
     services.KIND: services.restore,
     ubuntu_pro.KIND: ubuntu_pro.restore,
     accounts.GROUP: accounts.restore,

@@ -1,0 +1,82 @@
+"""Folders of ours are made whole, and go with all that is in them; others' are left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import trees, undo
+
+
+@pytest.fixture
+def archive(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/main.c").write_text("int main(void) { return 0; }\n")
+    made = tmp_path / "src.tar"
+    subprocess.run(["tar", "-cf", made, "-C", tmp_path / "src", "."], check=True)
+    return {"archive": str(made), "sha256": hashlib.sha256(made.read_bytes()).hexdigest()}
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+def test_archive_is_unpacked_once_and_the_folder_goes_with_what_was_built_in_it(root, archive):
+    assert trees.change("probe", "/usr/local/lib/labkit/src", **archive, root=root, check=True)
+    assert not list(root.iterdir())
+
+    assert trees.change("probe", "/usr/local/lib/labkit/src", **archive, root=root)
+    assert not trees.change("probe", "/usr/local/lib/labkit/src", **archive, root=root)
+    (root / "usr/local/lib/labkit/src/main.o").touch()
+
+    assert (root / "usr/local/lib/labkit/src/main.c").exists()
+    assert undo.undo("probe", root)[1] == []
+    assert not (root / "usr").exists()
+
+
+def test_another_archive_takes_the_place_of_the_first(root, archive, tmp_path):
+    trees.change("probe", "/src", **archive, root=root)
+    (root / "src/old.o").touch()
+    (tmp_path / "src/new.c").touch()
+    subprocess.run(["tar", "-cf", archive["archive"], "-C", tmp_path / "src", "."], check=True)
+    digest = hashlib.sha256((tmp_path / "src.tar").read_bytes()).hexdigest()
+
+    assert trees.change("probe", "/src", archive=archive["archive"], sha256=digest, root=root)
+
+    assert sorted(path.name for path in (root / "src").iterdir()) == [trees.MARKER, "main.c", "new.c"]
+
+
+def test_half_an_archive_is_refused_and_nothing_is_changed(root, archive):
+    with Path(archive["archive"]).open("r+b") as stream:
+        stream.truncate(700)
+
+    with pytest.raises(trees.TreeRefused, match=f"expected sha256 {archive['sha256']}, found"):
+        trees.change("probe", "/src", **archive, root=root)
+    assert not list(root.iterdir())
+
+
+def test_folder_of_somebody_else_is_refused(root, archive):
+    (root / "src").mkdir()
+
+    with pytest.raises(trees.TreeRefused, match="is not of labkit"):
+        trees.change("probe", "/src", **archive, root=root)
+    assert list(root.iterdir()) == [root / "src"]
+
+
+def test_run_that_was_killed_in_the_midst_is_made_good_by_the_next(root, archive, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trees, "_unpack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trees.change("probe", "/src", **archive, root=root)
+    monkeypatch.undo()
+
+    assert trees.change("probe", "/src", **archive, root=root)
+    assert (root / "src/main.c").exists()
+    undo.undo("probe", root)
+    assert [path.name for path in root.iterdir()] == ["var"]
