@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import cache
 
 from hdrh.histogram import HdrHistogram
@@ -10,6 +11,7 @@ from hdrh.histogram import HdrHistogram
 from labkit.backends.base import Proof
 from labkit.measure.burst import BackToBack
 from labkit.measure.goals import Goal
+from labkit.measure.hosttimes import HardwareTimes, HostTimes, core_times, guest_gate
 from labkit.measure.latency import LatencyLadder, LatencyPoint
 from labkit.measure.rates import LossCurve, LossPoint, Mrr
 from labkit.measure.search import GoalResult, SearchResult
@@ -317,9 +319,65 @@ ENVIRONMENT = {
 }
 
 
-def sample_run(*, quick: bool = False, ended: bool = True, hostile: str = "") -> Run:
-    """`hostile` is put into every text that a backend, a user or a system may word."""
-    found: list[Measurement] = []
+def host_measurements(*, scale: float = 1.0, cores: tuple[int, ...] = (0, 1)) -> list[Measurement]:
+    """The host itself: gaps of the hardware, wake-ups, and a busy loop; `scale` stretches the late ones."""
+
+    def one(kind: str, **payload: object) -> Measurement:
+        return Measurement(
+            key=Key.of_host("veth", kind),
+            kind=kind,
+            started="2026-01-02T03:04:05Z",
+            duration_s=30.0,
+            tester={"tool": kind, "version": "2.40", "arguments": ["--quiet"], "cores": list(cores)},
+            proof=Proof(
+                proven=True,
+                claim="2 threads of SCHED_FIFO 95, memory locked",
+                evidence={"core 0": "SCHED_FIFO 95"},
+            ),
+            gates=(*gates(), guest_gate(guest=False)),
+            limited_by="none",
+            deviations=("30 s; telco practice takes 600 s to 12 h",),
+            **payload,  # type: ignore[arg-type]
+        )
+
+    def times(*, interval_us: int | None) -> HostTimes:
+        found = []
+        for core in cores:
+            rng = random.Random(core)
+            bins = Counter(int(12 * rng.lognormvariate(0, 0.2)) for _ in range(30_000))
+            bins.update(int((40 + 20 * rng.paretovariate(1.5)) * scale) for _ in range(300))
+            found.append(
+                core_times(
+                    core=core,
+                    counted=bins.total(),
+                    bins_us=bins,
+                    max_us=max(bins),
+                    min_us=min(bins),
+                    mean_us=13.2,
+                    interval_us=interval_us,
+                )
+            )
+        step_us = 0.0 if interval_us is None else 1.0
+        return HostTimes(
+            duration_s=30.0,
+            interval_us=None if interval_us is None else float(interval_us),
+            resolution_us=step_us,
+            cores=tuple(found),
+        )
+
+    gaps = HardwareTimes(
+        duration_s=30.0, threshold_us=10.0, width_us=5e5, window_us=1e6, gaps=2, max_us=16.0, smis=None
+    )
+    return [
+        one("hardware", hardware=gaps),
+        one("wakeup", wakeup=times(interval_us=100_000)),
+        one("busy_loop", busy_loop=times(interval_us=None)),
+    ]
+
+
+def sample_run(*, quick: bool = False, ended: bool = True, hostile: str = "", host: bool = False) -> Run:
+    """`hostile` is put into every text that a backend, a user or a system may word; `host`: the host itself too."""
+    found: list[Measurement] = host_measurements() if host else []
     verdicts: list[Verdict] = []
     for i, ((backend, mode, link, frame), (capacity, base_us, ceiling)) in enumerate(DATAPATHS.items()):
         key = Key(backend=backend + hostile, mode=mode, topology=link, link=link, frame=frame)
