@@ -139,8 +139,12 @@ def _fixed(seen: Seen) -> set[str]:
     by_mode = re.findall(rf"{_IRQ}/(\d+)/", seen.commands["fixed"].out)
     noted = seen.text(_JOURNAL)
     refused = json.loads(noted).get("fixed", {}) if noted else {}
-    names = dict(re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", seen.commands["names"].out, re.MULTILINE))
-    return set(by_mode) | {irq for irq, name in refused.items() if name in (names.get(irq), "-")}
+    handlers: dict[str, list[str]] = {}
+    for irq, handler in re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", seen.commands["names"].out, re.MULTILINE):
+        handlers.setdefault(irq, []).append(handler)
+    # Numbers are used again: one that was refused is known by its handlers as well.
+    names = {irq: ",".join(sorted(found)) for irq, found in handlers.items()}
+    return set(by_mode) | {irq for irq, name in refused.items() if name == names.get(irq, "-")}
 
 
 def _settings(eyes: Eyes, desired: Desired, *, below: str) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from labkit.promises import members
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise
@@ -26,12 +27,50 @@ def _sudo(eyes: Eyes, desired: Desired) -> Outcome:
     user = desired.text("labkit_host_user")
     if not desired["labkit_host_sudo"] or not user:
         return NotApplicable("labkit_host_sudo is off, or there is no labkit_host_user")
+    commands = [str(command) for command in desired["labkit_host_sudo_commands"]]
     # What sudo itself would let the user do, by all of its files together.
     said = eyes.look(commands={"sudo": f"sudo -l -U {shlex.quote(user)}"}).commands["sudo"]
-    rules = re.findall(r"^\s+\(.*NOPASSWD:.*$", said.out, re.MULTILINE)
-    if said.code or not rules:
-        return Broken(f"{user} may use sudo without a password", said.out or "no rule")
-    return Kept("; ".join(rule.strip() for rule in rules))
+    refused = [command for command in commands if not _may(command, said.out)]
+    if said.code or refused:
+        rules = re.findall(r"^\s+(\(.*)$", said.out, re.MULTILINE)
+        return Broken(
+            f"{user} may run {', '.join(refused or commands)} as root without a password",
+            "; ".join(rules) or said.out or "no rule",
+        )
+    return Kept(f"{user} may run {', '.join(commands)} as root")
+
+
+def _may(command: str, listing: str) -> bool:
+    """Whether sudo's listing lets this command be run without a password: the last rule that matches counts."""
+    allowed = False
+    for rule in re.findall(r"^\s+\([^)]*\)\s*(.*)$", listing, re.MULTILINE):
+        password = True
+        for item in rule.split(", "):
+            *tags, name = item.split(": ")
+            password = _asks(tags, password)
+            if name.lstrip("!").strip() in (command, "ALL"):
+                allowed = not name.startswith("!") and not password
+    return allowed
+
+
+def _asks(tags: list[str], before: bool) -> bool:
+    """Whether a password is asked for: a tag holds for the rest of its rule."""
+    return False if "NOPASSWD" in tags else True if "PASSWD" in tags else before
+
+
+def _probe(eyes: Eyes, desired: Desired) -> Outcome:
+    if not desired["labkit_host_build"]:
+        return NotApplicable("labkit_host_build is off: the probe is not built there")
+    user, group = desired.text("labkit_host_user"), desired.text("labkit_host_group")
+    who = user or f"group {group}"
+    places = f"{shlex.quote(desired.text('labkit_host_probe_dir'))}/*/labkit-probe-*"
+    # Every engine is really started, and asked to end.
+    test = f"""for engine in {places}; do echo '{{"id": 1, "cmd": "quit"}}' | "$engine"; echo "$engine $?"; done"""
+    said = eyes.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
+    ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", said.out, re.MULTILINE))
+    if not ends or set(ends.values()) != {"0"}:
+        return Broken(f"{who} may run the probe", said.out[:200])
+    return Kept(f"{who} may run {', '.join(sorted(ends))}")
 
 
 def packages(eyes: Eyes, names: list[str]) -> Outcome:
@@ -57,6 +96,7 @@ def _packages(eyes: Eyes, desired: Desired) -> Outcome:
 
 PROMISES = (
     Promise(id="labkit_host.user", text="the lab's user is there and in its group", check=_user),
-    Promise(id="labkit_host.sudo", text="that user may become root without a password", check=_sudo),
+    Promise(id="labkit_host.sudo", text="that user may run labkit as root without a password", check=_sudo),
+    Promise(id="labkit_host.probe", text="the probe is built there and runs", check=_probe),
     Promise(id="labkit_host.packages", text="what builds and runs the probe is installed", check=_packages),
 )

@@ -82,6 +82,16 @@ def covered(
     )
 
 
+def _mode_back(path: str, name: str) -> str:
+    return f"if test -e {FOLDER}/{name}; then chmod $(cat {FOLDER}/{name}) {path} && rm {FOLDER}/{name}; fi"
+
+
+def _mode_gone(path: str, name: str) -> str:
+    return (
+        f"mkdir -p {FOLDER}; test -e {FOLDER}/{name} || stat -c %a {path} >{FOLDER}/{name}; chmod 0700 {path}"
+    )
+
+
 def _core(desired: Desired) -> str:
     return str(min(parse_list(desired.text("cpu_isolation_cpus")), default=0))
 
@@ -171,6 +181,11 @@ HOST = (
             f"echo {_user(desired)[0]} 'ALL=(ALL:ALL) !ALL' >/etc/sudoers.d/zz-labkit-sabotage"
         ),
         mends=lambda desired: "rm -f /etc/sudoers.d/zz-labkit-sabotage",
+    ),
+    Sabotage(
+        promise="labkit_host.probe",
+        breaks=lambda desired: _mode_gone(desired.text("labkit_host_probe_dir"), "probe-mode"),
+        mends=lambda desired: _mode_back(desired.text("labkit_host_probe_dir"), "probe-mode"),
     ),
     Sabotage(promise="labkit_host.packages", breaks=_package_gone, mends=lambda desired: uncover(_STATUS)),
 )
@@ -284,16 +299,6 @@ def _pool(desired: Desired) -> str:
 def _mount(desired: Desired) -> str:
     mounts = desired["hugepages_mounts"]
     return shlex.quote(mounts[0]["path"]) if mounts else "/dev/hugepages"
-
-
-def _mode_back(path: str, name: str) -> str:
-    return f"if test -e {FOLDER}/{name}; then chmod $(cat {FOLDER}/{name}) {path} && rm {FOLDER}/{name}; fi"
-
-
-def _mode_gone(path: str, name: str) -> str:
-    return (
-        f"mkdir -p {FOLDER}; test -e {FOLDER}/{name} || stat -c %a {path} >{FOLDER}/{name}; chmod 0700 {path}"
-    )
 
 
 PAGES = (

@@ -1,0 +1,53 @@
+"""A host that says what it is told to say, in the place of one that is looked at."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from labkit.promises.desired import Desired
+from labkit.promises.eyes import Said, Seen
+
+NOT_FOUND = Said(127, "not found")
+
+
+@dataclass(frozen=True)
+class FakeEyes:
+    """Files, links, and what commands (by their name in the promise) print; a command that is not told fails."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, Said | str] = field(default_factory=dict)
+    name: str = "dut"
+
+    def look(
+        self,
+        *,
+        files: Sequence[str] = (),
+        links: Sequence[str] = (),
+        commands: Mapping[str, str] | None = None,
+    ) -> Seen:
+        told = {name: self.commands.get(name, NOT_FOUND) for name in commands or {}}
+        return Seen(
+            _asked(self.files, files),
+            _asked(self.links, links),
+            {name: said if isinstance(said, Said) else Said(0, said) for name, said in told.items()},
+        )
+
+    def but(self, *, files: Mapping[str, str | None] | None = None, **changes: Mapping[str, Any]) -> FakeEyes:
+        """The same host with other files (None: not there), links or commands."""
+        left = {path: text for path, text in {**self.files, **(files or {})}.items() if text is not None}
+        parts = {part: {**getattr(self, part), **changed} for part, changed in changes.items()}
+        return replace(self, files=left, **parts)
+
+
+def _asked(there: Mapping[str, str], patterns: Sequence[str]) -> dict[str, str]:
+    plain = [word for pattern in patterns for word in shlex.split(pattern)]
+    return {path: text for path, text in there.items() if any(fnmatchcase(path, one) for one in plain)}
+
+
+def desired(**values: Any) -> Desired:
+    return Desired("dut", values, {}, {}, "ansible-playbook -i INV ansible/site.yml --limit dut --tags {tag}")

@@ -1,0 +1,91 @@
+"""Each promise on hosts that say what they are told to: kept, broken in one thing, and not asked for."""
+
+from __future__ import annotations
+
+import pytest
+from cases import CASES
+from fakes import FakeEyes, desired
+
+from labkit.promises import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, replay
+from labkit.promises.model import compare
+from labkit.promises.roles import host_module
+
+BY_ID = {promise.id: promise for promise in PROMISES}
+ALWAYS = {"dpdk.version", "af_xdp.bpffs", "af_xdp.libxdp"}
+"""Promised of every host, whatever its variables say."""
+
+
+def test_every_promise_has_a_case_and_no_other_has():
+    assert CASES.keys() == BY_ID.keys()
+    assert len(PROMISES) == len(BY_ID)
+    assert all(case.broken for case in CASES.values())
+    assert {name for name, case in CASES.items() if not case.unwanted} == ALWAYS
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_promise_is_kept_by_a_host_that_is_as_wanted(name):
+    outcome = BY_ID[name].check(CASES[name].kept, desired(**CASES[name].wanted))
+
+    assert isinstance(outcome, Kept), outcome
+    assert outcome.found
+
+
+@pytest.mark.parametrize(("name", "what"), [(name, what) for name in CASES for what in CASES[name].broken])
+def test_promise_is_broken_by_a_host_that_differs_in_one_thing(name, what):
+    outcome = BY_ID[name].check(CASES[name].broken[what], desired(**CASES[name].wanted))
+
+    assert isinstance(outcome, Broken), outcome
+    assert outcome.expected
+    assert outcome.found
+    assert outcome.expected != outcome.found
+
+
+@pytest.mark.parametrize("name", CASES.keys() - ALWAYS)
+def test_promise_that_nobody_asks_for_is_not_applicable_on_any_host(name):
+    for eyes in (CASES[name].kept, FakeEyes()):
+        outcome = BY_ID[name].check(eyes, desired(**CASES[name].unwanted))
+
+        assert isinstance(outcome, NotApplicable), outcome
+        assert outcome.reason
+
+
+def test_machine_without_cstates_or_frequencies_of_its_own_is_told_so():
+    for name in ("cpu_isolation.governor", "cpu_isolation.cstates"):
+        outcome = BY_ID[name].check(FakeEyes(), desired(**CASES[name].wanted))
+
+        assert isinstance(outcome, NotApplicable)
+        assert "this machine has no" in outcome.reason
+
+
+def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
+    wanted = {"hugepages_count": "auto", "hugepages_pools": []}
+    pool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+    for memory_kib, pages in ((2 << 20, 128), (64 << 20, 512)):
+        files = {"/proc/meminfo": f"MemTotal: {memory_kib} kB"}
+        check = BY_ID["hugepages.granted"].check
+
+        assert isinstance(check(FakeEyes({**files, pool: str(pages)}), desired(**wanted)), Kept)
+        assert isinstance(check(FakeEyes({**files, pool: str(pages - 1)}), desired(**wanted)), Broken)
+
+
+def test_el_tells_its_default_by_grubby():
+    case = CASES["boot.default"]
+    text = 'kernel="/boot/vmlinuz-6.1.0-56-rt-amd64"\nargs="ro isolcpus=1-3 nohz_full=1-3"'
+
+    outcome = BY_ID["boot.default"].check(
+        case.kept.but(commands={"grubby": text, "menu": ""}), desired(**case.wanted)
+    )
+
+    assert isinstance(outcome, Kept)
+
+
+def test_comparison_tells_only_what_differs():
+    outcome = compare([("a", "1", "1"), ("b", "2", "3"), ("c", "4", "5")], "all")
+
+    assert outcome == Broken("b 2; c 4", "b 3; c 5")
+    assert compare([("a", "1", "1")], "all") == Kept("all")
+
+
+def test_names_that_the_collection_has_too_are_the_same():
+    assert f"/{host_module('irqs').JOURNAL}" == cpu_isolation._JOURNAL
+    assert host_module("replay_unit").UNIT == replay.UNIT
