@@ -198,6 +198,9 @@ _CORES = {
     "cpu_isolation_irqbalance": "ban",
     "cpu_isolation_governor": "performance",
     "cpu_isolation_max_cstate": "1",
+    "cpu_isolation_vm_stat_interval_s": "10",
+    "cpu_isolation_timer_migration": "0",
+    "cpu_isolation_rt_runtime_us": "-1",
     "cpu_isolation_settings": [
         {"path": "/sys/devices/virtual/workqueue/cpumask", "value": "1", "reads_as": "cpumask"},
         {"path": "/sys/devices/virtual/workqueue/writeback/cpumask", "value": "1", "reads_as": "cpumask"},

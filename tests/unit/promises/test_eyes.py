@@ -1,0 +1,116 @@
+"""Looking at a host: real commands on this machine, and hosts that say no."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+
+from labkit.errors import EnvironmentBroken, ToolFailed
+from labkit.promises.eyes import Eyes, Said
+
+
+@dataclass
+class Done:
+    rc: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Here:
+    """This machine, as whoever runs the tests; a sudo that is not asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def run(self, command: str, *args: str) -> Done:
+        self.asked += 1
+        done = subprocess.run(["/bin/sh", "-c", args[0]], capture_output=True, text=True, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Saying:
+    def __init__(self, done: Done | Exception) -> None:
+        self.done = done
+
+    def run(self, command: str, *args: str) -> Done:
+        if isinstance(self.done, Exception):
+            raise self.done
+        return self.done
+
+
+def test_files_links_and_commands_come_in_one_go(tmp_path):
+    (tmp_path / "0000:03:00.0").write_text("one\n\ntwo\n")
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "driver").symlink_to("../../drivers/vfio-pci")
+    here = Here()
+
+    seen = Eyes(here, name="here").look(
+        files=[f"{tmp_path}/*[0y]", f"{tmp_path}/none"],
+        links=[f"{tmp_path}/d*", f"{tmp_path}/none"],
+        commands={"ok": "printf 'a\\nb'", "no": "echo told; echo why >&2; exit 3", "stdin": "cat"},
+    )
+
+    assert here.asked == 1
+    assert seen.text(f"{tmp_path}/0000:03:00.0") == "one\n\ntwo"
+    assert seen.text(f"{tmp_path}/empty") == ""
+    assert seen.text(f"{tmp_path}/none") is None
+    assert seen.target(f"{tmp_path}/driver") == "vfio-pci"
+    assert seen.target(f"{tmp_path}/none") is None
+    assert seen.commands == {"ok": Said(0, "a\nb"), "no": Said(3, "told\nwhy"), "stdin": Said(0, "")}
+    assert seen.matching("*/empty") == {f"{tmp_path}/empty": ""}
+
+
+def test_what_was_asked_once_is_remembered_and_new_eyes_look_again(tmp_path):
+    (tmp_path / "file").write_text("before")
+    here = Here()
+    eyes = Eyes(here, name="here")
+    for _ in range(2):
+        assert eyes.look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "before"
+    assert here.asked == 1
+
+    (tmp_path / "file").write_text("after")
+
+    assert Eyes(here, name="here").look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "after"
+
+
+def test_host_that_cannot_be_reached_is_told_with_the_reason():
+    refused = RuntimeError(Done(255, stderr="ssh: connect to host 198.18.0.1 port 22: Connection refused"))
+
+    with pytest.raises(EnvironmentBroken, match=r"dut cannot be reached: ssh: connect .* Connection refused"):
+        Eyes(Saying(refused), name="dut").look(files=["/proc/cmdline"])
+
+
+def test_sudo_that_asks_for_a_password_is_told():
+    done = Done(1, stderr="sudo: a password is required")
+
+    with pytest.raises(
+        EnvironmentBroken, match=r"dut: expected to look around as root, got: sudo: a password"
+    ):
+        Eyes(Saying(done), name="dut").look(files=["/proc/cmdline"])
+
+
+def test_half_an_answer_is_none():
+    with pytest.raises(ToolFailed, match="dut: the answer broke off"):
+        Eyes(Saying(Done(0, "/proc/cmdline\0quiet\n")), name="dut").look(files=["/proc/cmdline"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the shell asks sudo else")
+def test_root_is_not_asked_to_sudo(tmp_path):
+    class Shell(Here):
+        def run(self, command: str, *args: str) -> Done:
+            whole = command % tuple(f"'{arg}'" for arg in args)
+            done = subprocess.run(
+                ["/bin/sh", "-c", whole],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={"PATH": "/usr/bin:/bin"},
+            )
+            return Done(done.returncode, done.stdout, done.stderr)
+
+    seen = Eyes(Shell(), name="here").look(commands={"who": "id -u"})
+
+    assert seen.commands["who"] == Said(0, "0")
