@@ -230,6 +230,15 @@ def test_what_is_no_free_nic_is_refused(bus, text, why):
     assert notes(bus) == []
 
 
+def test_nic_whose_interface_is_in_another_namespace_is_refused(bus):
+    bus.add(OTHER, "ixgbe", group="9")
+
+    with pytest.raises(
+        drivers.DriverRefused, match=r"no interface that is seen here.*another network namespace"
+    ):
+        bind(bus, OTHER)
+
+
 @pytest.mark.parametrize("named", ["data0", "3:00.0", "0000:03:00.0"])
 def test_nic_that_the_inventory_calls_management_is_refused(bus, named):
     with pytest.raises(drivers.DriverRefused, match="labkit_host_management_interfaces"):

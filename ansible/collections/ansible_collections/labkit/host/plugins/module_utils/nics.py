@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from .links import BIFURCATED, Interface
 
 CLASS = "0x02"
 """First byte of the PCI class of network controllers."""
+_WITHOUT_INTERFACES = "vfio|uio|^pci-stub$"
+"""Drivers that make no network interfaces."""
 
 
 def folder(address: str, root: Path) -> Path:
@@ -48,6 +51,15 @@ def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/
     driver = driver_of(address, root)
     if driver in BIFURCATED:
         yield f"{address} must keep its driver {driver}: DPDK works beside it. Take it out of the list"
+    elif (
+        driver
+        and not re.search(_WITHOUT_INTERFACES, driver)
+        and address not in {one.pci for one in interfaces}
+    ):
+        yield (
+            f"{address} has the driver {driver} and no interface that is seen here: somebody else may have it, in "
+            "another network namespace. Give it back from there first"
+        )
 
 
 def _there(interfaces: Sequence[Interface], devices: Path) -> str:
