@@ -135,6 +135,16 @@ def test_all_goes_back_as_it_was(host):
     assert not (host.root / "var/lib/labkit").exists()
 
 
+def test_irq_that_somebody_moved_meanwhile_goes_back_to_where_it_was_first(host):
+    host.change()
+    (host.root / "proc/irq/24/smp_affinity_list").write_text("2\n")
+    assert host.change().moved == ["24 (virtio0-config)"]
+
+    undo.undo("cpu_isolation", host.root)
+
+    assert host.affinity(24) == "0-3"
+
+
 def test_irq_that_came_later_is_moved_and_one_that_is_another_by_now_is_not_put_back(host):
     host.change()
     (host.root / "proc/irq/25/eth0-rx").rename(host.root / "proc/irq/25/nvme0q1")
