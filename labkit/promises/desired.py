@@ -103,12 +103,15 @@ def of_file(host: str, file: Path) -> Source:
         ) from None
     if not isinstance(root.value, dict):
         root.fail("expected a mapping of variables")
+    variables = _address(host)
+    name = str(variables.get("ansible_host", host))
+    options = ("-i", f"{name},", "-e", json.dumps(variables), "-e", f"@{file}")
     if host == "localhost":
         closing = f"{_shown('apply-local')} -e @{file} --tags {{tag}}"
     else:
-        closing = f"ansible-playbook -i {host}, -e @{file} {_shown(PLAYBOOK)} --tags {{tag}}"
-    options = ("-i", f"{host},", "-e", json.dumps(_address(host)), "-e", f"@{file}")
-    return Source(host, str(file), options, closing)
+        way = "".join(f" -e {key}={value}" for key, value in variables.items() if key != "ansible_host")
+        closing = f"ansible-playbook -i {name},{way} -e @{file} {_shown(PLAYBOOK)} --tags {{tag}}"
+    return Source(name, str(file), options, closing)
 
 
 def _shown(playbook: str) -> str:
@@ -127,6 +130,10 @@ def _address(host: str) -> dict[str, object]:
         raise ConfigInvalid(
             f"host {host!r}: {error}", hint="expected localhost or [USER@]ADDRESS[:PORT]"
         ) from None
+    if not found["ansible_host"]:
+        raise ConfigInvalid(
+            f"host {host!r}: no address in it", hint="expected localhost or [USER@]ADDRESS[:PORT]"
+        )
     return {name: value for name, value in found.items() if value is not None}
 
 

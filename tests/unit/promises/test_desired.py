@@ -1,0 +1,203 @@
+"""What a host shall be, worked out by Ansible: precedence, templates, mistakes with their place, and the way to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from labkit.cli import main
+from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.promises import connect, roles
+from labkit.promises.desired import hosts, of_file, of_inventory, work_out
+from labkit.promises.doctor import source
+
+INVENTORY = """
+all:
+  hosts:
+    dut:
+      ansible_host: 198.18.0.1
+      ansible_port: 2222
+      ansible_user: lab
+      ansible_ssh_private_key_file: "{{ inventory_dir }}/key"
+      ansible_ssh_common_args: -o StrictHostKeyChecking=no
+      hugepages_count: 256
+    tester:
+      hugepages_minimum: many
+      hugepages_cuont: 3
+  vars:
+    cpu_isolation_cpus: "1-{{ last_core }}"
+    last_core: 3
+    hugepages_count: 0
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path) -> Path:
+    folder = tmp_path / "inventory"
+    (folder / "host_vars").mkdir(parents=True)
+    (folder / "hosts.yml").write_text(INVENTORY)
+    (folder / "host_vars" / "dut.yml").write_text("labkit_host_develop: yes\n")
+    return folder / "hosts.yml"
+
+
+def test_variables_of_a_host_go_over_those_of_its_group_and_the_roles_defaults(inventory):
+    desired = work_out(of_inventory("dut", inventory))
+
+    assert desired["hugepages_count"] == "256"  # text, by the role's specification
+    assert desired["labkit_host_develop"] is True
+    assert desired["cpu_isolation_cpus"] == "1-3"
+    assert desired["hugepages_minimum"] == 128
+    assert desired["af_xdp_bpffs"] == "/sys/fs/bpf"
+    closing = desired.close("hugepages")
+    assert closing.startswith(f"ansible-playbook -i {inventory} ")
+    assert closing.endswith("ansible/site.yml --limit dut --tags hugepages")
+    assert desired.connection["ansible_ssh_private_key_file"] == f"{inventory.parent}/key"
+    assert (desired.connection["ansible_host"], desired.connection["ansible_port"]) == ("198.18.0.1", 2222)
+
+
+def test_what_roles_read_from_the_host_first_is_given_to_them(inventory):
+    source = of_inventory("dut", inventory)
+    before = work_out(source)
+    after = work_out(source, facts={"cpu_isolation_present": "0-3"})
+
+    assert after["boot_arguments"][:2] == ["isolcpus=managed_irq,domain,1-3", "nohz_full=1-3"]
+    assert "irqaffinity=0" in after["boot_arguments"]
+    with pytest.raises(
+        ConfigInvalid, match=r"dut: boot_arguments can't be worked out: .*cpu_isolation_present"
+    ):
+        before["boot_arguments"]
+
+
+def test_every_mistake_is_told_with_its_place(inventory):
+    with pytest.raises(ConfigInvalid) as told:
+        work_out(of_inventory("tester", inventory))
+
+    message = str(told.value)
+    assert "hugepages_cuont: the role hugepages has no such option: did you mean hugepages_count?" in message
+    assert "hugepages_minimum: found 'many', expected a whole number" in message
+    assert f"{inventory}:12" in message
+    assert f"{inventory}:13" in message
+
+
+@pytest.mark.parametrize("name", ["nobody", "all"])
+def test_host_that_the_inventory_has_not_is_refused(inventory, name):
+    with pytest.raises(
+        ConfigInvalid, match=rf"'{name}' is no host of .*hosts\.yml\n  hint: its hosts: ansible-inv"
+    ):
+        work_out(of_inventory(name, inventory))
+
+
+def test_inventory_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigInvalid, match=r"none\.yml: no such inventory"):
+        of_inventory("dut", tmp_path / "none.yml")
+
+    (tmp_path / "bad.yml").write_text("all:\n  hosts:\n   dut:\n  vars: [\n")
+    with pytest.raises(
+        ConfigInvalid, match=r"bad\.yml: Ansible can't work it out:(.|\n)*YAML parsing failed"
+    ):
+        work_out(of_inventory("dut", tmp_path / "bad.yml"))
+    with pytest.raises(ConfigInvalid, match=r"bad\.yml: no hosts in it"):
+        hosts(str(tmp_path / "bad.yml"))
+
+
+def test_all_hosts_of_an_inventory(inventory):
+    assert hosts(str(inventory)) == ["dut", "tester"]
+
+
+def test_file_of_variables_says_what_a_host_shall_be(tmp_path):
+    file = tmp_path / "desired.yml"
+    file.write_text("hugepages_count: '4'\n")
+
+    desired = work_out(of_file("lab@198.18.0.1:2222", file))
+
+    assert desired["hugepages_count"] == "4"
+    assert desired.connection["ansible_host"] == "198.18.0.1"
+    assert desired.connection["ansible_user"] == "lab"
+    assert desired.connection["ansible_port"] == 2222
+    way = "-i 198.18.0.1, -e ansible_user=lab -e ansible_port=2222"
+    assert f"ansible-playbook {way} -e @{file} " in desired.close("hugepages")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "hugepages_count: '4'\nhugepages_count: '5'\n",
+            r"desired\.yml:2: key 'hugepages_count' stands twice",
+        ),
+        ("- hugepages_count\n", r"desired\.yml:1: expected a mapping of variables"),
+        ("", r"desired\.yml:1: expected a mapping, the file is empty"),
+        ("a: [\n", r"desired\.yml:2: expected YAML"),
+    ],
+)
+def test_file_that_is_none_is_refused_with_its_line(tmp_path, text, told):
+    file = tmp_path / "desired.yml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigInvalid, match=told):
+        of_file("localhost", file)
+
+
+def test_address_that_is_none_is_refused(tmp_path):
+    file = tmp_path / "desired.yml"
+    file.write_text("hugepages_count: '4'\n")
+
+    with pytest.raises(
+        ConfigInvalid, match=r"host 'dut:ssh'.*\n.*hint: expected localhost or \[USER@\]ADDRESS"
+    ):
+        of_file("dut:ssh", file)
+
+
+def test_roles_that_are_nowhere_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(roles, "__file__", str(tmp_path / "labkit/promises/roles.py"))
+
+    with pytest.raises(EnvironmentBroken, match="the Ansible roles are neither in"):
+        roles.folder()
+
+
+def test_other_host_than_this_one_needs_somewhere_that_says_what_it_shall_be():
+    with pytest.raises(ConfigInvalid, match="nothing says what dut shall be"):
+        source("dut", inventory=None, desired=None)
+
+
+def test_way_to_a_host_is_the_one_of_the_inventory(inventory, tmp_path, monkeypatch):
+    # An ssh that writes down how it was called, and runs the command here.
+    called = tmp_path / "called"
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >>{called}\nfor last; do :; done\nexec /bin/sh -c "$last"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    if os.geteuid() != 0:
+        pytest.skip("the host is looked at as root")
+
+    with connect.opened(of_inventory("dut", inventory)) as (eyes, desired):
+        release = eyes.look(files=["/proc/sys/kernel/osrelease"]).text("/proc/sys/kernel/osrelease")
+        assert "isolcpus=managed_irq,domain,1-3" in desired["boot_arguments"]
+
+    assert release == os.uname().release
+    line = called.read_text().splitlines()[0]
+    for word in (
+        "-o StrictHostKeyChecking=no",
+        "-o User=lab",
+        "-o Port=2222",
+        f"-i {inventory.parent}/key",
+        "-o BatchMode=yes",
+        "-o ControlMaster=auto",
+        " 198.18.0.1 ",
+    ):
+        assert word in line, line
+
+
+def test_ssh_that_fails_is_told(inventory, tmp_path, monkeypatch, capsys):
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'lab@198.18.0.1: Permission denied (publickey).' >&2\nexit 255\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    assert main(["doctor", "--host", "dut", "-i", str(inventory)]) == 3
+
+    assert "dut cannot be reached: lab@198.18.0.1: Permission denied" in capsys.readouterr().err
