@@ -37,7 +37,7 @@ def _wanted(desired: Desired, seen: Seen) -> dict[tuple[int, int | None], int]:
         wanted[key] = wanted.get(key, 0) + int(pool["count"])
     count = desired.text("hugepages_count")
     if count != "auto" or not wanted:
-        wanted[_RUN_TIME_KIB, None] = _auto(seen) if count == "auto" else int(count)
+        wanted.setdefault((_RUN_TIME_KIB, None), _auto(seen) if count == "auto" else int(count))
     return {key: count for key, count in wanted.items() if count}
 
 

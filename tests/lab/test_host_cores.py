@@ -93,12 +93,15 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
         foretold, first, second = (play(wanted, *more) for more in (["--check"], [], []))
         during = affinities()
         workqueues = int(WORKQUEUES.read_text().replace(",", ""), 16)
+        emptied = play({})
+        after = affinities()
     finally:
         back = play({}, tasks="revert")
 
-    assert [done.returncode for done in (foretold, first, second, back)] == [0] * 4, told(first) + told(back)
-    assert changed(foretold) == changed(first) == 2
-    assert changed(second) == 0
+    runs = (foretold, first, second, emptied, back)
+    assert [done.returncode for done in runs] == [0] * 5, told(first) + told(emptied)
+    assert [changed(done) for done in runs] == [2, 2, 0, 1, 0]
+    assert after == before[0]
     stay = {number for number, affinity in during.items() if "1" in affinity.replace("-", ",").split(",")}
     assert len(stay) < len(during)
     assert not [number for number in stay if may_move(IRQS / number / "smp_affinity_list")]

@@ -78,6 +78,8 @@ def test_what_the_host_can_have_is_right():
         ([pool(1, when="later")], {}, "expected runtime or boot"),
         ([pool(16, GIB)], {}, "16384 MiB of hugepages are asked for, and the host has 16384 MiB of memory"),
         ([pool(8065)], {}, "16130 MiB of hugepages are asked for"),
+        ([], {"hugepages_count": "many"}, "hugepages_count: 'many', expected auto or a number"),
+        ([], {"hugepages_count": "-1"}, "hugepages_count: '-1', expected auto or a number"),
         ([], {"hugepages_count": "9000"}, "18000 MiB of hugepages are asked for"),
         ([pool(9, GIB, node=1)], {}, "9216 MiB are asked for on node 1, which has 8192 MiB"),
         (

@@ -102,7 +102,10 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
     """All that is wrong with the variables of role hugepages on a host with this memory."""
     pools = [Pool.of(entry) for entry in wanted.get("hugepages_pools") or []]
     count = str(wanted.get("hugepages_count", "auto"))
-    found = [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
+    found = (
+        [] if re.fullmatch(r"auto|\d+", count) else [f"hugepages_count: {count!r}, expected auto or a number"]
+    )
+    found += [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
     default_kib = int(wanted.get("hugepages_default_size_kib") or 0)
     if default_kib and default_kib not in memory.sizes_kib:
         found.append(f"hugepages_default_size_kib: {_unknown_size(default_kib, memory)}")
