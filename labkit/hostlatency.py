@@ -151,6 +151,7 @@ def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) ->
                 min_us=t.min_us,
                 mean_us=t.mean_us,
                 interval_us=interval_us,
+                reach_us=tool.histogram_us,
             )
             for t in found.threads
         ),
@@ -160,7 +161,9 @@ def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) ->
         payload={"wakeup": times},
         tester=_tester("cyclictest", found.version, done.argv, chosen),
         proof=Proof(
-            proven=len(right) == len(chosen) == len(watch.threads) and watch.locked_kib > 0,
+            proven=len(right) == len(chosen) == len(watch.threads)
+            and {t.core for t in found.threads} == set(chosen)
+            and watch.locked_kib > 0,
             claim=f"{len(right)} threads of SCHED_FIFO {tool.priority}, memory locked, one on each core measured",
             evidence={**watch.evidence(), "VmLck_kib": watch.locked_kib},
         ),
@@ -211,7 +214,7 @@ def _busy_loop(request: Request, guest: bool | None, on_second: OnSecond | None)
         payload={"busy_loop": times},
         tester=_tester("oslat", found.version, done.argv, chosen),
         proof=Proof(
-            proven=len(watch.threads) == len(chosen),
+            proven=len(watch.threads) == len(chosen) and {t.core for t in found.threads} == set(chosen),
             claim=f"{len(watch.threads)} threads in a busy loop, one on each core measured",
             evidence=watch.evidence(),
         ),

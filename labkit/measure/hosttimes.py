@@ -76,13 +76,15 @@ def core_times(
     min_us: int,
     mean_us: float,
     interval_us: int | None = None,
+    reach_us: int = 0,
 ) -> CoreTimes:
     """Read one core's histogram: whole microseconds to how often.
 
     Counts that the histogram does not hold are recorded at the maximum. With an interval the wake-ups that a late one
     swallowed are added (HdrHistogram's correction for coordinated omission; here it is exact, for a thread that is
-    woken L late has slept through the L / interval wake-ups that were due meanwhile). Raises LabkitBug where the
-    histogram holds more than was counted.
+    woken L late has slept through the L / interval wake-ups that were due meanwhile; of those beyond `reach_us`, where
+    the histogram ends, as many are added as there were at least). Raises LabkitBug where the histogram holds more than
+    was counted.
     """
     beyond = counted - sum(bins_us.values())
     if beyond < 0 or not counted:
@@ -90,14 +92,12 @@ def core_times(
     values = Counter({us: n for us, n in bins_us.items() if n})
     swallowed: Counter[int] = Counter()
     if interval_us:
-        for us, n in values.items():
+        # Of those beyond one value is known, the maximum; the others took longer than the histogram reaches.
+        late = [*values.items(), *([(max_us, 1), (reach_us, beyond - 1)] if beyond else [])]
+        for us, n in late:
             for waited in range(us - interval_us, 0, -interval_us):
                 swallowed[waited] += n
     values[max_us] += beyond
-    if beyond and interval_us:
-        # Of those beyond only one value is known for certain, the maximum: that one is corrected for.
-        for waited in range(max_us - interval_us, 0, -interval_us):
-            swallowed[waited] += 1
     everything = values + swallowed
     times = record({us * 1000: n for us, n in everything.items()})
     # Whole microseconds went in: what the histogram's own resolution added is taken off again.

@@ -48,7 +48,18 @@ def test_help_is_there_at_once() -> None:
 
 def test_help_names_every_verb() -> None:
     text = labkit("--help").stdout
-    for verb in ("run", "trial", "up", "status", "down", "doctor", "report", "build", "completion"):
+    for verb in (
+        "run",
+        "trial",
+        "up",
+        "status",
+        "down",
+        "doctor",
+        "report",
+        "compare",
+        "build",
+        "completion",
+    ):
         assert verb in text
 
 

@@ -90,10 +90,10 @@ def test_a_wakeup_within_its_interval_swallows_none() -> None:
     assert core({5: 990, 999: 1, 1_000: 1}, interval_us=1_000).swallowed == 0
 
 
-def test_of_those_beyond_only_the_maximum_is_known_to_have_swallowed_others() -> None:
-    found = core({5: 1_000}, beyond=3, max_us=50_000, interval_us=10_000)
-    assert found.swallowed == 4
-    assert found.times.n == 1_007
+def test_those_beyond_have_swallowed_at_least_what_the_histogram_reaches() -> None:
+    found = core({5: 1_000}, beyond=3, max_us=50_000, interval_us=10_000, reach_us=30_000)
+    assert found.swallowed == 4 + 2 * 2
+    assert found.times.n == 1_011
 
 
 def test_a_histogram_that_holds_more_than_was_counted_is_a_bug() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,9 +105,148 @@ def test_ids_name_backend_mode_topology_and_frame(pytester: pytest.Pytester) -> 
     )
 
 
+FAKE_CYCLICTEST = """#!/bin/sh
+# Replays a recorded run: no thread of it was ever scheduled, and that has to be found out.
+for word in "$@"; do
+    case $word in --json=*) cat {recorded} > "${{word#--json=}}" ;; esac
+done
+"""
+
+
+@pytest.fixture
+def replayed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A cyclictest on PATH that replays recorded output; no doctor, who would need a namespace, is asked."""
+    program = pytester.mkdir("bin") / "cyclictest"
+    recorded = Path(__file__).parent / "data" / "cyclictest" / "rt-tests-2.4.json"
+    program.write_text(FAKE_CYCLICTEST.format(recorded=recorded))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    pytester.makeconftest("from labkit.session import Session\nSession.lacking_checks = lambda *_: ()")
+    return pytester
+
+
+WAKEUP = """
+import pytest
+
+@pytest.mark.lowlatency
+def test_wakeup(measure, target):
+    target(measure.wakeup({arguments}), wakeup_max="<= 10 s")
+"""
+
+
+def test_wakeups_of_the_host_are_measured_stored_and_not_believed_without_proof(
+    replayed: pytest.Pytester,
+) -> None:
+    core = min(os.sched_getaffinity(0))
+    replayed.makepyfile(WAKEUP.format(arguments=f'duration="1 s", cores="{core}"'))
+    result = replayed.runpytest_subprocess("-m", "lowlatency", "-v")
+    result.stdout.fnmatch_lines(["*test_wakeup?lowlatency-veth?*INVALID*", "*gate proof: not proven*"])
+    run = results(replayed)
+    (measurement,) = run["measurements"]
+    assert (measurement["kind"], measurement["key"]["mode"]) == ("wakeup", "wakeup")
+    recorded = json.loads((Path(__file__).parent / "data" / "cyclictest" / "rt-tests-2.4.json").read_text())
+    assert [core["max_us"] for core in measurement["wakeup"]["cores"]] == [
+        recorded["thread"][i]["max"] for i in ("0", "1")
+    ]
+    (folder,) = (replayed.path / "results").iterdir()
+    assert "wake-up" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ('cores="4095"', "cores 4095: not available here"),
+        ('cores="one"', "expected a list such as"),
+        ('duration="1.5 s"', "expected a whole number of s"),
+        ('duration="1 Mpps"', "expected a number with one of the units"),
+        ('interval="10 us"', "expected 50 us to 1000000 us"),
+        ('duration="100000 s"', "expected 1 s to 86400 s"),
+    ],
+)
+def test_what_cannot_be_measured_of_the_host_is_refused_by_name(
+    replayed: pytest.Pytester, arguments: str, words: str
+) -> None:
+    replayed.makepyfile(WAKEUP.format(arguments=arguments))
+    result = replayed.runpytest_subprocess("-m", "lowlatency")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*ConfigInvalid: *{words}*"])
+    assert not (replayed.path / "results").exists()
+
+
+def test_a_simulated_lab_has_no_host_and_a_machine_without_the_tool_skips_with_the_command(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(WAKEUP.format(arguments=""))
+    result = pytester.runpytest_subprocess("-m", "lowlatency", "--topology=sim", "-rs")
+    result.assert_outcomes(skipped=1)
+    lacking = (
+        'from labkit.session import Session\nSession.lacking_checks = lambda *_: ("no tool (fix: get it)",)'
+    )
+    pytester.makeconftest(lacking)
+    result = pytester.runpytest_subprocess("-m", "lowlatency", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*no tool (fix: get it)*"])
+    (verdict,) = results(pytester)["verdicts"]
+    assert (verdict["outcome"], verdict["key"]["backend"]) == ("skip", "lowlatency")
+
+
+def test_a_test_of_a_datapath_may_measure_its_host_and_a_test_of_the_host_has_no_datapath(
+    replayed: pytest.Pytester,
+) -> None:
+    replayed.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.dpdk
+        def test_both(measure):
+            with pytest.raises(BaseException, match="simulated: there is no host"):
+                measure.wakeup()
+
+        @pytest.mark.lowlatency
+        def test_host_only(measure):
+            assert not hasattr(measure, "throughput")
+        """
+    )
+    replayed.runpytest_subprocess("--topology=sim", "-k", "both").assert_outcomes(passed=1)
+    replayed.runpytest_subprocess("-k", "host_only").assert_outcomes(passed=1)
+
+
+def test_the_suite_measures_the_host_first_and_the_round_trip_beside_it(pytester: pytest.Pytester) -> None:
+    suite = Path(__file__).parents[1] / "perf"
+    result = pytester.runpytest_subprocess(
+        str(suite), "--collect-only", "-q", "-m", "lowlatency and not slow"
+    )
+    assert [line.partition("::")[2] for line in result.stdout.lines if "::" in line] == [
+        "test_hardware_gaps[lowlatency-veth]",
+        "test_wakeup[lowlatency-veth]",
+        "test_busy_loop[lowlatency-veth]",
+        "test_round_trip_beside_the_wakeup[kernel-veth-64]",
+    ]
+
+
+def test_the_lab_that_declares_hardware_is_whose_host_is_measured(pytester: pytest.Pytester) -> None:
+    suite = Path(__file__).parents[1] / "perf"
+    veth = (Path(__file__).parents[2] / "topologies" / "veth.yml").read_text()
+    (pytester.path / "metal.yml").write_text(veth.replace("tier: software", "tier: hardware"))
+    result = pytester.runpytest_subprocess(
+        str(suite), "--topology=veth", "--topology=metal.yml", "--collect-only", "-q", "-m", "lowlatency"
+    )
+    result.stdout.fnmatch_lines(["*test_wakeup?lowlatency-metal?"])
+
+
 def test_every_backend_has_a_marker_that_explains_it(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--markers")
-    for name in ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "throughput", "latency", "slow"):
+    for name in (
+        "kernel",
+        "af_packet",
+        "xdp",
+        "af_xdp",
+        "dpdk",
+        "lowlatency",
+        "throughput",
+        "latency",
+        "slow",
+    ):
         result.stdout.fnmatch_lines([f"@pytest.mark.{name}: *"])
 
 

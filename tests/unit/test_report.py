@@ -307,6 +307,68 @@ def test_the_page_is_put_in_place_whole(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+# the host itself
+
+
+def test_the_host_itself_stands_first_in_table_and_page():
+    run = sample_run(host=True)
+    assert [r.mode for r in rows(run)[:3]] == ["hardware", "wakeup", "busy_loop"]
+    wakeup = rows(run)[1]
+    times = run.measurements[1].wakeup
+    assert wakeup.host_max_us == max(core.max_us for core in times.cores)
+    assert wakeup.host_n == sum(core.counted for core in times.cores)
+    assert wakeup.host_cores == "0-1"
+    out = io.StringIO()
+    print_table(run, file=out, width=100)
+    assert out.getvalue().index("wake-up") < out.getvalue().index("af_packet")
+    assert "isolated cores none" in out.getvalue().replace("\n", " ")
+    page = Page(html(run))
+    assert "The host itself" in page.text
+    charts = [a["aria-label"] for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
+    assert sum(label.startswith("wake-up") for label in charts) == 2
+    assert sum("histogram" in label for label in charts) == 2
+    dots = [a["data-tip"] for tag, a in page.tags if a.get("data-tip", "").startswith("core 1 ·")]
+    assert any(dot.endswith("· 1 times") for dot in dots)  # the rarest are drawn too
+
+
+def test_a_host_alone_makes_a_page_and_a_table():
+    run = sample_run(host=True)
+    run = replace(run, measurements=run.measurements[:3], verdicts=())
+    page = Page(html(run))
+    assert "Can it be trusted?" in page.text
+    assert "2 gaps above 10 µs" in page.text
+    out = io.StringIO()
+    print_table(run, file=out, width=100)
+    assert "NDR" not in out.getvalue()
+    assert "hardware gaps" in out.getvalue()
+
+
+def test_every_text_of_the_host_is_escaped():
+    run = sample_run(host=True)
+    hosts = [
+        replace(m, tester={HOSTILE: HOSTILE}, deviations=(HOSTILE,), key=replace(m.key, topology=HOSTILE))
+        for m in run.measurements[:3]
+    ]
+    page = Page(html(replace(run, measurements=tuple(hosts))))
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert HOSTILE in page.text
+
+
+def test_the_claim_of_a_tenth_of_a_millisecond_is_held_against_the_wakeups():
+    run = sample_run(host=True)
+    wake = claims(run)[3]
+    assert wake.measured.startswith("wake-ups (cyclictest, cores 0-1): 12 µs (p50)")
+    assert "in this run beyond 0.1 ms" in wake.measured
+    assert "a round trip through kernel sockets took" in wake.measured
+    quiet = tuple(
+        replace(m, wakeup=replace(m.wakeup, cores=tuple(replace(c, max_us=99.0) for c in m.wakeup.cores)))
+        if m.wakeup
+        else m
+        for m in run.measurements
+    )
+    assert "in this run within 0.1 ms" in claims(replace(run, measurements=quiet))[3].measured
+
+
 # claims
 
 

@@ -98,7 +98,8 @@ def test_cyclictest_is_started_as_it_says(on_path: Path) -> None:
         "--interval=1000",
         "--distance=0",
         "--duration=60",
-        "--histogram=10000",
+        "--histogram=100000",
+        "--histfile=/dev/null",
         "--json=/dev/fd/5",
         "--mainaffinity=0",
     ]

@@ -1,0 +1,172 @@
+"""The host itself, measured for real by the tools themselves: what they find, and that a disturbance is found.
+
+Function and invariants only: how fast this machine is says nothing of labkit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from labkit import doctor, environment
+from labkit.hostlatency import HostResult, Request, measure
+from labkit.measure.histogram import decode
+from labkit.measure.hosttimes import HostTimes
+
+CORE = max(os.sched_getaffinity(0))
+
+HOG = """
+import os, time
+os.sched_setaffinity(0, {%d})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))
+while True:
+    end = time.monotonic() + 0.03
+    while time.monotonic() < end:
+        pass
+    time.sleep(0.2)
+"""
+"""Takes the core for 30 ms again and again, of a higher priority than anything that measures."""
+
+
+@pytest.fixture(autouse=True)
+def tools() -> None:
+    for finding in doctor.run(["cyclictest", "oslat"]):
+        if not finding.ok:
+            pytest.skip(f"{finding.id}: {finding.error} (fix: {finding.fix})")
+
+
+def wakeup(*, duration_s: int = 2, interval_us: int = 500) -> tuple[HostResult, HostTimes]:
+    request = Request(kind="wakeup", duration_s=duration_s, interval_us=interval_us, cores=(CORE,))
+    found = measure(request, guest=environment.is_guest())
+    times = found.payload["wakeup"]
+    assert isinstance(times, HostTimes)
+    return found, times
+
+
+def test_wakeups_are_counted_by_a_thread_that_is_what_it_is_said_to_be() -> None:
+    found, times = wakeup()
+    (core,) = times.cores
+    assert core.core == CORE
+    assert found.proof.proven, found.proof
+    assert found.proof.evidence[f"core {CORE}"] == f"SCHED_FIFO 95, allowed on [{CORE}]"
+    gates = {gate.name: gate.state for gate in found.gates}
+    assert gates["affinity"] == "ok"
+    assert {"steal", "clock", "switches", "guest", "beyond", "swallowed"} <= gates.keys()
+    assert decode(core.times).get_total_count() == core.counted + core.swallowed
+    assert core.min_us <= core.p50_us <= core.p99_us <= core.max_us
+    # All that fell due in 2 s, whether it took place or was slept through.
+    assert core.counted + core.swallowed == pytest.approx(4_000, rel=0.1)
+    assert core.p9999_us is None
+
+
+@contextmanager
+def hog() -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-c", HOG % CORE])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_takes_the_core_away_is_found() -> None:
+    """A measurement that cannot see this would call every kernel good."""
+    with hog():
+        _, times = wakeup()
+    (core,) = times.cores
+    assert core.max_us > 20_000
+    assert core.swallowed > 100  # some 40 wake-ups a turn of the hog's
+    assert core.p99_us > 1_000
+
+
+def test_a_busy_loop_sees_it_too() -> None:
+    with hog():
+        found = measure(
+            Request(kind="busy_loop", duration_s=2, interval_us=500, cores=(CORE,)),
+            guest=environment.is_guest(),
+        )
+    times = found.payload["busy_loop"]
+    assert isinstance(times, HostTimes)
+    (core,) = times.cores
+    assert found.proof.proven, found.proof
+    assert core.max_us > 20_000
+    assert core.beyond > 0  # longer than oslat's buckets reach: counted, as its maximum
+    assert core.times.n == core.counted
+
+
+def test_tracers_that_the_kernel_lacks_are_skipped_with_what_would_mend_it() -> None:
+    for finding in doctor.run(["hwlatdetect", "timerlat"]):
+        assert finding.ok or (finding.error and finding.fix), finding
+
+
+def cyclictests(parent: int) -> list[int]:
+    """The cyclictest that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().rpartition(")")
+        except OSError:
+            continue
+        if name.endswith("(cyclictest") and int(rest.split()[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_labkit_ended_in_the_midst_leaves_no_program_and_keeps_its_record(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "labkit.cli", "run", "-m", "lowlatency", "--results", str(tmp_path)]
+    run = subprocess.Popen([*command, "--", "-k", "test_wakeup"], stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (started := cyclictests(run.pid)):
+        assert run.poll() is None, run.stdout.read() if run.stdout else ""
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1)
+    run.send_signal(how)
+    run.communicate(timeout=30)
+    assert run.returncode == (130 if how is signal.SIGINT else -how)
+    end = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in started):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_suite_stores_the_wakeups_of_this_host(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "labkit.cli",
+        "run",
+        "--quick",
+        "-m",
+        "lowlatency",
+        "--results",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        [*command, "--allow-invalid", "--", "-k", "test_wakeup"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "wake-up" in done.stdout
+    (folder,) = tmp_path.iterdir()
+    run = json.loads((folder / "results.json").read_text())
+    (measurement,) = run["measurements"]
+    assert measurement["kind"] == "wakeup"
+    assert all(core["p999_us"] is not None for core in measurement["wakeup"]["cores"])
+    assert [t["name"] for t in run["environment"]["topologies"]] == ["veth"]
+    assert "histogram" in (folder / "report.html").read_text()
