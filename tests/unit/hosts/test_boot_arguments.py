@@ -1,0 +1,76 @@
+"""Kernel arguments: what may be written, and what is in effect and not merely there."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils.boot_arguments import faults, missing, replaced
+
+LINE = [
+    "BOOT_IMAGE=/vmlinuz",
+    "root=UUID=1",
+    "ro",
+    "quiet",
+    "isolcpus=managed_irq,domain,1-3",
+    "nohz_full=1-3",
+]
+
+
+@pytest.mark.parametrize(
+    "argument", ["a b", 'a="b"', "a=$b", "a=`b`", "a;b", "", "a=\n", "memmap=4G$8G", "a\\b", "'a'", "--", "-"]
+)
+def test_argument_that_would_mean_something_else_is_refused(argument):
+    assert len(faults(["isolcpus=1", argument])) == 1
+    assert repr(argument) in faults([argument])[0]
+
+
+def test_ordinary_arguments_are_fine():
+    assert (
+        faults(["isolcpus=managed_irq,domain,1-3", "hugepagesz=1G", "nosoftlockup", "a.b-c_d=1:2/3@4+5%"])
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ([], None),
+        (["isolcpus=managed_irq,domain,1-3", "nohz_full=1-3"], None),
+        (
+            ["nohz_full=1-3", "isolcpus=managed_irq,domain,1-3"],
+            "isolcpus=managed_irq,domain,1-3 is there, but not in",
+        ),
+        (["nohz_full=1"], "nohz_full=1 is not there"),
+        (["nohz_full"], "nohz_full is not there"),
+    ],
+)
+def test_arguments_are_in_effect_when_all_are_there_in_order(wanted, reason):
+    found = missing(wanted, LINE)
+
+    assert len(found) == (reason is not None)
+    assert reason is None or found[0].startswith(reason)
+
+
+@pytest.mark.parametrize("later", ["preempt=none", "preempt"])
+def test_later_word_of_the_same_parameter_counts(later):
+    assert missing(["preempt=full"], ["preempt=full", later]) == [
+        f"preempt=full is there, but {later} comes later and counts"
+    ]
+    assert missing(["preempt=full"], ["preempt=none", "preempt=full"]) == []
+
+
+def test_dash_and_underscore_are_one_to_the_kernel():
+    assert missing(["nmi_watchdog=0"], ["nmi_watchdog=0", "nmi-watchdog=1"])
+
+
+def test_parameter_that_we_give_twice_is_judged_by_order_alone():
+    pools = ["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=64"]
+
+    assert missing(pools, ["ro", *pools]) == []
+    assert missing(pools, ["ro", *pools[2:], *pools[:2]])
+
+
+def test_new_arguments_stand_where_the_old_ones_did():
+    assert replaced(["ro", "a", "b", "splash"], ["a", "b"], ["c"]) == ["ro", "c", "splash"]
+    assert replaced(["ro", "splash"], ["a", "b"], ["c"]) == ["ro", "splash", "c"]
+    assert replaced(["ro", "a"], ["a"], []) == ["ro"]
+    assert replaced(["ro"], [], ["c"]) == ["ro", "c"]
