@@ -17,8 +17,10 @@ MIB = 1 << 20
 def root(tmp_path):
     (tmp_path / "sys/devices/system/cpu").mkdir(parents=True)
     (tmp_path / "sys/devices/system/cpu/present").write_text("0-3\n")
-    for folder in ("var/lib", "boot"):
+    (tmp_path / "sys/kernel/mm/hugepages/hugepages-2048kB").mkdir(parents=True)
+    for folder in ("var/lib", "boot", "proc"):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 4194304 kB\nHugepagesize: 2048 kB\n")
     return tmp_path
 
 
@@ -65,14 +67,14 @@ def test_host_with_which_nothing_is_wrong(root):
 
 @pytest.mark.parametrize(("isolated", "told"), [("1-9", "cores 4-9 are not there"), ("0-3", "all cores")])
 def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, told):
-    [problem] = preflight.cores(isolated, root)
+    [problem] = preflight.cores({"cpu_isolation_cpus": isolated}, root)
 
     assert problem.startswith("cpu_isolation_cpus: ")
     assert told in problem
 
 
 def test_one_core_may_be_given_as_a_number(root):
-    assert list(preflight.cores(3, root)) == []
+    assert list(preflight.cores({"cpu_isolation_cpus": 3}, root)) == []
 
 
 @pytest.mark.parametrize("full", ["/", "/var", "/boot"])

@@ -47,8 +47,8 @@ def told(wanted, root):
     return list(preflight_devices.problems(wanted, INTERFACES, touchable, root))
 
 
-def bind(*addresses):
-    return {"dpdk_devices": [{"pci": address} for address in addresses]}
+def bind(*addresses, driver="uio_pci_generic"):
+    return {"dpdk_devices": [{"pci": address, "driver": driver} for address in addresses]}
 
 
 @pytest.mark.parametrize("address", ["0000:02:00.0", "02:00.0", "0000:04:00.0"])
@@ -110,3 +110,44 @@ def test_interface_may_be_in_both_lists_of_the_kernel(root):
     names = [{"name": "eth1"}]
 
     assert told({"af_xdp_interfaces": names, "nic_tuning_interfaces": names}, root) == []
+
+
+def in_group(root, number, *addresses):
+    group = root / f"sys/kernel/iommu_groups/{number}/devices"
+    group.mkdir(parents=True)
+    for address in addresses:
+        device = root / "sys/bus/pci/devices" / address
+        (group / address).symlink_to(device)
+        (device / "iommu_group").symlink_to(group.parent)
+
+
+def test_nic_that_shares_its_iommu_group_with_another_driver_is_told(root):
+    in_group(root, 3, "0000:02:00.0", "0000:05:00.0")
+
+    [problem] = told(bind("0000:02:00.0", driver="vfio-pci"), root)
+
+    assert "shares IOMMU group 3 with 0000:05:00.0, whose driver nvme" in problem
+
+
+def test_iommu_that_comes_with_the_next_boot_is_waited_for(root):
+    (root / "sys/firmware/acpi/tables").mkdir(parents=True)
+    (root / "sys/firmware/acpi/tables/DMAR").touch()
+
+    assert told(bind("0000:02:00.0", driver="vfio-pci"), root) == []
+
+
+def test_machine_without_an_iommu_is_told(root):
+    (root / "sys/firmware/acpi/tables").mkdir(parents=True)
+
+    [problem] = told(bind("0000:02:00.0", driver="vfio-pci"), root)
+
+    assert problem.startswith(
+        "dpdk_devices[0].pci: 0000:02:00.0 is in no IOMMU group, and the firmware tells of no"
+    )
+    assert "VT-d" in problem
+
+
+def test_vfio_with_the_iommu_switched_off_is_told(root):
+    [problem] = told({**bind("0000:02:00.0", driver="vfio-pci"), "dpdk_iommu": "off"}, root)
+
+    assert "vfio works on groups" in problem

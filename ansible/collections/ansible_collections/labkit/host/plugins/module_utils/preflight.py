@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import apt_trouble, cpus
+from . import apt_trouble, cpus, hugepages, hugepages_look
 from .package_manager import PackagesRefused
 
 STATE = "/var/lib/labkit"
@@ -42,7 +42,8 @@ def problems(wanted: Mapping[str, Any], host: Host) -> Iterator[str]:
     if sys.version_info < PYTHON:
         yield f"Python {sys.version.split()[0]} ({sys.executable}): expected {'.'.join(map(str, PYTHON))} or newer"
     yield from rights(host)
-    yield from cores(wanted.get("cpu_isolation_cpus", ""), host.root)
+    yield from cores(wanted, host.root)
+    yield from hugepages.problems(wanted, hugepages_look.look(host.root))
     yield from room(host.root)
     yield from state_folder(host.root)
 
@@ -68,15 +69,20 @@ def rights(host: Host) -> Iterator[str]:
         )
 
 
-def cores(isolated: str, root: Path) -> Iterator[str]:
+def cores(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Whether the cores to isolate are there, and leave some."""
+    isolated, share, cstate = (
+        str(wanted.get(f"cpu_isolation_{name}", "")) for name in ("cpus", "rt_runtime_us", "max_cstate")
+    )
     try:
         present = (root / cpus.PRESENT.lstrip("/")).read_text()
     except OSError:
         if isolated:
             yield f"cpu_isolation_cpus: this kernel does not tell its cores ({cpus.PRESENT})"
         return
-    yield from (f"cpu_isolation_cpus: {problem}" for problem in cpus.problems(str(isolated), present))
+    yield from (f"cpu_isolation_cpus: {problem}" for problem in cpus.problems(isolated, present))
+    more = cpus.problems("", present, rt_runtime_us=share, max_cstate=cstate)
+    yield from (f"cpu_isolation: {problem}" for problem in more)
 
 
 def room(root: Path, free: Callable[[Path], int] | None = None) -> Iterator[str]:

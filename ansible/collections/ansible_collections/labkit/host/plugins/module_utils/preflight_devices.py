@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import nics, pci
+from . import iommu, nics, pci
 from .links import Interface, Untouchable
 
 LISTS = ("af_xdp_interfaces", "nic_tuning_interfaces")
 DEVICES = "dpdk_devices"
+IOMMU_TABLES = ("DMAR", "IVRS", "IORT", "VIOT")
+"""ACPI tables in which firmware describes an IOMMU: Intel's, AMD's, Arm's, virtio's."""
 
 
 def problems(
@@ -45,8 +47,28 @@ def problems(
             continue
         for problem in nics.problems(address, interfaces, root):
             yield f"{where}: {problem}"
+        if iommu.is_vfio(item.get("driver")):
+            for problem in _vfio(address, wanted, root):
+                yield f"{where}: {problem}"
         if address in bound:
             yield f"{where}: {address} is named twice. Name it once"
         if address in tuned:
             yield f"{where}: {address} is also {tuned[address]}, which wants it in the kernel. Name it in one of them"
         bound.add(address)
+
+
+def _vfio(address: str, wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Whether vfio can work on it. An IOMMU that is to be switched on comes with the next boot."""
+    if not nics.folder(address, root).exists():
+        return
+    asked = str(wanted.get("dpdk_iommu", "auto"))
+    if iommu.group_of(address, root) or asked in ("off", "noiommu"):
+        together = {pci.address(str(item["pci"])) or "" for item in wanted[DEVICES]}
+        yield from iommu.problems(address, together=together, noiommu=asked == "noiommu", root=root)
+        return
+    tables = root / "sys/firmware/acpi/tables"
+    if tables.is_dir() and not any((tables / name).exists() for name in IOMMU_TABLES):
+        yield (
+            f"{address} is in no IOMMU group, and the firmware tells of no IOMMU ({', '.join(IOMMU_TABLES)}): switch "
+            "it on there (VT-d, AMD-Vi), or give the driver uio_pci_generic"
+        )

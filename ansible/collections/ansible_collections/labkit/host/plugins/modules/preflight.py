@@ -6,7 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.labkit.host.plugins.module_utils import links, preflight, preflight_devices
+from ansible_collections.labkit.host.plugins.module_utils import (
+    links,
+    lockdown,
+    preflight,
+    preflight_boot,
+    preflight_devices,
+)
 from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 
 DOCUMENTATION = """
@@ -19,6 +25,7 @@ options:
   distribution: {description: The host's distribution as in Ansible's facts., type: str, required: true}
   version: {description: Its release., type: str, required: true}
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
+  boot: {description: Whether kernel and command line are to be changed., type: bool, default: false}
   become_failed: {description: Why root's rights can't be had., type: str, default: ""}
 author: [the labkit authors (@labkit)]
 """
@@ -33,6 +40,7 @@ def main() -> None:
             "distribution": {"type": "str", "required": True},
             "version": {"type": "str", "required": True},
             "over_ssh": {"type": "bool", "required": True},
+            "boot": {"type": "bool", "default": False},
             "become_failed": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -41,7 +49,16 @@ def main() -> None:
     host = preflight.Host(
         module.params["distribution"], module.params["version"], module.params["become_failed"]
     )
-    found = [*module.params["problems"], *preflight.problems(wanted, host), *_devices(module)]
+    found = [
+        *module.params["problems"],
+        *preflight.problems(wanted, host),
+        *_devices(module),
+        *lockdown.problems(wanted),
+    ]
+    if module.params["boot"]:
+        found += preflight_boot.problems(wanted)
+        for note in lockdown.notes(wanted):
+            module.warn(note)
     # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
     found += preflight.locks(0 if found else int(wanted.get("packages_lock_timeout_s", 0)))
     if found:

@@ -1,0 +1,84 @@
+"""Whether a host's kernel and command line can be made what its variables ask for. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import boot_arguments, boot_kernels, cpus, iommu
+from .boot_commands import Run, run
+from .boot_loaders import NoLoader, loader
+from .boot_look import no_systemd
+
+ARGUMENT_LISTS = ("lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk")
+"""Roles whose list of kernel arguments a host may set itself, besides boot_extra_arguments."""
+
+
+def problems(wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run) -> Iterator[str]:
+    """Why not, if anything has to be changed: a host that was given all of it from outside needs no boot loader."""
+    faults = boot_arguments.faults(_given(wanted))
+    yield from faults
+    reasons = list(_not_yet(wanted, root)) if not faults else []
+    if not reasons:
+        return
+    asked = f"To boot what is wanted ({'; '.join(reasons)}): "
+    try:
+        menu = loader(run, root)
+    except NoLoader as error:
+        yield asked + str(error)
+        return
+    release = str(wanted.get("lowlatency_kernel_release", ""))
+    unfit = release and (
+        _not_installed(release, root) or boot_kernels.unfit(release, root=root, **_kind(wanted))
+    )
+    yield from (asked + cannot for cannot in (unfit, menu.refusal(), no_systemd(root)) if cannot)
+
+
+def _given(wanted: Mapping[str, Any]) -> list[str]:
+    """Arguments that are written in the inventory."""
+    names = [*(f"{role}_boot_arguments" for role in ARGUMENT_LISTS), "boot_extra_arguments"]
+    return [str(argument) for name in names for argument in wanted.get(name, [])]
+
+
+def _kind(wanted: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "flavour": str(wanted.get("lowlatency_kernel_flavour", "generic")),
+        "preempt": str(wanted.get("lowlatency_kernel_preempt", "")),
+    }
+
+
+def _not_yet(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """What of it does not run already."""
+    now = boot_kernels.running(root)
+    release = str(wanted.get("lowlatency_kernel_release", ""))
+    yield from boot_kernels.not_running(now, release=release, **_kind(wanted))
+    yield from boot_arguments.missing(_given(wanted), now.arguments)
+    yield from _not_isolated(str(wanted.get("cpu_isolation_cpus", "")), root)
+    if _wants_iommu(wanted) and not any((root / "sys/kernel/iommu_groups").glob("*")):
+        yield "no IOMMU is on"
+    pools = [pool for pool in wanted.get("hugepages_pools", []) if pool.get("when") == "boot"]
+    if pools and not any(argument.startswith("hugepages=") for argument in now.arguments):
+        yield "no hugepages are reserved at boot"
+
+
+def _wants_iommu(wanted: Mapping[str, Any]) -> bool:
+    asked = wanted.get("dpdk_iommu", "auto")
+    vfio = any(iommu.is_vfio(item.get("driver")) for item in wanted.get("dpdk_devices", []))
+    return asked == "on" or (asked == "auto" and vfio)
+
+
+def _not_isolated(cores: str, root: Path) -> Iterator[str]:
+    file = root / "sys/devices/system/cpu/isolated"
+    try:
+        if cpus.parse(cores) - cpus.parse(file.read_text() if file.exists() else ""):
+            yield f"cores {cores} are not isolated"
+    except ValueError:
+        return  # told as a problem of its own
+
+
+def _not_installed(release: str, root: Path) -> str | None:
+    there = boot_kernels.installed(root)
+    if release in there:
+        return None
+    return f"lowlatency_kernel_release: no kernel {release} is installed, but {', '.join(there) or 'none'}"

@@ -1,0 +1,44 @@
+#!/usr/bin/python
+"""Tell what is changed on this host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.labkit.host.plugins.module_utils.state import State, StateUnreadable, roles
+
+DOCUMENTATION = """
+module: changes
+short_description: What the roles have changed on this host and can put back
+description: Changes nothing. Reads /var/lib/labkit/state.
+author: [the labkit authors (@labkit)]
+"""
+
+RETURN = """
+told: {description: A line a role., type: list, elements: str, returned: always}
+"""
+_FEW = 4
+"""So many targets of a kind are named, of more the number is told."""
+
+
+def main() -> None:
+    """See DOCUMENTATION."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        told = [f"{role}: {', '.join(_kinds(role))}" for role in roles()]
+    except (StateUnreadable, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, told=told or ["Nothing on this host is changed."])
+
+
+def _kinds(role: str) -> Iterator[str]:
+    changes = State(role).changes()
+    for kind, number in Counter(change.kind for change in changes).items():
+        targets = [change.target for change in changes if change.kind == kind]
+        yield f"{kind} {' '.join(targets)}" if number <= _FEW else f"{number} x {kind}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The plugin inside Ansible itself, and the example inventory, which shows every role and holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ANSIBLE = Path(__file__).parents[3] / "ansible"
+EXAMPLE = ANSIBLE / "inventory/example.yml"
+
+
+def validate(folder, inventory, *arguments):
+    """What ansible-playbook says of an inventory."""
+    task = {"name": "Validate", "labkit.host.validate": {"roles_path": str(ANSIBLE / "roles")}}
+    playbook = folder / "play.json"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        str(inventory),
+        *arguments,
+        str(playbook),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+
+
+def test_example_inventory_holds(tmp_path):
+    done = validate(tmp_path, EXAMPLE)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "role", ["lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk", "af_xdp", "labkit_host"]
+)
+def test_example_inventory_shows_every_role(role):
+    assert re.search(rf"^ +{role}_\w+:", EXAMPLE.read_text(), re.MULTILINE)
+
+
+def test_mistake_is_told_with_the_line_it_stands_in(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"one": {"hugepages_minimum": "many"}}}}))
+
+    done = validate(tmp_path, inventory)
+
+    assert done.returncode == 2
+    assert re.search(
+        r"hugepages_minimum: found 'many', expected a whole number\..* \(/.*/hosts\.yml:4:26\)", done.stdout
+    )
+
+
+def test_template_that_cannot_be_worked_out_is_told_with_its_variable(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"one": {"af_xdp_bpffs": "{{ nosuch }}/bpf"}}}}))
+
+    done = validate(tmp_path, inventory)
+
+    assert done.returncode == 2
+    assert "af_xdp_bpffs: it can't be worked out: 'nosuch' is undefined" in done.stdout
+
+
+def test_templates_over_defaults_of_roles_are_worked_out_before_they_are_judged(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    variables = {"pages": 512, "hugepages_count": "{{ [pages, hugepages_minimum] | max }}"}
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"one": variables}}}))
+
+    assert validate(tmp_path, inventory).returncode == 0
+
+
+def test_what_is_given_on_the_command_line_is_text_and_taken(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("all: {hosts: {one: {}}}")
+
+    done = validate(tmp_path, inventory, "-e", "hugepages_minimum=5 packages_remove=true")
+
+    assert done.returncode == 0, done.stdout
