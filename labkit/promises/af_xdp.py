@@ -8,7 +8,7 @@ from typing import Any
 from labkit.promises import members
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
-from labkit.promises.interfaces import differences, text_of
+from labkit.promises.interfaces import differences, resolved, text_of
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
 
 _NAPI = {
@@ -54,7 +54,7 @@ def _interfaces(desired: Desired) -> list[dict[str, Any]]:
 def _queues(eyes: Eyes, desired: Desired) -> Outcome:
     wanted = {
         one["name"]: {
-            "channels": {"combined": one["queues"]} if "queues" in one else {},
+            "channels": {"queues": one["queues"]} if "queues" in one else {},
             "features": one.get("features", {}),
             "mtu": {"mtu": one["mtu"]} if "mtu" in one else {},
         }
@@ -68,7 +68,7 @@ def _queues(eyes: Eyes, desired: Desired) -> Outcome:
 
 def _napi(eyes: Eyes, desired: Desired) -> Outcome:
     wanted = {
-        f"/sys/class/net/{one['name']}/{file}": text_of(int(one[key]))
+        f"/sys/class/net/{resolved(eyes, one['name'])}/{file}": text_of(int(one[key]))
         for one in _interfaces(desired)
         for key, file in _NAPI.items()
         if key in one
@@ -94,11 +94,11 @@ def _memlock(eyes: Eyes, desired: Desired) -> Outcome:
 
 
 def memlock(eyes: Eyes, desired: Desired, name: str, group: str) -> Outcome:
-    """Whether a login gets the limit of locked memory that the variable `name` asks for [KiB]."""
-    wanted, user = desired.text(name), desired.text("labkit_host_user")
+    """Whether a login of the group gets the limit of locked memory that the variable `name` asks for [KiB]."""
+    wanted = desired.text(name)
     if not wanted:
         return NotApplicable(f"{name} is empty: left alone")
-    found = eyes.look(commands={"limit": members.memlock(user=user, group=group)}).commands["limit"].out
+    found = eyes.look(commands={"limit": members.memlock(group)}).commands["limit"].out
     found = found.splitlines()[-1] if found else "nothing"
     if found == "nobody":
         return NotApplicable(f"nobody is in group {group}, so no login can be tried")

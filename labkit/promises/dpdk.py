@@ -24,6 +24,11 @@ def _seen(eyes: Eyes, desired: Desired) -> Seen:
     )
 
 
+def _vfio(desired: Desired) -> list[str]:
+    """Addresses of the devices that are for vfio."""
+    return [device["pci"] for device in desired["dpdk_devices"] if "vfio" in device["driver"]]
+
+
 def _version(eyes: Eyes, desired: Desired) -> Outcome:
     # --help ends before DPDK takes hugepages or devices, and after the linker found every library.
     said = eyes.look(
@@ -43,16 +48,21 @@ def _bound(eyes: Eyes, desired: Desired) -> Outcome:
     if not desired["dpdk_devices"]:
         return NotApplicable("dpdk_devices is empty")
     seen = _seen(eyes, desired)
-    found = [
-        (device["pci"], device["driver"], seen.target(f"{_DEVICES}/{device['pci']}/driver") or "no driver")
-        for device in desired["dpdk_devices"]
-    ]
-    return compare(found, ", ".join(f"{pci} {driver}" for pci, _, driver in found))
+    found = []
+    for device in desired["dpdk_devices"]:
+        pci, wanted = device["pci"], device["driver"]
+        found.append((pci, wanted, seen.target(f"{_DEVICES}/{pci}/driver") or "no driver"))
+        # Without it the next driver that is loaded and knows the device takes it.
+        override = seen.text(f"{_DEVICES}/{pci}/driver_override") or "not there"
+        found.append((f"{pci} driver_override", wanted, override))
+    return compare(
+        found, ", ".join(f"{device['pci']} {device['driver']}" for device in desired["dpdk_devices"])
+    )
 
 
 def _iommu(eyes: Eyes, desired: Desired) -> Outcome:
     wanted = desired.text("dpdk_iommu")
-    vfio = [device["pci"] for device in desired["dpdk_devices"] if device["driver"] == "vfio-pci"]
+    vfio = _vfio(desired)
     if wanted == "off" or (wanted == "auto" and not vfio):
         return NotApplicable(f"dpdk_iommu is {wanted}, and no device needs one")
     seen = _seen(eyes, desired)
@@ -70,9 +80,11 @@ def _iommu(eyes: Eyes, desired: Desired) -> Outcome:
 
 def _access(eyes: Eyes, desired: Desired) -> Outcome:
     group = desired.text("dpdk_group")
-    vfio = [device["pci"] for device in desired["dpdk_devices"] if device["driver"] == "vfio-pci"]
+    vfio = _vfio(desired)
     if not group or not vfio:
-        return NotApplicable("dpdk_group is empty, or no device is on vfio-pci")
+        return NotApplicable("dpdk_group is empty, or no device is for vfio")
+    if desired.text("dpdk_iommu") == "noiommu":
+        return NotApplicable("without an IOMMU the devices stay root's")
     seen = _seen(eyes, desired)
     numbers = {seen.target(f"{_DEVICES}/{pci}/iommu_group") for pci in vfio} - {None}
     nodes = [f"/dev/vfio/{number}" for number in sorted(map(str, numbers))]
@@ -96,7 +108,8 @@ def _either(node: str) -> tuple[str, str]:
 
 
 def _memlock(eyes: Eyes, desired: Desired) -> Outcome:
-    return memlock(eyes, desired, "dpdk_memlock_kib", desired.text("dpdk_group"))
+    group = desired.text("dpdk_group") or desired.text("labkit_host_group")
+    return memlock(eyes, desired, "dpdk_memlock_kib", group)
 
 
 PROMISES = (

@@ -112,7 +112,7 @@ def as_root(host: Host, script: str, *, name: str) -> Result:
 
 
 def _script(files: Sequence[str], links: Sequence[str], commands: Mapping[str, str]) -> str:
-    lines = ["export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin"]
+    lines = ["export LC_ALL=C PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin"]
     if files:  # one process for hundreds of files
         lines.append(f"grep -saHZ '' {' '.join(files)} </dev/null")
     lines.append(f"echo; echo {_MARK}links")

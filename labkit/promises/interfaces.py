@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +13,8 @@ from labkit.promises.roles import host_module
 
 _OPTIONS = {"channels": "-l", "rings": "-g", "features": "-k", "coalescing": "-c", "pause": "-a", "rss": "-x"}
 """Group of settings to the option of ethtool that shows it."""
+_PCI = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
+_DEVICES = "cd /sys/class/net && for name in *; do test -e $name/device && echo $name $(readlink -f $name/device); done; true"
 
 Difference = tuple[str, str, str]
 """What, expected, found."""
@@ -22,19 +26,39 @@ def text_of(value: object) -> str:
 
 
 def differences(eyes: Eyes, wanted: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Difference]:
-    """Of interface to group to key to value: each with what is in effect."""
-    asked = [(name, group) for name, groups in wanted.items() for group in groups if groups[group]]
+    """Of interface to group to key to value (None: left alone): each with what is in effect."""
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+    for name, groups in wanted.items():
+        for group, values in groups.items():
+            if given := {key: value for key, value in values.items() if value is not None}:
+                asked.append((name, group, given))
+    names = {name: resolved(eyes, name) for name, _, _ in asked}
     commands = {
-        f"{name} {group}": f"cat /sys/class/net/{shlex.quote(name)}/mtu"
+        f"{name} {group}": f"cat /sys/class/net/{shlex.quote(names[name])}/mtu"
         if group == "mtu"
-        else f"ethtool {_OPTIONS[group]} {shlex.quote(name)}"
-        for name, group in asked
+        else f"ethtool {_OPTIONS[group]} {shlex.quote(names[name])}"
+        for name, group, _ in asked
     }
     said = eyes.look(commands=commands).commands
     found: list[Difference] = []
-    for name, group in asked:
-        found += _of_group(name, group, wanted[name][group], said[f"{name} {group}"])
+    for name, group, given in asked:
+        found += _of_group(name, group, given, said[f"{name} {group}"])
     return found
+
+
+def resolved(eyes: Eyes, text: str) -> str:
+    """Name of the interface that has this name, alternative name or PCI address; the text itself if none has."""
+    said = eyes.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
+    links = json.loads(said["links"].out) if said["links"].code == 0 else []
+    for link in links:
+        if text in (link.get("ifname"), *link.get("altnames", ())):
+            return str(link["ifname"])
+    for line in said["devices"].out.splitlines():
+        name, _, device = line.partition(" ")
+        # Through what lies between a device and its interface, such as virtio: the last address in the path counts.
+        if re.findall(_PCI, device)[-1:] == [text]:
+            return name
+    return text
 
 
 def _of_group(name: str, group: str, wanted: Mapping[str, Any], said: Said) -> list[Difference]:
@@ -60,7 +84,13 @@ def _values(group: str, wanted: Mapping[str, Any], text: str) -> dict[str, str]:
             if (word := _feature(key, wanted[key], found, members, reader.FEATURES))
         }
     parse = reader.coalescing if group == "coalescing" else reader.labelled
-    return {key: value.now for key, value in parse(text).items()}
+    values = {key: str(value.now) for key, value in parse(text).items()}
+    if group == "channels":
+        # What the driver has: combined ones, or as many to receive as to send.
+        kinds = ("combined",) if "combined" in values else ("rx", "tx")
+        counts = {values.get(kind, "none") for kind in kinds}
+        values["queues"] = " and ".join(sorted(counts))
+    return values
 
 
 def _feature(

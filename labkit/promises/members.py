@@ -18,14 +18,12 @@ def attempt(test: str, *, user: str, group: str) -> str:
     return f"setpriv --reuid={_NOBODY} --regid={gid} --clear-groups sh -c {command}"
 
 
-def memlock(*, user: str, group: str) -> str:
-    """Shell command: the limit of locked memory [KiB] that a login of `user`, else of the group's first member, gets.
+def memlock(group: str) -> str:
+    """Shell command: the limit of locked memory [KiB] that a login of the group's first member gets.
 
     By way of su, since limits come from PAM at login. Prints "nobody" where the group has no member.
     """
-    member = (
-        shlex.quote(user) if user else f'"$(getent group {shlex.quote(group)} | cut -d: -f4 | cut -d, -f1)"'
-    )
+    member = f'"$(getent group {shlex.quote(group)} | cut -d: -f4 | cut -d, -f1)"'
     return f'who={member}; if [ -n "$who" ]; then su -s /bin/sh -c "ulimit -l" "$who"; else echo nobody; fi'
 
 

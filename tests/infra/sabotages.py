@@ -344,12 +344,11 @@ def _group_node(desired: Desired) -> str:
     return f"/dev/vfio/$(basename $(readlink /sys/bus/pci/devices/{_device(desired)[0]}/iommu_group))"
 
 
-def _little_memory(group: str) -> Script:
-    """PAM's last file, and the user's own line, count before a group's."""
+def _little_memory(group: Callable[[Desired], str]) -> Script:
+    """For the group's first member: a user's own line counts before a group's."""
 
     def script(desired: Desired) -> str:
-        user, members = shlex.quote(desired.text("labkit_host_user")), shlex.quote(desired.text(group))
-        first = f"$(getent group {members} | cut -d: -f4 | cut -d, -f1)" if user == "''" else user
+        first = f"$(getent group {shlex.quote(group(desired))} | cut -d: -f4 | cut -d, -f1)"
         return f'echo "{first} - memlock 64" >{_LIMIT}'
 
     return script
@@ -377,14 +376,16 @@ def _queues(desired: Desired) -> tuple[str, str]:
     name, queues = _first_setting(desired, "queues")
     if name != "lo":
         other = 1 if int(queues) > 1 else 2
-        return f"ethtool -L {name} combined {other}", f"ethtool -L {name} combined {queues} || true"
+        kinds = f"$(ethtool -l {name} | grep -q '^Combined:.[0-9]' && echo combined N || echo rx N tx N)"
+        breaks, mends = (f"ethtool -L {name} {kinds.replace(' N', f' {count}')}" for count in (other, queues))
+        return breaks, f"{mends} || true"
     name, features = _first_setting(desired, "features")
     return _changed("-K", name, dict(features or {"gro": "on"}))
 
 
 def _changed(option: str, name: str, wanted: Mapping[str, Any]) -> tuple[str, str]:
     """ethtool's commands that set the first of these settings to another value, and back."""
-    key, value = next(iter(wanted.items()))
+    key, value = next((key, value) for key, value in wanted.items() if value is not None)
     value = text_of(value)
     other = {"on": "off", "off": "on"}.get(value) or str(int(value) // 2 or 1)
     return f"ethtool {option} {name} {key} {other}", f"ethtool {option} {name} {key} {value} || true"
@@ -406,6 +407,11 @@ BYPASS = (
         also=("dpdk.access",),
     ),
     Sabotage(
+        promise="dpdk.bound",
+        breaks=lambda desired: "echo >/sys/bus/pci/devices/{}/driver_override".format(*_device(desired)),
+        mends=lambda desired: "echo {1} >/sys/bus/pci/devices/{0}/driver_override".format(*_device(desired)),
+    ),
+    Sabotage(
         promise="dpdk.iommu",
         breaks=lambda desired: "mount -t tmpfs labkit-sabotage /sys/kernel/iommu_groups",
         mends=lambda desired: "umount /sys/kernel/iommu_groups",
@@ -417,7 +423,9 @@ BYPASS = (
     ),
     Sabotage(
         promise="dpdk.memlock",
-        breaks=_little_memory("dpdk_group"),
+        breaks=_little_memory(
+            lambda desired: desired.text("dpdk_group") or desired.text("labkit_host_group")
+        ),
         mends=lambda desired: f"rm -f {_LIMIT}",
         also=("af_xdp.memlock",),
     ),
@@ -449,7 +457,7 @@ BYPASS = (
     ),
     Sabotage(
         promise="af_xdp.memlock",
-        breaks=_little_memory("labkit_host_group"),
+        breaks=_little_memory(lambda desired: desired.text("labkit_host_group")),
         mends=lambda desired: f"rm -f {_LIMIT}",
         also=("dpdk.memlock",),
     ),

@@ -391,7 +391,10 @@ _DPDK = {
 }
 _NO_DPDK = {**_DPDK, "dpdk_devices": [], "dpdk_memlock_kib": ""}
 _BOUND = FakeEyes(
-    files={"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode": "N"},
+    files={
+        "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode": "N",
+        f"{_PCI}/driver_override": "vfio-pci",
+    },
     links={
         f"{_PCI}/driver": "../../../bus/pci/drivers/vfio-pci",
         f"{_PCI}/iommu_group": "../../../kernel/iommu_groups/7",
@@ -426,6 +429,7 @@ DPDK = {
         {
             "another driver": _BOUND.but(links={f"{_PCI}/driver": "../../../bus/pci/drivers/e1000e"}),
             "none": FakeEyes(),
+            "free for the next that comes": _BOUND.but(files={f"{_PCI}/driver_override": "(null)"}),
         },
         _NO_DPDK,
     ),
@@ -565,7 +569,7 @@ _TUNED = {
         {
             "name": "ens5",
             "rings": {"rx": 512},
-            "coalescing": {"rx-usecs": 0, "adaptive-rx": False},
+            "coalescing": {"rx-usecs": 0, "adaptive-rx": False, "tx-usecs": None},
             "features": {"gro": "off"},
             "pause": {"rx": "off", "tx": "off"},
             "channels": {"combined": 2},
