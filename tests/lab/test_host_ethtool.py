@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ANSIBLE = Path(__file__).parents[2] / "ansible"
+from host_namespace import Host
 
 MAKE = """
 ip link add va0 numtxqueues 4 numrxqueues 4 type veth peer name vb0 numtxqueues 4 numrxqueues 4
@@ -22,76 +15,11 @@ ip link set va0 up; ip link set vb0 up  # there is no polling thread where nothi
 FILES = "cd /sys/class/net/va0; cat mtu napi_defer_hard_irqs gro_flush_timeout threaded"
 
 
-class Host:
-    """A network namespace; every call is a new process in it, as on a host."""
-
-    def __init__(self, folder: Path) -> None:
-        self.lib = folder / "lib"
-        self.lib.mkdir()
-        inside = f"mount --bind {self.lib} /var/lib/labkit; mount -t sysfs sysfs /sys; exec sleep 300"
-        Path("/var/lib/labkit").mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen(["unshare", "--net", "--mount", "sh", "-ec", inside])
-        self._wait_for_namespace()
-        self.run(MAKE)
-
-    def _wait_for_namespace(self) -> None:
-        ready = [
-            "nsenter",
-            "--target",
-            str(self.process.pid),
-            "--mount",
-            "mountpoint",
-            "-q",
-            "/var/lib/labkit",
-        ]
-        for _ in range(200):
-            if subprocess.run([*ready], check=False).returncode == 0 and self._sleeps():
-                return
-            assert self.process.poll() is None
-        raise AssertionError("no namespace")
-
-    def _sleeps(self) -> bool:
-        return Path(f"/proc/{self.process.pid}/comm").read_text() == "sleep\n"
-
-    def run(self, script: str, check: bool = True) -> str:
-        """What shell lines print."""
-        enter = ["nsenter", "--target", str(self.process.pid), "--net", "--mount"]
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-            "LC_ALL": "C.UTF-8",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-        done = subprocess.run(
-            [*enter, "sh", "-ec", script],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env=environment,
-            cwd="/",
-        )
-        assert done.returncode == 0 or not check, done.stdout + done.stderr
-        return done.stdout
-
-    def module(self, module: str, /, *more: str, **arguments: object) -> dict[str, object]:
-        """What one module of labkit.host says."""
-        told = self.run(
-            f"ansible localhost -m labkit.host.{module} -a '{json.dumps(arguments)}' {' '.join(more)}",
-            check=False,
-        )
-        return json.loads(told.partition("=> ")[2])
+class Tuned(Host):
+    """With what the tests ask for most."""
 
     def ethtool(self, *more: str, name: str = "va0", **arguments: object) -> dict[str, object]:
         return self.module("ethtool", *more, role="nic_tuning", over_ssh=False, name=name, **arguments)
-
-    def notes(self) -> list[dict[str, object]]:
-        file = self.lib / "state/nic_tuning.json"
-        return json.loads(file.read_text())["changes"] if file.exists() else []
 
     def shown(self, option: str, name: str = "va0") -> str:
         return self.run(f"ethtool {option} {name}")
@@ -99,10 +27,10 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path):
-    host = Host(tmp_path)
+    host = Tuned(tmp_path)
+    host.run(MAKE)
     yield host
-    host.process.kill()
-    host.process.wait()
+    host.end()
 
 
 def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
@@ -138,7 +66,7 @@ def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
     assert after[2] == ["3000", "2", "20000", "1"]
     assert [host.shown(option) for option in ("-k", "-l")] == before
     assert host.run(FILES).split() == ["1500", "0", "0", "0"]
-    assert host.notes() == []
+    assert host.notes("nic_tuning") == []
 
 
 def test_moderation_of_a_tap_is_set_and_put_back(host):
@@ -157,7 +85,7 @@ def test_second_run_that_wants_more_notes_the_old_value_of_what_is_new(host):
     host.run("ethtool -L va0 tx 3")
     host.ethtool(channels={"rx": 1, "tx": 1})
 
-    assert [(note["old"]["values"], note["new"]) for note in host.notes()] == [
+    assert [(note["old"]["values"], note["new"]) for note in host.notes("nic_tuning")] == [
         ({"rx": "4"}, {"rx": "1"}),
         ({"tx": "3"}, {"tx": "1"}),
     ]
@@ -190,7 +118,7 @@ def test_what_the_driver_cannot_do_is_refused_and_nothing_is_changed(host, wante
     assert why in said["msg"]
     assert "changed" not in said or not said["changed"]
     assert host.shown("-k") == before
-    assert host.notes() == []
+    assert host.notes("nic_tuning") == []
 
 
 @pytest.mark.parametrize("spelling", ["va0", "longer-name-of-va0", "uplink"])
@@ -206,7 +134,7 @@ def test_way_to_the_host_is_left_alone_by_every_name(host, spelling):
 
     assert "is left alone, because the way to this host needs it" in said["msg"]
     assert "it is a member of br0, which is protected" in said["msg"]
-    assert host.notes() == []
+    assert host.notes("nic_tuning") == []
 
 
 def test_interface_that_became_the_way_to_the_host_keeps_its_settings(host):
@@ -217,7 +145,7 @@ def test_interface_that_became_the_way_to_the_host_keeps_its_settings(host):
 
     assert "the default route goes over it" in said["msg"]
     assert "generic-receive-offload: on" in host.shown("-k")
-    assert len(host.notes()) == 1
+    assert len(host.notes("nic_tuning")) == 1
 
 
 def test_virtual_interface_that_is_gone_took_its_settings_with_it(host):
@@ -225,7 +153,7 @@ def test_virtual_interface_that_is_gone_took_its_settings_with_it(host):
     host.run("ip link delete va0")
 
     assert host.module("revert", role="nic_tuning")["changed"]
-    assert host.notes() == []
+    assert host.notes("nic_tuning") == []
 
 
 def test_feature_that_the_kernel_holds_back_is_an_error_and_the_old_values_are_there_again(host):
@@ -237,4 +165,4 @@ def test_feature_that_the_kernel_holds_back_is_an_error_and_the_old_values_are_t
 
     assert "read back tx-tcp-mangleid-segmentation off; the old values are in effect" in said["msg"]
     assert host.shown("-k") == before
-    assert len(host.notes()) == 1
+    assert len(host.notes("nic_tuning")) == 1

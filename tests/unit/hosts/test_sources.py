@@ -51,7 +51,11 @@ def installed(root):
 
 
 def nothing_left(root):
-    return not installed(root) and not (root / "var/lib/labkit").exists() and not any((root / "var/tmp").iterdir())
+    return (
+        not installed(root)
+        and not (root / "var/lib/labkit").exists()
+        and not any((root / "var/tmp").iterdir())
+    )
 
 
 @needs_meson
@@ -96,14 +100,30 @@ def test_build_that_was_killed_is_built_anew(root, source, monkeypatch):
     assert sources.change("dpdk", source, root=root) is False
 
 
-def test_half_a_file_is_refused(root, source, archive):
+@pytest.mark.parametrize("step", [sources.look, sources.change])
+def test_half_a_file_is_refused(root, source, archive, step):
     archive.write_bytes(archive.read_bytes()[:100])
 
     with pytest.raises(
         SourceRefused, match=r"expected sha256 .*, got .* of 100 bytes: it is another file, or half"
     ):
-        sources.change("dpdk", source, root=root)
+        step("dpdk", source, root=root)
     assert nothing_left(root)
+
+
+def test_look_at_the_right_archive_changes_nothing(root, source):
+    sources.look("dpdk", source, root=root)
+
+    assert nothing_left(root)
+
+
+@needs_meson
+def test_archive_of_what_is_installed_is_not_asked_for_again(root, source, archive):
+    sources.change("dpdk", source, root=root)
+    archive.unlink()
+
+    sources.look("dpdk", source, root=root)
+    assert sources.change("dpdk", source, root=root) is False
 
 
 def test_file_that_is_not_there_is_refused(root, source):

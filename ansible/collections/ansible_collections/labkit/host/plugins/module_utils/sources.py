@@ -15,7 +15,8 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -68,26 +69,45 @@ def change(role: str, source: Source, *, root: Path = Path("/"), check: bool = F
     target = root / source.prefix.lstrip("/")
     if _marked(target) == asdict(source):
         return False
-    state = State(role, root)
-    ours = any((one.kind, one.target) == (trees.KIND, source.prefix) for one in state.changes())
-    if target.exists() and not ours:
-        raise SourceRefused(f"{source.prefix} is there, and labkit did not make it: move it away first")
+    _free(role, source, root)
     if check:
         return True
-    base = root / "var/tmp"
-    base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="labkit-source-", dir=base) as scratch:
-        archive = Path(scratch) / "archive"
+    with _scratch(root) as scratch:
+        archive = scratch / "archive"
         _fetch(source, archive)
         if not target.parent.exists():
             make_folder(role, str(Path(source.prefix).parent), root=root)
-        state.note(trees.KIND, source.prefix, None, None)
+        State(role, root).note(trees.KIND, source.prefix, None, None)
         try:
-            _build(source, archive, Path(scratch), target)
+            _build(source, archive, scratch, target)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
     return True
+
+
+def look(role: str, source: Source, *, root: Path = Path("/")) -> None:
+    """Whether it could be built, before anything that builds it is installed. Raises SourceRefused."""
+    if _marked(root / source.prefix.lstrip("/")) == asdict(source):
+        return
+    _free(role, source, root)
+    with _scratch(root) as scratch:
+        _fetch(source, scratch / "archive")
+
+
+def _free(role: str, source: Source, root: Path) -> None:
+    ours = any((one.kind, one.target) == (trees.KIND, source.prefix) for one in State(role, root).changes())
+    if (root / source.prefix.lstrip("/")).exists() and not ours:
+        raise SourceRefused(f"{source.prefix} is there, and labkit did not make it: move it away first")
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    """A folder on disk, not in memory: a build of DPDK takes gigabytes."""
+    base = root / "var/tmp"
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="labkit-source-", dir=base) as folder:
+        yield Path(folder)
 
 
 def _marked(target: Path) -> object:

@@ -21,6 +21,7 @@ options:
   url: {description: "http, https or file URL, or a path on the host.", type: str, required: true}
   sha256: {description: Checksum of the archive., type: str, required: true}
   options: {description: Options of meson setup., type: list, elements: str, default: []}
+  look: {description: "Only look whether the archive can be had, and is the right one.", type: bool, default: false}
 author: [the labkit authors (@labkit)]
 """
 
@@ -35,14 +36,17 @@ def main() -> None:
             "url": {"type": "str", "required": True},
             "sha256": {"type": "str", "required": True},
             "options": {"type": "list", "elements": "str", "default": []},
+            "look": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     given = dict(module.params)
-    role = given.pop("role")
+    role, look = given.pop("role"), given.pop("look")
     try:
         source = sources.Source(**given)
-        changed = sources.change(role, source, check=module.check_mode)
+        if look:
+            sources.look(role, source)
+        changed = not look and sources.change(role, source, check=module.check_mode)
     except (sources.SourceRefused, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=changed, prefix=source.prefix)

@@ -1,0 +1,191 @@
+"""The roles that tune interfaces and give devices away, on a host of their own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from host_namespace import Host
+
+ETC = ("/etc/security/limits.d", "/etc/udev/rules.d", "/etc/modules-load.d")
+FILES = "cd /sys/class/net/va0; cat mtu napi_defer_hard_irqs gro_flush_timeout"
+QUIET = {"replay_enabled": False, "labkit_host_group": "daemon"}
+
+
+@pytest.fixture
+def host(tmp_path):
+    host = Host(tmp_path, *ETC)
+    host.run(
+        """ip link add va0 numtxqueues 4 numrxqueues 4 type veth peer name vb0
+        ip link add vc0 numtxqueues 4 numrxqueues 4 type veth peer name vd0
+        ip link set va0 up; ip link set vb0 up"""
+    )
+    yield host
+    host.end()
+
+
+def changed(told: str) -> int:
+    found = re.search(r"changed=(\d+) .*failed=0", told)
+    assert found, told
+    return int(found.group(1))
+
+
+def plain(told: str) -> str:
+    return re.sub(r"\s+", " ", told)
+
+
+def written(host: Host) -> dict[str, str]:
+    return {file.name: file.read_text() for file in host.folder.glob("own*/*")}
+
+
+def test_both_roles_tune_as_check_mode_foretold_once_and_go_back(host):
+    roles = ["af_xdp", "nic_tuning"]
+    variables = {
+        **QUIET,
+        "af_xdp_packages": [],
+        "nic_tuning_packages": [],
+        "af_xdp_memlock_kib": "unlimited",
+        "af_xdp_interfaces": [
+            {
+                "name": "va0",
+                "mtu": 3000,
+                "queues": 2,
+                "napi_defer_hard_irqs": 2,
+                "gro_flush_timeout_ns": 20000,
+            }
+        ],
+        "nic_tuning_interfaces": [{"name": "vc0", "features": {"gro": True}, "channels": {"rx": 1, "tx": 3}}],
+    }
+
+    before = host.run("ethtool -k vc0; ethtool -l vc0")
+    foretold = changed(host.play(roles, variables, "--check"))
+    untouched = host.run("ethtool -k vc0; ethtool -l vc0")
+    first = changed(host.play(roles, variables))
+    second = changed(host.play(roles, variables))
+    tuned = host.run(FILES).split()
+    features, channels = host.run("ethtool -k vc0"), host.run("ethtool -l vc0 | tail -4").split()
+    limits = written(host)
+    back = host.play(roles[::-1], variables, revert=True)
+
+    assert untouched == before
+    assert (foretold, second) == (first, 0)
+    assert tuned == ["3000", "2", "20000"]
+    assert "generic-receive-offload: on" in features
+    assert channels[:4] == ["RX:", "1", "TX:", "3"]
+    assert limits["90-labkit-af_xdp.conf"].splitlines()[-1] == "@daemon - memlock unlimited"
+    assert changed(back) == 2
+    assert host.run("ethtool -k vc0; ethtool -l vc0") == before
+    assert host.run(FILES).split() == ["1500", "0", "0"]
+    assert written(host) == {}
+    assert list(host.lib.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("role", "interface"),
+    [
+        ("af_xdp", {"name": "uplink-by-another-name", "mtu": 3000}),
+        ("nic_tuning", {"name": "va0", "features": {"gro": True}}),
+    ],
+)
+def test_roles_leave_the_way_to_the_host_alone(host, role, interface):
+    host.run(
+        """ip link property add dev va0 altname uplink-by-another-name
+        ip link add link va0 name mv0 type macvlan; ip link set mv0 up
+        ip address add 198.18.0.1/24 dev mv0; ip route add default via 198.18.0.2"""
+    )
+
+    told = host.play([role], {**QUIET, f"{role}_packages": [], f"{role}_interfaces": [interface]})
+
+    assert "because the way to this host needs it: it is the parent of mv0" in plain(told)
+    assert host.run(FILES).split() == ["1500", "0", "0"]
+    assert host.notes(role) == [] or [note["kind"] for note in host.notes(role)] == ["mount"]
+
+
+def test_management_interfaces_of_the_inventory_are_left_alone(host):
+    told = host.play(
+        ["nic_tuning"],
+        {
+            **QUIET,
+            "nic_tuning_packages": [],
+            "labkit_host_management_interfaces": ["va0"],
+            "nic_tuning_interfaces": [{"name": "va0", "features": {"gro": True}}],
+        },
+    )
+
+    assert "named in labkit_host_management_interfaces" in plain(told)
+
+
+DPDK = {**QUIET, "dpdk_packages": [], "dpdk_group": "daemon", "dpdk_memlock_kib": "1048576"}
+
+
+def test_group_is_let_in_as_foretold_once_and_out_again(host):
+    foretold = changed(host.play(["dpdk"], DPDK, "--check"))
+    untouched = written(host)
+    first = changed(host.play(["dpdk"], DPDK))
+    second = changed(host.play(["dpdk"], DPDK))
+    files = written(host)
+    fewer = changed(host.play(["dpdk"], {**DPDK, "dpdk_memlock_kib": ""}))
+    left = written(host)
+    back = changed(host.play(["dpdk"], DPDK, revert=True))
+
+    assert untouched == {}
+    assert (foretold, first, second) == (2, 2, 0)
+    assert files["90-labkit-dpdk.conf"].splitlines()[-1] == "@daemon - memlock 1048576"
+    assert 'GROUP="daemon", MODE="0660"' in files["90-labkit-vfio.rules"]
+    assert (fewer, set(left)) == (1, {"90-labkit-vfio.rules"})
+    assert back == 1
+    assert written(host) == {}
+    assert list(host.lib.iterdir()) == []
+
+
+def nics() -> list[str]:
+    """PCI addresses of this machine's NICs, which a namespace sees without their interfaces."""
+    devices = sorted(Path("/sys/bus/pci/devices").iterdir())
+    return [
+        one.name
+        for one in devices
+        if (one / "class").read_text().startswith("0x02") and (one / "driver").exists()
+    ]
+
+
+@pytest.mark.skipif(not nics(), reason="needs a machine with a NIC on a PCI bus")
+def test_nic_that_another_namespace_has_is_not_taken(host):
+    told = host.play(
+        ["dpdk"], {**DPDK, "dpdk_devices": [{"pci": nics()[0], "driver": "vfio-pci"}]}, "--check"
+    )
+
+    assert "no interface that is seen here: somebody else may have it" in plain(told)
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"dpdk_source_sha256": ""}, "expected dpdk_source_version and dpdk_source_sha256"),
+        ({"dpdk_source_version": ""}, "expected dpdk_source_version and dpdk_source_sha256"),
+        ({}, "expected sha256 0000000000"),
+        ({"dpdk_source_url": "http://127.0.0.1:1/dpdk.tar.xz"}, "Network is unreachable"),
+        ({"dpdk_source_url": "/nowhere/dpdk.tar.xz"}, "No such file or directory"),
+    ],
+    ids=["no checksum", "no version", "wrong checksum", "no network", "no file"],
+)
+def test_source_that_is_not_the_one_that_was_meant_installs_nothing(host, variables, why):
+    archive = host.folder / "dpdk.tar.xz"
+    archive.write_bytes(b"half of it")
+
+    told = host.play(
+        ["dpdk"],
+        {
+            **DPDK,
+            "dpdk_source_packages": ["labkit-no-such-package"],
+            "dpdk_source_url": str(archive),
+            "dpdk_source_version": "24.11",
+            "dpdk_source_sha256": "0" * 64,
+            **variables,
+        },
+    )
+
+    assert why in plain(told)
+    assert not Path("/usr/local/lib/labkit/dpdk-24.11").exists()
+    assert host.notes("dpdk") == []
+    assert written(host) == {}
