@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from . import apt_trouble
@@ -64,11 +65,11 @@ class Apt:
     def _plain(self, name: str) -> str:
         """Without the architecture where it is this host's own."""
         base, _, architecture = name.partition(":")
-        return base if architecture in ("", "all", self._architecture()) else name
+        return base if architecture in ("", "all", self._architecture) else name
 
     def _file_missing(self, file: str, known: dict[str, Package]) -> bool:
         if not Path(file).is_file():
-            raise PackagesRefused(f"{file}: no such file; expected a .deb")
+            raise PackagesRefused(f"{file}: no such file; expected a Debian package")
         done = run("dpkg-deb", "--show", "--showformat", "${Package} ${Version}", file)
         if done.code:
             raise PackagesRefused(f"{file}: expected a package of Debian: {done.output.strip()}")
@@ -172,6 +173,7 @@ class Apt:
             raise apt_trouble.explain(done)
         return done
 
+    @cached_property
     def _architecture(self) -> str:
         return run("dpkg", "--print-architecture").output.strip()
 
@@ -179,7 +181,7 @@ class Apt:
         """By the names that apt uses: with the architecture only where it is not this host's own."""
         fields = ("Package", "Architecture", "db:Status-Status", "Version", "Provides")
         shown = "".join(f"${{{field}}}\\t" for field in fields) + "\\n"
-        native = self._architecture()
+        native = self._architecture
         packages = {}
         for line in self._must(run("dpkg-query", "--show", "--showformat", shown)).output.splitlines():
             name, architecture, status, version, provides = line.split("\t")[:5]

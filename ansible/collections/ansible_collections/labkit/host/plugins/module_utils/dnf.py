@@ -43,7 +43,7 @@ class Dnf:
 
     def _file_missing(self, file: str) -> bool:
         if not Path(file).is_file():
-            raise PackagesRefused(f"{file}: no such file; expected a .rpm")
+            raise PackagesRefused(f"{file}: no such file; expected an RPM package")
         done = run("rpm", "--query", "--package", "--queryformat", "%{NAME}-%{VERSION}-%{RELEASE}", file)
         if done.code:
             raise PackagesRefused(f"{file}: expected a package of rpm: {done.output.strip()}")

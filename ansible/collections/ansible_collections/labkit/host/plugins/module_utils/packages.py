@@ -177,6 +177,7 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
         for name in one["added"]:
             holders.setdefault(name, []).append(role)
     ours = [name for name in change.new["added"] if len(holders[name]) == 1]
+    own = holders[ours[0]][0] if ours else ""
     # A package whose own script fails can still be removed.
     with contextlib.suppress(PackagesRefused):
         if _broken(manager, noted):
@@ -186,7 +187,7 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
     others = [name for name in plan.removed if name not in going]
     if others and all(name in holders for name in others):
         # Packages of another role need some of them: that role's revert removes them all, in whatever order they go.
-        heir = holders[others[0]][0]
+        heir = next(role for role in holders[others[0]] if role != own)
         note = {key: sorted({*noted[heir][key], *change.new[key]}) for key in noted[heir]}
         State(heir, root).note(KIND, manager.name, None, note)
         return
@@ -197,6 +198,6 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
             f"without what labkit added, {', '.join(told)} would be too. Everything stays. Remove these first if you "
             f"can do without, or keep the packages: {', '.join(going)}"
         )
-    if ours:
-        State(holders[ours[0]][0], root).note(KIND, manager.name, None, {**change.new, "under_way": going})
+    if own:
+        State(own, root).note(KIND, manager.name, None, {**change.new, "under_way": going})
     manager.remove(going, purge=[name for name in ours if name not in change.new["configured"]])
