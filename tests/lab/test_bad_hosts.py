@@ -57,7 +57,7 @@ BAD = {
     ),
     "no-such-core": (
         {"cpu_isolation_cpus": f"1-{LAST + 1}"},
-        f"cores {LAST + 1} are not there",
+        f"there is no core {LAST + 1}",
         "Isolate some of",
     ),
     "all-cores": ({"cpu_isolation_cpus": f"0-{LAST}"}, "would be isolated", "leave at least core 0"),
@@ -69,7 +69,7 @@ BAD = {
     "core-0": ({"cpu_isolation_cpus": "0"}, "cpu_isolation_cpus: core 0 can't be isolated", "Isolate others"),
     "too-much-memory": (
         {"hugepages_pools": [{"size_kib": 2048, "count": 9999999}]},
-        "19999998 MiB of hugepages are asked for",
+        "19999998 MiB are asked for, more than there is",
         "ask for fewer",
     ),
     "no-such-node": (

@@ -135,7 +135,7 @@ def test_without_a_list_nothing_is_changed_and_no_argument_given(play, tmp_path)
     ("cores", "problem"),
     [
         ("0", "core 0 can't be isolated|all cores"),
-        ("9000", "cores 9000 are not there: this host has 0"),
+        ("9000", "there is no core 9000: this host has 0"),
         ("one", "'one' is none, expected core numbers and ranges"),
     ],
 )

@@ -167,7 +167,7 @@ def test_what_can_not_be_is_refused_all_at_once_before_anything_is_changed(insid
     told = " ".join(inside(wanted, "role"))
 
     for problem in (
-        "MiB of hugepages are asked for, and the host has",
+        "MiB are asked for, more than there is: the host has",
         "on node 77: there is no such node",
         "1 hugepage of 2 MB (boot) set the same pages",
         "this kernel has no hugepages of 4 KiB, only of 2048",

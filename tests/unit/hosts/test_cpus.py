@@ -65,11 +65,11 @@ def test_isolated_cores_and_the_rest_are_the_host(isolated):
 @pytest.mark.parametrize(
     ("isolated", "present", "told"),
     [
-        ("2-4", "0-3", ["cores 4 are not there: this host has 0-3. Isolate some of those"]),
+        ("2-4", "0-3", ["there is no core 4: this host has 0-3. Isolate some of those"]),
         ("0-3", "0-3", ["all cores of this host (0-3) would be isolated: leave at least core 0"]),
         ("0", "0", ["all cores of this host (0) would be isolated"]),
         ("0-1", "0-3", ["core 0 can't be isolated"]),
-        ("0-7", "0-3", ["cores 4-7 are not there", "all cores of this host"]),
+        ("0-7", "0-3", ["there is no core 4-7", "all cores of this host"]),
         ("one", "0-3", ["'one' is none, expected core numbers"]),
     ],
 )

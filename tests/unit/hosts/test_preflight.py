@@ -49,11 +49,11 @@ def test_all_problems_are_told_at_once(root):
     problems = list(preflight.problems({"cpu_isolation_cpus": "2,9"}, host))
 
     assert [
-        word for word in ("Alpine", "sudo", "cores 9", "not a folder") if word in "\n".join(problems)
+        word for word in ("Alpine", "sudo", "no core 9", "not a folder") if word in "\n".join(problems)
     ] == [
         "Alpine",
         "sudo",
-        "cores 9",
+        "no core 9",
         "not a folder",
     ]
     assert "give --ask-become-pass" in "\n".join(problems)
@@ -65,7 +65,7 @@ def test_host_with_which_nothing_is_wrong(root):
     assert list(preflight.problems(wanted, Host("Debian", "13", root=root))) == []
 
 
-@pytest.mark.parametrize(("isolated", "told"), [("1-9", "cores 4-9 are not there"), ("0-3", "all cores")])
+@pytest.mark.parametrize(("isolated", "told"), [("1-9", "there is no core 4-9"), ("0-3", "all cores")])
 def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, told):
     [problem] = preflight.cores({"cpu_isolation_cpus": isolated}, root)
 

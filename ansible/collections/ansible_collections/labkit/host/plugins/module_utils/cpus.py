@@ -72,7 +72,7 @@ def problems(isolated: str, present: str, *, rt_runtime_us: str = "", max_cstate
     host = parse(present)
     if missing := cores - host:
         found.append(
-            f"cores {listed(missing)} are not there: this host has {listed(host)}. Isolate some of those"
+            f"there is no core {listed(missing)}: this host has {listed(host)}. Isolate some of those"
         )
     if cores and not host - cores:
         found.append(

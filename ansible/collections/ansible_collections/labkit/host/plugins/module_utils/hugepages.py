@@ -177,9 +177,10 @@ def _room(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
     if count.isdigit():
         total += DEFAULT_SIZE_KIB * int(count)
     if total > max(0, memory.total_kib - LEFT_KIB):
+        name = "hugepages_pools" if pools else "hugepages_count"
         yield (
-            f"{total >> 10} MiB of hugepages are asked for, and the host has {memory.total_kib >> 10} MiB of memory, "
-            f"of which {LEFT_KIB >> 10} stay for all else: ask for fewer"
+            f"{name}: {total >> 10} MiB are asked for, more than there is: "
+            f"the host has {memory.total_kib >> 10} MiB, of which {LEFT_KIB >> 10} stay for all else. Ask for fewer"
         )
     for node, kib in sorted(memory.nodes_kib.items()):
         here = sum(pool.size_kib * pool.count for pool in pools if pool.node == node)
