@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import hugepages_look, hugepools, undo
+from ansible_collections.labkit.host.plugins.module_utils import (
+    hugepages_have,
+    hugepages_look,
+    hugepools,
+    undo,
+)
 from ansible_collections.labkit.host.plugins.module_utils.hugepages import Pool
 from ansible_collections.labkit.host.plugins.module_utils.settings import Setting
 from ansible_collections.labkit.host.plugins.module_utils.state import State
@@ -237,3 +242,55 @@ def test_kernel_without_numa_has_no_nodes(tmp_path):
     found = hugepages_look.look(tmp_path)
 
     assert (found.total_kib, found.nodes_kib, found.sizes_kib) == (1 << 20, {}, frozenset())
+
+
+def have(host, *pools, count=0, **more):
+    wanted = {"hugepages_count": str(count), "hugepages_pools": list(pools)}
+    knob = hugepools.knob(Pool(2048, 0))
+    return hugepages_have.have("hugepages", wanted, count=count, knob=knob, root=host.root, **more)
+
+
+def pool(count, **more):
+    return {"size_kib": 2048, "count": count, **more}
+
+
+def test_pool_of_the_boot_waits_for_it_and_is_counted_after_it(host):
+    host.set(Pool(2048, 0), 256)
+
+    assert have(host, pool(128, when="boot")) == (False, ["128 hugepages of 2 MB"])
+    assert have(host, pool(256, when="boot")) == (False, [])
+    host.set(Pool(2048, 0), 255)
+    with pytest.raises(hugepools.ShortGrant, match="booted with 256 hugepages of 2 MB, and granted 255"):
+        have(host, pool(256, when="boot"))
+
+
+def test_pool_that_moves_from_run_time_to_boot_is_the_boots_and_is_not_made_again_by_us(host):
+    have(host, pool(64), persist=True)
+    host.set(Pool(2048, 0), 256)
+
+    assert have(host, pool(256, when="boot")) == (True, [])
+    assert have(host, pool(256, when="boot")) == (False, [])
+    assert host.count(Pool(2048, 0)) == 256
+    assert host.changes() == []
+
+
+def test_count_of_zero_leaves_alone_what_an_earlier_one_added(host):
+    have(host, count=128)
+
+    assert have(host) == (False, [])
+    assert host.count(Pool(2048, 0)) == 128
+    assert have(host, pool(16, node=0)) == (True, [])  # the same pages, asked for otherwise
+    assert host.count(Pool(2048, 0)) == 0
+    assert host.count(NODE0) == 16
+
+
+def test_what_can_not_be_is_refused_before_anything_is_changed(host):
+    host.set(NODE0, 3)
+
+    with pytest.raises(
+        ValueError, match=r"on node 7: there is no such node, only 0, 1\. Nothing was changed"
+    ):
+        have(host, pool(16, node=0), pool(16, node=7))
+
+    assert host.count(NODE0) == 3
+    assert host.changes() == []
