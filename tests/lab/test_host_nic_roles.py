@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -189,3 +192,75 @@ def test_source_that_is_not_the_one_that_was_meant_installs_nothing(host, variab
     assert not Path("/usr/local/lib/labkit/dpdk-24.11").exists()
     assert host.notes("dpdk") == []
     assert written(host) == {}
+
+
+SOURCE = {
+    "meson.build": """project('dpdk', 'c', version: '24.11')
+shared_library('rte_eal', 'eal.c', version: '25', install: true)
+install_data('libdpdk.pc', 'libdpdk-libs.pc', install_dir: get_option('libdir') / 'pkgconfig')
+install_data('dpdk-testpmd', install_dir: 'bin', install_mode: 'rwxr-xr-x')
+""",
+    "eal.c": "int rte_eal_init(void) { return 0; }\n",
+    "libdpdk.pc": "Name: DPDK\nDescription: d\nVersion: 24.11\nRequires: libdpdk-libs\n",
+    "libdpdk-libs.pc": "Name: DPDK\nDescription: d\nVersion: 24.11\n",
+    "dpdk-testpmd": "#!/bin/sh\necho EAL $1\n",
+}
+"""Of the shape of DPDK's source, which takes half an hour to build."""
+
+
+def packed(folder: Path) -> Path:
+    tree = folder / "dpdk-24.11"
+    tree.mkdir()
+    for name, text in SOURCE.items():
+        (tree / name).write_text(text)
+    with tarfile.open(folder / "dpdk.tar.xz", "w:xz") as archive:
+        archive.add(tree, tree.name)
+    return folder / "dpdk.tar.xz"
+
+
+@pytest.fixture
+def disposable(host):
+    """The same host, of whose /etc and /usr/local only a copy is written to."""
+    (host.folder / "scratch").mkdir()
+    host.run(f"mount -t tmpfs tmpfs {host.folder}/scratch")
+    for number, target in enumerate(("/etc", "/usr/local")):
+        upper, work = f"{host.folder}/scratch/upper{number}", f"{host.folder}/scratch/work{number}"
+        options = f"lowerdir={target},upperdir={upper},workdir={work}"
+        host.run(f"mkdir {upper} {work}; mount -t overlay overlay -o {options} {target}")
+    return host
+
+
+@pytest.mark.skipif(
+    not (shutil.which("meson") and shutil.which("cc")), reason="needs meson and a compiler (role labkit_host)"
+)
+def test_dpdk_is_built_from_its_source_found_by_everybody_and_removed_again(disposable):
+    host = disposable
+    archive = packed(host.folder)
+    variables = {
+        **QUIET,
+        "dpdk_source_packages": [],
+        "dpdk_source_options": [],
+        "dpdk_source_url": str(archive),
+        "dpdk_source_version": "24.11",
+        "dpdk_source_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+    }
+    found = "pkg-config --modversion libdpdk; dpdk-testpmd --help"
+    before = host.run("find /etc /usr/local -xdev | sort")
+
+    foretold = host.play(["dpdk"], variables, "--check")
+    untouched = host.run("find /etc /usr/local -xdev | sort")
+    first = host.play(["dpdk"], variables)
+    told = host.run(found)
+    known = host.run("ldconfig -p | grep rte_eal.so.25").split()
+    second = host.play(["dpdk"], variables)
+    back = host.play(["dpdk"], variables, revert=True)
+
+    assert untouched == before
+    assert changed(foretold) > 0
+    assert told.split() == ["24.11", "EAL", "--help"]
+    assert known[-1] == "/usr/local/lib/labkit/dpdk-24.11/lib/librte_eal.so.25"
+    assert changed(first) > 0
+    assert changed(second) == 0
+    assert changed(back) == 2
+    assert "rte_eal" not in host.run("ldconfig -p")
+    assert host.run("find /etc /usr/local -xdev | sort") == before
