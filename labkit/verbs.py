@@ -182,7 +182,7 @@ def _doctor_of_host(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(promises.as_json(arguments.host, verdicts))
     else:
-        promises.print_table(verdicts)
+        promises.print_lines(verdicts)
     return EnvironmentBroken.exit_code if promises.broken(verdicts) else 0
 
 

@@ -52,8 +52,8 @@ _COMMANDS = {
     "fixed": f"find {_IRQ}/[0-9]*/smp_affinity_list ! -perm -200",
     "names": f"ls -d {_IRQ}/[0-9]*/*/",
     # By what the running process was started with, not by a file that it may not have read yet.
-    "irqbalance": "for pid in $(pgrep -x irqbalance); do echo irqbalance runs; "
-    "tr '\\0' '\\n' </proc/$pid/environ; echo; done; true",
+    "irqbalance": "for pid in $(pgrep -x irqbalance); do grep -q '^State:.Z' /proc/$pid/status && continue; "
+    "echo irqbalance runs; tr '\\0' '\\n' </proc/$pid/environ; echo; done; true",
 }
 
 

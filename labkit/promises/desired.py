@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,7 @@ def of_inventory(host: str, inventory: Path) -> Source:
     """An Ansible inventory. Raises ConfigInvalid where there is none."""
     if not inventory.exists():
         raise ConfigInvalid(f"{inventory}: no such inventory", hint="give an Ansible inventory: -i INVENTORY")
-    closing = f"ansible-playbook -i {inventory} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
+    closing = f"ansible-playbook -i {_relative(inventory)} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
     return Source(host, str(inventory), ("-i", str(inventory)), closing)
 
 
@@ -107,17 +108,20 @@ def of_file(host: str, file: Path) -> Source:
     name = str(variables.get("ansible_host", host))
     options = ("-i", f"{name},", "-e", json.dumps(variables), "-e", f"@{file}")
     if host == "localhost":
-        closing = f"{_shown('apply-local')} -e @{file} --tags {{tag}}"
+        closing = f"{_shown('apply-local')} -e @{_relative(file)} --tags {{tag}}"
     else:
         way = "".join(f" -e {key}={value}" for key, value in variables.items() if key != "ansible_host")
-        closing = f"ansible-playbook -i {name},{way} -e @{file} {_shown(PLAYBOOK)} --tags {{tag}}"
+        closing = f"ansible-playbook -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
     return Source(name, str(file), options, closing)
 
 
 def _shown(playbook: str) -> str:
-    """As people would write the path."""
-    path = folder() / playbook
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    return _relative(folder() / playbook)
+
+
+def _relative(path: Path) -> str:
+    """As people would write it from here, in a shell."""
+    return shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
 
 
 def _address(host: str) -> dict[str, object]:

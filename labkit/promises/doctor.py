@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import ConfigInvalid
-from labkit.promises import PROMISES, Broken, Kept, Outcome, Promise
+from labkit.promises import PROMISES, Broken, Kept, NotApplicable, Outcome, Promise
 from labkit.promises.connect import opened
 from labkit.promises.desired import Source, of_file, of_inventory
 from labkit.promises.roles import folder
@@ -67,30 +67,27 @@ def as_json(host: str, verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
     return rows
 
 
-def print_table(verdicts: Sequence[Verdict]) -> None:
-    """On the terminal."""
+def print_lines(verdicts: Sequence[Verdict]) -> None:
+    """On the terminal. Not wrapped, so that a command can be copied."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for verdict in verdicts:
-        outcome = verdict.outcome
-        if isinstance(outcome, Kept):
-            mark, said = Text("ok", style="green"), Text(outcome.found)
-        elif isinstance(outcome, Broken):
-            mark = Text("BROKEN", style="red")
-            said = Text.assemble(
-                f"{verdict.promise.text}: not so\nexpected {outcome.expected}\nfound    {outcome.found}\n",
-                (f"closes it: {verdict.closing}", "bold"),
-            )
-        else:
-            mark, said = Text("-", style="dim"), Text(outcome.reason, style="dim")
-        table.add_row(mark, verdict.promise.id, said)
     console = Console(soft_wrap=True)
-    console.print(table)
-    count = len(broken(verdicts))
-    console.print(f"\n{count} of {len(verdicts)} promises broken" if count else "\nevery promise is kept")
+    for verdict in verdicts:
+        outcome, name = verdict.outcome, f"{verdict.promise.id:<30} "
+        if isinstance(outcome, Kept):
+            console.print(Text.assemble(("ok      ", "green"), name, outcome.found))
+        elif isinstance(outcome, Broken):
+            console.print(Text.assemble(("BROKEN  ", "red"), name, verdict.promise.text))
+            console.print(Text(f"        expected   {outcome.expected}\n        found      {outcome.found}"))
+            console.print(Text.assemble("        closes it: ", (verdict.closing, "bold")))
+        else:
+            console.print(Text.assemble("-       ", name, outcome.reason, style="dim"))
+    wrong, held = len(broken(verdicts)), sum(not isinstance(one.outcome, NotApplicable) for one in verdicts)
+    console.print(
+        f"\n{wrong} of {held} promises broken" if wrong else f"\nall {held} promises are kept",
+        highlight=False,
+    )
 
 
 def broken(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -58,11 +58,11 @@ def _granted(eyes: Eyes, desired: Desired) -> Outcome:
     for (size_kib, node), count in wanted.items():
         folder = _POOLS if node is None else f"{_NODES}/node{node}/hugepages"
         found = seen.text(f"{folder}/hugepages-{size_kib}kB/nr_hugepages")
-        where = f"of {size_kib} KiB" + (f" on node {node}" if node is not None else "")
+        where = f"pages of {size_kib} KiB" + (f" on node {node}" if node is not None else "")
         free = seen.text(f"{_POOLS}/hugepages-{size_kib}kB/free_hugepages")
         told.append(f"{found} {where}" + (f", {free} free" if node is None else ""))
         if found is None or int(found) < count:
-            short.append((where, str(count), found or "no such size or node"))
+            short.append((f"{where}:", str(count), found or "no such size or node"))
     return compare(short, "; ".join(told))
 
 
@@ -71,7 +71,7 @@ def _default_size(eyes: Eyes, desired: Desired) -> Outcome:
     if not wanted:
         return NotApplicable("hugepages_default_size_kib is 0: the kernel's own")
     found = re.search(r"^Hugepagesize:\s+(\d+)", _seen(eyes).text("/proc/meminfo") or "", re.MULTILINE)
-    return compare([("KiB", str(wanted), found[1] if found else "none")], f"{wanted} KiB")
+    return compare([("size [KiB]", str(wanted), found[1] if found else "none")], f"{wanted} KiB")
 
 
 def _mounts(eyes: Eyes, desired: Desired) -> Outcome:

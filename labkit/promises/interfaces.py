@@ -14,7 +14,7 @@ from labkit.promises.roles import host_module
 _OPTIONS = {"channels": "-l", "rings": "-g", "features": "-k", "coalescing": "-c", "pause": "-a", "rss": "-x"}
 """Group of settings to the option of ethtool that shows it."""
 _PCI = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
-_DEVICES = "cd /sys/class/net && for name in *; do test -e $name/device && echo $name $(readlink -f $name/device); done; true"
+_DEVICES = "cd /sys/class/net; for name in *; do test -e $name/device && echo $name $(readlink -f $name/device); done"
 
 Difference = tuple[str, str, str]
 """What, expected, found."""

@@ -9,6 +9,7 @@ does a reboot, except for what is in /etc and the next boot's choice.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -115,11 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", required=True)
     parser.add_argument("-i", "--inventory")
     parser.add_argument("--desired")
-    parser.add_argument("-k", dest="part", default="", help="only promises with this in their id")
+    parser.add_argument(
+        "-k", dest="part", default="", metavar="REGEX", help="only promises with this in their id"
+    )
     parser.add_argument("--others", action="store_true", help="also look that no other promise falls")
     parser.add_argument("--mend", action="store_true", help="only mend what a killed run has broken")
     arguments = parser.parse_args(argv)
-    chosen = [sabotage for sabotage in SABOTAGES if arguments.part in sabotage.promise]
+    chosen = [sabotage for sabotage in SABOTAGES if re.search(arguments.part, sabotage.promise)]
     try:
         where = source(arguments.host, inventory=arguments.inventory, desired=arguments.desired)
         with with_facts(where, work_out(where)) as (host, desired):

@@ -67,7 +67,8 @@ def cover(path: str, text: str) -> str:
 
 
 def uncover(path: str) -> str:
-    return f"while grep -q ' {path} ' /proc/mounts && umount {path}; do :; done"
+    """Take off what was laid over it here, and nothing else."""
+    return f"while grep -q '/labkit-sabotage/[^ ]* {path} ' /proc/self/mountinfo && umount {path}; do :; done"
 
 
 def covered(
@@ -244,7 +245,7 @@ CORES = (
         promise="cpu_isolation.irqbalance",
         breaks=_an_irqbalance,
         mends=lambda desired: (
-            f"if test -e {FOLDER}/irqbalance; then kill $(cat {FOLDER}/irqbalance); "
+            f"if test -e {FOLDER}/irqbalance; then kill -- -$(cat {FOLDER}/irqbalance); "
             f"rm {FOLDER}/irqbalance; fi"
         ),
     ),

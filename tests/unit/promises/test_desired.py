@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from cases import CASES
+from fakes import FakeEyes
 
 from labkit.cli import main
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.promises import connect, roles
+from labkit.promises import PROMISES, connect, roles
 from labkit.promises.desired import hosts, of_file, of_inventory, work_out
 from labkit.promises.doctor import source
 
@@ -201,3 +203,29 @@ def test_ssh_that_fails_is_told(inventory, tmp_path, monkeypatch, capsys):
     assert main(["doctor", "--host", "dut", "-i", str(inventory)]) == 3
 
     assert "dut cannot be reached: lab@198.18.0.1: Permission denied" in capsys.readouterr().err
+
+
+def test_every_variable_that_a_promise_reads_has_a_default_of_a_role():
+    desired = work_out(
+        source("localhost", inventory=None, desired=None), facts={"cpu_isolation_present": "0-3"}
+    )
+
+    for promise in PROMISES:
+        promise.check(FakeEyes(), desired)
+    for case in CASES.values():
+        assert {name for name in {*case.wanted, *case.unwanted} if name not in desired.values} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--host", "dut"], "nothing says what dut shall be"),
+        (["--host", "dut", "-i", "none.yml"], "none.yml: no such inventory"),
+        (["--host", "dut", "--desired", "none.yml"], "none.yml: No such file or directory"),
+        (["-i", "none.yml"], "hint: name it: labkit doctor --host H"),
+    ],
+)
+def test_doctor_refuses_bad_input_before_it_looks_at_a_host(arguments, told, capsys):
+    assert main(["doctor", *arguments]) == 2
+
+    assert told in capsys.readouterr().err
