@@ -1,4 +1,4 @@
-"""All that role hugepages asks for: judged, granted, given back when it is no longer asked for, counted after a boot."""
+"""All that role hugepages asks for: judged, granted, given back when asked for no longer, counted after a boot."""
 
 from __future__ import annotations
 
