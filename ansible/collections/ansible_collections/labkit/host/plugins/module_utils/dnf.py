@@ -124,7 +124,9 @@ def _plan(printed: str) -> Plan:
         elif section and line.startswith(" ") and words:
             if len(words) == 1:
                 name = words[0]
-            elif words[0] != "replacing":
+            elif words[0] == "replacing":  # it obsoletes an installed one, NAME.ARCHITECTURE VERSION
+                found.setdefault("Removing", []).append(words[1].rpartition(".")[0])
+            else:
                 found.setdefault(section, []).append(name or words[0])
                 name = ""
     return Plan(
@@ -135,24 +137,24 @@ def _plan(printed: str) -> Plan:
 
 
 def _explain(done: Done) -> PackagesRefused:
+    """What to tell about a dnf that failed."""
     text = done.output
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = "; ".join([line for line in lines if line.startswith("Error")][:6] or lines[-6:])
+    if done.code == _LOCKED:
+        pid = re.search(r"locked by (\d+)", text)
+        who = f"process {pid.group(1)} ({command_of(int(pid.group(1)))})" if pid else said
+        return PackagesRefused(
+            f"dnf is in use: {who}. Nothing was changed. Let it finish, then run this again."
+        )
+    # A repository that cannot be reached is left out, and then its packages are "unknown".
+    if re.search(r"Could ?n[o']t resolve host|Failed to download metadata|All mirrors were tried", text):
+        return PackagesRefused(f"the repositories cannot be reached: {said}. Nothing was installed.")
     if unknown := re.findall(r"No match for argument: (\S+)", text):
         return PackageUnknown(
             f"no package {', '.join(sorted(set(unknown)))} is in the repositories of this host. Look at the name and "
             "at `dnf repolist --all` (EL keeps some in crb, nfv and rt)."
         )
-    if done.code == _LOCKED:
-        pid = re.search(r"pid (\d+)", text)
-        who = f"process {pid.group(1)} ({command_of(int(pid.group(1)))})" if pid else said
-        return PackagesRefused(
-            f"dnf is in use: {who}. Nothing was changed. Let it finish, then run this again."
-        )
-    if re.search(r"No space left on device|more space needed|At least \S+ more space", text):
+    if re.search(r"No space left on device|more space needed", text):
         return PackagesRefused(f"the disk is full: {said}. Make room (dnf clean all), then run this again.")
-    if re.search(
-        r"Could ?n[o']t resolve host|Curl error|Failed to download metadata|All mirrors were tried", text
-    ):
-        return PackagesRefused(f"the repositories cannot be reached: {said}. Nothing was installed.")
     return PackagesRefused(f"dnf failed with exit code {done.code}: {said}")

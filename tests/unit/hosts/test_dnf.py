@@ -1,0 +1,120 @@
+"""What dnf 4.14 printed is read right: what comes, what would go, and why it cannot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.labkit.host.plugins.module_utils import dnf
+from ansible_collections.labkit.host.plugins.module_utils.dnf import Dnf
+from ansible_collections.labkit.host.plugins.module_utils.package_manager import (
+    Done,
+    PackagesRefused,
+    PackageUnknown,
+    Plan,
+)
+
+RECORDED = Path(__file__).parent / "data/dnf-4.14"
+
+
+def recorded(name, code=1):
+    return Done(("dnf",), code, (RECORDED / f"{name}.txt").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [
+        ("install-with-dependency", Plan(added=("hello", "libhello"))),
+        ("install-weak", Plan(added=("hello", "libhello", "weakhello"))),
+        (
+            "install-long-name",
+            Plan(
+                added=(
+                    "a-name-that-is-longer-than-what-is-left-of-a-line-of-eighty-columns-by-far",
+                    "libhello",
+                )
+            ),
+        ),
+        ("install-obsoletes", Plan(added=("other",), removed=("base",))),
+        ("install-upgrades", Plan(added=("newer",), upgraded=("base",))),
+        ("remove-with-dependent", Plan(removed=("hello", "libhello", "greet"))),
+    ],
+)
+def test_simulated_transaction_is_read(name, plan, monkeypatch):
+    monkeypatch.setattr(dnf, "run", lambda *command: recorded(name))
+
+    assert Dnf().plan(["whatever"]) == plan
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "kind", "told"),
+    [
+        ("unknown", 1, PackageUnknown, "no package nosuch is in the repositories of this host"),
+        ("no-network", 1, PackagesRefused, "the repositories cannot be reached: Error"),
+        ("locked", 200, PackagesRefused, r"dnf is in use: process \d+ \("),
+    ],
+)
+def test_failures_are_told_in_a_persons_words(name, code, kind, told, monkeypatch):
+    monkeypatch.setattr(dnf, "run", lambda *command: recorded(name, code))
+
+    with pytest.raises(PackagesRefused, match=told) as caught:
+        Dnf(lock_timeout_s=0).plan(["whatever"])
+    assert type(caught.value) is kind
+
+
+def test_dnf_that_is_in_use_is_asked_again(monkeypatch):
+    answers = iter([recorded("locked", 200), recorded("install-with-dependency")])
+    monkeypatch.setattr(dnf, "run", lambda *command: next(answers))
+    monkeypatch.setattr(dnf.time, "sleep", lambda _: None)
+
+    assert Dnf(lock_timeout_s=60).plan(["hello"]).added == ("hello", "libhello")
+
+
+def test_simulation_has_the_options_of_the_real_run(monkeypatch):
+    commands = []
+
+    def run(*command):
+        commands.append(command)
+        return Done(command, 0, "Nothing to do.")
+
+    monkeypatch.setattr(dnf, "run", run)
+    Dnf().plan(["hello"])
+    Dnf().install(["hello"])
+    Dnf().plan_removal(["hello"])
+    Dnf().remove(["hello"], purge=[])
+
+    told = [" ".join(command) for command in commands]
+    assert told[0].replace("--assumeno", "--assumeyes") == told[1]
+    assert told[2].replace("--assumeno", "--assumeyes") == told[3]
+    assert "--setopt=install_weak_deps=False" in told[0]
+    assert "--noautoremove" in told[2]
+
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    """Programs rpm and dnf that know of "there" (installed) and "offered" (to be had)."""
+    for name, there in (("rpm", "there"), ("dnf", "offered")):
+        (tmp_path / name).write_text(f'#!/bin/sh\nfor last; do :; done\n[ "$last" = {there} ]\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing"),
+    [
+        ("there", []),
+        ("nosuch", ["nosuch"]),
+        ("nosuch|there", []),
+        ("nosuch|offered", ["offered"]),
+        ("offered|nosuch", ["offered"]),
+    ],
+)
+def test_of_alternatives_the_first_that_there_is_is_asked_for(fakes, asked, missing):
+    assert Dnf().missing([asked], []) == missing
+
+
+@pytest.mark.parametrize("name", ["kernel-", "", "-y", "@group", "a*"])
+def test_what_is_no_package_name_is_refused(fakes, name):
+    with pytest.raises(PackagesRefused, match="is no package name"):
+        Dnf().missing([name], [])
