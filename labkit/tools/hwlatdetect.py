@@ -85,9 +85,14 @@ def parse(text: str) -> Result:
 def _tracing_kept(tracing: Path) -> Iterator[None]:
     """Put tracing back as it was: hwlatdetect ends by turning it all off.
 
-    Raises EnvironmentBroken where somebody traces already: the tracer in use would be lost.
+    Raises EnvironmentBroken where there is no tracing, or somebody traces already: that would be lost.
     """
-    in_use = (tracing / "current_tracer").read_text().strip()
+    try:
+        in_use = (tracing / "current_tracer").read_text().strip()
+    except OSError as error:
+        raise EnvironmentBroken(
+            f"{tracing}/current_tracer: {error.strerror}", hint="sudo mount -t debugfs none /sys/kernel/debug"
+        ) from error
     if in_use != "nop":
         raise EnvironmentBroken(
             f"the kernel's tracer {in_use} is in use: hwlatdetect would end it",

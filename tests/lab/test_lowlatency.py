@@ -142,18 +142,16 @@ def test_labkit_ended_in_the_midst_leaves_no_program_and_keeps_its_record(
         time.sleep(0.1)
 
 
-def test_the_suite_stores_the_wakeups_of_this_host(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "labkit.cli",
-        "run",
-        "--quick",
-        "-m",
-        "lowlatency",
-        "--results",
-        str(tmp_path),
-    ]
+def test_the_suite_stores_the_wakeups_of_this_host_and_holds_them_to_the_labs_targets(
+    tmp_path: Path,
+) -> None:
+    veth = (Path(__file__).parents[2] / "topologies" / "veth.yml").read_text()
+    (tmp_path / "metal.yml").write_text(veth.replace("tier: software", "tier: hardware"))
+    (tmp_path / "metal.targets.yml").write_text(
+        "targets:\n  - backend: lowlatency\n    wakeup_p999: <= 10 s\n    wakeup_max: <= 10 s\n"
+    )
+    command = [sys.executable, "-m", "labkit.cli", "run", "--quick", "-m", "lowlatency"]
+    command += ["--results", str(tmp_path / "results"), "--topology", str(tmp_path / "metal.yml")]
     done = subprocess.run(
         [*command, "--allow-invalid", "--", "-k", "test_wakeup"],
         capture_output=True,
@@ -163,10 +161,12 @@ def test_the_suite_stores_the_wakeups_of_this_host(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "wake-up" in done.stdout
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / "results").iterdir()
     run = json.loads((folder / "results.json").read_text())
     (measurement,) = run["measurements"]
     assert measurement["kind"] == "wakeup"
     assert all(core["p999_us"] is not None for core in measurement["wakeup"]["cores"])
-    assert [t["name"] for t in run["environment"]["topologies"]] == ["veth"]
+    assert [t["name"] for t in run["environment"]["topologies"]] == ["metal"]
+    assert [v["target"] for v in run["verdicts"]] == ["wakeup_p999 <= 10 s", "wakeup_max <= 10 s"]
+    assert {v["outcome"] for v in run["verdicts"]} <= {"pass", "invalid"}  # invalid: CPU time was stolen
     assert "histogram" in (folder / "report.html").read_text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -75,6 +76,18 @@ def test_what_can_be_read_is_recorded(root):
     assert e.virtualisation.hypervisor == "Example VM"
     assert (e.load.load_1min, e.load.uptime_s, e.load.steal_ratio) == (0.5, 100.5, 0.1)
     assert e.network.irqbalance_running is True
+
+
+def test_the_host_is_known_again_by_a_hash_of_its_id_and_by_nothing_else(root):
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    first = read(root)
+    assert re.fullmatch("[0-9a-f]{32}", first.host or "")
+    assert "0123456789abcdef" not in str(encode(first))
+    assert read(root).host == first.host
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdee\n")
+    assert read(root).host not in (first.host, None)
+    (root / "etc/machine-id").write_text("uninitialized\n")
+    assert read(root).host is None
 
 
 def test_what_cannot_be_read_is_null_with_the_systems_words(root):

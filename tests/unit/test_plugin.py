@@ -179,6 +179,7 @@ def test_a_simulated_lab_has_no_host_and_a_machine_without_the_tool_skips_with_t
     pytester.makepyfile(WAKEUP.format(arguments=""))
     result = pytester.runpytest_subprocess("-m", "lowlatency", "--topology=sim", "-rs")
     result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*every chosen topology is simulated*"])
     lacking = (
         'from labkit.session import Session\nSession.lacking_checks = lambda *_: ("no tool (fix: get it)",)'
     )
