@@ -37,7 +37,12 @@ class Host:
         self.write(
             "etc/default/grub", 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX=""\n'
         )
-        for name in ("usr/sbin/update-grub", "run/systemd/system/there", "etc/systemd/system/there"):
+        for name in (
+            "usr/sbin/update-grub",
+            "var/lib/dpkg/status",
+            "run/systemd/system/there",
+            "etc/systemd/system/there",
+        ):
             self.write(name, "")
         (root / "boot/grub").mkdir(parents=True)
         self.add_kernel(STOCK)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .boot_commands import Run
+from .boot_commands import CommandFailed, Run
 
 FLAVOURS = ("generic", "lowlatency", "rt")
 """`generic` is whatever is there: it asks for nothing."""
@@ -136,21 +136,45 @@ def installed(root: Path = Path("/")) -> list[str]:
 
 def brought_by(packages: Sequence[str], run: Run, root: Path = Path("/")) -> str | None:
     """Release of the kernel image that a package, or what it depends on, installed; None: none did."""
+    names = [name for item in packages for name in item.split("|")]
+    if (root / "var/lib/dpkg/status").exists():
+        return _brought_by_debian(names, run, installed(root))
+    return _brought_by_rpm(names, run)
+
+
+def _brought_by_debian(names: Sequence[str], run: Run, images: Sequence[str]) -> str | None:
     listing = run(["dpkg-query", "--show", "--showformat", "${Package}\t${db:Status-Status}\t${Depends}\n"])
     depends = {}
     for line in listing.splitlines():
         name, state, needs = [*line.split("\t"), "", ""][:3]
         if state == "installed":
             depends[name] = re.findall(r"[a-z0-9][a-z0-9.+-]+", re.sub(r"\([^)]*\)", "", needs))
-    images = set(installed(root))
-    seen: set[str] = set()
-    queue = [name for item in packages for name in item.split("|") if name in depends]
+    queue = [name for name in names if name in depends]
+    seen = set(queue)
     while queue:
         name = queue.pop(0)
         release = re.sub(r"^linux-image-(unsigned-)?", "", name)
         if release in images:
             return release
-        # Headers and tools of the same name lead to no image, and to every library there is.
-        queue += [one for one in depends.get(name, []) if one.startswith("linux-") and one not in seen]
-        seen |= set(queue)
+        # Only what is of the kernel: the way over its tools leads to every library there is.
+        further = [one for one in depends.get(name, []) if one.startswith("linux-") and one not in seen]
+        queue += further
+        seen |= set(further)
     return None
+
+
+def _brought_by_rpm(names: Sequence[str], run: Run) -> str | None:
+    """Of several versions side by side the newest. EL's kernel-rt is empty: its image is in kernel-rt-core."""
+    found = []
+    for name in [*names, *(f"{name}-core" for name in names)]:
+        try:
+            listing = run(["rpm", "--query", "--list", name])
+        except CommandFailed:
+            continue  # not installed
+        found += re.findall(r"^/lib/modules/([^/]+)/vmlinuz$", listing, re.MULTILINE)
+    return max(found, key=_version) if found else None
+
+
+def _version(release: str) -> list[tuple[int, str]]:
+    """Sorts 5.14.0-70 before 5.14.0-427."""
+    return [(int(number or 0), text) for number, text in re.findall(r"(\d+)|(\D+)", release)]

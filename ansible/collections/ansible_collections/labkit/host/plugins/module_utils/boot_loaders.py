@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Union
 
+from .bls import Bls
 from .boot_commands import Run, run
 from .grub import Grub
+
+Loader = Union[Grub, Bls]  # noqa: UP007 (Python 3.9 knows no | between classes)
 
 _LOADER_INFO = "sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 """Name of the loader that started this boot, in UTF-16 after four bytes of attributes (systemd's Boot Loader
@@ -16,7 +20,7 @@ class NoLoader(Exception):
     """There is none here that could be told what to boot."""
 
 
-def loader(run: Run = run, root: Path = Path("/")) -> Grub:
+def loader(run: Run = run, root: Path = Path("/")) -> Loader:
     """The one of this host. Raises NoLoader with the way out."""
     if (root / "run/systemd/container").exists() or (root / ".dockerenv").exists():
         raise NoLoader(
@@ -29,9 +33,11 @@ def loader(run: Run = run, root: Path = Path("/")) -> Grub:
         )
     if (root / "boot/grub/grub.cfg").exists() and (root / "usr/sbin/update-grub").exists():
         return Grub(run, root)
+    if (root / "boot/grub2/grub.cfg").exists() and (root / "boot/loader/entries").is_dir():
+        return Bls(run, root)
     raise NoLoader(
-        "No GRUB was found (expected /boot/grub/grub.cfg and update-grub): a container, or a machine whose kernel is "
-        "given to it from outside. Set kernel and arguments there"
+        "No GRUB was found (expected /boot/grub/grub.cfg and update-grub, or EL's below /boot/grub2): a container, or "
+        "a machine whose kernel is given to it from outside. Set kernel and arguments there"
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from . import boot_kernels, boot_trial
 from .boot_arguments import faults, missing, replaced
 from .boot_commands import Run, run
-from .boot_loaders import NoLoader, loader
-from .grub import Grub, Target
+from .boot_loaders import Loader, NoLoader, loader
+from .grub import Target
 
 
 class BootRefused(Exception):
@@ -99,7 +99,7 @@ def _not_running(wanted: Wanted, release: str, now: boot_kernels.Running) -> lis
     return reasons + missing(wanted.arguments, now.arguments)
 
 
-def _dropped(menu: Grub, wanted: Wanted) -> list[str]:
+def _dropped(menu: Loader, wanted: Wanted) -> list[str]:
     """Arguments of ours that are wanted no more, and come from nobody else."""
     ours = menu.ours()
     default = menu.default()
@@ -107,7 +107,7 @@ def _dropped(menu: Grub, wanted: Wanted) -> list[str]:
     return [word for word in ours if word not in left]
 
 
-def to_try(menu: Grub, release: str) -> Target:
+def to_try(menu: Loader, release: str) -> Target:
     """What is tried. Raises BootRefused."""
     target = menu.target(release) if release else menu.default()
     if target is None:
@@ -120,7 +120,7 @@ def to_try(menu: Grub, release: str) -> Target:
     return target
 
 
-def not_default(menu: Grub, wanted: Wanted, release: str) -> list[str]:
+def not_default(menu: Loader, wanted: Wanted, release: str) -> list[str]:
     """Why the next boot would not be like this one."""
     default = menu.default()
     if default is None:

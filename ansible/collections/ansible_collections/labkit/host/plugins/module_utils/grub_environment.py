@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .boot_commands import CommandFailed, Run
+from .boot_commands import CommandFailed, Run, run
+from .state import Change, State
+
+SAVED = "grub_saved"
+"""Kind of change: saved_entry, the default of a GRUB that keeps it in its environment."""
 
 _READ_ONLY_FILE_SYSTEMS = frozenset({"btrfs", "cpiofs", "newc", "odc", "romfs", "squash4", "tarfs", "zfs"})
 """On these GRUB reads and does not write (the list of grub-mkconfig's 00_header, `check_writable`)."""
@@ -50,3 +54,21 @@ class Environment:
         if kind in _READ_ONLY_FILE_SYSTEMS:
             return f"{self.folder} is on {kind}, where GRUB reads and does not write"
         return None
+
+
+def note_saved(role: str, environment: Environment, root: Path) -> None:
+    """Write down what is saved as the default before it is changed."""
+    target = f"{environment.prefix} {environment.folder.relative_to(root)}"
+    State(role, root).note(SAVED, target, environment.read().get("saved_entry"), None)
+
+
+def restore_saved(change: Change, root: Path, run: Run = run) -> str | None:
+    """Save the old default again; None when done, else why not."""
+    prefix, _, folder = change.target.partition(" ")
+    file = str(root / folder / "grubenv")
+    words = ["unset", "saved_entry"] if change.old is None else ["set", f"saved_entry={change.old}"]
+    try:
+        run([f"{prefix}-editenv", file, *words])
+    except CommandFailed as error:
+        return str(error)
+    return None
