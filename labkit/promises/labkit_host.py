@@ -10,6 +10,10 @@ from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise
 
+_OPEN = '{"id": 1, "cmd": "open", "core": null, "ports": [{"interface": "lo"}], "options": {}}'
+_QUIT = '{"id": 2, "cmd": "quit"}'
+"""See labkit/probe/PROTOCOL.md."""
+
 
 def _user(eyes: Eyes, desired: Desired) -> Outcome:
     user, group = desired.text("labkit_host_user"), desired.text("labkit_host_group")
@@ -61,16 +65,49 @@ def _asks(tags: list[str], before: bool) -> bool:
 def _probe(eyes: Eyes, desired: Desired) -> Outcome:
     if not desired["labkit_host_build"]:
         return NotApplicable("labkit_host_build is off: the probe is not built there")
-    user, group = desired.text("labkit_host_user"), desired.text("labkit_host_group")
-    who = user or f"group {group}"
-    places = f"{shlex.quote(desired.text('labkit_host_probe_dir'))}/*/labkit-probe-*"
+    user, group = _runner(desired)
     # Every engine is really started, and asked to end.
-    test = f"""for engine in {places}; do echo '{{"id": 1, "cmd": "quit"}}' | "$engine"; echo "$engine $?"; done"""
+    test = f"""for engine in {_engines(desired)}; do echo '{_QUIT}' | "$engine"; echo "$engine $?"; done"""
     said = eyes.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
     ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", said.out, re.MULTILINE))
+    who = user or (f"group {group}" if group else "root")
     if not ends or set(ends.values()) != {"0"}:
-        return Broken(f"{who} may run the probe", said.out[:200])
+        return Broken(f"{who} may run the probe", said.out[:200] or "nothing is built")
     return Kept(f"{who} may run {', '.join(sorted(ends))}")
+
+
+def _runner(desired: Desired) -> tuple[str, str]:
+    """User and group who run the probe; the role makes the group for one of the two alone."""
+    user = desired.text("labkit_host_user")
+    return user, desired.text("labkit_host_group") if user or desired["labkit_host_capabilities"] else ""
+
+
+def _engines(desired: Desired, engine: str = "*") -> str:
+    return f"{shlex.quote(desired.text('labkit_host_probe_dir'))}/*/labkit-probe-{engine}"
+
+
+def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
+    if not desired["labkit_host_build"] or not desired["labkit_host_capabilities"]:
+        return NotApplicable("labkit_host_build or labkit_host_capabilities is off")
+    user, group = _runner(desired)
+    wanted = desired["labkit_host_engine_capabilities"]
+    commands = {
+        engine: f"for file in {_engines(desired, engine)}; do if test -e $file; then "
+        f"setcap -q -v {shlex.quote(f'{names}=ep')} $file || exit 1; fi; done"
+        for engine, names in wanted.items()
+    }
+    # The kernel may disregard what a file has (nosuid): the packet engine really opens a raw socket, on loopback.
+    test = f"""for engine in {_engines(desired, "packet")}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
+    commands["raw socket"] = members.attempt(test, user=user, group=group)
+    said = eyes.look(commands=commands).commands
+    if lacking := [engine for engine in wanted if said[engine].code]:
+        return Broken(
+            "; ".join(f"{engine} has {wanted[engine]}" for engine in lacking),
+            "; ".join(said[engine].out or f"{engine} has them not" for engine in lacking),
+        )
+    if not re.search(r'"id":\s*1,\s*"ok":\s*true', said["raw socket"].out):
+        return Broken(f"{user or f'group {group}'} may open a raw socket", said["raw socket"].out[:300])
+    return Kept(", ".join(wanted))
 
 
 def packages(eyes: Eyes, names: list[str]) -> Outcome:
@@ -98,5 +135,10 @@ PROMISES = (
     Promise(id="labkit_host.user", text="the lab's user is there and in its group", check=_user),
     Promise(id="labkit_host.sudo", text="that user may run labkit as root without a password", check=_sudo),
     Promise(id="labkit_host.probe", text="the probe is built there and runs", check=_probe),
+    Promise(
+        id="labkit_host.capabilities",
+        text="the probe opens NICs for its group, without root",
+        check=_capabilities,
+    ),
     Promise(id="labkit_host.packages", text="what builds and runs the probe is installed", check=_packages),
 )

@@ -9,11 +9,13 @@ _NOBODY = 65534
 
 
 def attempt(test: str, *, user: str, group: str) -> str:
-    """Shell command: `test` as `user`, or where there is none as nobody who is only in `group`."""
+    """Shell command: `test` as `user`, where there is none as nobody who is only in `group`, without both as root."""
     command = shlex.quote(test)
     if user:
         who = shlex.quote(user)
         return f'setpriv --reuid="$(id -u {who})" --regid="$(id -g {who})" --init-groups sh -c {command}'
+    if not group:
+        return f"sh -c {command}"
     gid = f'"$(getent group {shlex.quote(group)} | cut -d: -f3)"'
     return f"setpriv --reuid={_NOBODY} --regid={gid} --clear-groups sh -c {command}"
 

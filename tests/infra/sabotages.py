@@ -71,6 +71,26 @@ def uncover(path: str) -> str:
     return f"while grep -q '/labkit-sabotage/[^ ]* {path} ' /proc/self/mountinfo && umount {path}; do :; done"
 
 
+def lay_over(folder: str) -> str:
+    """An empty file system over a folder."""
+    return f"mount -t tmpfs labkit-sabotage {folder}"
+
+
+def lift(folder: str) -> str:
+    """Take it off, and nothing else."""
+    return f"while grep -q '^labkit-sabotage {folder} ' /proc/mounts && umount {folder}; do :; done"
+
+
+def emptied(promise: str, folder: Callable[[Desired], str], *, also: tuple[str, ...] = ()) -> Sabotage:
+    """A folder in which nothing is."""
+    return Sabotage(
+        promise=promise,
+        breaks=lambda desired: lay_over(folder(desired)),
+        mends=lambda desired: lift(folder(desired)),
+        also=also,
+    )
+
+
 def covered(
     promise: str, path: str, text: str | Callable[[Desired], str], *, also: tuple[str, ...] = ()
 ) -> Sabotage:
@@ -152,6 +172,7 @@ KERNEL = (
 
 # Users and packages.
 
+_SUDOERS = "/etc/sudoers.d/zz-labkit-sabotage"
 _STATUS = "/var/lib/dpkg/status"
 
 
@@ -168,6 +189,10 @@ def _package_gone(desired: Desired) -> str:
     )
 
 
+def _of_packet_engine(desired: Desired, what: str) -> str:
+    return f"for file in {desired.text('labkit_host_probe_dir')}/*/labkit-probe-packet; do setcap {what} $file; done"
+
+
 HOST = (
     Sabotage(
         promise="labkit_host.user",
@@ -178,15 +203,20 @@ HOST = (
     Sabotage(
         promise="labkit_host.sudo",
         # The last rule that matches counts, so a file that sorts last takes away what an earlier one gave.
-        breaks=lambda desired: (
-            f"echo {_user(desired)[0]} 'ALL=(ALL:ALL) !ALL' >/etc/sudoers.d/zz-labkit-sabotage"
-        ),
-        mends=lambda desired: "rm -f /etc/sudoers.d/zz-labkit-sabotage",
+        breaks=lambda desired: f"umask 0337; echo {_user(desired)[0]} 'ALL=(ALL:ALL) !ALL' >{_SUDOERS}",
+        mends=lambda desired: f"rm -f {_SUDOERS}",
+    ),
+    emptied(
+        "labkit_host.probe",
+        lambda desired: desired.text("labkit_host_probe_dir"),
+        also=("labkit_host.capabilities",),
     ),
     Sabotage(
-        promise="labkit_host.probe",
-        breaks=lambda desired: _mode_gone(desired.text("labkit_host_probe_dir"), "probe-mode"),
-        mends=lambda desired: _mode_back(desired.text("labkit_host_probe_dir"), "probe-mode"),
+        promise="labkit_host.capabilities",
+        breaks=lambda desired: _of_packet_engine(desired, "-r"),
+        mends=lambda desired: _of_packet_engine(
+            desired, f"{desired['labkit_host_engine_capabilities']['packet']}=ep"
+        ),
     ),
     Sabotage(promise="labkit_host.packages", breaks=_package_gone, mends=lambda desired: uncover(_STATUS)),
 )
@@ -310,12 +340,7 @@ PAGES = (
         breaks=lambda desired: cover(_pool(desired), "1"),
         mends=lambda desired: uncover(_pool(desired)),
     ),
-    Sabotage(
-        promise="hugepages.mounts",
-        breaks=lambda desired: f"mount -t tmpfs labkit-sabotage {_mount(desired)}",
-        mends=lambda desired: f"umount {_mount(desired)}",
-        also=("hugepages.access",),
-    ),
+    emptied("hugepages.mounts", _mount, also=("hugepages.access",)),
     Sabotage(
         promise="hugepages.mounts",
         breaks=lambda desired: _mode_gone(_mount(desired), "hugepages-mode"),
@@ -412,11 +437,7 @@ BYPASS = (
         breaks=lambda desired: "echo >/sys/bus/pci/devices/{}/driver_override".format(*_device(desired)),
         mends=lambda desired: "echo {1} >/sys/bus/pci/devices/{0}/driver_override".format(*_device(desired)),
     ),
-    Sabotage(
-        promise="dpdk.iommu",
-        breaks=lambda desired: "mount -t tmpfs labkit-sabotage /sys/kernel/iommu_groups",
-        mends=lambda desired: "umount /sys/kernel/iommu_groups",
-    ),
+    emptied("dpdk.iommu", lambda desired: "/sys/kernel/iommu_groups"),
     Sabotage(
         promise="dpdk.access",
         breaks=lambda desired: _mode_gone(_group_node(desired), "vfio-mode"),
@@ -430,11 +451,7 @@ BYPASS = (
         mends=lambda desired: f"rm -f {_LIMIT}",
         also=("af_xdp.memlock",),
     ),
-    Sabotage(
-        promise="af_xdp.bpffs",
-        breaks=lambda desired: f"mount -t tmpfs labkit-sabotage {desired['af_xdp_bpffs']}",
-        mends=lambda desired: f"umount {desired['af_xdp_bpffs']}",
-    ),
+    emptied("af_xdp.bpffs", lambda desired: desired.text("af_xdp_bpffs")),
     Sabotage(
         promise="af_xdp.libxdp",
         breaks=lambda desired: f"mount --bind /dev/null {_PC_FILE}",
@@ -448,7 +465,7 @@ BYPASS = (
     ),
     Sabotage(
         promise="af_xdp.napi",
-        breaks=lambda desired: "echo 1 >/sys/class/net/{}/{}".format(*_napi(desired)),
+        breaks=lambda desired: "echo $(({2} + 1)) >/sys/class/net/{0}/{1}".format(*_napi(desired)),
         mends=lambda desired: "echo {2} >/sys/class/net/{0}/{1}".format(*_napi(desired)),
     ),
     written(

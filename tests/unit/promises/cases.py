@@ -140,6 +140,14 @@ _PROBE = (
     "/usr/local/lib/labkit/probe/1/labkit-probe-xdp 0"
 )
 _HOST = {"labkit_host_user": "lab", "labkit_host_group": "labkit"}
+_BUILT = {
+    **_HOST,
+    "labkit_host_build": True,
+    "labkit_host_capabilities": True,
+    "labkit_host_probe_dir": "/usr/local/lib/labkit/probe",
+    "labkit_host_engine_capabilities": {"packet": "cap_net_raw", "bpf": "cap_net_admin,cap_bpf"},
+}
+_CAPABLE = FakeEyes(commands={"packet": "", "bpf": "", "raw socket": '{"id": 1, "ok": true, "result": {}}'})
 
 HOST = {
     "labkit_host.user": Case(
@@ -162,8 +170,22 @@ HOST = {
         },
         {**_HOST, "labkit_host_sudo": False},
     ),
+    "labkit_host.capabilities": Case(
+        _BUILT,
+        _CAPABLE,
+        {
+            "one has others": _CAPABLE.but(commands={"bpf": Said(1, "file differs in [pe]")}),
+            "disregarded": _CAPABLE.but(
+                commands={
+                    "raw socket": '{"id": 1, "ok": false, "error": {"code": "refused"}}\n{"id": 2, "ok": true}'
+                }
+            ),
+            "not for the group": _CAPABLE.but(commands={"raw socket": Said(1, "Permission denied")}),
+        },
+        {**_BUILT, "labkit_host_capabilities": False},
+    ),
     "labkit_host.probe": Case(
-        {**_HOST, "labkit_host_build": True, "labkit_host_probe_dir": "/usr/local/lib/labkit/probe"},
+        _BUILT,
         FakeEyes(commands={"probe": _PROBE}),
         {
             "not there": FakeEyes(commands={"probe": "/usr/local/lib/labkit/probe/*/labkit-probe-* 127"}),
