@@ -15,7 +15,8 @@ from labkit.promises import PROMISES
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.infra.sabotage import Saboteur
-from tests.infra.sabotages import SABOTAGES, Sabotage, cover, covered, put_back, uncover, written
+from tests.infra.sabotages import SABOTAGES, Sabotage
+from tests.infra.sabotages.ways import cover, covered, put_back, uncover, written
 
 WANTED = {name: value for case in CASES.values() for name, value in case.wanted.items()}
 IDS = [f"{sabotage.promise}-{number}" for number, sabotage in enumerate(SABOTAGES)]
@@ -59,7 +60,7 @@ class Shell:
 @pytest.fixture
 def knob(tmp_path, monkeypatch):
     """A file in the place of one of /proc/sys, that a promise is made of."""
-    monkeypatch.setattr("tests.infra.sabotages.FOLDER", str(tmp_path / "kept"))
+    monkeypatch.setattr("tests.infra.sabotages.ways.FOLDER", str(tmp_path / "kept"))
     file = tmp_path / "stat_interval"
     file.write_text("10\n")
     return file

@@ -1,0 +1,126 @@
+"""DPDK and AF_XDP."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from labkit.promises.desired import Desired
+
+from .ways import Sabotage, Script, another, changed, emptied, mode_back, mode_gone, written
+
+_LIMIT = "/etc/security/limits.d/zz-labkit-sabotage.conf"
+
+
+def _device(desired: Desired) -> tuple[str, str]:
+    devices = desired["dpdk_devices"]
+    return (devices[0]["pci"], devices[0]["driver"]) if devices else ("0000:00:00.0", "none")
+
+
+def _group_node(desired: Desired) -> str:
+    return f"/dev/vfio/$(basename $(readlink /sys/bus/pci/devices/{_device(desired)[0]}/iommu_group))"
+
+
+def _little_memory(group: Callable[[Desired], str]) -> Script:
+    """For the group's first member: a user's own line counts before a group's."""
+
+    def script(desired: Desired) -> str:
+        first = f"$(getent group {shlex.quote(group(desired))} | cut -d: -f4 | cut -d, -f1)"
+        return f'echo "{first} - memlock 64" >{_LIMIT}'
+
+    return script
+
+
+def _first_setting(desired: Desired, key: str) -> tuple[str, Any]:
+    """Interface and value of the first one that has this key."""
+    found = [(one["name"], one[key]) for one in desired["af_xdp_interfaces"] if one.get(key) is not None]
+    return found[0] if found else ("lo", 0)
+
+
+def _napi(desired: Desired) -> tuple[str, str, str]:
+    for key, file in (("napi_defer_hard_irqs",) * 2, ("gro_flush_timeout_ns", "gro_flush_timeout")):
+        name, value = _first_setting(desired, key)
+        if name != "lo":
+            return name, file, str(value)
+    return "lo", "napi_defer_hard_irqs", "0"
+
+
+def _queues(desired: Desired) -> tuple[str, str]:
+    """Command that breaks, and one that mends, what is first asked for of an interface."""
+    name, mtu = _first_setting(desired, "mtu")
+    if name != "lo":
+        return f"ip link set {name} mtu {int(mtu) - 100}", f"ip link set {name} mtu {mtu}"
+    name, queues = _first_setting(desired, "queues")
+    if name != "lo":
+        other = 1 if int(queues) > 1 else 2
+        kinds = f"$(ethtool -l {name} | grep -q '^Combined:.[0-9]' && echo combined N || echo rx N tx N)"
+        breaks, mends = (f"ethtool -L {name} {kinds.replace(' N', f' {count}')}" for count in (other, queues))
+        return breaks, f"{mends} || true"
+    name, features = _first_setting(desired, "features")
+    return changed("-K", name, dict(features or {"gro": "on"}))
+
+
+_TESTPMD = "$(command -v dpdk-testpmd)"
+_PC_FILE = "$(pkg-config --variable pcfiledir libxdp)/libxdp.pc"
+
+BYPASS = (
+    Sabotage(
+        promise="dpdk.version",
+        breaks=lambda desired: f"mount --bind /dev/null {_TESTPMD}",
+        mends=lambda desired: f"umount {_TESTPMD}",
+    ),
+    Sabotage(
+        promise="dpdk.bound",
+        breaks=lambda desired: "echo {} >/sys/bus/pci/drivers/{}/unbind".format(*_device(desired)),
+        mends=lambda desired: "echo {} >/sys/bus/pci/drivers/{}/bind".format(*_device(desired)),
+        also=("dpdk.access",),
+    ),
+    Sabotage(
+        promise="dpdk.bound",
+        breaks=lambda desired: "echo >/sys/bus/pci/devices/{}/driver_override".format(*_device(desired)),
+        mends=lambda desired: "echo {1} >/sys/bus/pci/devices/{0}/driver_override".format(*_device(desired)),
+    ),
+    emptied("dpdk.iommu", lambda desired: "/sys/kernel/iommu_groups"),
+    Sabotage(
+        promise="dpdk.access",
+        breaks=lambda desired: mode_gone(_group_node(desired), "vfio-mode"),
+        mends=lambda desired: mode_back(_group_node(desired), "vfio-mode"),
+    ),
+    Sabotage(
+        promise="dpdk.memlock",
+        breaks=_little_memory(
+            lambda desired: desired.text("dpdk_group") or desired.text("labkit_host_group")
+        ),
+        mends=lambda desired: f"rm -f {_LIMIT}",
+        also=("af_xdp.memlock",),
+    ),
+    emptied("af_xdp.bpffs", lambda desired: desired.text("af_xdp_bpffs")),
+    Sabotage(
+        promise="af_xdp.libxdp",
+        breaks=lambda desired: f"mount --bind /dev/null {_PC_FILE}",
+        mends=lambda desired: "umount $(grep -o ' /[^ ]*/libxdp.pc ' /proc/mounts)",
+    ),
+    Sabotage(
+        promise="af_xdp.queues",
+        breaks=lambda desired: _queues(desired)[0],
+        mends=lambda desired: _queues(desired)[1],
+        also=("nic_tuning.features", "nic_tuning.channels", "nic_tuning.rss"),
+    ),
+    Sabotage(
+        promise="af_xdp.napi",
+        breaks=lambda desired: "echo $(({2} + 1)) >/sys/class/net/{0}/{1}".format(*_napi(desired)),
+        mends=lambda desired: "echo {2} >/sys/class/net/{0}/{1}".format(*_napi(desired)),
+    ),
+    written(
+        "af_xdp.busy_poll",
+        "/proc/sys/net/core/busy_read",
+        another("af_xdp_busy_read_us", "7", "8"),
+    ),
+    Sabotage(
+        promise="af_xdp.memlock",
+        breaks=_little_memory(lambda desired: desired.text("labkit_host_group")),
+        mends=lambda desired: f"rm -f {_LIMIT}",
+        also=("dpdk.memlock",),
+    ),
+)

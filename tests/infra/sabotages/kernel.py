@@ -1,0 +1,57 @@
+"""What the kernel runs with, and what it boots next."""
+
+from __future__ import annotations
+
+from labkit.promises.desired import Desired
+
+from .ways import Sabotage, cover, covered, uncover
+
+_VERSION, _REALTIME = "/proc/sys/kernel/version", "/sys/kernel/realtime"
+_PREEMPT = "/sys/kernel/debug/sched/preempt"
+_MODES = ("none", "voluntary", "full", "lazy")
+
+
+def _another_kernel(desired: Desired) -> str:
+    return "; ".join(
+        (
+            cover(_VERSION, "#1 SMP PREEMPT_DYNAMIC labkit-sabotage"),
+            cover(_REALTIME, "0"),
+            cover(_PREEMPT, "none (voluntary) full"),
+        )
+    )
+
+
+def _one_valuechanged(desired: Desired) -> str:
+    first, *rest = desired["boot_arguments"]
+    return " ".join([f"{first.partition('=')[0]}=labkit-sabotage", *rest])
+
+
+_EDITENV = "$(command -v grub-editenv || command -v grub2-editenv) -"
+
+KERNEL = (
+    Sabotage(
+        promise="lowlatency_kernel.flavour",
+        breaks=_another_kernel,
+        mends=lambda desired: "; ".join(map(uncover, (_VERSION, _REALTIME, _PREEMPT))),
+        also=("lowlatency_kernel.preempt",),
+    ),
+    Sabotage(
+        promise="lowlatency_kernel.preempt",
+        wants=lambda desired: {
+            "lowlatency_kernel_preempt": "none"
+            if desired.text("lowlatency_kernel_preempt") != "none"
+            else "full"
+        },
+    ),
+    Sabotage(
+        promise="lowlatency_kernel.release",
+        wants=lambda desired: {"lowlatency_kernel_release": "0.0-labkit-sabotage"},
+    ),
+    covered("boot.arguments", "/proc/cmdline", _one_valuechanged),
+    covered("boot.arguments", "/proc/cmdline", lambda desired: " ".join(desired["boot_arguments"][1:])),
+    Sabotage(
+        promise="boot.default",
+        breaks=lambda desired: f"{_EDITENV} set next_entry=labkit-sabotage",
+        mends=lambda desired: f"{_EDITENV} unset next_entry",
+    ),
+)

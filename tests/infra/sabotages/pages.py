@@ -1,0 +1,46 @@
+"""Hugepages."""
+
+from __future__ import annotations
+
+import shlex
+
+from labkit.promises.desired import Desired
+
+from .ways import Sabotage, cover, emptied, mode_back, mode_gone, uncover
+
+
+def _pool(desired: Desired) -> str:
+    """The file of the first pool."""
+    pools = desired["hugepages_pools"]
+    size_kib, node = (pools[0]["size_kib"], pools[0].get("node")) if pools else (2048, None)
+    above = "/sys/kernel/mm/hugepages" if node is None else f"/sys/devices/system/node/node{node}/hugepages"
+    return f"{above}/hugepages-{size_kib}kB/nr_hugepages"
+
+
+def _mount(desired: Desired) -> str:
+    mounts = desired["hugepages_mounts"]
+    return shlex.quote(mounts[0]["path"]) if mounts else "/dev/hugepages"
+
+
+PAGES = (
+    Sabotage(promise="hugepages.default_size", wants=lambda desired: {"hugepages_default_size_kib": 64}),
+    # Laid over: pages that are given away may not be had again.
+    Sabotage(
+        promise="hugepages.granted",
+        breaks=lambda desired: cover(_pool(desired), "1"),
+        mends=lambda desired: uncover(_pool(desired)),
+    ),
+    emptied("hugepages.mounts", _mount, also=("hugepages.access",)),
+    Sabotage(
+        promise="hugepages.mounts",
+        breaks=lambda desired: mode_gone(_mount(desired), "hugepages-mode"),
+        mends=lambda desired: mode_back(_mount(desired), "hugepages-mode"),
+        also=("hugepages.access",),
+    ),
+    Sabotage(
+        promise="hugepages.access",
+        breaks=lambda desired: mode_gone(_mount(desired), "hugepages-access"),
+        mends=lambda desired: mode_back(_mount(desired), "hugepages-access"),
+        also=("hugepages.mounts",),
+    ),
+)
