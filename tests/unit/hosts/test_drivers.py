@@ -28,6 +28,7 @@ class Bus:
         self.log: list[tuple[str, str]] = []
         for name in ("sys/bus/pci/drivers", "sys/bus/pci/devices", "proc", "sys/module"):
             (root / name).mkdir(parents=True)
+        (root / "proc/cmdline").write_text("quiet\n")
         self.load("ixgbe")
 
     def load(self, driver: str) -> None:
@@ -161,6 +162,24 @@ def test_device_that_is_on_the_driver_already_is_noted_for_the_next_boot(bus):
     assert (bus.driver(NIC), bus.override(NIC)) == ("vfio-pci", "vfio-pci")
 
 
+def test_device_that_the_driver_took_by_itself_is_kept_for_it(bus):
+    bus.natural[NIC] = "vfio-pci"
+    bus.write(bus.device(NIC) / "driver/unbind", NIC)
+    bus.probe(NIC)
+
+    assert bind(bus)[0] is True
+    assert bus.override(NIC) == "vfio-pci"
+
+
+def test_interfaces_of_a_device_are_its_own_and_not_those_that_links_lead_to(bus):
+    bus.add(OTHER, "ixgbe", net="vf0")
+    (bus.device(NIC) / "virtfn0").symlink_to(bus.device(OTHER))
+    (bus.device(OTHER) / "virtio3/net/deep0").mkdir(parents=True)
+
+    assert nics.interfaces_of(NIC, bus.root) == ["data0"]
+    assert nics.interfaces_of(OTHER, bus.root) == ["deep0", "vf0"]
+
+
 def test_driver_that_does_not_take_the_device_is_an_error_and_the_old_one_has_it_again(bus):
     bus.broken.add("vfio-pci")
 
@@ -266,6 +285,18 @@ def test_device_in_no_iommu_group_is_refused_for_vfio_and_taken_for_uio(bus):
     with pytest.raises(drivers.DriverRefused, match=r"in no IOMMU group.*dpdk_iommu: on.*unsafe"):
         bind(bus, OTHER)
     assert bind(bus, OTHER, "uio_pci_generic")[0] is True
+
+
+def test_check_mode_believes_in_the_iommu_that_the_boot_to_come_switches_on(bus):
+    bus.add(OTHER, "ixgbe", net="data1")
+    arguments = ["intel_iommu=on", "iommu=pt"]
+
+    assert bind(bus, OTHER, boot_arguments=arguments, check=True)[0] is True
+    with pytest.raises(drivers.DriverRefused, match="in no IOMMU group"):
+        bind(bus, OTHER, boot_arguments=arguments)
+    (bus.root / "proc/cmdline").write_text("quiet intel_iommu=on iommu=pt\n")
+    with pytest.raises(drivers.DriverRefused, match="in no IOMMU group"):
+        bind(bus, OTHER, boot_arguments=arguments, check=True)
 
 
 @pytest.mark.parametrize("built", [True, False])

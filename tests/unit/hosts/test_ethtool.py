@@ -188,6 +188,19 @@ def test_earlier_notes_survive_a_later_run_that_fails(nic):
     assert (note["old"]["values"], note["new"]) == ({"rx": "512"}, {"rx": "1024"})
 
 
+def test_later_run_that_wants_more_notes_the_old_value_of_what_is_new(nic):
+    change(nic, {"rings": {"rx": 1024}})
+    nic.rings["tx"] = 300
+    change(nic, {"rings": {"rx": 2048, "tx": 2048}})
+
+    assert [(note["old"]["values"], note["new"]) for note in notes(nic)] == [
+        ({"rx": "512"}, {"rx": "2048"}),
+        ({"tx": "300"}, {"tx": "2048"}),
+    ]
+    assert undo.undo("nic_tuning", nic.root)[1] == []
+    assert nic.rings == {"rx": 512, "tx": 300}
+
+
 def test_all_is_looked_at_before_the_first_change(nic):
     with pytest.raises(EthtoolFailed, match="rings rx 9999 is more than the driver's maximum, 4096"):
         change(nic, {"channels": {"combined": 1}, "rings": {"rx": 9999}})

@@ -60,19 +60,22 @@ def change(
     management: list[str],
     together: Collection[str] = (),
     noiommu: bool = False,
+    boot_arguments: Collection[str] = (),
     root: Path = Path("/"),
     check: bool = False,
 ) -> tuple[bool, Binding]:
     """Bind the device to the driver, now and after every boot. Returns whether that changes anything, and the old.
 
-    Raises DriverRefused and protected.WayUnknown.
+    With `check`, kernel arguments that are not in effect yet are taken for some that a run will have booted with by
+    then, and the IOMMU for one that they switch on. Raises DriverRefused and protected.WayUnknown.
     """
     address = pci.address(text)
     if address is None:
         raise DriverRefused(f"{text} is no PCI address: expected one such as 0000:03:00.0 (lspci -D)")
     interfaces = links.interfaces(over_ssh=over_ssh, management=management, root=root)
     found = list(nics.problems(address, interfaces, root))
-    if not found and iommu.is_vfio(driver):
+    to_come = check and not set(boot_arguments) <= set((root / "proc/cmdline").read_text().split())
+    if not found and iommu.is_vfio(driver) and not to_come:
         others = {pci.address(one) or one for one in together} | {address}
         found = list(iommu.problems(address, together=others, noiommu=noiommu, root=root))
     if found:

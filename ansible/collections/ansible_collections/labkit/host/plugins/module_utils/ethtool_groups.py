@@ -19,6 +19,10 @@ class EthtoolFailed(Exception):
     """The driver, or ethtool, said no; or what it said yes to did not come about. The old values are in effect."""
 
 
+class EthtoolMissing(EthtoolFailed):
+    """ethtool is not installed."""
+
+
 class NotPutBack(EthtoolFailed):
     """The same, and the old values could not be put back either."""
 
@@ -184,7 +188,7 @@ def run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     except FileNotFoundError as error:
-        raise EthtoolFailed(f"{command[0]} is not installed: role labkit_host installs it") from error
+        raise EthtoolMissing(f"{command[0]} is not installed: role labkit_host installs it") from error
     except subprocess.TimeoutExpired as error:
         raise EthtoolFailed(f"{' '.join(command)}: no answer within 60 s") from error
     if done.returncode:

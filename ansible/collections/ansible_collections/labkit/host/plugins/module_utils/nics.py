@@ -28,8 +28,9 @@ def driver_of(address: str, root: Path) -> str | None:
 def interfaces_of(address: str, root: Path) -> list[str]:
     """Network interfaces on a PCI device, also those on what lies between (virtio, auxiliary devices)."""
     device = folder(address, root)
-    found = [*device.glob("net/*"), *device.glob("*/net/*")]
-    return sorted({one.name for one in found})
+    # Links lead to other devices: to the physical function, to the virtual ones.
+    inside = [device, *(one for one in device.glob("*/") if not one.is_symlink())]
+    return sorted({one.name for part in inside for one in part.glob("net/*")})
 
 
 def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/")) -> Iterator[str]:

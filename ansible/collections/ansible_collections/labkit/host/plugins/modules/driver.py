@@ -24,6 +24,11 @@ options:
   management: {description: Interfaces to leave alone besides those found., type: list, elements: str, default: []}
   together: {description: PCI addresses that the same run binds to vfio., type: list, elements: str, default: []}
   noiommu: {description: Whether vfio may go without an IOMMU. Unsafe., type: bool, default: false}
+  boot_arguments:
+    description: Kernel arguments that the host has by then; check mode believes in those that are still to come.
+    type: list
+    elements: str
+    default: []
 author: [the labkit authors (@labkit)]
 """
 
@@ -39,6 +44,7 @@ def main() -> None:
             "management": {"type": "list", "elements": "str", "default": []},
             "together": {"type": "list", "elements": "str", "default": []},
             "noiommu": {"type": "bool", "default": False},
+            "boot_arguments": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -52,6 +58,7 @@ def main() -> None:
             management=given["management"],
             together=given["together"],
             noiommu=given["noiommu"],
+            boot_arguments=given["boot_arguments"],
             check=module.check_mode,
         )
     except (drivers.DriverRefused, WayUnknown, StateUnreadable, ValueError, OSError) as error:

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.labkit.host.plugins.module_utils import ethtool, links
-from ansible_collections.labkit.host.plugins.module_utils.ethtool_groups import GROUPS, EthtoolFailed
+from ansible_collections.labkit.host.plugins.module_utils.ethtool_groups import (
+    GROUPS,
+    EthtoolFailed,
+    EthtoolMissing,
+)
 from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
 
@@ -67,6 +71,10 @@ def main() -> None:
             persist=given["persist"],
             check=module.check_mode,
         )
+    except EthtoolMissing as error:
+        if module.check_mode:
+            module.exit_json(changed=True, msg=f"{error}, and what it will change is not known before")
+        module.fail_json(msg=str(error))
     except (EthtoolFailed, links.Untouchable, WayUnknown, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
