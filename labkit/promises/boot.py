@@ -9,6 +9,8 @@ from labkit.promises.eyes import Eyes, Seen
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise
 from labkit.promises.roles import host_module
 
+_OURS = "/etc/default/grub.d/90-labkit.cfg"
+"""Where the role keeps the arguments that it gave a host with GRUB's own menu."""
 _COMMANDS = {
     "release": "uname -r",
     "menu": "cat /boot/grub/grub.cfg",
@@ -23,17 +25,18 @@ def arguments(desired: Desired) -> list[str]:
 
 
 def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(files=("/proc/cmdline",), commands=_COMMANDS)
+    return eyes.look(files=("/proc/cmdline", _OURS), commands=_COMMANDS)
 
 
 def _arguments(eyes: Eyes, desired: Desired) -> Outcome:
-    wanted = arguments(desired)
-    if not wanted:
-        return NotApplicable("no role wants a kernel argument")
-    line = _seen(eyes).text("/proc/cmdline") or ""
-    if reasons := host_module("boot_arguments").missing(wanted, line.split()):
-        return Broken(" ".join(wanted), "; ".join(reasons))
-    return Kept(line)
+    wanted, seen = arguments(desired), _seen(eyes)
+    present = (seen.text("/proc/cmdline") or "").split()
+    ours = re.findall(r'^GRUB_CMDLINE_LINUX_DEFAULT=".* (\S+)"$', seen.text(_OURS) or "", re.MULTILINE)
+    reasons = list(host_module("boot_arguments").missing(wanted, present))
+    reasons += [f"{word} is left over" for word in ours if word in present and word not in wanted]
+    if reasons:
+        return Broken(" ".join(wanted) or "no argument of ours", "; ".join(reasons))
+    return Kept(" ".join(present)) if wanted else NotApplicable("no role wants a kernel argument")
 
 
 def _default(eyes: Eyes, desired: Desired) -> Outcome:

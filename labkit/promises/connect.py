@@ -17,7 +17,9 @@ from labkit.promises.desired import Desired, Source, work_out
 from labkit.promises.eyes import Eyes, Host
 from labkit.promises.roles import ansible_module
 
-_SSH = "-o BatchMode=yes -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={path}"
+_SSH = (
+    "-o BatchMode=yes -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={path} -o ConnectTimeout=60"
+)
 """One connection for all commands: on an emulated guest each new one costs seconds."""
 
 _FACTS = {"cpu_isolation_present": "/sys/devices/system/cpu/present"}

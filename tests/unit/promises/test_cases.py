@@ -86,6 +86,18 @@ def test_comparison_tells_only_what_differs():
     assert compare([("a", "1", "1")], "all") == Kept("all")
 
 
+def test_argument_that_was_ours_and_is_no_longer_wanted_is_told():
+    case, grub = CASES["boot.arguments"], host_module("grub_defaults")
+    left = case.kept.but(files={grub.ARGUMENTS: grub.arguments_text(["isolcpus=1-3", "nohz_full=1-3"])})
+
+    for wanted, told in ((["isolcpus=1-3"], "nohz_full"), ([], "isolcpus=1-3 is left over; nohz_full")):
+        outcome = BY_ID["boot.arguments"].check(left, desired(boot_arguments=wanted))
+
+        assert isinstance(outcome, Broken)
+        assert outcome.found == f"{told}=1-3 is left over"
+    assert isinstance(BY_ID["boot.arguments"].check(left, desired(**case.wanted)), Kept)
+
+
 def test_names_that_the_collection_has_too_are_the_same():
     assert f"/{host_module('irqs').JOURNAL}" == cpu_isolation._JOURNAL
     assert host_module("replay_unit").UNIT == replay.UNIT
