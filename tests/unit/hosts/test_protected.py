@@ -246,6 +246,22 @@ def test_members_of_the_vrf_over_which_the_host_is_reached_are_protected():
     assert names(Network(links, [], [{"dst": "default", "dev": "mgmt"}])) == ["eth0", "mgmt"]
 
 
+def test_ports_of_the_open_vswitch_over_which_the_host_is_reached_are_protected():
+    ovs = {"linkinfo": {"info_kind": "openvswitch"}}
+    links = [
+        link(2, "eth0", master="ovs-system"),
+        link(3, "ovs-system", **ovs),
+        link(4, "br-ex", **ovs),
+        link(5, "eth1"),
+    ]
+
+    assert names(Network(links, [address("br-ex", SSH)], []), ssh=[SSH], over_ssh=True) == [
+        "br-ex",
+        "eth0",
+        "ovs-system",
+    ]
+
+
 def test_port_that_is_the_parent_of_the_vlan_on_the_bond_is_protected_by_its_pci_address():
     links = [
         link(2, "eth0", master="bond0"),

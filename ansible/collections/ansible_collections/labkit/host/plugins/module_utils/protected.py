@@ -20,6 +20,8 @@ TUNNELS = frozenset(
     )
 )
 """Kinds of interface whose frames leave over another one, which they need not name."""
+OVS = "ovs-system"
+"""Master of all ports of the kernel's Open vSwitch."""
 
 
 class WayUnknown(Exception):
@@ -247,6 +249,9 @@ def _kin(network: Network) -> dict[str, list[tuple[str, str]]]:
         over = link.get("linkinfo", {}).get("info_data", {}).get("link")
         if over and over != lower:  # tunnels name the interface that carries them here
             tie(name, over, "it is a tunnel over", "it carries")
+    for name in _of_kind(network, "openvswitch"):
+        if name != OVS:  # its bridges don't tell in which of them a port is, so they stand together
+            tie(name, OVS, "it is in the Open vSwitch", "it switches for")
     for name, address in network.pci.items():
         for other, same in network.pci.items():
             if other != name and same == address:
@@ -254,3 +259,7 @@ def _kin(network: Network) -> dict[str, list[tuple[str, str]]]:
             if network.physical_function.get(name) == same:
                 kin.setdefault(name, []).append((other, f"it is the physical function {same} of"))
     return kin
+
+
+def _of_kind(network: Network, kind: str) -> list[str]:
+    return [link["ifname"] for link in network.links if link.get("linkinfo", {}).get("info_kind") == kind]
