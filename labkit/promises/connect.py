@@ -58,6 +58,8 @@ def reached(desired: Desired) -> Iterator[Host]:
         socket = Path(folder) / "ssh"
         variables = dict(desired.connection)
         extra = str(variables.get("ansible_ssh_extra_args") or "")
+        if not variables.pop("ansible_host_key_checking", True):
+            extra += " -o StrictHostKeyChecking=no"
         variables["ansible_ssh_extra_args"] = f"{extra} {_SSH.format(path=socket)}".strip()
         # What Ansible worked out, for testinfra's own reading of inventories does not know Jinja.
         inventory = Path(folder) / "inventory.json"

@@ -23,7 +23,7 @@ all:
       ansible_port: 2222
       ansible_user: lab
       ansible_ssh_private_key_file: "{{ inventory_dir }}/key"
-      ansible_ssh_common_args: -o StrictHostKeyChecking=no
+      ansible_ssh_common_args: -o UserKnownHostsFile=/dev/null
       hugepages_count: 256
     tester:
       hugepages_minimum: many
@@ -172,6 +172,7 @@ def test_way_to_a_host_is_the_one_of_the_inventory(inventory, tmp_path, monkeypa
     program.write_text(f'#!/bin/sh\necho "$@" >>{called}\nfor last; do :; done\nexec /bin/sh -c "$last"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("ANSIBLE_HOST_KEY_CHECKING", "false")
     if os.geteuid() != 0:
         pytest.skip("the host is looked at as root")
 
@@ -182,6 +183,7 @@ def test_way_to_a_host_is_the_one_of_the_inventory(inventory, tmp_path, monkeypa
     assert release == os.uname().release
     line = called.read_text().splitlines()[0]
     for word in (
+        "-o UserKnownHostsFile=/dev/null",
         "-o StrictHostKeyChecking=no",
         "-o User=lab",
         "-o Port=2222",

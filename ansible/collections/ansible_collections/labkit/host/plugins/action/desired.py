@@ -56,6 +56,10 @@ class ActionModule(Validate):
                 answer[place][name] = _typed(name, value, known.options.get(name))
             except (AnsibleError, TypeError) as error:
                 answer["unknown"][name] = str(error)
+        if self._connection.transport == "ssh":
+            # Of variable, configuration or environment; what else there is of SSH's is read by testinfra too.
+            checking = self._connection.get_option("host_key_checking")
+            answer["connection"]["ansible_host_key_checking"] = checking
         Path(self._task.args["answer"]).write_text(json.dumps(answer), encoding="utf-8")
         return {"changed": False}
 
