@@ -12,6 +12,7 @@ from sample_run import host_measurements, sample_run
 
 from labkit.cli import main
 from labkit.errors import ConfigInvalid
+from labkit.measure.hosttimes import HostTimes, core_times
 from labkit.results import compare as comparing
 from labkit.results.codec import encode
 from labkit.results.compare import Comparison, Difference, compare
@@ -182,6 +183,39 @@ def test_a_hardware_gap_below_the_threshold_is_at_most_the_threshold() -> None:
     row = of(found, "hardware", "max")
     assert (row.finding, row.ratio) == ("better", None)
     assert "≤ 10 µs" in text(found)
+
+
+def with_wakeups(run: Run, bins_us: dict[int, int]) -> Run:
+    core = core_times(
+        core=0,
+        counted=sum(bins_us.values()),
+        bins_us=bins_us,
+        max_us=max(bins_us),
+        min_us=min(bins_us),
+        mean_us=1.0,
+    )
+    times = HostTimes(duration_s=30.0, interval_us=500.0, resolution_us=0.0, cores=(core,))
+    return replace(
+        run, measurements=tuple(replace(m, wakeup=times) for m in run.measurements if m.kind == "wakeup")
+    )
+
+
+def test_one_late_wakeup_makes_no_difference_of_two_maxima() -> None:
+    """A maximum is one sample: its spread begins where ten lie beyond."""
+    usual = {10: 20_000, 50: 20}
+    lone = compare(with_wakeups(A, usual | {100: 1}), with_wakeups(A, usual | {900: 1}))
+    assert of(lone, "wakeup", "max").finding == "within spread"
+    many = compare(with_wakeups(A, usual | {100: 1}), with_wakeups(A, usual | {900: 12}))
+    assert of(many, "wakeup", "max").finding == "worse"
+
+
+def test_a_percentile_is_as_sure_as_its_rank() -> None:
+    """p99 of 20 000: its rank is known to within 14, so that many samples more or less are no difference."""
+    few = compare(with_wakeups(A, {10: 19_805, 50: 195}), with_wakeups(A, {10: 19_795, 50: 205}))
+    assert of(few, "wakeup", "p99").ratio == pytest.approx(5.0, rel=0.01)
+    assert of(few, "wakeup", "p99").finding == "within spread"
+    many = compare(with_wakeups(A, {10: 19_900, 50: 100}), with_wakeups(A, {10: 19_700, 50: 300}))
+    assert of(many, "wakeup", "p99").finding == "worse"
 
 
 def stored(folder: Path, run: Run) -> str:
