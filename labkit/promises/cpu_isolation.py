@@ -119,7 +119,8 @@ def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
     wrong: list[str] = []
     for path, mask in masks.items():
         irq = path.split("/")[3]
-        goes_to = parse_list(effective.get(f"{_IRQ}/{irq}/effective_affinity_list") or mask) & cores
+        # Not every controller tells; an empty list is one that nobody has asked for.
+        goes_to = parse_list(effective.get(f"{_IRQ}/{irq}/effective_affinity_list", mask)) & cores
         if not goes_to or not parse_list(mask) & cores:
             continue  # elsewhere, or waits for its next interrupt to leave (most x86 hosts move it no sooner)
         (stay if irq in _fixed(seen) else wrong).append(f"{irq} on {listed(goes_to)}")

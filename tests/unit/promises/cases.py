@@ -258,6 +258,9 @@ _ISOLATED = FakeEyes(
         # May go anywhere, goes to core 0.
         f"{IRQ}/27/smp_affinity_list": "0-3",
         f"{IRQ}/27/effective_affinity_list": "0",
+        # Nobody has asked for it.
+        f"{IRQ}/2/smp_affinity_list": "0-3",
+        f"{IRQ}/2/effective_affinity_list": "",
         "/run/labkit-host/irqs.json": '{"old": {}, "fixed": {"26": "nvme0q3"}}',
         "/sys/devices/virtual/workqueue/cpumask": "00000001",
         "/sys/devices/virtual/workqueue/writeback/cpumask": "1",
