@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labkit.hosts import DIE_WITH_PARENT
 
-TRY_S = 30.0
+TRY_S = 15.0
 """A kernel under KVM comes to the end of its boot without a disk within a few seconds."""
 
 

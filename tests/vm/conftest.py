@@ -113,7 +113,7 @@ def playbooks(folder: Path) -> Playbooks:
 def stock(dut: Guest, playbooks: Playbooks, say: Say) -> dict[str, Any]:
     """A snapshot of the DUT before anything of ours touched it."""
     playbooks.host(dut, {})
-    snapshot = playbooks.module("dut", "labkit.host.snapshot")
+    snapshot: dict[str, Any] = playbooks.module("dut", "labkit.host.snapshot")["snapshot"]
     say("snapshot of the stock machine taken")
     return snapshot
 

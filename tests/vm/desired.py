@@ -32,13 +32,13 @@ DUT: dict[str, Any] = {
     "dpdk_group": "labkit",
     "dpdk_devices": [{"pci": FORWARDING_PCI, "driver": "vfio-pci"}],
     # Without the compiler for BPF: nothing is built in the guest.
-    "af_xdp_packages": ["libxdp1", "xdp-tools"],
+    "af_xdp_packages": ["libxdp-dev", "pkg-config", "xdp-tools"],
     "af_xdp_interfaces": [
         {"name": XDP_NAME, "queues": 1, "napi_defer_hard_irqs": 2, "gro_flush_timeout_ns": 20000}
     ],
     "af_xdp_busy_poll_us": "50",
     "nic_tuning_interfaces": [
-        {"name": TUNED_NAME, "rings": {"rx": 512}, "coalescing": {"rx_usecs": 0}, "features": {"gro": False}}
+        {"name": TUNED_NAME, "rings": {"rx": 512}, "coalescing": {"rx-usecs": 20}, "features": {"gro": "off"}}
     ],
     "labkit_host_user": "tester",
     "labkit_host_group": "labkit",

@@ -41,7 +41,15 @@ PACKAGES = (
 """A machine as an installer leaves it, less documentation."""
 DOWNLOADS = (
     *("linux-image-rt-amd64", "driverctl", "dpdk", "dpdk-dev", "librte-net-virtio23", "librte-net-e1000-23"),
-    *("librte-net-af-xdp23", "librte-mempool-ring23", "xdp-tools", "libxdp1", "rt-tests", "numactl"),
+    *(
+        "librte-net-af-xdp23",
+        "librte-mempool-ring23",
+        "xdp-tools",
+        "libxdp-dev",
+        "pkg-config",
+        "rt-tests",
+        "numactl",
+    ),
 )
 """What the playbooks install in the tests, so that nobody waits for it (of Debian 12; elsewhere it is fetched then)."""
 TOOLS = ("mmdebstrap", "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "parted", "grub-mkimage", "ssh-keygen")

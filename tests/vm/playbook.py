@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Played:
     """A run of ansible-playbook."""
 
     code: int
-    output: str
+    output: str = field(repr=False)
     took_s: float
 
     @property
@@ -112,9 +112,10 @@ class Playbooks:
         command = ["ansible", "-i", str(self.inventory), host, "--become", "-m", name, *arguments]
         done = subprocess.run(
             [*DIE_WITH_PARENT, *command],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env=self.environment(),
+            env={**self.environment(), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
             timeout=300,
             check=False,
         )
