@@ -85,7 +85,7 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
         now = boot_kernels.running(root)
         tried = boot_trial.waiting(root)
         boot_trial.clear(run, root)
-        raise TrialFailed(_failure(found, now, tried=tried))
+        raise TrialFailed(_failure(wanted, found, now, tried=tried))
     if boot_trial.waiting(root):
         boot_trial.disarm(run, root)  # before the slow part: it must not reboot in the midst of it
     menu = loader(run, root)
@@ -101,17 +101,18 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
     return True
 
 
-def _failure(found: Found, now: boot_kernels.Running, *, tried: bool) -> str:
+def _failure(wanted: Wanted, found: Found, now: boot_kernels.Running, *, tried: bool) -> str:
     reasons = "; ".join(found.reasons)
+    trial = f"Kernel {found.release} with the arguments {' '.join(wanted.arguments) or '(none of ours)'}"
     if now.trial():
         return (
-            f"Kernel {found.release} was booted on trial, and it is not what was wanted: {reasons}. The default is the "
-            "old kernel as before; the next boot starts that"
+            f"{trial} was booted on trial, and it is not what was wanted: {reasons}. The default was not touched; the "
+            "next boot starts that"
         )
     if tried:
         return (
-            f"The trial boot of kernel {found.release} did not come up: the host is back on its old kernel "
-            f"{now.release} by itself ({reasons}). The default was not touched. A serial console or netconsole shows "
+            f"{trial} was tried and did not come up, or was not reached: the host is back by itself on kernel "
+            f"{now.release} as before ({reasons}). The default was not touched. A serial console or netconsole shows "
             "why; boot_confirm_s is how long a trial may take to be reached"
         )
     return f"The host does not run what is wanted ({reasons}), and no trial was made: run the play again"

@@ -19,6 +19,9 @@ class CommandFailed(Exception):
 def run(command: Sequence[str]) -> str:
     """Run it in plain English, without questions."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    environment["PATH"] = (
+        f"{environment.get('PATH', '')}:/usr/sbin:/sbin"  # update-grub, after su without a dash
+    )
     try:
         done = subprocess.run(
             list(command), capture_output=True, text=True, check=False, timeout=LIMIT_S, env=environment

@@ -96,7 +96,7 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
 
 def _not_running(wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
     reasons = boot_kernels.not_running(now, release=release, flavour=wanted.flavour, preempt=wanted.preempt)
-    return reasons + missing(wanted.arguments, now.arguments)
+    return reasons + missing(wanted.arguments, boot_trial.without(now.arguments))
 
 
 def _dropped(menu: Loader, wanted: Wanted) -> list[str]:

@@ -37,7 +37,8 @@ def revert(*, check: bool = False, run: Run = run, root: Path = Path("/")) -> Re
                     "that the host has something to come back to"
                 )
             if not check:
-                menu.put(pin=first[0], arguments=None)
+                # Both at once: update-grub takes its time.
+                menu.put(pin=first[0], arguments=() if menu.ours() else None)
             done.append(f"default is kernel {first[0]}")
     undone, left = undo.undo(ARGUMENTS_ROLE, root, check=check)
     still = [reason for reason in left if not reason.startswith(f"{boot_undo.KIND} {boot_undo.MENU}")]

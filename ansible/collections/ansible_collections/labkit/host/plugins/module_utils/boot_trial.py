@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,12 @@ class Trial:
             "CapabilityBoundingSet=CAP_SYS_BOOT\n"
             "NoNewPrivileges=yes\n"
         )
+
+
+def without(words: Sequence[str]) -> list[str]:
+    """A command line without the words that `Trial.block` added to it."""
+    at = next((at for at, word in enumerate(words) if word.startswith("labkit.trial=")), 0)
+    return [*words[: at - 1], *words[at + 2 :]] if at else list(words)
 
 
 def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Path("/")) -> None:
