@@ -74,7 +74,7 @@ def apt_get(arguments):
             100,
             "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.",
         )
-    if verb == "install" and "--fix-broken" in options:
+    if verb == "install" and not names:  # --fix-broken
         names = [name for name in installed if installed[name]["status"].startswith("half")]
     if verb == "install":
         names = [Path(name).name.partition("_")[0] for name in names]
@@ -122,8 +122,15 @@ def main():
     if program == "dpkg" and "--configure" in arguments:
         world["interrupted"] = False
         for name, one in installed.items():
-            if one["status"] != "config-files" and world.get("postinst_fails") != name:
+            if (
+                one["status"] not in ("config-files", "half-installed")
+                and world.get("postinst_fails") != name
+            ):
                 one["status"] = "installed"
+        leave()
+    if program == "dpkg" and "--remove" in arguments:
+        for name in arguments[2:]:
+            del installed[name]
         leave()
     if program == "dpkg" and arguments[0] == "--purge":
         for name in arguments[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -295,6 +296,32 @@ def test_run_that_was_killed_while_triggers_ran_for_others_is_gone_on_with(world
 
     assert install(root, "hello").installed == ["libhello", "hello"]
     assert world.read()["installed"]["man-db"]["status"] == "installed"
+
+
+def test_package_that_was_half_unpacked_by_a_killed_run_is_installed_anew(world, root, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Apt, "install", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            install(root, "hello")
+    world.install("libhello", status="half-installed")
+
+    assert install(root, "hello").installed == ["libhello", "hello"]
+    assert world.called("dpkg --force-remove-reinstreq --remove libhello")
+    assert world.read()["installed"]["libhello"]["status"] == "installed"
+
+
+def test_wreck_of_ours_that_dpkg_cannot_go_on_with_is_an_error(world, root):
+    world.write(postinst_fails="hello")
+    with pytest.raises(PackagesRefused):
+        install(root, "hello")
+    with pytest.raises(PackagesRefused, match="dpkg: error processing"):
+        install(root, "hello")
+    world.write(postinst_fails="libhello")
+    world.install("hello", version="2")
+    world.install("libhello", status="half-configured")
+
+    with pytest.raises(PackagesRefused, match=r"dpkg cannot go on with it: libhello \(half-configured\)"):
+        install(root, "hello")
 
 
 def test_wreck_that_was_there_before_is_named_and_left(world, root):

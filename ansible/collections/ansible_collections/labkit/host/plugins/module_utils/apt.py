@@ -89,13 +89,19 @@ class Apt:
             return ["dpkg (its database)"]
         return found
 
-    def mend(self) -> None:
-        """Go on where dpkg was broken off."""
+    def mend(self, ours: Collection[str]) -> None:
+        """Go on where dpkg was broken off, as far as that goes without what is to be installed next.
+
+        Of what was half unpacked, those that are ours are removed: they are installed anew, and maybe from a file that
+        apt does not know. None of these has to come right: what is left shows in `broken`.
+        """
         self._wait()
-        # Where it was broken off before all were unpacked this ends with an error, which the next one mends.
         run("dpkg", *_THEIR_FILES_STAY, "--configure", "-a")
-        fix = ["--no-remove", *self._options(), self._recommends, "--fix-broken", "install"]
-        self._must(self._apt("apt-get", *fix))
+        known = self._packages()
+        half = [name for name in ours if name in known and known[name].status == "half-installed"]
+        if half:
+            run("dpkg", "--force-remove-reinstreq", "--remove", *half)
+        self._apt("apt-get", "--no-remove", *self._options(), self._recommends, "--fix-broken", "install")
 
     def plan(self, wanted: Sequence[str]) -> Plan:
         """What installing would do, with the options of the real run. Raises PackageUnknown."""
@@ -123,7 +129,8 @@ class Apt:
         self._must(self._apt("apt-get", "--no-remove", *self._install(wanted)))
 
     def _install(self, wanted: Sequence[str]) -> list[str]:
-        return [*self._options(), self._recommends, "install", *wanted]
+        # Also for what is half there already, of a run that was broken off.
+        return [*self._options(), self._recommends, "--fix-broken", "install", *wanted]
 
     def present(self, names: Collection[str]) -> list[str]:
         """Those of which anything but configuration is on the disk."""

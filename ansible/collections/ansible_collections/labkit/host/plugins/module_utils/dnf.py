@@ -53,7 +53,7 @@ class Dnf:
         """None: rpm has no half-installed state; what is not in its database is installed again."""
         return []
 
-    def mend(self) -> None:
+    def mend(self, ours: Collection[str]) -> None:
         """Nothing to go on with."""
 
     def plan(self, wanted: Sequence[str]) -> Plan:

@@ -59,8 +59,11 @@ class Manager(Protocol):
         With `triggers` also those that are installed and have something to do for another one.
         """
 
-    def mend(self) -> None:
-        """Go on with it."""
+    def mend(self, ours: Collection[str]) -> None:
+        """Go on with it, as far as that goes without what is to be installed next.
+
+        Of what was half unpacked, those that are ours are removed: they are installed anew.
+        """
 
     def plan(self, wanted: Sequence[str]) -> Plan:
         """What installing would do."""

@@ -49,8 +49,13 @@ def change(
     noted = _noted(root)
     broken = _broken(manager, noted)
     if broken and not check:
-        manager.mend()
+        manager.mend(_added(noted))
     if not (missing := manager.missing(names, files)):
+        if broken and not check and (still := manager.broken(triggers=False)):
+            raise PackagesRefused(
+                f"an installation of labkit was broken off, and dpkg cannot go on with it: {', '.join(still)}. See "
+                "what `dpkg --configure -a` says, then run this again."
+            )
         if not check:
             _share(role, names, noted, manager, root)
         return Done(broken, [], [])
@@ -161,6 +166,11 @@ def _noted(root: Path) -> dict[str, dict[str, list[str]]]:
     }
 
 
+def _added(noted: dict[str, dict[str, list[str]]]) -> set[str]:
+    """By whichever role."""
+    return {name for one in noted.values() for name in one["added"]}
+
+
 def restore(change: Change, root: Path, manager: Manager | None = None) -> str | None:
     """Remove those that are still there, and nothing else; None when done, else why not."""
     try:
@@ -181,7 +191,7 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
     # A package whose own script fails can still be removed.
     with contextlib.suppress(PackagesRefused):
         if _broken(manager, noted):
-            manager.mend()
+            manager.mend(_added(noted))
     going = manager.present(ours)
     plan = manager.plan_removal(going) if going else Plan()
     others = [name for name in plan.removed if name not in going]
