@@ -21,6 +21,7 @@ CONFIGS = {
     STOCK: "CONFIG_PREEMPT_VOLUNTARY=y\n# CONFIG_PREEMPT is not set\nCONFIG_PREEMPT_DYNAMIC=y\n",
     RT: "CONFIG_PREEMPT_LAZY=y\n# CONFIG_PREEMPT is not set\nCONFIG_PREEMPT_RT=y\n",
 }
+_SAID: dict[tuple[object, ...], str] = {}
 
 
 class Host:
@@ -110,7 +111,14 @@ class Host:
         return getattr(self, f"_{name}")(*command[1:]) or ""
 
     def _sh(self, *arguments: str) -> str:
-        return boot_commands.run(["sh", *arguments])
+        """A real shell, once for the same script and the same files."""
+        given = (
+            (path.name, path.read_text()) for path in (self.root / "etc/default").rglob("*") if path.is_file()
+        )
+        key = (arguments[1], *sorted(given))
+        if key not in _SAID:
+            _SAID[key] = boot_commands.run(["sh", *arguments])
+        return _SAID[key]
 
     def _update_grub(self) -> None:
         default, arguments = self._sh(
