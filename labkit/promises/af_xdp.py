@@ -8,6 +8,7 @@ from typing import Any
 from labkit.promises import members
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
+from labkit.promises.installed import packages
 from labkit.promises.interfaces import differences, resolved, text_of
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
 
@@ -33,7 +34,12 @@ def _bpffs(eyes: Eyes, desired: Desired) -> Outcome:
 
 
 def _libxdp(eyes: Eyes, desired: Desired) -> Outcome:
-    del desired  # it is there for whoever loads XDP programs
+    names = [str(name) for name in (*desired["af_xdp_packages"], *desired["af_xdp_tools_packages"])]
+    if not names:
+        return NotApplicable("no package is wanted")
+    installed = packages(eyes, names)
+    if isinstance(installed, Broken) or not any("libxdp" in name for name in names):
+        return installed
     said = eyes.look(commands={"libxdp": "ldconfig -p", "headers": "pkg-config --modversion libxdp"}).commands
     if "libxdp.so" not in said["libxdp"].out:
         return Broken("libxdp.so among the shared libraries", "no libxdp.so in ldconfig -p")
@@ -111,7 +117,7 @@ PROMISES = (
         text="programs and maps can be pinned: the BPF file system is mounted",
         check=_bpffs,
     ),
-    Promise(id="af_xdp.libxdp", text="libxdp is there to load and to build with", check=_libxdp),
+    Promise(id="af_xdp.libxdp", text="what builds and loads XDP programs is installed", check=_libxdp),
     Promise(
         id="af_xdp.queues", text="interfaces have the queues, features and MTU that are wanted", check=_queues
     ),

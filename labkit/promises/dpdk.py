@@ -8,8 +8,11 @@ from labkit.promises import members
 from labkit.promises.af_xdp import memlock
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes, Seen
+from labkit.promises.installed import packages
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
 
+_TO_BUILD, _TESTPMD = {"libdpdk-dev", "dpdk-devel"}, {"dpdk-dev"}
+"""Packages that bring libdpdk.pc, and dpdk-testpmd."""
 _DEVICES = "/sys/bus/pci/devices"
 _NOIOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
@@ -30,18 +33,24 @@ def _vfio(desired: Desired) -> list[str]:
 
 
 def _version(eyes: Eyes, desired: Desired) -> Outcome:
+    names = [] if desired.text("dpdk_source_url") else [str(name) for name in desired["dpdk_packages"]]
+    installed = packages(eyes, names)
+    if isinstance(installed, Broken):
+        return installed
+    parts = {part for name in names for part in name.split("|")}
     # --help ends before DPDK takes hugepages or devices, and after the linker found every library.
     said = eyes.look(
         commands={"pkg-config": "pkg-config --modversion libdpdk", "testpmd": "dpdk-testpmd --help"}
     ).commands
-    if said["pkg-config"].code:
+    if (not names or parts & _TO_BUILD) and said["pkg-config"].code:
         return Broken("pkg-config knows libdpdk", said["pkg-config"].out.splitlines()[0] or "no")
-    if said["testpmd"].code in (126, 127) or "EAL" not in said["testpmd"].out:
+    if (not names or parts & _TESTPMD) and "EAL" not in said["testpmd"].out:
         return Broken("dpdk-testpmd starts", said["testpmd"].out[:200])
-    found, wanted = said["pkg-config"].out, desired.text("dpdk_source_version")
-    if wanted:
-        return compare([("DPDK", wanted, found)], f"DPDK {found}")
-    return Kept(f"DPDK {found}")
+    if not names:
+        return compare(
+            [("DPDK", desired.text("dpdk_source_version"), said["pkg-config"].out)], said["pkg-config"].out
+        )
+    return installed
 
 
 def _bound(eyes: Eyes, desired: Desired) -> Outcome:
@@ -113,7 +122,7 @@ def _memlock(eyes: Eyes, desired: Desired) -> Outcome:
 
 
 PROMISES = (
-    Promise(id="dpdk.version", text="DPDK is there to build with and to run", check=_version),
+    Promise(id="dpdk.version", text="DPDK is installed and starts", check=_version),
     Promise(id="dpdk.bound", text="each device has the wanted driver", check=_bound),
     Promise(
         id="dpdk.iommu",

@@ -8,6 +8,7 @@ import shlex
 from labkit.promises import members
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
+from labkit.promises.installed import packages
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise
 
 _OPEN = '{"id": 1, "cmd": "open", "core": null, "ports": [{"interface": "lo"}], "options": {}}'
@@ -108,21 +109,6 @@ def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
     if not re.search(r'"id":\s*1,\s*"ok":\s*true', said["raw socket"].out):
         return Broken(f"{user or f'group {group}'} may open a raw socket", said["raw socket"].out[:300])
     return Kept(", ".join(wanted))
-
-
-def packages(eyes: Eyes, names: list[str]) -> Outcome:
-    """Whether each is installed; "a|b" means one of them."""
-    wanted = [name for item in names for name in item.split("|")]
-    quoted = " ".join(map(shlex.quote, wanted))
-    command = (
-        "if command -v dpkg-query >/dev/null; then dpkg-query --show "
-        f"--showformat '${{Package}} ${{db:Status-Status}}\\n' {quoted} 2>/dev/null | sed -n 's/ installed$//p'; "
-        f"else for name in {quoted}; do rpm -q --quiet --whatprovides $name && echo $name; done; fi; true"
-    )
-    there = set(eyes.look(commands={"packages": command}).commands["packages"].out.split())
-    if missing := [item for item in names if not set(item.split("|")) & there]:
-        return Broken(f"{len(names)} packages", f"not installed: {', '.join(missing)}")
-    return Kept(f"{len(names)} packages")
 
 
 def _packages(eyes: Eyes, desired: Desired) -> Outcome:

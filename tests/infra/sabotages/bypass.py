@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.promises.desired import Desired
 
-from .ways import Sabotage, Script, another, changed, emptied, mode_back, mode_gone, written
+from .ways import Sabotage, Script, changed, emptied, mode_back, mode_gone
 
 _LIMIT = "/etc/security/limits.d/zz-labkit-sabotage.conf"
 
@@ -44,6 +44,14 @@ def _napi(desired: Desired) -> tuple[str, str, str]:
         if name != "lo":
             return name, file, str(value)
     return "lo", "napi_defer_hard_irqs", "0"
+
+
+def _busy(desired: Desired) -> tuple[str, str]:
+    """File and value of the first that is wanted."""
+    for name, file in (("af_xdp_busy_read_us", "busy_read"), ("af_xdp_busy_poll_us", "busy_poll")):
+        if desired.text(name):
+            return f"/proc/sys/net/core/{file}", desired.text(name)
+    return "/dev/null", "0"
 
 
 def _queues(desired: Desired) -> tuple[str, str]:
@@ -112,10 +120,10 @@ BYPASS = (
         breaks=lambda desired: "echo $(({2} + 1)) >/sys/class/net/{0}/{1}".format(*_napi(desired)),
         mends=lambda desired: "echo {2} >/sys/class/net/{0}/{1}".format(*_napi(desired)),
     ),
-    written(
-        "af_xdp.busy_poll",
-        "/proc/sys/net/core/busy_read",
-        another("af_xdp_busy_read_us", "7", "8"),
+    Sabotage(
+        promise="af_xdp.busy_poll",
+        breaks=lambda desired: "echo $(({1} + 1)) >{0}".format(*_busy(desired)),
+        mends=lambda desired: "echo {1} >{0}".format(*_busy(desired)),
     ),
     Sabotage(
         promise="af_xdp.memlock",

@@ -425,6 +425,7 @@ _BOUND = FakeEyes(
         f"{_PCI}/iommu_group": "../../../kernel/iommu_groups/7",
     },
     commands={
+        "packages": "libdpdk-dev\ndpdk-dev",
         "groups": "0\n7",
         "/dev/vfio/7": "",
         "limit": "1048576",
@@ -436,9 +437,14 @@ _UNSAFE = {"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode": "Y"}
 
 DPDK = {
     "dpdk.version": Case(
-        {"dpdk_source_version": ""},
+        {
+            "dpdk_packages": ["libdpdk-dev|dpdk-devel", "dpdk-dev|dpdk"],
+            "dpdk_source_url": "",
+            "dpdk_source_version": "",
+        },
         _BOUND,
         {
+            "one is missing": _BOUND.but(commands={"packages": "dpdk-dev"}),
             "nothing to build with": _BOUND.but(
                 commands={"pkg-config": Said(1, "Package libdpdk was not found")}
             ),
@@ -488,6 +494,8 @@ _NET = "/sys/class/net/ens5"
 _CHANNELS = (DATA / "ethtool-l.txt").read_text()
 _FEATURES = (DATA / "ethtool-k.txt").read_text()
 _XDP = {
+    "af_xdp_packages": ["clang", "libxdp-dev|libxdp-devel"],
+    "af_xdp_tools_packages": ["xdp-tools"],
     "af_xdp_bpffs": "/sys/fs/bpf",
     "af_xdp_interfaces": [
         {
@@ -507,6 +515,8 @@ _XDP = {
     "labkit_host_group": "labkit",
 }
 _NO_XDP = {
+    "af_xdp_packages": ["clang", "libxdp-dev|libxdp-devel"],
+    "af_xdp_tools_packages": ["xdp-tools"],
     **_XDP,
     "af_xdp_interfaces": [{"name": "ens5"}],
     "af_xdp_busy_read_us": "",
@@ -522,6 +532,7 @@ _QUEUES = FakeEyes(
         "/proc/sys/net/core/busy_poll": "0",
     },
     commands={
+        "packages": "clang\nlibxdp-dev\nxdp-tools",
         "libxdp": "\tlibxdp.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libxdp.so.1",
         "headers": "1.3.1",
         "ens5 channels": _CHANNELS,
@@ -546,9 +557,11 @@ XDP = {
         _XDP,
         _QUEUES,
         {
+            "one is missing": _QUEUES.but(commands={"packages": "clang\nlibxdp-dev"}),
             "no library": _QUEUES.but(commands={"libxdp": "\tlibc.so.6"}),
             "no headers": _QUEUES.but(commands={"headers": Said(1, "Package libxdp was not found")}),
         },
+        _NO_XDP,
     ),
     "af_xdp.queues": Case(
         _XDP,

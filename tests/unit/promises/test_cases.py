@@ -11,7 +11,7 @@ from labkit.promises.model import compare
 from labkit.promises.roles import host_module
 
 BY_ID = {promise.id: promise for promise in PROMISES}
-ALWAYS = {"dpdk.version", "af_xdp.bpffs", "af_xdp.libxdp"}
+ALWAYS = {"dpdk.version", "af_xdp.bpffs"}
 """Promised of every host, whatever its variables say."""
 
 
@@ -66,6 +66,24 @@ def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
 
         assert isinstance(check(FakeEyes({**files, pool: str(pages)}), desired(**wanted)), Kept)
         assert isinstance(check(FakeEyes({**files, pool: str(pages - 1)}), desired(**wanted)), Broken)
+
+
+def test_dpdk_of_a_source_is_the_version_that_is_wanted_and_starts():
+    wanted = {"dpdk_packages": ["libdpdk-dev"], "dpdk_source_url": "https://198.18.0.1/dpdk.tar.xz"}
+    check, kept = BY_ID["dpdk.version"].check, CASES["dpdk.version"].kept.but(commands={"packages": ""})
+
+    assert isinstance(check(kept, desired(**wanted, dpdk_source_version="22.11.7")), Kept)
+    assert check(kept, desired(**wanted, dpdk_source_version="24.11")) == Broken("DPDK 24.11", "DPDK 22.11.7")
+
+
+def test_what_no_wanted_package_brings_is_not_looked_for():
+    only_run = {"dpdk_packages": ["dpdk"], "dpdk_source_url": "", "dpdk_source_version": ""}
+    only_tools = {"af_xdp_packages": [], "af_xdp_tools_packages": ["xdp-tools"]}
+
+    eyes = FakeEyes(commands={"packages": "dpdk\nxdp-tools"})
+
+    assert isinstance(BY_ID["dpdk.version"].check(eyes, desired(**only_run)), Kept)
+    assert isinstance(BY_ID["af_xdp.libxdp"].check(eyes, desired(**only_tools)), Kept)
 
 
 def test_el_tells_its_default_by_grubby():
