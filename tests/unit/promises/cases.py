@@ -515,9 +515,9 @@ _XDP = {
     "labkit_host_group": "labkit",
 }
 _NO_XDP = {
-    "af_xdp_packages": ["clang", "libxdp-dev|libxdp-devel"],
-    "af_xdp_tools_packages": ["xdp-tools"],
     **_XDP,
+    "af_xdp_packages": [],
+    "af_xdp_tools_packages": [],
     "af_xdp_interfaces": [{"name": "ens5"}],
     "af_xdp_busy_read_us": "",
     "af_xdp_memlock_kib": "",
