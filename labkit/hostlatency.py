@@ -7,11 +7,12 @@ next). It knows nothing of targets, and keeps nothing: sessions do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from labkit import hostcores, readings
 from labkit.backends.base import Proof
 from labkit.errors import ConfigInvalid, LabkitBug
+from labkit.hostwatch import Watch
 from labkit.measure import noise
 from labkit.measure.hosttimes import (
     HardwareTimes,
@@ -20,9 +21,8 @@ from labkit.measure.hosttimes import (
     core_times,
     guest_gate,
     swallowed_gate,
-    switches_gate,
 )
-from labkit.measure.noise import Gate, Reading
+from labkit.measure.noise import Gate
 from labkit.tools import cyclictest, hwlatdetect, oslat, rtla
 
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -88,59 +88,11 @@ class HostResult:
     deviations: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Watch:
-    """Reads a tool's threads back once they run, and the machine then and afterwards."""
-
-    cores: tuple[int, ...]
-    policy: str
-    threads: tuple[hostcores.ThreadFacts, ...] = ()
-    locked_kib: int = 0
-    before: Reading | None = None
-    intended: dict[str, int] = field(default_factory=dict)
-
-    def start(self, pid: int) -> None:
-        """The tool has been started."""
-        self.threads = hostcores.workers(pid, len(self.cores), policy=self.policy)
-        self.locked_kib = hostcores.locked_kib(pid)
-        pairs = list(zip(self.threads, self.cores, strict=False))
-        self.intended = {f"core {core}": core for core in self.cores}
-        self.before = readings.read({f"core {core}": (thread.tid, core) for thread, core in pairs})
-
-    def gates(self, *, switches: int, duration_s: float, guest: bool | None) -> tuple[Gate, ...]:
-        """What can be said of the machine while the tool ran."""
-        if self.before is None:
-            raise LabkitBug("a tool that was never started has been judged")
-        after = readings.read({f"core {core}": (0, core) for core in self.cores})
-        return (
-            noise.steal_gate(self.before, after),
-            noise.affinity_gate(self.before, intended=self.intended),
-            noise.clock_gate(self.before, after),
-            switches_gate(switches, duration_s=duration_s, limits=noise.DEFAULT_LIMITS),
-            guest_gate(guest),
-        )
-
-    def evidence(self) -> dict[str, object]:
-        """The threads as the kernel has them."""
-        allowed = self.before.allowed_cores if self.before is not None else {}
-        return {
-            f"core {core}": f"{t.policy} {t.priority}, allowed on {list(allowed.get(f'core {core}', ()))}"
-            for t, core in zip(self.threads, self.cores, strict=False)
-        }
-
-
-def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) -> HostResult:
-    """Wake-up latency by cyclictest."""
-    duration_s, interval_us = request.duration_s, request.interval_us
-    chosen = hostcores.choose(request.cores)
-    tool = cyclictest.Cyclictest(
-        cores=chosen, duration_s=duration_s, interval_us=interval_us, main_core=hostcores.aside(chosen)
-    )
-    watch = _Watch(chosen, "SCHED_FIFO")
-    found, done = cyclictest.measure(tool, on_start=watch.start, on_second=on_second)
-    times = HostTimes(
-        duration_s=float(duration_s),
-        interval_us=float(interval_us),
+def wakeup_times(tool: cyclictest.Cyclictest, found: cyclictest.Result) -> HostTimes:
+    """What a run of cyclictest says, wherever it ran."""
+    return HostTimes(
+        duration_s=float(tool.duration_s),
+        interval_us=float(tool.interval_us),
         resolution_us=1.0,
         cores=tuple(
             core_times(
@@ -150,12 +102,24 @@ def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) ->
                 max_us=t.max_us,
                 min_us=t.min_us,
                 mean_us=t.mean_us,
-                interval_us=interval_us,
+                interval_us=tool.interval_us,
                 reach_us=tool.histogram_us,
             )
             for t in found.threads
         ),
     )
+
+
+def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) -> HostResult:
+    """Wake-up latency by cyclictest."""
+    duration_s, interval_us = request.duration_s, request.interval_us
+    chosen = hostcores.choose(request.cores)
+    tool = cyclictest.Cyclictest(
+        cores=chosen, duration_s=duration_s, interval_us=interval_us, main_core=hostcores.aside(chosen)
+    )
+    watch = Watch(chosen, "SCHED_FIFO")
+    found, done = cyclictest.measure(tool, on_start=watch.start, on_second=on_second)
+    times = wakeup_times(tool, found)
     right = [t for t in watch.threads if (t.policy, t.priority) == ("SCHED_FIFO", tool.priority)]
     return HostResult(
         payload={"wakeup": times},
@@ -188,7 +152,7 @@ def _busy_loop(request: Request, guest: bool | None, on_second: OnSecond | None)
     tool = oslat.Oslat(
         cores=chosen, duration_s=duration_s, main_core=min(chosen) if main_core is None else main_core
     )
-    watch = _Watch(chosen, "SCHED_OTHER")
+    watch = Watch(chosen, "SCHED_OTHER")
     found, done = oslat.measure(tool, on_start=watch.start, on_second=on_second)
     times = HostTimes(
         duration_s=float(duration_s),

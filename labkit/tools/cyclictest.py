@@ -32,8 +32,15 @@ class Cyclictest:
     """False: it holds /dev/cpu_dma_latency at 0 us, so that no CPU goes into an idle state that takes time to leave."""
 
     def argv(self, json_path: str) -> list[str]:
-        """Typed argv. With a histogram rt-tests sets the distance of the threads' intervals to 0 by itself."""
-        command = [running.binary("cyclictest", package=rt_tests.PACKAGE), "--quiet", "--mlockall"]
+        """Typed argv, for this machine."""
+        return [running.binary("cyclictest", package=rt_tests.PACKAGE), *self.options(json_path)]
+
+    def options(self, json_path: str) -> list[str]:
+        """What follows the program's name, on any machine.
+
+        With a histogram rt-tests sets the distance of the threads' intervals to 0 by itself.
+        """
+        command = ["--quiet", "--mlockall"]
         command += [f"--threads={len(self.cores)}", f"--affinity={','.join(map(str, self.cores))}"]
         command += ["--policy=fifo", f"--priority={self.priority}"]
         command += [f"--interval={self.interval_us}", "--distance=0", f"--duration={self.duration_s}"]
