@@ -55,18 +55,20 @@ def _busy(desired: Desired) -> tuple[str, str]:
 
 
 def _queues(desired: Desired) -> tuple[str, str]:
-    """Command that breaks, and one that mends, what is first asked for of an interface."""
+    """Command that breaks, and one that mends, an MTU or feature that is asked for; ":" where neither is."""
     name, mtu = _first_setting(desired, "mtu")
     if name != "lo":
         return f"ip link set {name} mtu {int(mtu) - 100}", f"ip link set {name} mtu {mtu}"
-    name, queues = _first_setting(desired, "queues")
-    if name != "lo":
-        other = 1 if int(queues) > 1 else 2
-        kinds = f"$(ethtool -l {name} | grep -q '^Combined:.[0-9]' && echo combined N || echo rx N tx N)"
-        breaks, mends = (f"ethtool -L {name} {kinds.replace(' N', f' {count}')}" for count in (other, queues))
-        return breaks, f"{mends} || true"
     name, features = _first_setting(desired, "features")
-    return changed("-K", name, dict(features or {"gro": "on"}))
+    return changed("-K", name, features) if features else (":", ":")
+
+
+def _more_queues(desired: Desired) -> dict[str, Any]:
+    """NICs that have one queue can't be given another number, so another is wanted."""
+    if _queues(desired)[0] != ":":
+        return {}
+    asked = [{**one, "queues": (one.get("queues") or 0) + 1} for one in desired["af_xdp_interfaces"]]
+    return {"af_xdp_interfaces": asked}
 
 
 _TESTPMD = "$(command -v dpdk-testpmd)"
@@ -113,6 +115,7 @@ BYPASS = (
         promise="af_xdp.queues",
         breaks=lambda desired: _queues(desired)[0],
         mends=lambda desired: _queues(desired)[1],
+        wants=_more_queues,
         also=("nic_tuning.features", "nic_tuning.channels", "nic_tuning.rss"),
     ),
     Sabotage(

@@ -42,6 +42,16 @@ def test_sabotage_breaks_by_a_command_that_a_shell_takes_or_by_wanting_otherwise
         assert "{" not in script.replace("{print", "")
 
 
+def test_nic_of_which_only_queues_are_asked_is_wanted_with_more():
+    [sabotage] = [one for one in SABOTAGES if one.promise == "af_xdp.queues"]
+    host = desired(
+        **{**WANTED, "af_xdp_interfaces": [{"name": "ens5", "queues": 1, "mtu": None, "features": None}]}
+    )
+
+    assert sabotage.breaks(host) == ":"
+    assert sabotage.wants(host)["af_xdp_interfaces"][0]["queues"] == 2
+
+
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=IDS)
 def test_what_a_killed_run_broke_can_be_mended_whatever_is_asked_for_by_now(sabotage):
     unwanted = {**WANTED, **{name: value for case in CASES.values() for name, value in case.unwanted.items()}}
