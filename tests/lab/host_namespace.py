@@ -86,6 +86,10 @@ class Host:
             for role in roles
         ]
         book = [{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}]
+        return self.book(book, *more)
+
+    def book(self, book: list[dict[str, object]], *more: str) -> str:
+        """What ansible-playbook prints of a playbook."""
         file = self.folder / "play.json"
         file.write_text(json.dumps(book))
         return self.run(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-from host_namespace import Host
+from host_namespace import ANSIBLE, Host
 
 ETC = ("/etc/security/limits.d", "/etc/udev/rules.d", "/etc/modules-load.d")
 FILES = "cd /sys/class/net/va0; cat mtu napi_defer_hard_irqs gro_flush_timeout"
@@ -26,6 +27,9 @@ def host(tmp_path):
     )
     yield host
     host.end()
+
+
+REPLAY = "ansible_collections.labkit.host.plugins.module_utils.replay"
 
 
 def changed(told: str) -> int:
@@ -264,3 +268,47 @@ def test_dpdk_is_built_from_its_source_found_by_everybody_and_removed_again(disp
     assert changed(back) == 2
     assert "rte_eal" not in host.run("ldconfig -p")
     assert host.run("find /etc /usr/local -xdev | sort") == before
+
+
+VFIO = [{"pci": "0000:03:00.0", "driver": "vfio-pci"}]
+UIO = [{"pci": "0000:03:00.0", "driver": "uio_pci_generic"}]
+ARGUMENTS = [
+    ({}, []),
+    ({"dpdk_devices": UIO}, []),
+    ({"dpdk_devices": VFIO}, ["intel_iommu=on", "iommu=pt"]),
+    ({"dpdk_devices": UIO + VFIO}, ["intel_iommu=on", "iommu=pt"]),
+    ({"dpdk_iommu": "on"}, ["intel_iommu=on", "iommu=pt"]),
+    ({"dpdk_iommu": "off", "dpdk_devices": UIO}, ["intel_iommu=off", "amd_iommu=off"]),
+    ({"dpdk_iommu": "noiommu", "dpdk_devices": VFIO}, []),
+    ({"dpdk_boot_arguments": ["iommu=soft"]}, ["iommu=soft"]),
+]
+
+
+def test_iommu_is_asked_for_on_the_command_line_where_vfio_needs_it(host):
+    say = {"name": "Say", "ansible.builtin.debug": {"msg": "told <{{ dpdk_boot_arguments | join(' ') }}>"}}
+    role = {"name": "Ask", "ansible.builtin.import_role": {"name": "dpdk", "tasks_from": "boot_arguments"}}
+    names = [f"host{at}" for at in range(len(ARGUMENTS))]  # a host keeps what it has said
+    common = {"connection": "local", "gather_facts": False, "tasks": [role, say]}
+    book = [
+        {"hosts": name, "vars": given, **common} for name, (given, _) in zip(names, ARGUMENTS, strict=True)
+    ]
+
+    told = host.book(book, "-i", ",".join(names))
+
+    assert [one.split() for one in re.findall("told <(.*)>", told)] == [expected for _, expected in ARGUMENTS]
+
+
+def test_what_a_boot_forgot_is_set_again(host):
+    variables = {
+        **QUIET,
+        "nic_tuning_packages": [],
+        "nic_tuning_interfaces": [{"name": "va0", "features": {"gro": True}, "channels": {"rx": 2}}],
+    }
+    host.play(["nic_tuning"], variables)
+    host.run("ethtool -K va0 gro off; ethtool -L va0 rx 4")  # as after a boot
+
+    told = host.run(f"PYTHONPATH={ANSIBLE}/collections {sys.executable} -m {REPLAY}")
+
+    assert told.count("made again") == 2
+    assert "generic-receive-offload: on" in host.run("ethtool -k va0")
+    assert host.run("ethtool -l va0 | tail -4").split()[:2] == ["RX:", "2"]
