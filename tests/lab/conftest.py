@@ -1,10 +1,14 @@
-"""Lab tests need root, and say so."""
+"""Lab tests need root, and say so. The collection's modules are imported as Ansible does."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "ansible" / "collections"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ def play(
     lib: Path | None = None,
     inside: str = "",
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 120,
+    timeout_s: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook. `lib` is bound over /var/lib: this machine's notes may hold older values.
 

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from playbooks import play, told
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
@@ -72,3 +73,12 @@ def test_zero_hugepages_leaves_them_alone(tmp_path):
     assert "changed=0" in done.stdout
     assert HUGEPAGES.read_text() == before
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "local.yml", "revert.yml"])
+def test_tags_of_one_role_alone_don_t_stumble_over_the_others(playbook):
+    """What Ansible runs whatever the tags (facts, argument specs) needs nothing that the other roles had looked up."""
+    done = play("--check", "--tags", "of_no_role", playbook=playbook)
+
+    assert done.returncode == 0, told(done)
+    assert "changed=0" in done.stdout

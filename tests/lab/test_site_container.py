@@ -1,0 +1,124 @@
+"""site.yml in a copy of this machine: foretold, made, made again, verified and taken back."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from ansible_collections.labkit.host.plugins.module_utils import snapshot
+from container import container
+
+HERE = ["util-linux"]
+"""A package that every machine has: nothing is downloaded."""
+WANTED = {
+    "labkit_host_user": "tester",
+    "labkit_host_packages": HERE,
+    # Pages are the kernel's, so this machine's; a mount is the container's.
+    "hugepages_count": "0",
+    "hugepages_group": "labkit",
+    "hugepages_mounts": [{"path": "/mnt/huge", "size_kib": 2048}],
+    "dpdk_packages": HERE,
+    "dpdk_group": "labkit",
+    "dpdk_memlock_kib": "1048576",
+    "af_xdp_packages": HERE,
+    "af_xdp_memlock_kib": "unlimited",
+    "af_xdp_interfaces": [{"name": "data0", "napi_defer_hard_irqs": 2, "gro_flush_timeout_ns": 20000}],
+    "nic_tuning_interfaces": [{"name": "data1", "features": {"gro": False, "tso": "off"}}],
+}
+LINKS = "ip link add data0 type veth peer name data1; ip link set data0 up; ip link set data1 up"
+INVENTORY = "/tmp/hosts.yml"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """A stock host, with its inventory in it."""
+    with container(tmp_path_factory.mktemp("container")) as made:
+        local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+        inventory = yaml.safe_dump({"all": {"hosts": {"localhost": {**local, **WANTED}}}})
+        links = made.run("sh", "-ec", f'{LINKS}; printf %s "$1" > {INVENTORY}', "sh", inventory)
+        assert links.returncode == 0, links.stderr
+        yield made
+
+
+@pytest.fixture(scope="module")
+def story(host):
+    """Every playbook in its turn, and the host before and after."""
+    before = host.snapshot()
+    runs = {
+        name: host.play(playbook, INVENTORY, *arguments)
+        for name, (playbook, *arguments) in {
+            "foretold": ("site.yml", "--check"),
+            "made": ("site.yml",),
+            "again": ("site.yml",),
+            "verified": ("verify.yml",),
+            "reverted": ("revert.yml",),
+            "nothing left": ("revert.yml",),
+            "noticed": ("verify.yml",),
+        }.items()
+    }
+    return runs, snapshot.compare(before, host.snapshot())
+
+
+def changed(done):
+    """Names of the tasks that changed something, or would have."""
+    names, task = [], ""
+    for line in done.stdout.splitlines():
+        if found := re.match(r"TASK \[(.*)\] \*+", line):
+            task = found.group(1)
+        elif line.startswith("changed: "):
+            names.append(task)
+    return names
+
+
+@pytest.mark.parametrize("name", ["foretold", "made", "again", "reverted", "nothing left"])
+def test_every_playbook_comes_right(story, name):
+    assert story[0][name].returncode == 0, story[0][name].stdout[-4000:]
+
+
+def test_check_mode_foretells_what_a_run_then_changes(story):
+    runs, _ = story
+
+    assert sorted(changed(runs["foretold"])) == sorted(changed(runs["made"]))
+    assert {name.partition(" : ")[0] for name in changed(runs["made"])} >= {
+        "labkit_host",
+        "hugepages",
+        "dpdk",
+        "af_xdp",
+        "nic_tuning",
+    }
+
+
+def test_second_run_changes_nothing(story):
+    assert changed(story[0]["again"]) == []
+    assert changed(story[0]["nothing left"]) == []
+
+
+KEPT = {
+    *("labkit_host.user", "hugepages.mounts", "hugepages.access"),
+    *("af_xdp.bpffs", "af_xdp.napi", "nic_tuning.features"),
+}
+"""What can be promised in a container, and without the packages of DPDK."""
+
+
+def broken(verified):
+    """Promises that were found not to be kept."""
+    return set(re.findall(r"FAILED \S+test_promise\[(\S+?)\[", verified.stdout))
+
+
+def test_verify_finds_what_is_made_and_what_is_not(story):
+    runs, _ = story
+
+    assert broken(runs["verified"]) & KEPT == set()
+    assert broken(runs["noticed"]) >= KEPT, runs["noticed"].stdout[-4000:]
+    assert runs["noticed"].returncode != 0
+
+
+def test_what_is_changed_is_told_at_the_end(story):
+    told = re.sub(r"\s+", " ", story[0]["made"].stdout)
+
+    assert "labkit_host: group labkit, user tester, member tester:labkit" in told
+
+
+def test_host_is_as_it_was(story):
+    assert story[1] == []
