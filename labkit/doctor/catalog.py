@@ -125,7 +125,7 @@ CHECKS: tuple[Check, ...] = (
         id="oslat",
         title="busy loops (oslat)",
         required_for=(),
-        attempt=lowlatency.oslat_starts,
+        attempt=lowlatency.oslat_runs,
         fix=_ROOT,
     ),
     Check(
