@@ -132,7 +132,7 @@ def test_file_that_is_not_there_is_refused(root, source):
     assert nothing_left(root)
 
 
-@pytest.mark.parametrize("url", ["ftp://198.18.0.1/x", "http://127.0.0.1:1/x", "https://nowhere.invalid/x"])
+@pytest.mark.parametrize("url", ["ftp://198.18.0.1/x", "http://127.0.0.1:1/x", "https://127.0.0.1:1/x"])
 def test_url_that_cannot_be_had_is_refused(root, source, url):
     with pytest.raises(SourceRefused, match=r"Expected an http, https or file URL, or a path on the host"):
         sources.change("dpdk", replace(source, url=url), root=root)
