@@ -67,7 +67,7 @@ class HostMeasure:
     def busy_loop(
         self, *, duration: str | None = None, cores: str | Sequence[int] | None = None
     ) -> Measurement:
-        """How long a thread that never sleeps is kept from running (oslat), on each core."""
+        """How long a thread that never sleeps is kept from running (oslat), on each core; 10 s where none are given."""
         return self._host("busy_loop", duration, cores, None)
 
     def hardware(self, *, duration: str | None = None) -> Measurement:

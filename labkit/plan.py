@@ -30,7 +30,9 @@ class Plan:
     burst_repeats: int
     burst_max_s: float
     wakeup_duration_s: int
-    """Of each measurement of the host itself."""
+    """Of what samples the host's wake-ups: long enough for p99.9 of every core."""
+    host_duration_s: int
+    """Of what watches the host without a pause: busy loops, gaps of the hardware."""
     wakeup_interval_us: int
     """Between two wake-ups of a core: p99.9 needs 10 000 of them."""
     settle: Settle
@@ -57,6 +59,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             burst_repeats=50,
             burst_max_s=2.0,
             wakeup_duration_s=600,
+            host_duration_s=600,
             wakeup_interval_us=1000,
             settle=RFC2544_SETTLE,
             deviations=(
@@ -88,6 +91,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             burst_repeats=10,
             burst_max_s=0.1,
             wakeup_duration_s=6,
+            host_duration_s=2,
             wakeup_interval_us=500,
             settle=settle,
             deviations=deviations,
@@ -107,6 +111,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         burst_repeats=50,
         burst_max_s=0.2,
         wakeup_duration_s=30,
+        host_duration_s=10,
         wakeup_interval_us=500,
         settle=settle,
         deviations=deviations,

@@ -241,9 +241,11 @@ class Session:
         cores: tuple[int, ...] | None = None,
     ) -> Measurement:
         """Measure the host itself (one of hostlatency.KINDS); durations and intervals left out are the plan's."""
+        sampled = kind in ("wakeup", "timerlat")
+        planned_s = self._plan.wakeup_duration_s if sampled else self._plan.host_duration_s
         request = hostlatency.Request(
             kind=kind,
-            duration_s=self._plan.wakeup_duration_s if duration_s is None else duration_s,
+            duration_s=planned_s if duration_s is None else duration_s,
             interval_us=self._plan.wakeup_interval_us if interval_us is None else interval_us,
             cores=cores,
         )
