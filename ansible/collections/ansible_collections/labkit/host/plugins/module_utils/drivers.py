@@ -1,8 +1,8 @@
 """The driver that a NIC on a PCI bus is bound to: written down, bound, read back, put back, bound again after a boot.
 
-By the kernel's driver_override, which is of one device. driverctl, which would keep it over a boot, is not used: from
-0.112 on (Debian 13, Ubuntu 24.04) it also gives vfio-pci the device's model (new_id), and vfio-pci then takes every
-NIC of that model that has no driver yet, at boot maybe the one by which the host is reached.
+By the kernel's driver_override, which is of one device. driverctl, which would keep it over a boot, is not used:
+version 0.115 (Debian 13) also gives vfio-pci the device's model (new_id), and vfio-pci then takes every NIC of that
+model that has no driver yet, at boot maybe the one by which the host is reached.
 """
 
 from __future__ import annotations
