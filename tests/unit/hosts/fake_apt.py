@@ -137,6 +137,8 @@ def main():
             del installed[name]
         leave()
     if program == "dpkg-query":
+        if world.get("interrupted"):
+            print("dpkg-query: warning: parsing file '/var/lib/dpkg/updates/0001'", file=sys.stderr)
         lines = [
             "\t".join(
                 [name, one.get("arch", "amd64"), one["status"], one["version"], one.get("provides", ""), ""]

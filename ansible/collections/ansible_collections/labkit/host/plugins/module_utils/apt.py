@@ -57,7 +57,7 @@ class Apt:
             return None
         if len(alternatives) == 1:
             return plain[0]
-        policy = self._apt("apt-cache", "policy", *plain).output
+        policy = self._apt("apt-cache", "policy", *plain).printed
         found = re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (?!\(none\))", policy, re.MULTILINE)
         # None at all: apt's own word on the first is the message.
         return next((name for name in plain if name in found), plain[0])
@@ -73,7 +73,7 @@ class Apt:
         done = run("dpkg-deb", "--show", "--showformat", "${Package} ${Version}", file)
         if done.code:
             raise PackagesRefused(f"{file}: expected a package of Debian: {done.output.strip()}")
-        name, version = done.output.split()
+        name, version = done.printed.split()
         package = known.get(name)
         return not (package and package.status in {"installed", *_TRIGGERS} and package.version == version)
 
@@ -105,7 +105,7 @@ class Apt:
 
     def plan(self, wanted: Sequence[str]) -> Plan:
         """What installing would do, with the options of the real run. Raises PackageUnknown."""
-        return _plan(self._must(self._apt("apt-get", "--simulate", *self._install(wanted))).output)
+        return _plan(self._must(self._apt("apt-get", "--simulate", *self._install(wanted))).printed)
 
     def update(self, scratch: Path | None) -> None:
         """Fetch the index; into this folder, to look at only, where one is given."""
@@ -121,7 +121,7 @@ class Apt:
 
     def room(self, names: Sequence[str]) -> None:
         """Refuse what has no room on the disk: apt looks for the archives' only."""
-        apt_trouble.room(self._apt("apt-cache", "--no-all-versions", "show", *names).output)
+        apt_trouble.room(self._apt("apt-cache", "--no-all-versions", "show", *names).printed)
 
     def install(self, wanted: Sequence[str]) -> None:
         """Install, and never remove. Raises IndexOutdated."""
@@ -149,7 +149,7 @@ class Apt:
     def plan_removal(self, names: Sequence[str]) -> Plan:
         """What removing would do."""
         return _plan(
-            self._must(self._apt("apt-get", "--simulate", *self._options(), "remove", *names)).output
+            self._must(self._apt("apt-get", "--simulate", *self._options(), "remove", *names)).printed
         )
 
     def remove(self, names: Sequence[str], *, purge: Sequence[str]) -> None:
@@ -182,7 +182,7 @@ class Apt:
 
     @cached_property
     def _architecture(self) -> str:
-        return run("dpkg", "--print-architecture").output.strip()
+        return run("dpkg", "--print-architecture").printed.strip()
 
     def _packages(self) -> dict[str, Package]:
         """By the names that apt uses: with the architecture only where it is not this host's own."""
@@ -190,7 +190,7 @@ class Apt:
         shown = "".join(f"${{{field}}}\\t" for field in fields) + "\\n"
         native = self._architecture
         packages = {}
-        for line in self._must(run("dpkg-query", "--show", "--showformat", shown)).output.splitlines():
+        for line in self._must(run("dpkg-query", "--show", "--showformat", shown)).printed.splitlines():
             name, architecture, status, version, provides = line.split("\t")[:5]
             key = name if architecture in (native, "all") else f"{name}:{architecture}"
             virtual = frozenset(word.split()[0] for word in provides.split(",") if word.strip())

@@ -47,7 +47,7 @@ class Dnf:
         done = run("rpm", "--query", "--package", "--queryformat", "%{NAME}-%{VERSION}-%{RELEASE}", file)
         if done.code:
             raise PackagesRefused(f"{file}: expected a package of rpm: {done.output.strip()}")
-        return bool(run("rpm", "--query", done.output.strip().splitlines()[-1]).code)
+        return bool(run("rpm", "--query", done.printed.strip()).code)
 
     def broken(self, *, triggers: bool) -> list[str]:
         """None: rpm has no half-installed state; what is not in its database is installed again."""
@@ -92,7 +92,7 @@ class Dnf:
         # --assumeno ends with 1 where there was something to say no to.
         if done.code and "Operation aborted" not in done.output:
             raise _explain(done)
-        return _plan(done.output)
+        return _plan(done.printed)
 
     def _must(self, *arguments: str) -> None:
         done = self._dnf(*arguments)

@@ -96,8 +96,15 @@ class Done:
 
     command: tuple[str, ...]
     code: int
-    output: str
-    """Both streams as they came."""
+    printed: str
+    """What was asked for."""
+    warned: str = ""
+    """What it had to say besides; dpkg warns of each file that a killed one left."""
+
+    @property
+    def output(self) -> str:
+        """Both."""
+        return self.printed + self.warned
 
 
 def run(*command: str) -> Done:
@@ -106,8 +113,7 @@ def run(*command: str) -> Done:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             errors="replace",
             check=False,
@@ -118,7 +124,7 @@ def run(*command: str) -> Done:
         raise PackagesRefused(f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise PackagesRefused(f"{' '.join(command)}: not done after {_LONGEST_S} s; stopped") from error
-    return Done(command, done.returncode, done.stdout)
+    return Done(command, done.returncode, done.stdout, done.stderr)
 
 
 def _if_not_by_sudo() -> dict[str, str]:

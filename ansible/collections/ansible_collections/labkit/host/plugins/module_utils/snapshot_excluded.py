@@ -32,6 +32,10 @@ FILES = (
         "/etc/resolv.conf /etc/adjtime /etc/fake-hwclock.data /etc/machine-info /etc/mtab",
         "written by DHCP clients, clocks and the kernel while a host runs",
     ),
+    Excluded(
+        "/etc/xml/catalog /etc/xml/catalog.old",
+        "a list that packages' scripts keep; the order of its entries tells in which order they came",
+    ),
     Excluded("*/__pycache__ */__pycache__/*", "written by whichever Python reads a module first"),
 )
 CONTENTS = (
