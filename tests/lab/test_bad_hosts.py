@@ -70,7 +70,7 @@ BAD = {
     "too-much-memory": (
         {"hugepages_pools": [{"size_kib": 2048, "count": 9999999}]},
         "19999998 MiB are asked for, more than there is",
-        "ask for fewer",
+        "sk for fewer",
     ),
     "no-such-node": (
         {"hugepages_pools": [{"size_kib": 2048, "count": 1, "node": 99}]},
