@@ -82,3 +82,13 @@ def test_tags_of_one_role_alone_don_t_stumble_over_the_others(playbook):
 
     assert done.returncode == 0, told(done)
     assert "changed=0" in done.stdout
+
+
+def test_without_root_and_sudo_only_the_probe_is_built():
+    """As apply-local calls it then."""
+    done = play("--check", "--skip-tags", "machine")
+
+    assert done.returncode == 0, told(done)
+    assert {
+        name.partition(" : ")[0] for name in re.findall(r"^TASK \[(.*)\]", done.stdout, re.MULTILINE)
+    } == {"probe"}

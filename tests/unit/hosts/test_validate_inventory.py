@@ -18,9 +18,16 @@ EXAMPLE = ANSIBLE / "inventory/example.yml"
 
 def validate(folder, inventory, *arguments):
     """What ansible-playbook says of an inventory."""
-    task = {"name": "Validate", "labkit.host.validate": {"roles_path": str(ANSIBLE / "roles")}}
+    return play(
+        folder, inventory, {"labkit.host.validate": {"roles_path": str(ANSIBLE / "roles")}}, *arguments
+    )
+
+
+def play(folder, inventory, task, *arguments):
     playbook = folder / "play.json"
-    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    playbook.write_text(
+        json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [{"name": "Do", **task}]}])
+    )
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
@@ -41,6 +48,36 @@ def test_example_inventory_holds(tmp_path):
     done = validate(tmp_path, EXAMPLE)
 
     assert done.returncode == 0, done.stdout
+
+
+def test_example_dut_has_these_kernel_arguments(tmp_path):
+    answer = tmp_path / "answer.json"
+    debian = {"distribution": "Debian", "os_family": "Debian", "architecture": "x86_64"}
+    facts = {"cpu_isolation_present": "0-7", "ansible_facts": debian}
+    wanted = {"roles_path": str(ANSIBLE / "roles"), "answer": str(answer), "facts": facts}
+
+    done = play(tmp_path, EXAMPLE, {"labkit.host.desired": wanted}, "--limit", "dut.example")
+
+    assert done.returncode == 0, done.stdout
+    values = json.loads(answer.read_text())["values"]
+    assert values["lowlatency_kernel_own_packages"] == ["linux-image-rt-amd64"]
+    assert [
+        *values["cpu_isolation_boot_arguments"],
+        *values["hugepages_boot_arguments"],
+        *values["dpdk_boot_arguments"],
+    ] == [
+        "isolcpus=managed_irq,domain,2-7",
+        "nohz_full=2-7",
+        "rcu_nocbs=2-7",
+        "irqaffinity=0-1",
+        "skew_tick=1",
+        "intel_idle.max_cstate=1",
+        "processor.max_cstate=1",
+        "hugepagesz=1G",
+        "hugepages=0:8",
+        "intel_iommu=on",
+        "iommu=pt",
+    ]
 
 
 @pytest.mark.parametrize(
