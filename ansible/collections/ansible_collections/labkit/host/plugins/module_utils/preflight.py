@@ -95,7 +95,7 @@ def room(root: Path, free: Callable[[Path], int] | None = None) -> Iterator[str]
         if left_mib < least_mib:
             yield (
                 f"the disk of {place} is full: {left_mib} MiB are free, expected at least {least_mib}. Make room "
-                "(apt-get clean, journalctl --vacuum-size=100M)"
+                "(apt-get clean or dnf clean all, journalctl --vacuum-size=100M)"
             )
 
 
