@@ -130,7 +130,7 @@ def main():
         leave()
     if program == "dpkg" and "--remove" in arguments:
         for name in arguments[2:]:
-            del installed[name]
+            installed[name]["status"] = "config-files"
         leave()
     if program == "dpkg" and arguments[0] == "--purge":
         for name in arguments[1:]:

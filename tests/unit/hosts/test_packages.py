@@ -308,6 +308,8 @@ def test_package_that_was_half_unpacked_by_a_killed_run_is_installed_anew(world,
     assert install(root, "hello").installed == ["libhello", "hello"]
     assert world.called("dpkg --force-remove-reinstreq --remove libhello")
     assert world.read()["installed"]["libhello"]["status"] == "installed"
+    undo.undo("tools", root)
+    assert world.names == ["libc6", "mail"]
 
 
 def test_wreck_of_ours_that_dpkg_cannot_go_on_with_is_an_error(world, root):

@@ -115,10 +115,13 @@ def _refuse_removal(plan: Plan) -> Plan:
 
 def _install(role: str, manager: Manager, missing: list[str], plan: Plan, root: Path) -> None:
     state = State(role, root)
-    before = _noted(root).get(role, _nothing())
+    noted = _noted(root)
+    before = noted.get(role, _nothing())
+    # What we added ourselves, and a broken off run or somebody else took off again, had none before us.
+    configured = set(manager.configured(plan.added)) - _added(noted)
     note = {
         "added": sorted({*before["added"], *plan.added}),
-        "configured": sorted({*before["configured"], *manager.configured(plan.added)}),
+        "configured": sorted({*before["configured"], *configured}),
         "under_way": sorted({*plan.added, *plan.upgraded}),
     }
     state.note(KIND, manager.name, None, note)
