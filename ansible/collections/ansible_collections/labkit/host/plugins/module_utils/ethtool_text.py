@@ -69,10 +69,10 @@ def labelled(text: str) -> Values:
         key = RENAMED.get(key, key)
         if value == "n/a":
             continue
-        if above:
-            most[key] = int(value)
-        else:
+        if not above:
             now[key] = value
+        elif value.isdigit():
+            most[key] = int(value)
     return {
         key: Value(value, value, fixed=key.endswith("-negotiated"), most=most.get(key))
         for key, value in now.items()
