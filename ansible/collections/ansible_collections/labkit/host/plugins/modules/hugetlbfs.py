@@ -23,7 +23,7 @@ options:
     required: true
     suboptions:
       path: {description: Mount point; made where it is missing., type: path, required: true}
-      size_kib: {description: Size of its pages [KiB]., type: int, required: true}
+      size_kib: {description: "Size of its pages [KiB].", type: int, required: true}
       mode: {description: Octal mode; none that lets everybody write., type: str, default: ""}
       group: {description: Who may use it without root., type: str, default: ""}
   group: {description: Group of those that name none., type: str, default: ""}

@@ -21,7 +21,7 @@ options:
   names: {description: 'Package names; of "a|b" the first that there is.', type: list, elements: str, default: []}
   files: {description: Package files on the host (.deb or .rpm)., type: list, elements: path, default: []}
   recommends: {description: Whether to install what is only recommended too., type: bool, default: false}
-  lock_timeout_s: {description: How long to wait for another package manager to finish [s]., type: int, default: 300}
+  lock_timeout_s: {description: "How long to wait for another package manager to finish [s].", type: int, default: 300}
 author: [the labkit authors (@labkit)]
 """
 
