@@ -243,6 +243,34 @@ def test_run_broken_off_anywhere_is_simply_run_again(host, step, calls):
     assert not list((host.root / "etc/systemd/system").glob("labkit*"))
 
 
+def test_unit_that_would_reboot_is_stopped_before_grub_cfg_is_made(host, step, monkeypatch):
+    step("try_once", ARGUMENTS)
+    host.boot()
+    assert host.unit_runs
+    update, ran = host._update_grub, []
+    monkeypatch.setattr(host, "_update_grub", lambda: (ran.append(host.unit_runs), update())[1])
+
+    step("confirm", ARGUMENTS)
+
+    assert ran == [False]
+
+
+def test_files_that_update_grub_has_not_seen_are_found(host, step):
+    """A run was killed between the file and update-grub, and no trial waits."""
+    step("try_once", ARGUMENTS)
+    host.boot()
+    step("confirm", ARGUMENTS)
+    fewer = Wanted(arguments=ISOLATED[:1])
+    host.start(f"/boot/vmlinuz-{STOCK} quiet {ISOLATED[0]}")
+    file = host.root / "etc/default/grub.d/90-labkit.cfg"
+    file.write_text(grub_defaults.arguments_text(fewer.arguments))
+
+    assert needed(step, fewer) == "confirm"
+    step("confirm", fewer)
+    assert ISOLATED[1] not in host.text("boot/grub/grub.cfg")
+    assert needed(step, fewer) == "nothing"
+
+
 def test_check_mode_tells_the_changes_and_makes_none(host, step):
     before = content(host)
 
@@ -273,6 +301,27 @@ def test_revert_goes_back_to_the_first_kernel_and_leaves_nothing(host, step):
     assert (left, done[-1]) == ([], "boot menu")
     assert content(host) == before
     assert step("revert") == boot_revert.Reverted([], False)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [ARGUMENTS, Wanted(flavour="rt", packages=("linux-image-rt-amd64",))],
+    ids=["arguments alone", "kernel alone"],
+)
+def test_revert_asks_for_a_reboot_as_long_as_something_of_it_runs(host, step, wanted):
+    if wanted.packages:
+        step("pin")
+        host.add_kernel(RT)
+    step("try_once", wanted)
+    host.boot()
+    step("confirm", wanted)
+    host.boot()
+
+    assert step("revert", check=True).reboot
+    assert step("revert").reboot
+    assert step("revert").reboot
+    host.boot()
+    assert not step("revert").reboot
 
 
 def test_revert_in_the_midst_of_a_trial_takes_it_back(host, step):

@@ -56,6 +56,20 @@ def test_recovery_entry_is_never_taken_for_the_kernel(name):
             assert "single" in entry.arguments
 
 
+def test_entry_of_another_init_is_never_taken_for_the_kernel():
+    """As 10_linux adds them where two are installed, and here in front."""
+    text = (DATA / "grub-debian12.cfg").read_text()
+    one = "\tmenuentry 'Debian GNU/Linux, with Linux 6.1.0-56-amd64'"
+    other = (
+        "\tmenuentry 'Debian GNU/Linux, with Linux 6.1.0-56-amd64 (sysvinit)' $menuentry_id_option "
+        "'gnulinux-6.1.0-56-amd64-init-sysvinit-1' {\n"
+        "\t\tlinux /boot/vmlinuz-6.1.0-56-amd64 root=/dev/vda1 ro quiet init=/lib/sysvinit/init\n\t}\n"
+    )
+    assert one in text
+
+    assert "init=" not in read(text.replace(one, other + one)).of_release("6.1.0-56-amd64").linux
+
+
 @pytest.mark.parametrize(
     ("default", "release"),
     [

@@ -56,7 +56,6 @@ def try_once(
         return False
     if not check:
         menu = loader(run, root)
-        boot_trial.clear(run, root)  # of a run that was broken off
         old = menu.default()
         assert old is not None, "look refuses that"
         trial = boot_trial.Trial(

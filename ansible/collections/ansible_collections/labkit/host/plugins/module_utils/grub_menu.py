@@ -85,17 +85,10 @@ class Menu:
 
     def of_release(self, release: str) -> Entry | None:
         """The ordinary entry of a kernel: not for recovery, not with another init."""
-        found = [
-            entry
-            for entry in self.walk()
-            if entry.release == release
-            and entry.path
-            and "-recovery-" not in entry.id
-            and "-init-" not in entry.id
-            and not {"single", "recovery"} & set(entry.arguments)
-        ]
-        named = [entry for entry in found if "-advanced-" in entry.id]
-        return (named or found or [None])[0]
+        found = [entry for entry in self.walk() if entry.release == release and entry.path]
+        named = [entry for entry in found if f"-{release}-advanced-" in entry.id]  # as 10_linux names it
+        plain = [entry for entry in found if not {"single", "recovery"} & set(entry.arguments)]
+        return next(iter(named or plain), None)
 
     def chosen(self, environment: Mapping[str, str]) -> Entry | None:
         """What boots when nothing is given for one boot. As GRUB does, the first one where the default is unknown."""
