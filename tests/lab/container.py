@@ -49,9 +49,13 @@ class Container:
     pid: int
     root: str
 
+    @property
+    def enter(self) -> list[str]:
+        """What a command starts with to run in it."""
+        return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--", "chroot", self.root]
+
     def run(self, *command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a command in it."""
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--", "chroot", self.root]
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible/ansible.cfg"),
@@ -60,7 +64,7 @@ class Container:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         return subprocess.run(
-            [*enter, *command],
+            [*self.enter, *command],
             capture_output=True,
             text=True,
             env=environment,

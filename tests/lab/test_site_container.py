@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -46,17 +47,19 @@ def story(host):
     """Every playbook in its turn, and the host before and after."""
     before = host.snapshot()
     runs = {
-        name: host.play(playbook, INVENTORY, *arguments)
-        for name, (playbook, *arguments) in {
-            "foretold": ("site.yml", "--check"),
-            "made": ("site.yml",),
-            "again": ("site.yml",),
-            "verified": ("verify.yml",),
-            "reverted": ("revert.yml",),
-            "nothing left": ("revert.yml",),
-            "noticed": ("verify.yml",),
-        }.items()
+        "foretold": host.play("site.yml", INVENTORY, "--check"),
+        "made": host.play("site.yml", INVENTORY),
+        "again": host.play("site.yml", INVENTORY),
+        "verified": host.play("verify.yml", INVENTORY),
     }
+    with subprocess.Popen(
+        [*host.enter, "sh", "-ec", "cd /mnt/huge; exec cat"], stdin=subprocess.PIPE
+    ) as user:
+        runs["in use"] = host.play("revert.yml", INVENTORY)
+        user.stdin.close()
+    runs["reverted"] = host.play("revert.yml", INVENTORY)
+    runs["nothing left"] = host.play("revert.yml", INVENTORY)
+    runs["noticed"] = host.play("verify.yml", INVENTORY)
     return runs, snapshot.compare(before, host.snapshot())
 
 
@@ -112,6 +115,17 @@ def test_verify_finds_what_is_made_and_what_is_not(story):
     assert broken(runs["verified"]) & KEPT == set()
     assert broken(runs["noticed"]) >= KEPT, runs["noticed"].stdout[-4000:]
     assert runs["noticed"].returncode != 0
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it(story):
+    runs, _ = story
+
+    assert runs["in use"].returncode != 0
+    assert re.search(r"Say what is not put back.*?/mnt/huge", runs["in use"].stdout, re.DOTALL)
+    assert {name.partition(" : ")[0] for name in changed(runs["in use"])} == {
+        *("nic_tuning", "af_xdp", "dpdk", "labkit_host")
+    }
+    assert {name.partition(" : ")[0] for name in changed(runs["reverted"])} == {"hugepages"}
 
 
 def test_what_is_changed_is_told_at_the_end(story):
