@@ -17,6 +17,7 @@ import pytest
 
 from tests.vm import desired, image
 from tests.vm.guest import Guest, Nic, finish_image, link
+from tests.vm.labkit_there import measured
 from tests.vm.playbook import Playbooks, Provisioned, Say
 
 
@@ -119,7 +120,18 @@ def stock(dut: Guest, playbooks: Playbooks, say: Say) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def provisioned(dut: Guest, stock: dict[str, Any], playbooks: Playbooks, say: Say) -> Provisioned:
+def generic_run(
+    dut: Guest, stock: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, say: Say
+) -> Path:
+    """Wake-ups measured on the stock machine's kernel: the run's folder. Asked for before `provisioned`."""
+    folder = tmp_path_factory.mktemp("generic")
+    return measured(dut, folder, say)
+
+
+@pytest.fixture(scope="session")
+def provisioned(
+    dut: Guest, stock: dict[str, Any], generic_run: Path, playbooks: Playbooks, say: Say
+) -> Provisioned:
     """The DUT after site.yml: foretold by check mode, then really."""
     playbooks.host(dut, desired.DUT)
     foretold = playbooks.play("site.yml", "--check")

@@ -23,6 +23,7 @@ DUT: dict[str, Any] = {
     **KERNEL,
     "cpu_isolation_cpus": str(ISOLATED),
     "cpu_isolation_rt_runtime_us": "-1",
+    "cpu_isolation_timer_migration": "0",
     "hugepages_count": "0",
     "hugepages_group": "labkit",
     "hugepages_pools": [{"size_kib": 2048, "count": HUGEPAGES, "when": "boot"}],
@@ -30,6 +31,7 @@ DUT: dict[str, Any] = {
     "dpdk_packages": ["dpdk", "dpdk-dev"],
     "dpdk_iommu": "on",
     "dpdk_group": "labkit",
+    "dpdk_memlock_kib": "unlimited",
     "dpdk_devices": [{"pci": FORWARDING_PCI, "driver": "vfio-pci"}],
     # Without the compiler for BPF: nothing is built in the guest.
     "af_xdp_packages": ["libxdp-dev", "pkg-config", "xdp-tools"],
@@ -37,8 +39,15 @@ DUT: dict[str, Any] = {
         {"name": XDP_NAME, "queues": 1, "napi_defer_hard_irqs": 2, "gro_flush_timeout_ns": 20000}
     ],
     "af_xdp_busy_poll_us": "50",
+    "af_xdp_memlock_kib": "unlimited",
     "nic_tuning_interfaces": [
-        {"name": TUNED_NAME, "rings": {"rx": 512}, "coalescing": {"rx-usecs": 20}, "features": {"gro": "off"}}
+        {
+            "name": TUNED_NAME,
+            "rings": {"rx": 512},
+            "coalescing": {"rx-usecs": 20},
+            "features": {"gro": "off"},
+            "pause": {"rx": "off", "tx": "off"},
+        }
     ],
     "labkit_host_user": "tester",
     "labkit_host_group": "labkit",

@@ -207,6 +207,23 @@ class Guest:
             )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def put(self, content: bytes, command: str) -> None:
+        """Hand bytes to a shell command there. Raises GuestFailed."""
+        done = subprocess.run(
+            self.argv(command), input=content, capture_output=True, timeout=300, check=False
+        )
+        if done.returncode:
+            raise GuestFailed(f"{self.name}: {command!r}: {done.stderr.decode(errors='replace')}")
+
+    def get(self, command: str) -> bytes:
+        """The bytes that a shell command there prints. Raises GuestFailed."""
+        done = subprocess.run(
+            self.argv(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False
+        )
+        if done.returncode:
+            raise GuestFailed(f"{self.name}: {command!r}: {done.stderr.decode(errors='replace')}")
+        return done.stdout
+
     def wait(self, *, other_than: str = "", timeout_s: float = BOOT_S) -> str:
         """Wait until SSH answers in a boot other than that of the boot id. Returns the boot id. Raises GuestFailed."""
         deadline = time.monotonic() + timeout_s

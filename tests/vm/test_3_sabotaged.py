@@ -20,7 +20,9 @@ CANNOT = {
 """Promises that nobody can make of this guest."""
 
 
-def test_every_broken_promise_is_caught_by_its_check(playbooks: Playbooks, provisioned: Provisioned, say: Say):
+def test_every_broken_promise_is_caught_by_its_check(
+    playbooks: Playbooks, provisioned: Provisioned, say: Say
+):
     command = [sys.executable, "-m", "tests.infra.sabotage", "--host", "dut", "-i", str(playbooks.inventory)]
     done = subprocess.run(
         [*DIE_WITH_PARENT, *command],

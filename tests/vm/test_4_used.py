@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tests.vm import desired
 from tests.vm.guest import Guest
+from tests.vm.labkit_there import measured
 from tests.vm.playbook import Provisioned, Say
 
 FRAMES = 1000
@@ -84,3 +86,22 @@ def test_af_xdp_runs_native_on_a_guest_nic(dut: Guest, tester: Guest, provisione
 
     assert link["xdp"]["mode"] == 1, f"expected native (1), attached as {link['xdp']}"
     assert counted["returned"] == FRAMES, counted
+
+
+def test_wakeups_of_both_boots_are_compared(
+    dut: Guest, generic_run: Path, provisioned: Provisioned, tmp_path: Path, say: Say
+):
+    """Function alone: what an emulated CPU does says nothing of a real one, and labkit says that."""
+    rt_run = measured(dut, tmp_path, say)
+    compared = subprocess.run(
+        [sys.executable, "-m", "labkit.cli", "compare", str(generic_run), str(rt_run)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    say(compared.stdout)
+
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert "PREEMPT_RT" in compared.stdout
+    assert "wakeup" in compared.stdout
+    assert "not about throughput" in " ".join(compared.stdout.split())
