@@ -196,21 +196,58 @@ mount -o remount,bind,ro /var/lib/labkit
     assert f"apt is in use: process {apt.pid} (" in told_here
 
 
-def test_missing_sudo_is_told_and_not_a_riddle(tmp_path):
-    # An ordinary user by what the host says of itself, and a sudo that says no.
-    python, sudo = tmp_path / "python", tmp_path / "sudo"
+@pytest.fixture
+def ordinary_user(tmp_path):
+    """An inventory of a host that is reached as an ordinary user, as that host tells it; sudo is what a test writes."""
+    python = tmp_path / "python"
     python.write_text(
-        '#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 "$@"\n'
+        "#!/bin/sh\n"
+        'test -n "$AS_ROOT" || become="setpriv --reuid=65534 --regid=65534 --clear-groups"\n'
+        'exec $become /usr/bin/python3 "$@"\n'
     )
-    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
-    for program in (python, sudo):
-        program.chmod(0o755)
-    user = f"ansible_python_interpreter={python} ansible_become_exe={sudo} ansible_pipelining=true"
 
-    done = play("-e", user, playbook="site.yml", environment={"ANSIBLE_BECOME_ALLOW_SAME_USER": "true"})
+    def inventory(sudo, more=""):
+        (tmp_path / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+        for program in (python, tmp_path / "sudo"):
+            program.chmod(0o755)
+        user = (
+            f"ansible_python_interpreter={python} ansible_become_exe={tmp_path}/sudo ansible_pipelining=true"
+        )
+        (tmp_path / "hosts").write_text(
+            f"localhost ansible_connection=local {user} hugepages_count=0 {more}\n"
+        )
+        return str(tmp_path / "hosts")
+
+    return inventory
+
+
+# Of one user to the same one: Ansible leaves sudo out then, unless it is told not to.
+SAME_USER = {"ANSIBLE_BECOME_ALLOW_SAME_USER": "true"}
+
+
+@pytest.mark.parametrize("become", ["", "ansible_become=true"])
+def test_missing_sudo_is_told_and_not_a_riddle(ordinary_user, become):
+    hosts = ordinary_user("echo 'sudo: a password is required' >&2; exit 1", become)
+
+    done = play("-i", hosts, playbook="site.yml", environment=SAME_USER)
 
     assert "root's rights can't be had: sudo: a password is required." in of_host(done, "localhost"), told(
         done
     )
     assert "give --ask-become-pass, or connect as root" in told(done)
     assert "Make the hosts ready" not in done.stdout
+
+
+def test_ordinary_user_with_sudo_is_enough(ordinary_user, tmp_path):
+    sudo = (
+        f'echo "$@" >> {tmp_path}/log; while [ "$1" != -u ]; do shift; done; shift 2; AS_ROOT=yes exec "$@"'
+    )
+
+    done = play(
+        *("-i", ordinary_user(sudo), "--check", "--tags", "hugepages"),
+        playbook="site.yml",
+        environment=SAME_USER,
+    )
+
+    assert done.returncode == 0, told(done)
+    assert "-u root" in (tmp_path / "log").read_text()
