@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playbooks import play, told
+from playbooks import ANSIBLE, play, told
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 
@@ -92,3 +92,13 @@ def test_without_root_and_sudo_only_the_probe_is_built():
     assert {
         name.partition(" : ")[0] for name in re.findall(r"^TASK \[(.*)\]", done.stdout, re.MULTILINE)
     } == {"probe"}
+
+
+def test_what_a_role_looked_up_is_not_taken_for_a_variable_of_the_host():
+    """Two playbooks in one run: the second finds what the roles of the first registered."""
+    both = (str(ANSIBLE / "local.yml"), "--check", "--tags", "hugepages", "-e", "hugepages_count=0")
+
+    done = play(*both, playbook="local.yml")
+
+    assert done.returncode == 0, told(done)
+    assert done.stdout.count("TASK [Refuse what can't come right]") == 2

@@ -42,10 +42,12 @@ class ActionModule(ActionBase):
             except AnsibleError as error:
                 raise ValueError(f"it can't be worked out: {error}") from error
 
-        problems = schema.check(variables, known, value_of)
+        # What the roles looked up in an earlier playbook of the same run is not the host's.
+        given = [name for name in variables if not _set_below(roles, name)]
+        problems = schema.check(given, known, value_of)
         wrong = {problem.variable for problem in problems}
         told = [f"{problem}{_place(problem.found) or _place(problem.variable)}" for problem in problems]
-        right = [name for name in variables if known.known(name) and name not in wrong]
+        right = [name for name in given if known.known(name) and name not in wrong]
         desired = {**defaults, **{name: value_of(name) for name in right}}
         result.update(changed=False, problems=told, desired=desired)
         if told:
@@ -54,6 +56,12 @@ class ActionModule(ActionBase):
                 msg="\n".join([f"{len(told)} wrong in the host's variables. Nothing was changed.", *told]),
             )
         return result
+
+
+def _set_below(folder: str, name: str) -> bool:
+    """Whether a task in a file of this folder gave the variable its name."""
+    origin = Origin.get_tag(name) if Origin else None
+    return bool(origin and origin.path) and Path(origin.path).is_relative_to(Path(folder).resolve())
 
 
 def _place(value: Any) -> str:  # noqa: ANN401 (any YAML)

@@ -7,7 +7,7 @@ not asked. Runs on the controller, and touches no host.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -197,8 +197,8 @@ def _expected(spec: Mapping[str, Any]) -> str:
     return _KINDS.get(kind, str(kind))
 
 
-def check(variables: Mapping[str, Any], schema: Schema, value_of: Callable[[str], Any]) -> list[Problem]:
-    """All that is wrong with the variables of a host, by name.
+def check(variables: Collection[str], schema: Schema, value_of: Callable[[str], Any]) -> list[Problem]:
+    """All that is wrong with the variables of these names, by name.
 
     `value_of` gives a variable with its templates worked out; what it raises as ValueError is a problem of that
     variable.
@@ -210,6 +210,6 @@ def check(variables: Mapping[str, Any], schema: Schema, value_of: Callable[[str]
                 value = value_of(name)
                 wrong = list(mistakes(name, value, schema.options[name])) if name in schema.options else []
             except ValueError as error:
-                wrong = [Problem(name, str(error), variables[name])]
+                wrong = [Problem(name, str(error))]
             found += [replace(problem, variable=name) for problem in wrong]
     return sorted(found, key=lambda problem: problem.name)
