@@ -47,8 +47,8 @@ _FILES = (
     _JOURNAL,
 )
 _COMMANDS = {
-    # Threads of RCU that run the callbacks of other cores: rcuop/N and rcuos/N take those of core N.
-    "rcu": "ps -e -o comm= | grep -E '^rcuo[ps]/' || true",
+    # What the kernel said that it did. Its threads don't tell: as soon as one core is offloaded all have theirs.
+    "rcu": "{ dmesg; journalctl --dmesg --no-pager --output=cat; } 2>/dev/null | grep -E '\\brcu: ' | sort -u || true",
     "fixed": f"find {_IRQ}/[0-9]*/smp_affinity_list ! -perm -200",
     "names": f"ls -d {_IRQ}/[0-9]*/*/",
     # By what the running process was started with, not by a file that it may not have read yet.
@@ -102,11 +102,16 @@ def _nohz_full(eyes: Eyes, desired: Desired) -> Outcome:
 def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_rcu_nocbs"):
         return off
-    threads = re.findall(r"^rcuo[ps]/(\d+)", _seen(eyes).commands["rcu"].out, re.MULTILINE)
-    found = {int(core) for core in threads}
+    told = _seen(eyes).commands["rcu"].out
+    if "rcu: " not in told:
+        return NotApplicable("the kernel's log of this boot is gone, and nothing else tells: reboot to look")
+    offloaded = re.search(r"Offload RCU callbacks from CPUs: ([0-9,-]+)", told)
+    found = parse_list(offloaded.group(1)) if offloaded else set()
     if missing := _cores(desired) - found:
-        return Broken(f"rcuop threads of cores {listed(_cores(desired))}", f"none of cores {listed(missing)}")
-    return Kept(f"rcuop threads of cores {listed(found)}")
+        return Broken(
+            f"RCU callbacks of cores {listed(_cores(desired))} offloaded", f"not those of {listed(missing)}"
+        )
+    return Kept(f"RCU callbacks of cores {listed(found)} offloaded")
 
 
 def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:

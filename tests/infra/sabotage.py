@@ -85,6 +85,8 @@ class Saboteur:
         finally:
             mended = as_root(self.host, sabotage.mends(self.desired), name=self.desired.host)
         after = self._look(sabotage.promise)
+        if isinstance(before, NotApplicable) and isinstance(during, NotApplicable):
+            return "skipped", before.reason
         if not isinstance(during, Broken):
             return "MISSED", str(during)
         if type(after) is not type(before):

@@ -48,7 +48,7 @@ CORES = (
     covered("cpu_isolation.isolated", f"{_CPU}/isolated", ""),
     covered("cpu_isolation.isolated", f"{_CPU}/isolated", "0"),
     covered("cpu_isolation.nohz_full", f"{_CPU}/nohz_full", "(null)"),
-    # RCU's threads can't be ended. Core 0 is never isolated, so it has none.
+    # What RCU decided at boot can't be undone. Core 0 is never isolated, so its callbacks stay.
     Sabotage(promise="cpu_isolation.rcu_nocbs", wants=lambda desired: {"cpu_isolation_cpus": "0"}),
     Sabotage(promise="cpu_isolation.interrupts", breaks=_interrupts_there, mends=_interrupts_back),
     written(

@@ -120,14 +120,34 @@ def test_irqbalance_that_does_not_run_is_not_started(systemd):
     assert systemd.changed() == ["daemon-reload"]
 
 
-def test_irqbalance_that_runs_without_them_nevertheless_is_an_error(systemd):
+def test_irqbalance_that_runs_without_them_nevertheless_is_an_error(systemd, monkeypatch):
     systemd.start()
 
     def deaf(*words):
         return "" if words[0] in ("daemon-reload", "try-restart") else systemd(*words)
 
+    monkeypatch.setattr(irqbalance, "START_S", 0.0)
     with pytest.raises(irqbalance.IrqbalanceFailed, match="runs without IRQBALANCE_BANNED_CPULIST=1-3"):
         irqbalance.change("cpu_isolation", "1-3", root=systemd.root, systemctl=deaf)
+
+
+def test_irqbalance_that_takes_a_moment_to_start_is_waited_for(systemd):
+    systemd.start()
+    asked = []
+
+    def slow(*words):
+        """systemd's own child, before it has become irqbalance."""
+        if words[0] == "try-restart":
+            asked.append(words)
+            return ""
+        if asked and words[:2] == ("show", "--property=MainPID"):
+            asked.append(words)
+            if len(asked) == 4:
+                systemd("try-restart", irqbalance.UNIT)
+        return systemd(*words)
+
+    assert irqbalance.change("cpu_isolation", "1-3", root=systemd.root, systemctl=slow)[0] is True
+    assert told(systemd) == {1, 2, 3}
 
 
 def test_check_mode_changes_nothing(systemd):

@@ -270,7 +270,7 @@ _ISOLATED = FakeEyes(
         f"{SYS}/sched_rt_runtime_us": "-1",
     },
     commands={
-        "rcu": "rcuop/1\nrcuop/2\nrcuos/3",
+        "rcu": "[    0.185476] rcu: \tOffload RCU callbacks from CPUs: 1-3.",
         "fixed": "",
         "names": f"{IRQ}/24/eth0/\n{IRQ}/26/nvme0q3/",
         "irqbalance": "irqbalance runs\nPATH=/bin\nIRQBALANCE_BANNED_CPULIST=1-3",
@@ -296,7 +296,11 @@ CORES = {
         no_such_kernel=_file(f"{CPU}/nohz_full", None),
         unwanted={**_CORES, "cpu_isolation_nohz_full": False},
     ),
-    **_cores("rcu_nocbs", no_thread_of_core_3=_ISOLATED.but(commands={"rcu": "rcuop/1\nrcuop/2"})),
+    **_cores(
+        "rcu_nocbs",
+        none_offloaded=_ISOLATED.but(commands={"rcu": "rcu: Hierarchical SRCU implementation."}),
+        core_3_not_offloaded=_ISOLATED.but(commands={"rcu": "rcu: \tOffload RCU callbacks from CPUs: 1-2."}),
+    ),
     **_cores(
         "interrupts",
         one_goes_there=_ISOLATED.but(

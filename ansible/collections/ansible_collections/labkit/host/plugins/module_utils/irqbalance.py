@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ DROP_IN = f"/etc/systemd/system/{UNIT}.d/labkit.conf"
 ENVIRONMENT = "/etc/labkit/irqbalance"
 THEIRS = ("/etc/default/irqbalance", "/etc/sysconfig/irqbalance")
 """Where Debian and EL keep the user's settings."""
+
+START_S = 10.0
 
 Systemctl = Callable[..., str]
 
@@ -87,7 +90,7 @@ def change(
         systemctl("daemon-reload")
         if stale:
             systemctl("try-restart", UNIT)
-        if _running(root, systemctl) not in (None, wanted):
+        if not _comes_to_run(wanted, root, systemctl):
             raise IrqbalanceFailed(
                 f"{UNIT} was restarted with {DROP_IN}, but runs without IRQBALANCE_BANNED_CPULIST="
                 f"{cpus.listed(wanted)}: look at systemctl cat {UNIT}"
@@ -105,6 +108,16 @@ def _running(root: Path, systemctl: Systemctl) -> frozenset[int] | None:
     except FileNotFoundError:
         return None
     return None if environment is None else banned(environment.replace("\0", "\n"))
+
+
+def _comes_to_run(wanted: frozenset[int], root: Path, systemctl: Systemctl) -> bool:
+    """Whether it runs as wanted, soon: systemd is done with a start when it has forked, before irqbalance is there."""
+    deadline = time.monotonic() + START_S
+    while _running(root, systemctl) not in (None, wanted):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def restore(change: Change, root: Path) -> str | None:
