@@ -43,7 +43,12 @@ def test_no_machine_lock_or_file_is_left(stock_image: image.Image, tmp_path: Pat
     decided = "kvm" if accelerator.is_kvm(stock_image.kernel) else "tcg"
     environment = {**os.environ, "TMPDIR": str(tmp_path), "LABKIT_VM_ACCEL": decided}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.vm"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "tests.vm"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # Programs in the background are started with Ctrl-C ignored, and so may these tests have been.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert wait_until(lambda: machines_below(process.pid)), "no machine was started"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import drivers, links, nics, undo
 from ansible_collections.labkit.host.plugins.module_utils.protected import Network, WayUnknown
-from ansible_collections.labkit.host.plugins.module_utils.state import Change
+from ansible_collections.labkit.host.plugins.module_utils.state import Change, State
 
 NIC = "0000:03:00.0"
 OTHER = "0000:03:00.1"
@@ -134,7 +134,12 @@ def test_nic_is_bound_once_kept_over_boots_and_given_back_with_its_interface(bus
     assert untouched == ("ixgbe", [], [])
     assert before.interfaces == ["data0"]
     assert bus.driver(NIC) == bus.override(NIC) == "vfio-pci"
-    assert note["old"] == {"driver": "ixgbe", "override": None, "interfaces": ["data0"]}
+    assert note["old"] == {
+        "driver": "ixgbe",
+        "override": None,
+        "interfaces": ["data0"],
+        "card": {"model": ":::", "macs": []},
+    }
     assert note["persist"] is True
 
     assert undo.undo("dpdk", bus.root) == ([f"driver {NIC}"], [])
@@ -390,6 +395,35 @@ def test_after_a_boot_it_is_bound_again_but_not_once_the_way_to_the_host_goes_ov
     with pytest.raises(drivers.DriverRefused, match="the way to this host needs it"):
         drivers.again(Change("driver", UPLINK, change.old, "vfio-pci", True), bus.root)
     assert bus.driver(UPLINK) == "ixgbe"
+
+
+def wear(bus, address, *, device="0x1563", mac="52:54:00:00:00:01"):
+    """The numbers and the address of a card."""
+    (bus.device(address) / "vendor").write_text("0x8086\n")
+    (bus.device(address) / "device").write_text(device + "\n")
+    net = bus.root / "sys/class/net" / bus.net[address]
+    net.mkdir(parents=True, exist_ok=True)
+    (net / "addr_assign_type").write_text("0\n")
+    (net / "address").write_text(mac + "\n")
+
+
+@pytest.mark.parametrize("other", [{"device": "0x159b"}, {"mac": "52:54:00:00:00:02"}])
+def test_another_card_that_has_come_to_its_address_is_left_alone(bus, other):
+    wear(bus, NIC)
+    bind(bus)
+    drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)  # the boot forgot
+    [change] = State("dpdk", bus.root).changes()
+    wear(bus, NIC, **other)
+
+    with pytest.raises(drivers.DriverRefused, match=f"another card is at {NIC} by now"):
+        drivers.again(change, bus.root)
+    assert bus.driver(NIC) == "ixgbe"
+    assert "another card" in undo.undo("dpdk", bus.root)[1][0]
+
+    wear(bus, NIC)
+    drivers.again(change, bus.root)
+    assert bus.driver(NIC) == "vfio-pci"
+    assert undo.undo("dpdk", bus.root) == ([f"driver {NIC}"], [])
 
 
 def test_undo_after_a_boot_that_forgot_finds_nothing_to_do(bus):

@@ -90,7 +90,7 @@ def change(
         _loaded(driver, root, check=check)
     if check:
         return True, before
-    state.note(KIND, address, asdict(before), driver, persist=True)
+    state.note(KIND, address, {**asdict(before), "card": nics.card(address, root)}, driver, persist=True)
     if bound:
         return True, before
     try:
@@ -175,9 +175,13 @@ def _put_back(address: str, old: Binding, root: Path) -> None:
 def again(change: Change, root: Path) -> None:
     """Bind it once more, after a boot. Raises DriverRefused, WayUnknown and OSError.
 
-    Refuses a device that the way to this host has come to go over.
+    Refuses a device that the way to this host has come to go over, and another card at its address: this runs before
+    there is a network, so nothing else would tell the one by which the host is reached.
     """
     address = change.target
+    moved = nics.another_card(change.old.get("card"), address, root)
+    if moved:
+        raise DriverRefused(f"{moved}: left alone")
     found = list(nics.problems(address, links.interfaces(over_ssh=False, management=[], root=root), root))
     if found:
         raise DriverRefused("; ".join(found))
@@ -190,7 +194,10 @@ def restore(change: Change, root: Path) -> str | None:
     address = change.target
     if not nics.folder(address, root).exists():
         return f"{address} is no longer there (its driver was {change.old['driver']})"
-    old = Binding(**change.old)
+    moved = nics.another_card(change.old.get("card"), address, root)
+    if moved:
+        return f"{moved}: left alone"
+    old = Binding(**{key: value for key, value in change.old.items() if key != "card"})
     now = look(address, root)
     if (now.driver, now.override) == (old.driver, old.override):
         return None

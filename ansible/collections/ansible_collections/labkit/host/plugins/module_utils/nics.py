@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .links import BIFURCATED, Interface
 
@@ -31,6 +32,40 @@ def interfaces_of(address: str, root: Path) -> list[str]:
     # Links lead to other devices: to the physical function, to the virtual ones.
     inside = [device, *(one for one in device.glob("*/") if not one.is_symlink())]
     return sorted({one.name for part in inside for one in part.glob("net/*")})
+
+
+def card(address: str, root: Path) -> dict[str, Any]:
+    """What tells the card at an address from another: cards that are added or taken out move the addresses of others.
+
+    Its model by four numbers, and the addresses that it was made with (MAC), as far as an interface tells them now.
+    """
+    device = folder(address, root)
+    numbers = ("vendor", "device", "subsystem_vendor", "subsystem_device")
+    macs = []
+    for name in interfaces_of(address, root):
+        found = root / "sys/class/net" / name
+        if _read(found / "addr_assign_type") == "0":  # NET_ADDR_PERM: nobody has set another
+            macs.append(_read(found / "address"))
+    return {"model": ":".join(_read(device / one) for one in numbers), "macs": sorted(macs)}
+
+
+def another_card(noted: Mapping[str, Any] | None, address: str, root: Path) -> str | None:
+    """Why the card there is not the one that was noted; None: nothing says so."""
+    if noted is None:
+        return None
+    now = card(address, root)
+    if now["model"] != noted["model"]:
+        return f"another card is at {address} by now (model {now['model']}, it was {noted['model']})"
+    if now["macs"] and noted["macs"] and now["macs"] != noted["macs"]:
+        return f"another card is at {address} by now ({', '.join(now['macs'])}, it was {', '.join(noted['macs'])})"
+    return None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/")) -> Iterator[str]:
