@@ -40,7 +40,9 @@ def put(guest: Guest, work: Path, *, debs: str = "") -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
         archive.add(target, "site")
-    guest.put(packed.getvalue(), f"mkdir -p {THERE} && tar -xzC {THERE}")
+    # A file system of its own: nothing may be executed on that of /run.
+    mount = f"mkdir -p {THERE} && mount -t tmpfs -o mode=0755 labkit-test {THERE}"
+    guest.put(packed.getvalue(), f"{mount} && tar -xzC {THERE}")
     if debs:
         unpack = f"dpkg-deb -x $deb {THERE}/root"
         guest.run(f"cd /var/cache/apt/archives && for deb in {debs}; do {unpack}; done")
@@ -73,7 +75,9 @@ def measured(guest: Guest, folder: Path, say: Say) -> Path:
     say(done.out)
     if done.code:
         raise AssertionError(f"labkit run ended with {done.code}: {done.out}{done.err}")
-    return fetch(guest, folder)
+    run = fetch(guest, folder)
+    guest.run(f"umount {THERE} && rmdir {THERE}")
+    return run
 
 
 def _requirements() -> list[str]:

@@ -282,6 +282,14 @@ def test_check_mode_tells_the_changes_and_makes_none(host, step):
     assert content(host) == before
 
 
+def test_named_kernel_that_a_package_will_bring_is_foretold_but_must_be_there_in_a_run(step):
+    wanted = Wanted(release=RT, packages=("linux-image-rt-amd64",))
+
+    assert step("look", wanted, expected=False).needed == "trial"
+    with pytest.raises(BootRefused, match=f"Kernel {RT} is not in GRUB's menu"):
+        step("look", wanted)
+
+
 def test_revert_goes_back_to_the_first_kernel_and_leaves_nothing(host, step):
     before = content(host)
     made_real_time(host, step)

@@ -72,6 +72,8 @@ def test_all_that_is_in_the_way_is_told(root):
     problems = "\n".join(told(root, lowlatency_kernel_release="6.99"))
 
     assert "no kernel 6.99 is installed, but 6.1.0-40-amd64" in problems
+    wanted = {"lowlatency_kernel_release": "6.99", "lowlatency_kernel_packages": ["linux-image-6.99"]}
+    assert "no kernel 6.99" not in "\n".join(told(root, **wanted)), "its package comes first"
     assert "does not follow next_entry" in problems
     assert "PID 1 is not systemd" in problems
 

@@ -79,7 +79,8 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
     if not (wanted.anything or menu.ours() or boot_trial.waiting(root)):
         return Found("nothing", running=now.release)
     reasons += [f"{word} is still there" for word in _dropped(menu, wanted) if word in now.arguments]
-    if wanted.packages and not release:
+    to_come = not release or (not expected and menu.target(release) is None)
+    if wanted.packages and to_come:
         return Found("trial", reasons or ["its kernel is not installed yet"], running=now.release)
     target = to_try(menu, release)
     if reasons:

@@ -29,7 +29,8 @@ def problems(wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run) 
         yield asked + str(error)
         return
     release = str(wanted.get("lowlatency_kernel_release", ""))
-    unfit = release and (
+    to_come = wanted.get("lowlatency_kernel_packages") and release not in boot_kernels.installed(root)
+    unfit = (release and not to_come) and (
         _not_installed(release, root) or boot_kernels.unfit(release, root=root, **_kind(wanted))
     )
     yield from (asked + cannot for cannot in (unfit, menu.refusal(), no_systemd(root)) if cannot)
