@@ -77,7 +77,7 @@ def test_a_kernel_that_panics_brings_the_host_back_on_the_old_one(
     assert "Kernel panic - not syncing" in dut.console(), "the bad kernel was never booted"
     assert dut.wait() != boot, "it never rebooted"
     assert dut.run("uname -r").out.strip() == release
-    assert f"The trial boot of kernel {PANICS} did not come up" in played.text, played.output[-3000:]
+    assert f"the host is back by itself on kernel {release}" in played.text, played.output[-3000:]
     # The next boot is the old kernel too, although the other one is newer, and there.
     assert "next_entry=labkit" not in dut.run("cat /boot/grub/grubenv", check=False).out
     boot = dut.wait()
