@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.vm import image
+from tests.vm import apt_source, image
 from tests.vm.guest import Guest, GuestFailed, Nic, finish_image, link
 
 
@@ -26,7 +26,7 @@ def main() -> int:
         stock = image.stock(finish_image, say=lambda text: print(text, file=sys.stderr))
         with tempfile.TemporaryDirectory(prefix="labkit-vm-") as folder:
             _run(arguments, stock, Path(folder))
-    except (image.CannotBuild, GuestFailed) as error:
+    except (apt_source.NoSource, image.CannotBuild, GuestFailed) as error:
         print(error, file=sys.stderr)
         return 3
     except KeyboardInterrupt:

@@ -12,8 +12,8 @@ from pathlib import Path
 from tests.vm.guest import Guest
 from tests.vm.playbook import Say
 
-THERE = "/run/labkit-test"
-"""In memory, and gone with the next boot."""
+THERE = "/mnt"
+"""A file system in memory is mounted there: a lab has a /run of its own, and on the real one nothing may be run."""
 _TOP = Path(__file__).parents[2]
 
 
@@ -40,9 +40,7 @@ def put(guest: Guest, work: Path, *, debs: str = "") -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
         archive.add(target, "site")
-    # A file system of its own: nothing may be executed on that of /run.
-    mount = f"mkdir -p {THERE} && mount -t tmpfs -o mode=0755 labkit-test {THERE}"
-    guest.put(packed.getvalue(), f"{mount} && tar -xzC {THERE}")
+    guest.put(packed.getvalue(), f"mount -t tmpfs -o mode=0755 labkit-test {THERE} && tar -xzC {THERE}")
     if debs:
         unpack = f"dpkg-deb -x $deb {THERE}/root"
         guest.run(f"cd /var/cache/apt/archives && for deb in {debs}; do {unpack}; done")
@@ -76,7 +74,7 @@ def measured(guest: Guest, folder: Path, say: Say) -> Path:
     if done.code:
         raise AssertionError(f"labkit run ended with {done.code}: {done.out}{done.err}")
     run = fetch(guest, folder)
-    guest.run(f"umount {THERE} && rmdir {THERE}")
+    guest.run(f"umount {THERE}")
     return run
 
 
