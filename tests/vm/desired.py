@@ -38,7 +38,6 @@ DUT: dict[str, Any] = {
     "af_xdp_interfaces": [
         {"name": XDP_NAME, "queues": 1, "napi_defer_hard_irqs": 2, "gro_flush_timeout_ns": 20000}
     ],
-    "af_xdp_busy_poll_us": "50",
     "af_xdp_memlock_kib": "unlimited",
     "nic_tuning_interfaces": [
         {

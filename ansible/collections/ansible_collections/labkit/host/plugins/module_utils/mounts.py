@@ -31,8 +31,8 @@ def _plain(path: str) -> str:
     return path
 
 
-def _now() -> str:
-    return Path("/proc/self/mounts").read_text()
+def _now(process: str = "self") -> str:
+    return Path(f"/proc/{process}/mounts").read_text()
 
 
 def _boot() -> str:
@@ -80,18 +80,19 @@ def change(
     return True
 
 
-def _must_be(path: str, fstype: str) -> None:
-    if (found := mounted(path, _now())) != fstype:
+def _must_be(path: str, fstype: str, process: str = "self") -> None:
+    if (found := mounted(path, _now(process))) != fstype:
         raise MountFailed(f"{path}: mounted {fstype}, and found {found or 'nothing'} there")
 
 
 def again(change: Change, root: Path) -> None:
     """Mount it once more, after a boot. Raises MountFailed.
 
-    By PID 1: what a unit with file systems of its own (ProtectSystem) mounts itself is seen by nobody else.
+    By PID 1, and looked at as PID 1 sees it: what a unit with file systems of its own (ProtectSystem) mounts itself is
+    seen by nobody else, and with a /dev of its own (PrivateDevices) it sees nothing of what is mounted in there.
     """
     wanted = change.new
-    if mounted(change.target, _now()) == wanted["fstype"]:
+    if mounted(change.target, _now("1")) == wanted["fstype"]:
         return
     marker = _marker(change.target, root)
     marker.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ def again(change: Change, root: Path) -> None:
     options = [f"--options={wanted['options']}"] if wanted["options"] else []
     kind = f"--type={wanted['fstype']}"
     _run(["systemd-mount", "--collect", "--fsck=no", kind, *options, wanted["source"], change.target])
-    _must_be(change.target, wanted["fstype"])
+    _must_be(change.target, wanted["fstype"], "1")
 
 
 def _marker(path: str, root: Path) -> Path:
