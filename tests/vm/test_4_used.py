@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -51,12 +52,12 @@ def reflecting(dut: Guest, eal: str) -> Iterator[None]:
         process.wait()
 
 
-def exchange(tester: Guest, slot: int) -> dict[str, int]:
+def exchange(tester: Guest, slot: int, count: int = FRAMES) -> dict[str, int]:
     """Send frames from the tester to the DUT's interface of that slot, and count what comes back."""
     name = f"enp0s{slot}"
     tester.run(f"sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1; ip link set {name} up; sleep 1")
     own, peer = f"52:54:00:00:02:{slot:02x}", f"52:54:00:00:01:{slot:02x}"
-    done = tester.run(f"python3 - {name} {own} {peer} {FRAMES}", stdin=SCRIPT)
+    done = tester.run(f"python3 - {name} {own} {peer} {count}", stdin=SCRIPT)
     counted: dict[str, int] = json.loads(done.out)
     return counted
 
@@ -73,7 +74,8 @@ def test_dpdk_forwards_real_packets_on_vfio_pci(
 
     assert counted["returned"] == FRAMES, counted
     assert counted["duplicates"] == 0
-    assert exchange(tester, desired.FORWARDING_SLOT)["returned"] == 0, "something else sent them back"
+    # A few only: with nobody there they fill the link.
+    assert exchange(tester, desired.FORWARDING_SLOT, 10)["returned"] == 0, "something else sends them back"
 
 
 def test_af_xdp_runs_native_on_a_guest_nic(dut: Guest, tester: Guest, provisioned: Provisioned, say: Say):
@@ -101,7 +103,10 @@ def test_wakeups_of_both_boots_are_compared(
     )
     say(compared.stdout)
 
-    assert compared.returncode == 0, compared.stdout + compared.stderr
-    assert "PREEMPT_RT" in compared.stdout
-    assert "wakeup" in compared.stdout
-    assert "not about throughput" in " ".join(compared.stdout.split())
+    told = " ".join(compared.stdout.split())
+    # 1: both were measured, and neither is worth a comparison. On an emulated CPU that may be so.
+    assert compared.returncode in (0, 1), compared.stdout + compared.stderr
+    assert "PREEMPT_DYNAMIC" in told
+    assert "PREEMPT_RT" in told
+    assert re.search(r"wake-up p50 \d\S* .?s \d", told), "wake-ups of both boots stand beside each other"
+    assert "not about throughput" in told
