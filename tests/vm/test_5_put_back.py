@@ -33,7 +33,8 @@ def test_the_host_is_as_it_was(dut: Guest, stock, reverted, playbooks: Playbooks
 
     now = playbooks.module("dut", "labkit.host.snapshot")["snapshot"]
 
-    assert snapshots.compare(stock, now) == []
+    differences = snapshots.compare(stock, now)
+    assert not differences, "\n".join(differences)
     assert stock["excluded"], "what is not compared must be said"
 
 

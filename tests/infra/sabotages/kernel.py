@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.promises.desired import Desired
 
-from .ways import Sabotage, cover, covered, uncover
+from .ways import FOLDER, Sabotage, cover, covered, uncover
 
 _VERSION, _REALTIME = "/proc/sys/kernel/version", "/sys/kernel/realtime"
 _PREEMPT = "/sys/kernel/debug/sched/preempt"
@@ -26,6 +26,7 @@ def _one_valuechanged(desired: Desired) -> str:
     return " ".join([f"{first.partition('=')[0]}=labkit-sabotage", *rest])
 
 
+_GRUBENV = "$(ls -d /boot/grub /boot/grub2 2>/dev/null | head -n 1)/grubenv"
 _EDITENV = "$(command -v grub-editenv || command -v grub2-editenv) -"
 
 KERNEL = (
@@ -51,7 +52,14 @@ KERNEL = (
     covered("boot.arguments", "/proc/cmdline", lambda desired: " ".join(desired["boot_arguments"][1:])),
     Sabotage(
         promise="boot.default",
-        breaks=lambda desired: f"{_EDITENV} set next_entry=labkit-sabotage",
-        mends=lambda desired: f"{_EDITENV} unset next_entry",
+        # grub-editenv makes the file where there is none; then it goes again.
+        breaks=lambda desired: (
+            f"mkdir -p {FOLDER}; test -e {_GRUBENV} || touch {FOLDER}/no-grubenv; "
+            f"{_EDITENV} set next_entry=labkit-sabotage"
+        ),
+        mends=lambda desired: (
+            f"{_EDITENV} unset next_entry; "
+            f"if test -e {FOLDER}/no-grubenv; then rm {_GRUBENV} {FOLDER}/no-grubenv; fi"
+        ),
     ),
 )
