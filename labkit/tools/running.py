@@ -71,7 +71,11 @@ def run(
     itself. `on_start` gets its pid once it runs, `on_second` the time since then, once a second: nothing else
     happens here meanwhile, for the program measures this very machine.
     """
-    command = ["setpriv", "--pdeathsig", ends_with.name.removeprefix("SIG"), "--", *argv]
+    command = ["setpriv", "--pdeathsig", ends_with.name.removeprefix("SIG"), "--"]
+    if ends_with is signal.SIGINT:
+        # A labkit in the background of a script was started with SIGINT ignored, and would pass that on.
+        command += ["env", "--default-signal=INT"]
+    command += argv
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             process = subprocess.Popen(

@@ -60,7 +60,7 @@ def fetch(guest: Guest, folder: Path) -> Path:
     """The results of the run there, copied into a folder here; its run's folder."""
     packed = guest.get(f"tar -czC {THERE}/results .")
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)  # by a guest of ours; Python 3.11.2 knows no filter
     [run] = [path.parent for path in folder.glob("*/results.json")]
     json.loads((run / "results.json").read_text())
     return run
