@@ -47,8 +47,6 @@ def test_no_machine_lock_or_file_is_left(stock_image: image.Image, tmp_path: Pat
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # Programs in the background are started with Ctrl-C ignored, and so may these tests have been.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert wait_until(lambda: machines_below(process.pid)), "no machine was started"
