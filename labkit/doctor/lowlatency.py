@@ -13,7 +13,7 @@ from labkit.tools.rt_tests import PACKAGE
 
 _LAST_WORDS = 200
 _TRACEFS = Path("/sys/kernel/tracing")
-_KERNEL = "a kernel that has it: {config} (Debian 12's real-time kernel has, its generic one has not; cloud kernels may not)"
+_KERNEL = "a kernel that has it: {config} (Debian 12: the real-time kernel has, the generic one has not)"
 
 
 def _binary(name: str, package: str) -> str:
