@@ -45,7 +45,6 @@ DUT: dict[str, Any] = {
             "rings": {"rx": 512},
             "coalescing": {"rx-usecs": 20},
             "features": {"gro": "off"},
-            "pause": {"rx": "off", "tx": "off"},
         }
     ],
     "labkit_host_user": "tester",

@@ -13,6 +13,7 @@ CANNOT = {
     "cpu_isolation.governor": "an emulated CPU has one frequency",
     "cpu_isolation.cstates": "and no idle states",
     "af_xdp.busy_poll": "Debian's real-time kernel is built without busy polling of sockets",
+    "nic_tuning.pause": "the emulated NIC says yes and keeps them on: read back, so refused",
     "nic_tuning.channels": "the emulated NIC has one queue",
     "nic_tuning.rss": "and so nothing to spread over",
     "labkit_host.probe": "no compiler is installed in the guest",
