@@ -18,7 +18,7 @@ import pytest
 from tests.vm import desired, image
 from tests.vm.guest import Guest, Nic, finish_image, link
 from tests.vm.labkit_there import measured
-from tests.vm.playbook import Playbooks, Provisioned, Say
+from tests.vm.playbook import Playbooks, Provisioned, Say, Stock
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,27 +111,23 @@ def playbooks(folder: Path) -> Playbooks:
 
 
 @pytest.fixture(scope="session")
-def stock(dut: Guest, playbooks: Playbooks, say: Say) -> dict[str, Any]:
+def stock(dut: Guest, playbooks: Playbooks, say: Say) -> Stock:
     """A snapshot of the DUT before anything of ours touched it."""
     playbooks.host(dut, {})
     snapshot: dict[str, Any] = playbooks.module("dut", "labkit.host.snapshot")["snapshot"]
     say("snapshot of the stock machine taken")
-    return snapshot
+    return Stock(snapshot, dut.run("cat /etc/group").out)
 
 
 @pytest.fixture(scope="session")
-def generic_run(
-    dut: Guest, stock: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, say: Say
-) -> Path:
+def generic_run(dut: Guest, stock: Stock, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
     """Wake-ups measured on the stock machine's kernel: the run's folder. Asked for before `provisioned`."""
     folder = tmp_path_factory.mktemp("generic")
     return measured(dut, folder, say)
 
 
 @pytest.fixture(scope="session")
-def provisioned(
-    dut: Guest, stock: dict[str, Any], generic_run: Path, playbooks: Playbooks, say: Say
-) -> Provisioned:
+def provisioned(dut: Guest, stock: Stock, generic_run: Path, playbooks: Playbooks, say: Say) -> Provisioned:
     """The DUT after site.yml: foretold by check mode, then really."""
     playbooks.host(dut, desired.DUT)
     foretold = playbooks.play("site.yml", "--check")

@@ -55,6 +55,15 @@ class Played:
 
 
 @dataclass(frozen=True)
+class Stock:
+    """The DUT before anything of ours touched it."""
+
+    snapshot: dict[str, Any]
+    groups: str
+    """/etc/group, of which the snapshot has the hash."""
+
+
+@dataclass(frozen=True)
 class Provisioned:
     """How the DUT was made ready."""
 
