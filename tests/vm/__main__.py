@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -24,8 +23,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         stock = image.stock(finish_image, say=lambda text: print(text, file=sys.stderr))
-        with tempfile.TemporaryDirectory(prefix="labkit-vm-") as folder:
-            _run(arguments, stock, Path(folder))
+        _run(arguments, stock)
     except (apt_source.NoSource, image.CannotBuild, GuestFailed) as error:
         print(error, file=sys.stderr)
         return 3
@@ -34,15 +32,20 @@ def main() -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace, stock: image.Image, folder: Path) -> None:
+def _run(arguments: argparse.Namespace, stock: image.Image) -> None:
     ends = link()
     nics = [Nic("virtio-net-pci", "52:54:00:00:01:01", 0x10, ends[0])]
-    log = arguments.console or folder / "console"
     with Guest(
-        "hand", stock, nics=nics, cpus=arguments.cpus, memory_mib=arguments.memory_mib, iommu=True, log=log
+        "hand",
+        stock,
+        nics=nics,
+        cpus=arguments.cpus,
+        memory_mib=arguments.memory_mib,
+        iommu=True,
+        log=arguments.console,
     ) as guest:
         began = time.monotonic()
-        print(f"booting; its console is {log}", file=sys.stderr)
+        print("booting (--console FILE keeps what it says) ...", file=sys.stderr)
         guest.wait()
         if arguments.inventory:
             arguments.inventory.write_text(inventory(guest))

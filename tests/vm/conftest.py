@@ -18,7 +18,7 @@ import pytest
 from tests.vm import desired, image
 from tests.vm.guest import Guest, Nic, finish_image, link
 from tests.vm.labkit_there import measured
-from tests.vm.playbook import Playbooks, Provisioned, Say, Stock
+from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -116,7 +116,7 @@ def stock(dut: Guest, playbooks: Playbooks, say: Say) -> Stock:
     playbooks.host(dut, {})
     snapshot: dict[str, Any] = playbooks.module("dut", "labkit.host.snapshot")["snapshot"]
     say("snapshot of the stock machine taken")
-    return Stock(snapshot, dut.run("cat /etc/group").out)
+    return Stock(snapshot, dut.run(GROUPS).out)
 
 
 @pytest.fixture(scope="session")

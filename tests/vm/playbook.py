@@ -54,13 +54,16 @@ class Played:
         return names
 
 
+GROUPS = "stat -c '%n %a %U:%G' /etc/group /etc/gshadow; cat /etc/group /etc/gshadow"
+
+
 @dataclass(frozen=True)
 class Stock:
     """The DUT before anything of ours touched it."""
 
     snapshot: dict[str, Any]
     groups: str
-    """/etc/group, of which the snapshot has the hash."""
+    """What GROUPS prints: modes and text of files of which the snapshot has the hash."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "ansible" / "collections"))
 from ansible_collections.labkit.host.plugins.module_utils import snapshot as snapshots
 
 from tests.vm.guest import Guest
-from tests.vm.playbook import Playbooks, Provisioned, Say, Stock
+from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_host_is_as_it_was(dut: Guest, stock: Stock, reverted, playbooks: Pl
     differences = snapshots.compare(stock.snapshot, now)
     unequal = [line for line in differences if not re.match(r"~ file /etc/g(roup|shadow): ", line)]
     assert not unequal, "\n".join(unequal)
-    groups = dut.run("cat /etc/group").out.splitlines()
+    groups = dut.run(GROUPS).out.splitlines()
     assert [line for line in groups if line.partition(":")[0] not in LEFT_GROUPS] == stock.groups.splitlines()
     assert stock.snapshot["excluded"], "what is not compared must be said"
 
