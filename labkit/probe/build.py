@@ -101,11 +101,13 @@ def build(
     *,
     sanitize: bool = False,
     directory: Path | None = None,
+    look: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Build every engine whose libraries are here; returns the folder of the executables (`directory`, or the cache's).
 
     Nothing is done where these sources were built and no missing library has come since; else it takes 5 to 15 s.
+    With `look` nothing is done at all: `progress` is told what would be.
     The folder is put in place whole, or not at all. Raises EnvironmentBroken where a build tool is missing,
     ToolFailed with the compiler's last lines where it fails.
     """
@@ -118,6 +120,9 @@ def build(
     target = directory or build_directory(sanitize=sanitize)
     if _up_to_date(target):
         progress(f"built already: {target}")
+        return target
+    if look:
+        progress(f"would be built: {target}")
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -183,9 +188,15 @@ def main() -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(description="Build the probe for this machine.")
     parser.add_argument("--sanitize", action="store_true", help="with AddressSanitizer and UBSan")
+    parser.add_argument("--look", action="store_true", help="only say whether anything would be built")
     arguments = parser.parse_args()
     try:
-        print(build(sanitize=arguments.sanitize, progress=lambda text: print(text, file=sys.stderr)))
+        built = build(
+            sanitize=arguments.sanitize,
+            look=arguments.look,
+            progress=lambda text: print(text, file=sys.stderr),
+        )
+        print(built)
     except LabkitError as error:
         print(f"labkit: {error}", file=sys.stderr)
         return error.exit_code

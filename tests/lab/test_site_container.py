@@ -15,6 +15,8 @@ HERE = ["util-linux"]
 WANTED = {
     "labkit_host_user": "tester",
     "labkit_host_packages": HERE,
+    "labkit_host_build": True,
+    "labkit_host_capabilities": True,
     # Pages are the kernel's, so this machine's; a mount is the container's.
     "hugepages_count": "0",
     "hugepages_group": "labkit",
@@ -98,7 +100,8 @@ def test_second_run_changes_nothing(story):
 
 
 KEPT = {
-    *("labkit_host.user", "hugepages.mounts", "hugepages.access"),
+    *("labkit_host.user", "labkit_host.probe", "labkit_host.capabilities"),
+    *("hugepages.mounts", "hugepages.access"),
     *("af_xdp.bpffs", "af_xdp.napi", "nic_tuning.features"),
 }
 """What can be promised in a container, and without the packages of DPDK."""

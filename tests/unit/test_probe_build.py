@@ -56,6 +56,15 @@ def test_a_probe_that_is_not_built_says_how_to_build_it(elsewhere):
     assert built_executables() == {}
 
 
+@needs_tools
+def test_to_look_builds_nothing(elsewhere):
+    told = []
+
+    assert build(look=True, progress=told.append) == build_directory()
+    assert told == [f"would be built: {build_directory()}"]
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_an_engine_without_its_library_names_the_package(elsewhere):
     write_manifest({"dpdk": "libdpdk is missing (apt-get install libdpdk-dev)"})
     with pytest.raises(EnvironmentBroken, match="libdpdk is missing") as caught:

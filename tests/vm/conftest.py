@@ -17,7 +17,6 @@ import pytest
 
 from tests.vm import desired, image
 from tests.vm.guest import Guest, Nic, finish_image, link
-from tests.vm.labkit_there import measured
 from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
 
 
@@ -116,18 +115,11 @@ def stock(dut: Guest, playbooks: Playbooks, say: Say) -> Stock:
     playbooks.host(dut, {})
     snapshot: dict[str, Any] = playbooks.module("dut", "labkit.host.snapshot")["snapshot"]
     say("snapshot of the stock machine taken")
-    return Stock(snapshot, dut.run(GROUPS).out)
+    return Stock(snapshot, dut.run(GROUPS).out, dut.run("uname -r").out.strip())
 
 
 @pytest.fixture(scope="session")
-def generic_run(dut: Guest, stock: Stock, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
-    """Wake-ups measured on the stock machine's kernel: the run's folder. Asked for before `provisioned`."""
-    folder = tmp_path_factory.mktemp("generic")
-    return measured(dut, folder, say)
-
-
-@pytest.fixture(scope="session")
-def provisioned(dut: Guest, stock: Stock, generic_run: Path, playbooks: Playbooks, say: Say) -> Provisioned:
+def provisioned(dut: Guest, stock: Stock, playbooks: Playbooks, say: Say) -> Provisioned:
     """The DUT after site.yml: foretold by check mode, then really."""
     playbooks.host(dut, desired.DUT)
     foretold = playbooks.play("site.yml", "--check")

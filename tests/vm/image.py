@@ -40,18 +40,10 @@ PACKAGES = (
 )
 """A machine as an installer leaves it, less documentation."""
 DOWNLOADS = (
-    *("linux-image-rt-amd64", "driverctl", "dpdk", "dpdk-dev", "librte-net-virtio23", "librte-net-e1000-23"),
-    *(
-        "librte-net-af-xdp23",
-        "librte-mempool-ring23",
-        "xdp-tools",
-        "libxdp-dev",
-        "pkg-config",
-        "rt-tests",
-        "numactl",
-    ),
+    *("linux-image-rt-amd64", "dpdk", "dpdk-dev", "xdp-tools", "libxdp-dev", "pkg-config"),
+    *("gcc", "libc6-dev", "libjansson-dev", "meson", "ninja-build", "zlib1g-dev", "rt-tests", "rtla"),
 )
-"""What the playbooks install in the tests, so that nobody waits for it (of Debian 12; elsewhere it is fetched then)."""
+"""What the playbooks and tests install or unpack, so that nobody waits for it."""
 TOOLS = ("mmdebstrap", "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "parted", "grub-mkimage", "ssh-keygen")
 TOOL_PACKAGES = (
     "mmdebstrap qemu-system-x86 qemu-utils e2fsprogs parted grub2-common grub-pc-bin openssh-client uidmap"
@@ -154,7 +146,7 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         "FS_UUID": str(uuid.uuid4()),
         "MANAGEMENT_MAC": MANAGEMENT_MAC,
         "PUBLIC_KEY": (work / "key.pub").read_text().strip(),
-        "DOWNLOADS": " ".join(DOWNLOADS) if source.suite == "bookworm" else "",
+        "DOWNLOADS": " ".join(DOWNLOADS),
         "DISK_MIB": str(DISK_MIB),
         "OUTPUT": str(work),
         "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",

@@ -52,6 +52,7 @@ def command(arguments: str) -> str:
     libraries = f"{THERE}/root/usr/lib/x86_64-linux-gnu"
     return (
         f"cd {THERE} && env PATH={path} LD_LIBRARY_PATH={libraries} PYTHONPATH={THERE}/site "
+        "LABKIT_PROBE_DIR=/usr/local/lib/labkit/probe "
         f"python3 -m labkit.cli {arguments}"
     )
 
@@ -67,9 +68,9 @@ def fetch(guest: Guest, folder: Path) -> Path:
 
 
 def measured(guest: Guest, folder: Path, say: Say) -> Path:
-    """Run `labkit run -m lowlatency` there as it is booted now; the run's folder, copied into `folder`."""
-    put(guest, folder, debs="rt-tests_*.deb libnuma1_*.deb")
-    done = guest.run(command("run -m lowlatency --quick --allow-invalid"), timeout_s=600, check=False)
+    """Run `labkit run -m lowlatency` there as it is booted now, with the probe built there; the run's folder here."""
+    put(guest, folder, debs="rtla_*.deb libtracefs1_*.deb libtraceevent1_*.deb")
+    done = guest.run(command("run -m lowlatency --quick --slow --allow-invalid"), timeout_s=600, check=False)
     say(done.out)
     if done.code:
         raise AssertionError(f"labkit run ended with {done.code}: {done.out}{done.err}")

@@ -64,6 +64,8 @@ class Stock:
     snapshot: dict[str, Any]
     groups: str
     """What GROUPS prints: modes and text of files of which the snapshot has the hash."""
+    release: str
+    """Of the kernel that runs (`uname -r`)."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,19 @@ def wait_until(condition, timeout_s: float = 60) -> bool:
     return False
 
 
+def processes_that_name(text: str) -> list[str]:
+    """Command lines with this in them, but for our own."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command and int(process.name) != os.getpid():
+            found.append(command)
+    return found
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_machine_lock_or_file_is_left(stock_image: image.Image, tmp_path: Path, how: signal.Signals):
     before = sorted(path.name for path in image.cache().rglob("*"))
@@ -60,7 +73,53 @@ def test_no_machine_lock_or_file_is_left(stock_image: image.Image, tmp_path: Pat
     assert wait_until(lambda: not Path(f"/proc/{machine}").exists(), 10), "QEMU outlived who started it"
     assert sorted(path.name for path in image.cache().rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
-    # The lock went with its holder: the image is to be had at once.
+    assert_image_is_free()
+
+
+def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
+    stock_image: image.Image, tmp_path_factory: pytest.TempPathFactory, say
+):
+    """Steps: run a test of this lane as in a terminal, Ctrl-C when Ansible is at the machine. Verify: all are gone."""
+    folder = tmp_path_factory.mktemp("c")  # short: sockets below it have paths of their own
+    before = sorted(path.name for path in image.cache().rglob("*"))
+    told = folder / "told"
+    with told.open("w") as stream:
+        process = subprocess.Popen(
+            [
+                *("env", "--default-signal=INT", sys.executable, "-m", "pytest", f"--basetemp={folder}/in"),
+                *("-p", "no:cacheprovider", "tests/vm/test_1_refused.py", "-k", "every_mistake"),
+            ],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        log = folder / "in" / "vm0" / "01-site.yml.log"
+        assert wait_until(lambda: log.exists() and "TASK [" in log.read_text(), 300), told.read_text()
+        time.sleep(2)
+        running = processes_that_name(f"{folder}/in")
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+    finally:
+        process.kill()
+
+    assert any("qemu-system" in command for command in running), running
+    assert any("ansible-playbook" in command for command in running), running
+    say(f"{len(running)} processes were running when Ctrl-C came")
+    assert wait_until(lambda: not processes_that_name(f"{folder}/in"), 20), processes_that_name(
+        f"{folder}/in"
+    )
+    assert [path for path in folder.rglob("*") if path.is_socket()] == []
+    assert sorted(path.name for path in image.cache().rglob("*")) == before
+    assert "KeyboardInterrupt" in told.read_text()
+    assert_image_is_free()
+
+
+def assert_image_is_free() -> None:
+    """The lock went with its holder: the image is to be had at once."""
     began = time.monotonic()
     image.stock(lambda _: pytest.fail("the image was built again"))
     assert time.monotonic() - began < 5

@@ -16,8 +16,6 @@ CANNOT = {
     "nic_tuning.pause": "the emulated NIC says yes and keeps them on: read back, so refused",
     "nic_tuning.channels": "the emulated NIC has one queue",
     "nic_tuning.rss": "and so nothing to spread over",
-    "labkit_host.probe": "no compiler is installed in the guest",
-    "labkit_host.capabilities": "nor is there a probe to have them",
 }
 """Promises that nobody can make of this guest."""
 

@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.vm import desired
 from tests.vm.guest import Guest
 from tests.vm.labkit_there import measured
-from tests.vm.playbook import Provisioned, Say
+from tests.vm.playbook import Playbooks, Provisioned, Say, Stock
 
 FRAMES = 1000
 SCRIPT = Path(__file__).with_name("frames.py").read_text()
@@ -90,11 +93,51 @@ def test_af_xdp_runs_native_on_a_guest_nic(dut: Guest, tester: Guest, provisione
     assert counted["returned"] == FRAMES, counted
 
 
-def test_wakeups_of_both_boots_are_compared(
-    dut: Guest, generic_run: Path, provisioned: Provisioned, tmp_path: Path, say: Say
-):
+@pytest.fixture(scope="module")
+def rt_run(dut: Guest, provisioned: Provisioned, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
+    """Measured on the real-time kernel."""
+    return measured(dut, tmp_path_factory.mktemp("rt"), say)
+
+
+@pytest.fixture(scope="module")
+def generic_run(
+    dut: Guest,
+    rt_run: Path,
+    stock: Stock,
+    playbooks: Playbooks,
+    tmp_path_factory: pytest.TempPathFactory,
+    say: Say,
+) -> Path:
+    """Measured on the kernel that the machine came with, all else as it was: a host that changed its mind."""
+    playbooks.host(
+        dut,
+        {**desired.DUT, "lowlatency_kernel_flavour": "generic", "lowlatency_kernel_release": stock.release},
+    )
+    played = playbooks.play("site.yml", "--tags", "boot")
+    say(f"back on the generic kernel after {played.took_s:.0f} s")
+    assert played.code == 0, played.output[-4000:]
+    assert dut.run("uname -r").out.strip() == stock.release
+    assert dut.run("cat /sys/devices/system/cpu/isolated").out.strip() == str(desired.ISOLATED)
+    return measured(dut, tmp_path_factory.mktemp("generic"), say)
+
+
+def values(run: Path) -> dict[str, dict[str, Any]]:
+    """What a run measured, by kind."""
+    document = json.loads((run / "results.json").read_text())
+    return {one["kind"]: one for one in document["measurements"]}
+
+
+def test_the_host_is_measured_with_the_kernels_own_tracers_and_over_udp(rt_run: Path):
+    """Steps: run -m lowlatency --slow on it. Verify: every tool has measured, and frames went through the kernel."""
+    found = values(rt_run)
+
+    assert set(found) == {"hardware", "wakeup", "timerlat", "busy_loop", "latency"}
+    assert found["wakeup"]["wakeup"]["cores"][0]["core"] == desired.ISOLATED, "not on the isolated core"
+    assert found["timerlat"]["timerlat"]["cores"][0]["counted"] > 0
+
+
+def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say: Say):
     """Function alone: what an emulated CPU does says nothing of a real one, and labkit says that."""
-    rt_run = measured(dut, tmp_path, say)
     compared = subprocess.run(
         [sys.executable, "-m", "labkit.cli", "compare", str(generic_run), str(rt_run)],
         capture_output=True,

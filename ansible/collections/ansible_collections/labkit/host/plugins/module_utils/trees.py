@@ -31,7 +31,7 @@ def change(
     ours = any((one.kind, one.target) == (KIND, path) for one in state.changes())
     if folder.exists() and not ours:
         raise TreeRefused(f"{path} is there already and is not of labkit: left alone. Move it away")
-    if folder.is_dir() and _unpacked_of(folder) == sha256:
+    if folder.is_dir() and unpacked_of(folder) == sha256:
         return False
     if check:
         return True
@@ -52,7 +52,8 @@ def change(
     return True
 
 
-def _unpacked_of(folder: Path) -> str:
+def unpacked_of(folder: Path) -> str:
+    """Checksum of the archive that it was unpacked of; none: it was not."""
     try:
         return (folder / MARKER).read_text(encoding="ascii").strip()
     except FileNotFoundError:
