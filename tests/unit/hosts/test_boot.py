@@ -179,12 +179,14 @@ def test_other_arguments_stand_where_the_old_ones_did(host, step):
 
 
 def test_words_of_the_trial_are_not_taken_for_the_users(host, step):
-    """The trial gives panic= and systemd.wants= itself, and last."""
-    wanted = Wanted(arguments=("panic=5", "systemd.wants=theirs.service"))
+    """The trial gives panic=, rd.shell= and systemd.wants= itself, and last."""
+    wanted = Wanted(arguments=("panic=5", "rd.shell=1", "systemd.wants=theirs.service"))
 
     step("try_once", wanted)
     host.boot()
-    assert host.text("proc/cmdline").split()[-3] == "panic=10"
+    line = host.text("proc/cmdline").split()
+    assert line[-5] == "panic=10"
+    assert line[-3:-1] == ["rd.shell=0", "rd.emergency=reboot"]
     step("confirm", wanted)
 
     assert needed(step, wanted) == "nothing"

@@ -1,8 +1,8 @@
 """One boot of a kernel that is not trusted yet, after which the old default rules again whatever happened.
 
 GRUB forgets next_entry before it starts the kernel; a kernel that cannot be loaded gives way to the old one at once;
-one that panics, or finds no root file system, reboots by panic=N; one that boots and is not reached is rebooted by a
-unit. Nothing here catches a kernel that hangs before it could panic: that takes a watchdog of the hardware.
+one that panics reboots by panic=N, and one that finds no root file system by that (initramfs-tools) or by rd.emergency=
+(dracut); one that boots and is not reached is rebooted by a unit. Nothing here catches a kernel that hangs before it could panic: that takes a watchdog of the hardware.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Trial:
     def block(self) -> str:
         """The menu entry, for custom.cfg."""
         line = replaced(self.target.arguments, self.ours, self.arguments)
-        line += [f"panic={self.panic_s}", f"labkit.trial={self.id}", f"systemd.wants={UNIT}"]
+        line += _added(self.panic_s, self.id)
         words = [self.target.image, *line, *self.target.variables]
         fallback = [self.old.image, *self.old.arguments, *self.old.variables]
         body = [
@@ -95,10 +95,21 @@ class Trial:
         )
 
 
+def _added(panic_s: int, trial: str) -> list[str]:
+    """What a trial has at the end of its command line: its name, and its ways back.
+
+    dracut reboots instead of waiting at a shell only if it may not open one (dracut.cmdline(7)).
+    """
+    dracut = ["rd.shell=0", "rd.emergency=reboot"]
+    return [f"panic={panic_s}", f"labkit.trial={trial}", *dracut, f"systemd.wants={UNIT}"]
+
+
 def without(words: Sequence[str]) -> list[str]:
     """A command line without the words that `Trial.block` added to it."""
     at = next((at for at, word in enumerate(words) if word.startswith("labkit.trial=")), 0)
-    return [*words[: at - 1], *words[at + 2 :]] if at else list(words)
+    added = _added(0, "")
+    first = at - added.index("labkit.trial=")
+    return [*words[:first], *words[first + len(added) :]] if at else list(words)
 
 
 def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Path("/")) -> None:
