@@ -334,6 +334,22 @@ def test_revert_asks_for_a_reboot_as_long_as_something_of_it_runs(host, step, wa
     assert not step("revert").reboot
 
 
+def test_revert_goes_back_from_a_kernel_that_was_there_and_merely_named(host, step):
+    """Nothing is installed, so nothing is pinned before the trial."""
+    host.write("etc/default/grub", 'GRUB_DEFAULT="1>1"\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
+    host.add_kernel(RT)  # newer, and first in the menu
+    before = content(host)
+    step("try_once", Wanted(release=RT))
+    assert host.boot() == RT
+    step("confirm", Wanted(release=RT))
+
+    assert step("revert").reboot
+    assert host.boot() == STOCK
+    assert not step("revert").reboot
+    undo.undo("lowlatency_kernel", host.root)
+    assert content(host) == before
+
+
 def test_revert_in_the_midst_of_a_trial_takes_it_back(host, step):
     before = content(host)
     step("try_once", ARGUMENTS)

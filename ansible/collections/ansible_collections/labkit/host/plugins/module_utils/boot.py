@@ -66,6 +66,9 @@ def try_once(
             panic_s=panic_s,
             confirm_s=confirm_s,
         )
+        if asked_release(wanted, run, root):
+            # Now, for on trial another kernel runs, and a release that is there needs no pin before.
+            boot_undo.note(KERNEL_ROLE, [], root)
         boot_trial.arm(trial, menu.environment, run, root)
     return True
 
@@ -90,7 +93,7 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
     menu = loader(run, root)
     release = asked_release(wanted, run, root)
     if release:
-        boot_undo.note(KERNEL_ROLE, [], root)
+        boot_undo.note(KERNEL_ROLE, [], root)  # where it ran already nothing was tried
     if menu.ours() != list(wanted.arguments) and (menu.ours() or not_default(menu, wanted, release)):
         boot_undo.note(
             ARGUMENTS_ROLE, [*boot_undo.noted(ARGUMENTS_ROLE, root), *menu.ours(), *wanted.arguments], root

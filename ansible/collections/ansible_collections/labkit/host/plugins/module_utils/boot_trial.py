@@ -2,7 +2,8 @@
 
 GRUB forgets next_entry before it starts the kernel; a kernel that cannot be loaded gives way to the old one at once;
 one that panics reboots by panic=N, and one that finds no root file system by that (initramfs-tools) or by rd.emergency=
-(dracut); one that boots and is not reached is rebooted by a unit. Nothing here catches a kernel that hangs before it could panic: that takes a watchdog of the hardware.
+(dracut); one that boots and is not reached is rebooted by a unit. Nothing here catches a kernel that hangs before it
+could panic: that takes a watchdog of the hardware.
 """
 
 from __future__ import annotations
