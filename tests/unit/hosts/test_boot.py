@@ -360,6 +360,53 @@ def test_revert_in_the_midst_of_a_trial_takes_it_back(host, step):
     assert "isolcpus" not in host.text("proc/cmdline")
 
 
+@pytest.mark.parametrize("wanted", [ARGUMENTS, Wanted(release=RT)], ids=["arguments alone", "kernel alone"])
+def test_revert_while_a_trial_runs_takes_a_reboot(host, step, wanted):
+    """Whoever began it was killed after the reboot."""
+    host.add_kernel(RT)
+    before = content(host)
+    step("try_once", wanted)
+    host.boot()
+
+    assert step("revert", check=True).reboot
+    assert step("revert").reboot
+    assert step("revert").reboot, "still not rebooted"
+    host.boot()
+    assert not step("revert").reboot
+    undo.undo("lowlatency_kernel", host.root)
+    assert content(host) == before
+
+
+@pytest.mark.parametrize("reverted", [False, True])
+@pytest.mark.parametrize("wanted", [Wanted(), Wanted(arguments=ISOLATED[:1])], ids=["nothing", "less"])
+def test_trial_of_what_is_wanted_no_more_is_not_left_running(host, step, wanted, reverted):
+    """The inventory changed while it ran; or it was taken back, and the host may not be rebooted for that."""
+    step("try_once", ARGUMENTS)
+    host.boot()
+    if reverted:
+        step("revert")
+
+    assert needed(step, wanted) == "trial"
+    assert step("try_once", wanted)
+    host.boot()
+    assert "nohz_full" not in host.text("proc/cmdline")
+    step("confirm", wanted)
+    assert needed(step, wanted) == "nothing"
+
+
+def test_kernel_on_trial_that_is_asked_for_no_more_is_not_left_running(host, step):
+    host.write("etc/default/grub", 'GRUB_DEFAULT="1>1"\n')
+    host.add_kernel(RT)
+    step("try_once", Wanted(release=RT))
+    host.boot()
+
+    assert needed(step, Wanted()) == "trial"
+    step("try_once", Wanted())
+    assert host.boot() == STOCK
+    step("confirm", Wanted())
+    assert needed(step, Wanted()) == "nothing"
+
+
 def test_revert_keeps_the_users_own_entries(host, step):
     theirs = host.write("boot/grub/custom.cfg", "menuentry 'mine' { chainloader +1 }\n")
     step("try_once", ARGUMENTS)

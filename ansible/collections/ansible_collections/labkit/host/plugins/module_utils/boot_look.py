@@ -76,8 +76,10 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
         if reasons:
             raise BootRefused(f"{'; '.join(reasons)}. {error}") from error
         return Found("nothing", running=now.release)
-    if not (wanted.anything or menu.ours() or boot_trial.waiting(root)):
+    other = _other_trial(menu, wanted, release, now)
+    if not (wanted.anything or menu.ours() or boot_trial.waiting(root) or other):
         return Found("nothing", running=now.release)
+    reasons += other
     reasons += [f"{word} is still there" for word in _dropped(menu, wanted) if word in now.arguments]
     to_come = not release or (not expected and menu.target(release) is None)
     if wanted.packages and to_come:
@@ -98,6 +100,16 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
 def _not_running(wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
     reasons = boot_kernels.not_running(now, release=release, flavour=wanted.flavour, preempt=wanted.preempt)
     return reasons + missing(wanted.arguments, boot_trial.without(now.arguments))
+
+
+def _other_trial(menu: Loader, wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
+    """What this boot has of a trial that was begun for something else, and never was the default."""
+    if now.trial() not in (None, boot_trial.name(now.release, wanted.arguments)):
+        return ["this boot is the trial of other arguments"]
+    default = menu.default()
+    if now.trial() and boot_trial.waiting(menu.root) and not release and default and default.release != now.release:
+        return [f"kernel {now.release} runs on trial, and none is asked for"]
+    return []
 
 
 def _dropped(menu: Loader, wanted: Wanted) -> list[str]:

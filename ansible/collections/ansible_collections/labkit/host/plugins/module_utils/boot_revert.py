@@ -45,4 +45,5 @@ def revert(*, check: bool = False, run: Run = run, root: Path = Path("/")) -> Re
     if still:
         raise BootRefused("Not put back: " + "; ".join(still))
     ran = [word for word in boot_undo.noted(ARGUMENTS_ROLE, root) if word in now.arguments] if check else []
-    return Reverted(done + undone, reboot=bool(left or ran) or bool(first and now.release != first[0]))
+    other = bool(first) and now.release != first[0]
+    return Reverted(done + undone, reboot=bool(left or ran) or other or now.trial() is not None)

@@ -48,8 +48,7 @@ class Trial:
     @property
     def id(self) -> str:
         """The same for the same kernel and arguments."""
-        told = json.dumps([self.target.release, self.arguments])
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        return name(self.target.release, self.arguments)
 
     @property
     def entry(self) -> str:
@@ -94,6 +93,11 @@ class Trial:
             "CapabilityBoundingSet=CAP_SYS_BOOT\n"
             "NoNewPrivileges=yes\n"
         )
+
+
+def name(release: str, arguments: Sequence[str]) -> str:
+    """Id of the trial of a kernel and arguments of ours; a boot on trial has it on its command line."""
+    return hashlib.sha256(json.dumps([release, list(arguments)]).encode()).hexdigest()[:12]
 
 
 def _added(panic_s: int, trial: str) -> list[str]:
