@@ -477,6 +477,13 @@ def test_host_that_cannot_boot_once_is_refused_before_anything(host, step, spoil
     assert content(host) == before
 
 
+def test_host_of_which_nothing_is_wanted_is_not_even_asked(host, step):
+    host.called.clear()
+
+    assert needed(step, Wanted()) == "nothing"
+    assert host.called == []
+
+
 def test_container_that_wants_nothing_is_left_alone(host, step):
     host.write(".dockerenv", "")
 

@@ -103,13 +103,14 @@ def _not_running(wanted: Wanted, release: str, now: boot_kernels.Running) -> lis
 
 
 def _other_trial(menu: Loader, wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
-    """What this boot has of a trial that was begun for something else, and never was the default."""
+    """Why this boot, which is the trial of something else, will not do."""
     if now.trial() not in (None, boot_trial.name(now.release, wanted.arguments)):
         return ["this boot is the trial of other arguments"]
+    if not now.trial() or release or not boot_trial.waiting(menu.root):
+        return []
     default = menu.default()
-    if now.trial() and boot_trial.waiting(menu.root) and not release and default and default.release != now.release:
-        return [f"kernel {now.release} runs on trial, and none is asked for"]
-    return []
+    unasked = default is not None and default.release != now.release
+    return [f"kernel {now.release} runs on trial, and none is asked for"] if unasked else []
 
 
 def _dropped(menu: Loader, wanted: Wanted) -> list[str]:
