@@ -79,6 +79,9 @@ class Host:
         )
         preempt = " ".join(f"({one})" if one == mode else one for one in ("none", "voluntary", "full"))
         self.write("sys/kernel/debug/sched/preempt", preempt + "\n")
+        lists = [word.partition("=")[2] for word in arguments if word.startswith("isolcpus=")]
+        first = re.sub("managed_irq,|domain,", "", lists[0]) if lists else ""
+        self.write("sys/devices/system/cpu/isolated", first + "\n")
         self.write("sys/kernel/realtime", "1\n" if "PREEMPT_RT" in VERSIONS[release] else "0\n")
         self.unit_runs = "systemd.wants=labkit-trial.service" in arguments
 

@@ -203,6 +203,28 @@ def test_user_line_that_has_them_already_needs_nothing_of_ours(host, step):
     assert content(host) == before
 
 
+def test_users_own_list_of_other_cores_is_refused_before_anything(host, step):
+    host.write("etc/default/grub.d/99-user.cfg", 'GRUB_CMDLINE_LINUX="isolcpus=2"\n')
+    host.run(["update-grub"])
+    before = content(host)
+
+    for name in ("look", "try_once"):
+        with pytest.raises(
+            BootRefused, match=r"isolcpus=2 is there beside .*Take it out of /etc/default/grub"
+        ):
+            step(name, ARGUMENTS)
+    assert content(host) == before
+
+
+def test_kernel_that_isolates_other_cores_than_its_words_say_is_not_confirmed(host, step):
+    step("try_once", ARGUMENTS)
+    host.boot()
+    host.write("sys/devices/system/cpu/isolated", "\n")
+
+    with pytest.raises(boot.TrialFailed, match="is there, but the kernel isolates none"):
+        step("confirm", ARGUMENTS)
+
+
 @pytest.mark.parametrize("calls", range(1, 30))
 def test_run_broken_off_anywhere_is_simply_run_again(host, step, calls):
     """Every program that is called, and every file that is written, is once the last thing that happens."""

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils.boot_arguments import faults, missing, replaced
+from ansible_collections.labkit.host.plugins.module_utils.boot_arguments import (
+    disputed,
+    faults,
+    missing,
+    not_isolated,
+    replaced,
+)
 
 LINE = [
     "BOOT_IMAGE=/vmlinuz",
@@ -60,6 +66,41 @@ def test_later_word_of_the_same_parameter_counts(later):
 
 def test_dash_and_underscore_are_one_to_the_kernel():
     assert missing(["nmi_watchdog=0"], ["nmi_watchdog=0", "nmi-watchdog=1"])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kept"),
+    [
+        ("isolcpus=1", True),
+        ("isolcpus=domain,1", True),
+        ("isolcpus=nohz,1-3", True),
+        ("nohz_full=1,3", True),
+        ("isolcpus=managed_irq,1-10:2/4", True),
+        ("isolcpus=2", False),
+        ("isolcpus=domain,managed_irq,2", False),
+        ("nohz_full=2-2", False),
+        ("rcu_nocbs=1", False),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 2])
+def test_of_two_lists_of_cores_the_kernel_keeps_the_first(theirs, kept, place):
+    ours = ["isolcpus=managed_irq,domain,2", "nohz_full=2"]
+    present = [*ours[:place], theirs, *ours[place:]]
+
+    assert [theirs in reason for reason in disputed(ours, present)] == [True] * kept
+    assert missing(ours, present) == disputed(ours, present)
+
+
+def test_list_for_another_purpose_counts_too():
+    assert missing(["isolcpus=managed_irq,domain,2"], ["nohz_full=1", "isolcpus=managed_irq,domain,2"]) == []
+
+
+@pytest.mark.parametrize(
+    ("isolated", "reasons"), [("2-3", 0), ("2,3", 0), (None, 0), ("1", 1), ("", 1), ("1-3", 1)]
+)
+def test_cores_are_isolated_when_the_kernel_says_so(isolated, reasons):
+    assert len(not_isolated(["isolcpus=managed_irq,domain,2-3", "nohz_full=2-3"], isolated)) == reasons
+    assert not_isolated(["isolcpus=managed_irq,2-3", "nohz_full=2-3"], isolated) == []
 
 
 def test_parameter_that_we_give_twice_is_judged_by_order_alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import lockdown, preflight_boot
+from boot_host import Host
 
 
 @pytest.fixture
@@ -57,6 +58,23 @@ def test_host_that_was_given_all_of_it_from_outside_needs_no_boot_loader(root):
         told(root, cpu_isolation_cpus="1-3", boot_extra_arguments=["mitigations=off"], hugepages_pools=pools)
         == []
     )
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_users_own_list_of_other_cores_is_told(tmp_path, running):
+    host = Host(tmp_path)
+    host.write("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="isolcpus=1-2 nohz_full=1-2"\n')
+    host.run(["update-grub"])
+    if running:
+        host.boot()
+
+    [problem] = preflight_boot.problems({"cpu_isolation_cpus": "2"}, tmp_path, host.run)
+
+    assert "isolcpus=1-2 is there beside isolcpus=2, and of two lists the kernel keeps the first" in problem
+    assert "nohz_full=1-2 is there beside" in problem
+    assert "Take it out of /etc/default/grub" in problem
+    assert list(preflight_boot.problems({"cpu_isolation_cpus": "1,2"}, tmp_path, host.run)) == []
+    assert list(preflight_boot.problems({}, tmp_path, host.run)) == []
 
 
 def test_host_of_which_nothing_is_wanted_needs_none_either(root):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+from . import cpus
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:=/@+%-]+")
 """What means itself to the shell that reads /etc/default/grub.d and in GRUB's own language."""
+_ISOLATION = ("isolcpus", "nohz_full")
+"""Of these the kernel keeps the first list that takes cores for a purpose, and drops a later parameter with another
+list whole (kernel/sched/isolation.c: "must match")."""
+_PURPOSES = ("domain", "managed_irq", "nohz")
 
 
 def faults(arguments: Sequence[str]) -> list[str]:
@@ -28,11 +34,51 @@ def _key(argument: str) -> str:
     return argument.partition("=")[0].replace("-", "_")
 
 
+def isolates(argument: str) -> tuple[frozenset[str], str]:
+    """What an isolcpus= or nohz_full= takes cores for, and their list; of any other argument nothing."""
+    if _key(argument) not in _ISOLATION:
+        return frozenset(), ""
+    words = argument.partition("=")[2].split(",")
+    purposes = [word for word in words if word in _PURPOSES]
+    cores = ",".join(words[len(purposes) :])
+    return frozenset(["nohz"] if _key(argument) == "nohz_full" else purposes or ["domain"]), cores
+
+
+def disputed(wanted: Collection[str], present: Collection[str]) -> list[str]:
+    """Why cores cannot be isolated as wanted beside arguments of others; empty: they can."""
+    reasons = {}
+    for argument in wanted:
+        purposes, cores = isolates(argument)
+        for other in present:
+            theirs, others = isolates(other)
+            if other not in wanted and purposes & theirs and not _same(cores, others):
+                told = f"{other} is there beside {argument}, and of two lists the kernel keeps the first"
+                reasons.setdefault(other, told)
+    return list(reasons.values())
+
+
+def not_isolated(wanted: Collection[str], isolated: str | None) -> list[str]:
+    """Why the kernel keeps other cores free (/sys/devices/system/cpu/isolated; None: it does not tell) than these."""
+    reasons = []
+    for argument in wanted:
+        purposes, cores = isolates(argument)
+        if "domain" in purposes and isolated is not None and not _same(cores, isolated):
+            reasons.append(f"{argument} is there, but the kernel isolates {isolated or 'none'}")
+    return reasons
+
+
+def _same(cores: str, others: str) -> bool:
+    try:
+        return cpus.parse(cores) == cpus.parse(others)
+    except ValueError:  # such as 1-10:2/4
+        return cores == others
+
+
 def missing(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
     """Why `wanted` is not in effect on a command line; empty: it is.
 
     In effect means: each is there, in order, and of a parameter that we give once none comes later, for the kernel
-    takes the last.
+    takes the last; but of cores to isolate it keeps the first, so none of others may be there at all.
     """
     reasons = []
     rest = iter(present)
@@ -44,9 +90,10 @@ def missing(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
     keys = [_key(argument) for argument in wanted]
     for argument in wanted:
         same = [other for other in present if _key(other) == _key(argument)]
-        if keys.count(_key(argument)) == 1 and argument in same and same[-1] != argument:
+        once = keys.count(_key(argument)) == 1 and _key(argument) not in _ISOLATION
+        if once and argument in same and same[-1] != argument:
             reasons.append(f"{argument} is there, but {same[-1]} comes later and counts")
-    return reasons
+    return reasons + disputed([argument for argument in wanted if argument in present], present)
 
 
 def replaced(present: Sequence[str], ours: Sequence[str], wanted: Sequence[str]) -> list[str]:

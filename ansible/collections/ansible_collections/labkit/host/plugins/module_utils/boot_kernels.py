@@ -28,6 +28,8 @@ class Running:
     realtime: bool
     preempt: str | None
     """none, voluntary, full or lazy; None where nothing tells."""
+    isolated: str | None = None
+    """List of the cores that the scheduler keeps free; None where nothing tells."""
 
     def trial(self) -> str | None:
         """Id of the trial that this boot is."""
@@ -41,12 +43,14 @@ def running(root: Path = Path("/")) -> Running:
     version = (root / "proc/sys/kernel/version").read_text().strip()
     arguments = tuple((root / "proc/cmdline").read_text().split())
     realtime = root / "sys/kernel/realtime"
+    isolated = root / "sys/devices/system/cpu/isolated"
     return Running(
         release=release,
         version=version,
         arguments=arguments,
         realtime=(realtime.exists() and realtime.read_text().strip() == "1") or "PREEMPT_RT" in version,
         preempt=_preempt(release, version, arguments, root),
+        isolated=isolated.read_text().strip() if isolated.exists() else None,
     )
 
 

@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import boot_kernels, boot_trial
-from .boot_arguments import faults, missing, replaced
+from .boot_arguments import disputed, faults, missing, not_isolated, replaced
 from .boot_commands import Run, run
 from .boot_loaders import Loader, NoLoader, loader
 from .grub import Target
+
+DISPUTE_WAY_OUT = (
+    "Take it out of /etc/default/grub and its drop-ins (on EL: grubby --update-kernel=ALL --remove-args), "
+    "or isolate the same cores"
+)
 
 
 class BootRefused(Exception):
@@ -85,6 +90,8 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
     if wanted.packages and to_come:
         return Found("trial", reasons or ["its kernel is not installed yet"], running=now.release)
     target = to_try(menu, release)
+    if dispute := disputed(wanted.arguments, replaced(target.arguments, menu.ours(), wanted.arguments)):
+        raise BootRefused(f"{'; '.join(dispute)}. {DISPUTE_WAY_OUT}")
     if reasons:
         unfit = boot_kernels.unfit(target.release, flavour=wanted.flavour, preempt=wanted.preempt, root=root)
         cannot = unfit or menu.refusal() or no_systemd(root)
@@ -99,7 +106,8 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
 
 def _not_running(wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
     reasons = boot_kernels.not_running(now, release=release, flavour=wanted.flavour, preempt=wanted.preempt)
-    return reasons + missing(wanted.arguments, boot_trial.without(now.arguments))
+    there = missing(wanted.arguments, boot_trial.without(now.arguments))
+    return reasons + (there or not_isolated(wanted.arguments, now.isolated))
 
 
 def _other_trial(menu: Loader, wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:

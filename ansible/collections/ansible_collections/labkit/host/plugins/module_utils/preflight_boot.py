@@ -8,8 +8,8 @@ from typing import Any
 
 from . import boot_arguments, boot_kernels, cpus, iommu
 from .boot_commands import Run, run
-from .boot_loaders import NoLoader, loader
-from .boot_look import no_systemd
+from .boot_loaders import Loader, NoLoader, loader
+from .boot_look import DISPUTE_WAY_OUT, no_systemd
 
 ARGUMENT_LISTS = ("lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk")
 """Roles whose list of kernel arguments a host may set itself, besides boot_extra_arguments."""
@@ -33,7 +33,8 @@ def problems(wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run) 
     unfit = (release and not to_come) and (
         _not_installed(release, root) or boot_kernels.unfit(release, root=root, **_kind(wanted))
     )
-    yield from (asked + cannot for cannot in (unfit, menu.refusal(), no_systemd(root)) if cannot)
+    cannots = (unfit, menu.refusal(), no_systemd(root), _disputed(wanted, menu))
+    yield from (asked + cannot for cannot in cannots if cannot)
 
 
 def _given(wanted: Mapping[str, Any]) -> list[str]:
@@ -69,10 +70,24 @@ def _wants_iommu(wanted: Mapping[str, Any]) -> bool:
     return asked == "on" or (asked == "auto" and vfio)
 
 
+def _disputed(wanted: Mapping[str, Any], menu: Loader) -> str | None:
+    """Who isolates other cores on the default's command line, where the first list counts; None: nobody."""
+    cores, default = str(wanted.get("cpu_isolation_cpus", "")), menu.default()
+    if not cores or default is None:
+        return None
+    ours = [f"isolcpus={cores}"]
+    if wanted.get("cpu_isolation_nohz_full", True):
+        ours.append(f"nohz_full={cores}")
+    theirs = boot_arguments.replaced(default.arguments, menu.ours(), [])
+    dispute = boot_arguments.disputed(ours, theirs)
+    return f"{'; '.join(dispute)}. {DISPUTE_WAY_OUT}" if dispute else None
+
+
 def _not_isolated(cores: str, root: Path) -> Iterator[str]:
     file = root / "sys/devices/system/cpu/isolated"
     try:
-        if cpus.parse(cores) - cpus.parse(file.read_text() if file.exists() else ""):
+        isolated = cpus.parse(file.read_text() if file.exists() else "")
+        if cpus.parse(cores) and cpus.parse(cores) != isolated:
             yield f"cores {cores} are not isolated"
     except ValueError:
         return  # told as a problem of its own
