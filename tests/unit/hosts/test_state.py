@@ -141,6 +141,61 @@ def test_file_that_somebody_else_changed_is_left_and_named(root):
     assert (root / "etc/ours").read_text() == "edited\n"
 
 
+@pytest.fixture
+def killed(monkeypatch):
+    """Makes a file, and is killed after the note and before the write."""
+
+    def change(*arguments, **options):
+        def dead(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_make", dead)
+            with pytest.raises(KeyboardInterrupt):
+                files.change(*arguments, **options)
+
+    return change
+
+
+@pytest.mark.parametrize("later", [("two\n",), ("two\n", "three\n"), (None,), ("theirs\n",)])
+def test_file_of_ours_that_was_not_written_again_comes_back_all_the_same(root, killed, later):
+    """Runs were killed between the note and the write: there is still what the first one made of it."""
+    (root / "etc").mkdir()
+    (root / "etc/both").write_text("theirs\n")
+    files.change("boot", "/etc/both", "one\n", root=root)
+    for text in later:
+        killed("boot", "/etc/both", text, root=root)
+    assert (root / "etc/both").read_text() == "one\n"
+
+    assert undo.undo("boot", root) == (["file /etc/both"], [])
+    assert (root / "etc/both").read_text() == "theirs\n"
+
+
+def test_edit_that_a_killed_run_found_and_did_not_overwrite_is_left_and_named(root, killed):
+    (root / "etc").mkdir()
+    files.change("boot", "/etc/ours", "one\n", root=root)
+    (root / "etc/ours").write_text("edited\n")
+    killed("boot", "/etc/ours", "two\n", root=root)
+
+    assert "changed since by somebody else" in undo.undo("boot", root)[1][0]
+    assert (root / "etc/ours").read_text() == "edited\n"
+
+
+@pytest.mark.parametrize("path", ["/etc/ours", "/var/lib/labkit/state/boot.json"])
+def test_half_a_file_of_a_killed_run_goes_with_the_revert(root, path):
+    half = root / path[1:]
+    half = half.with_name(f".{half.name}.labkit-new")
+    if path.startswith("/etc"):
+        State("boot", root).note("file", path, None, {"content": "", "mode": "0644"})
+    half.parent.mkdir(parents=True, exist_ok=True)
+    half.write_text("ha")
+
+    undo.undo("boot", root)
+
+    assert not half.exists()
+    assert not (root / "var/lib/labkit").exists()
+
+
 def test_world_writable_file_is_refused(root):
     with pytest.raises(ValueError, match="lets everybody write"):
         files.change("boot", "/etc/ours", "x", mode="0666", root=root)

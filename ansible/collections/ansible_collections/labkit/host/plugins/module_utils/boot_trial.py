@@ -19,7 +19,7 @@ from .boot_arguments import replaced
 from .boot_commands import CommandFailed, Run, run
 from .grub import Target
 from .grub_environment import Environment
-from .state import Change, State, write_whole
+from .state import Change, State, remove, write_whole
 
 KIND = "boot_trial"
 ROLE = "boot"
@@ -177,18 +177,18 @@ def _remove(change: Change, root: Path, run: Run) -> None:
     if environment.read().get("next_entry", "").startswith("labkit-trial-"):
         environment.choose_nothing()
     custom = folder / "custom.cfg"
-    if custom.exists():
-        theirs = _BLOCK.sub("", custom.read_text())
-        if theirs or change.old["custom"]:
-            write_whole(custom, theirs.encode(), mode=custom.stat().st_mode & 0o777)
-        else:
-            custom.unlink()
+    theirs = _BLOCK.sub("", custom.read_text()) if custom.exists() else ""
+    if theirs or (custom.exists() and change.old["custom"]):
+        write_whole(custom, theirs.encode(), mode=custom.stat().st_mode & 0o777)
+    else:
+        remove(custom)
     if environment.read().get("next_entry") == "":
         environment.choose_nothing()  # GRUB leaves the name with nothing behind it
     if environment.file.exists() and not change.old["environment"] and not environment.read():
         environment.file.unlink()
     unit = root / _UNIT_FILE
-    if unit.exists():
-        disarm(run, root)
-        unit.unlink()
+    disarm(run, root)
+    known = unit.exists()
+    remove(unit)
+    if known:
         run(["systemctl", "daemon-reload"])

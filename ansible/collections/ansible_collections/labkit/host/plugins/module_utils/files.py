@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from .state import Change, State, write_whole
+from .state import Change, State, half_written, remove, write_whole
 
 KIND = "file"
 FOLDER = "folder"
@@ -53,7 +53,8 @@ def change(
         state = State(role, root)
         for folder in _missing_folders(path, root):
             state.note(FOLDER, folder, None, None)
-        state.note(KIND, path, before, wanted)
+        known = state.noted(KIND, path)
+        state.note(KIND, path, before, wanted, earlier=before if known and known.ours(before) else None)
         _make(path, wanted, root)
     return True
 
@@ -75,7 +76,7 @@ def _missing_folders(path: str, root: Path) -> list[str]:
 def _make(path: str, wanted: dict[str, Any] | None, root: Path) -> None:
     file = root / path.lstrip("/")
     if wanted is None:
-        file.unlink(missing_ok=True)
+        remove(file)
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     write_whole(file, base64.b64decode(wanted["content"]), mode=int(wanted["mode"], 8))
@@ -85,8 +86,9 @@ def restore(change: Change, root: Path) -> str | None:
     """Put back what was there, unless somebody else has changed the file since; None when done, else why not."""
     now = look(change.target, root)
     if now == change.old:
+        half_written(root / change.target.lstrip("/")).unlink(missing_ok=True)  # by a run that was killed
         return None
-    if now != change.new and now is not None:
+    if now is not None and not change.ours(now):
         return f"{change.target} was changed since by somebody else: left as it is"
     _make(change.target, change.old, root)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -31,6 +32,12 @@ class Change:
     """What we made of it at last."""
     persist: bool = False
     """Whether it is made so again at every boot: the kernel forgets it (see replay.py)."""
+    earlier: Any = None
+    """What we had made of it before `new`, and is still there where a run was killed before it made that."""
+
+    def ours(self, now: Any) -> bool:  # noqa: ANN401 (any JSON)
+        """Whether what is there now is of our making."""
+        return now in (self.new, self.earlier)
 
 
 class State:
@@ -58,15 +65,32 @@ class State:
                 "was changed. Mend it, or move it away if those values don't matter."
             ) from error
 
-    def note(self, kind: str, target: str, old: Any, new: Any, *, persist: bool = False) -> None:  # noqa: ANN401 (any JSON)
-        """Write down a change that is about to be made. The first `old` stays, whatever later runs find."""
+    def noted(self, kind: str, target: str) -> Change | None:
+        """What is written down of one thing."""
+        found = (change for change in self.changes() if (change.kind, change.target) == (kind, target))
+        return next(found, None)
+
+    def note(
+        self,
+        kind: str,
+        target: str,
+        old: Any,  # noqa: ANN401 (any JSON)
+        new: Any,  # noqa: ANN401
+        *,
+        persist: bool = False,
+        earlier: Any = None,  # noqa: ANN401
+    ) -> None:
+        """Write down a change that is about to be made. The first `old` stays, whatever later runs find.
+
+        A kind that tells by `Change.ours` whether somebody else was there gives as `earlier` what is there of ours.
+        """
         changes = self.changes()
         for at, change in enumerate(changes):
             if (change.kind, change.target) == (kind, target):
-                changes[at] = Change(kind, target, change.old, new, persist)
+                changes[at] = Change(kind, target, change.old, new, persist, earlier)
                 break
         else:
-            changes.append(Change(kind, target, old, new, persist))
+            changes.append(Change(kind, target, old, new, persist, earlier))
         self._write(changes)
 
     def forget(self, change: Change) -> None:
@@ -76,13 +100,15 @@ class State:
         ]
         if left:
             self._write(left)
-            return
-        self.path.unlink(missing_ok=True)
+        else:
+            self.clear()
+
+    def clear(self) -> None:
+        """Leave nothing behind: no file, also not of a run that was killed before its first change, no empty folder."""
+        remove(self.path)
         for folder in (self.path.parent, self.path.parent.parent):
-            try:
+            with contextlib.suppress(OSError):
                 folder.rmdir()
-            except OSError:
-                break
 
     def _write(self, changes: list[Change]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -97,7 +123,7 @@ def roles(root: Path = Path("/")) -> list[str]:
 
 def write_whole(path: Path, content: bytes, *, mode: int) -> None:
     """Replace a file so that, whatever happens, the old or the new one is there, never half of one."""
-    temporary = path.with_name(f".{path.name}.labkit-new")
+    temporary = half_written(path)
     temporary.unlink(missing_ok=True)  # of a run that was killed
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -115,3 +141,14 @@ def write_whole(path: Path, content: bytes, *, mode: int) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there, and what a run that was killed while it wrote it left beside it."""
+    path.unlink(missing_ok=True)
+    half_written(path).unlink(missing_ok=True)
+
+
+def half_written(path: Path) -> Path:
+    """Where `write_whole` has the new content until it is whole."""
+    return path.with_name(f".{path.name}.labkit-new")

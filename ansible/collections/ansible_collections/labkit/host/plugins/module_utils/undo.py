@@ -77,4 +77,6 @@ def undo(
                 state.forget(change)
         else:
             left.append(f"{name}: {reason}")
+    if not check and not state.changes():
+        state.clear()
     return done, left
