@@ -127,6 +127,17 @@ def test_more_pages_than_asked_for_are_left_as_they_are(host):
     assert host.changes() == []
 
 
+def test_what_we_added_is_known_also_after_a_run_that_was_killed_before_it_added_more(host, monkeypatch):
+    host.grant(NODE0)
+    with monkeypatch.context() as patch:
+        patch.setattr(hugepools, "_set", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            host.grant(Pool(2048, 512, 0))
+
+    assert host.grant(Pool(2048, 100, 0))
+    assert host.count(NODE0) == 100
+
+
 def test_only_what_we_added_is_taken_away_when_fewer_are_asked_for(host):
     host.set(NODE0, 100)
     host.grant(NODE0)

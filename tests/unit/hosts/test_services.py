@@ -70,6 +70,16 @@ def test_only_what_was_asked_for_is_changed_and_put_back(root):
     assert units(root)[UNIT] == {"file": "disabled", "active": "active"}
 
 
+def test_what_an_earlier_call_changed_of_a_unit_is_put_back_too(root):
+    before = units(root)
+    services.change("cpu", UNIT, enabled=False, root=root)
+    services.change("cpu", UNIT, running=False, root=root)
+
+    undo.undo("cpu", root)
+
+    assert units(root) == before
+
+
 def test_unit_that_is_not_there_is_as_good_as_stopped_and_cannot_be_started(root):
     assert not services.change("cpu", "nosuch.service", enabled=False, running=False, root=root)
     with pytest.raises(services.ServiceFailed, match="this host has no such unit"):

@@ -47,15 +47,16 @@ def grant(
     setting = Setting(path, "int", root)
     before = int(setting.read())
     state = State(role, root)
-    known = next((one for one in state.changes() if (one.kind, one.target) == (KIND, path)), None)
+    known = state.noted(KIND, path)
     target = max(pool.count, int(known.old["value"]) if known else before)
-    ours = known is not None and before == int(known.new)
+    ours = known is not None and known.ours(str(before))
     write = before < target or (ours and before > target)
     noted = known is not None and (int(known.new), known.persist) == (target, persist)
     if not write and (noted or not (known or persist)):
         return False
     if not check:
-        state.note(KIND, path, {"value": str(before)}, str(target), persist=persist)
+        earlier = str(before) if ours else None
+        state.note(KIND, path, {"value": str(before)}, str(target), persist=persist, earlier=earlier)
         if write:
             try:
                 _set(setting, target, pool, root)
@@ -64,7 +65,7 @@ def grant(
                 if known is None:
                     state.forget(Change(KIND, path, None))
                 else:
-                    state.note(KIND, path, None, known.new, persist=known.persist)
+                    state.note(KIND, path, None, known.new, persist=known.persist, earlier=known.earlier)
                 raise
     return True
 

@@ -67,8 +67,14 @@ def change(
         raise ServiceFailed(f"{unit}: it is masked. `systemctl unmask {unit}` if it may run")
     commands = _commands(unit, before, enabled, running)
     if commands and not check:
-        wanted = {"enabled": enabled, "running": running}
-        State(role, root).note(KIND, unit, {"file": before.file, "running": before.running}, wanted)
+        state = State(role, root)
+        known = state.noted(KIND, unit)
+        # Also what an earlier call changed of it, and this one says nothing of, is put back.
+        wanted = {
+            name: value if value is not None or known is None else known.new[name]
+            for name, value in (("enabled", enabled), ("running", running))
+        }
+        state.note(KIND, unit, {"file": before.file, "running": before.running}, wanted)
         for command in commands:
             _systemctl(*command)
         after = look(unit)
