@@ -225,48 +225,6 @@ def test_kernel_that_isolates_other_cores_than_its_words_say_is_not_confirmed(ho
         step("confirm", ARGUMENTS)
 
 
-@pytest.mark.parametrize("calls", range(1, 30))
-def test_run_broken_off_anywhere_is_simply_run_again(host, step, calls):
-    """Every program that is called, and every file that is written, is once the last thing that happens."""
-    step("pin")
-    host.add_kernel(RT)
-    left = [calls]
-    ordinary, write = host.run, boot_trial.write_whole
-
-    class Killed(BaseException): ...
-
-    def counted(function):
-        def call(*arguments, **options):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return function(*arguments, **options)
-
-        return call
-
-    host.run = counted(ordinary)
-    boot_trial.write_whole = counted(write)
-    try:
-        step("try_once", REAL_TIME)
-        host.boot()
-        step("confirm", REAL_TIME)
-    except Killed:
-        pass
-    finally:
-        host.run, boot_trial.write_whole = ordinary, write
-
-    if needed(step, REAL_TIME) == "trial":
-        step("try_once", REAL_TIME)
-        host.boot()
-    step("confirm", REAL_TIME)
-
-    assert needed(step, REAL_TIME) == "nothing"
-    assert host.boot() == RT
-    assert needed(step, REAL_TIME) == "nothing"
-    assert not host.unit_runs
-    assert not list((host.root / "etc/systemd/system").glob("labkit*"))
-
-
 def test_unit_that_would_reboot_is_stopped_before_grub_cfg_is_made(host, step, monkeypatch):
     step("try_once", ARGUMENTS)
     host.boot()
