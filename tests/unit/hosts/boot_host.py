@@ -116,7 +116,9 @@ class Host:
     def _sh(self, *arguments: str) -> str:
         """A real shell, once for the same script and the same files."""
         given = (
-            (path.name, path.read_text()) for path in (self.root / "etc/default").rglob("*") if path.is_file()
+            (path.name, path.read_text())
+            for path in Path(arguments[-1], "etc/default").rglob("*")
+            if path.is_file()
         )
         key = (arguments[1], *sorted(given))
         if key not in _SAID:

@@ -477,11 +477,43 @@ def test_container_whose_host_has_what_is_wanted_is_fine(host, step):
     assert needed(step, ARGUMENTS) == "nothing"
 
 
-def test_later_file_that_overrides_ours_is_found_and_everything_put_back(host, step):
-    host.write("etc/default/grub.d/99-theirs.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
+@pytest.mark.parametrize(
+    ("theirs", "wanted", "message"),
+    [
+        (
+            'GRUB_CMDLINE_LINUX_DEFAULT="quiet"',
+            ARGUMENTS,
+            r"nohz_full=1 is not there: look for a file after .*90-labkit\.cfg that sets GRUB_CMDLINE",
+        ),
+        (
+            'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT rcu_nocbs=all"',
+            Wanted(arguments=("rcu_nocbs=2",)),
+            "rcu_nocbs=2 is there, but rcu_nocbs=all comes later and counts: look for a file after",
+        ),
+        (
+            "GRUB_DEFAULT=0",
+            Wanted(release=RT),
+            f"the default would be 0 and not kernel {RT}: look for a file after .*89-labkit-default",
+        ),
+    ],
+)
+def test_later_file_that_would_override_ours_is_told_before_the_trial(host, step, theirs, wanted, message):
+    host.add_kernel(RT)
+    host.write("etc/default/grub.d/99-theirs.cfg", theirs + "\n")
     host.run(["update-grub"])
+    before = content(host)
+
+    for check in (True, False):
+        with pytest.raises(BootRefused, match=message):
+            step("try_once", wanted, check=check)
+    assert content(host) == before
+
+
+def test_later_file_that_overrides_ours_is_found_and_everything_put_back(host, step):
+    """It comes while the trial runs."""
     step("try_once", ARGUMENTS)
     host.boot()
+    host.write("etc/default/grub.d/99-theirs.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
 
     with pytest.raises(
         boot_commands.CommandFailed, match=r"look for a file after .*90-labkit\.cfg that sets GRUB_CMDLINE"

@@ -99,6 +99,10 @@ class Bls:
         """Make default and entry what our files say, and look. Raises CommandFailed."""
         self.put(pin=self.pinned(), arguments=self.ours())
 
+    def overruled(self, *, pin: str | None, arguments: Sequence[str]) -> str | None:
+        """None, whatever is asked: the entry itself is written, and nothing is read after it."""
+        return None
+
     def put(self, *, pin: str | None, arguments: Sequence[str] | None) -> bool:
         """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
 

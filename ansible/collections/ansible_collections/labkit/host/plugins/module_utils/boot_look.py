@@ -95,6 +95,7 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
     if reasons:
         unfit = boot_kernels.unfit(target.release, flavour=wanted.flavour, preempt=wanted.preempt, root=root)
         cannot = unfit or menu.refusal() or no_systemd(root)
+        cannot = cannot or menu.overruled(pin=release or None, arguments=wanted.arguments)
         if cannot:
             raise BootRefused(cannot)
         return Found("trial", reasons, target.release, now.release)

@@ -15,6 +15,8 @@ KERNEL_ROLE = "lowlatency_kernel"
 """Whose change the pinned default is: it goes after the kernels that came with it."""
 ARGUMENTS_ROLE = "boot"
 """Whose change the kernel arguments are."""
+_LATER_PIN = f"look for a file after {grub_defaults.PIN} that sets GRUB_DEFAULT"
+_LATER_ARGUMENTS = f"look for a file after {grub_defaults.ARGUMENTS} that sets GRUB_CMDLINE_LINUX_DEFAULT"
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,18 @@ class Grub:
         if reason:
             raise CommandFailed(f"update-grub ran, but of {self.folder}/grub.cfg: {reason}")
 
-    def put(self, *, pin: str | None, arguments: Sequence[str] | None) -> bool:
-        """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
+    def overruled(self, *, pin: str | None, arguments: Sequence[str]) -> str | None:
+        """Why the default would not be that with our files in place; None: it would. Raises CommandFailed."""
+        ours = {path: text for _, path, text in self._files(pin, arguments)}
+        said = grub_defaults.foreseen(ours, self._run, self.root)
+        entry = self._menu().of_release(pin) if pin is not None else None
+        if entry is not None and said.default != entry.path:
+            return f"the default would be {said.default} and not kernel {pin}: {_LATER_PIN}"
+        lost = missing(arguments, said.arguments)
+        return f"of the default {'; '.join(lost)}: {_LATER_ARGUMENTS}" if lost else None
 
-        Where grub.cfg does not come out right the files are put back. Raises CommandFailed.
-        """
+    def _files(self, pin: str | None, arguments: Sequence[str] | None) -> list[tuple[str, str, str | None]]:
+        """Role, path and content (None: absent) of those that say this."""
         wanted: list[tuple[str, str, str | None]] = []
         if pin is not None:
             entry = self._menu().of_release(pin)
@@ -109,6 +118,14 @@ class Grub:
         if arguments is not None:
             text = grub_defaults.arguments_text(arguments) if arguments else None
             wanted.append((ARGUMENTS_ROLE, grub_defaults.ARGUMENTS, text))
+        return wanted
+
+    def put(self, *, pin: str | None, arguments: Sequence[str] | None) -> bool:
+        """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
+
+        Where grub.cfg does not come out right the files are put back. Raises CommandFailed.
+        """
+        wanted = self._files(pin, arguments)
         before = {path: self._text(path) for _, path, _ in wanted}
         changed = [files.change(role, path, text, root=self.root) for role, path, text in wanted]
         if not any(changed) and self.stale() is None:
@@ -132,14 +149,10 @@ class Grub:
         if default is None:
             raise CommandFailed("GRUB's default is no Linux kernel")
         if pin is not None and default.release != pin:
-            raise CommandFailed(
-                f"the default is {default.release} and not {pin}: look for a file after {grub_defaults.PIN} that sets "
-                "GRUB_DEFAULT"
-            )
+            raise CommandFailed(f"the default is {default.release} and not {pin}: {_LATER_PIN}")
         if arguments and missing(arguments, default.arguments):
             raise CommandFailed(
-                f"of the default {'; '.join(missing(arguments, default.arguments))}: look for a file after "
-                f"{grub_defaults.ARGUMENTS} that sets GRUB_CMDLINE_LINUX_DEFAULT"
+                f"of the default {'; '.join(missing(arguments, default.arguments))}: {_LATER_ARGUMENTS}"
             )
 
 

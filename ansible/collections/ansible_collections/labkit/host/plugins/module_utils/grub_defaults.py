@@ -8,7 +8,9 @@ entries stay a way out of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,3 +76,20 @@ def configured(run: Run, root: Path = Path("/")) -> Configured:
     default, line = said.rpartition("LABKIT\n")[2].split("\n")[:2]
     written = {"": "0", "saved": "${saved_entry}"}.get(default, default)
     return Configured(written, tuple(word for word in line.split() if not word.startswith("$")))
+
+
+def foreseen(ours: Mapping[str, str | None], run: Run, root: Path = Path("/")) -> Configured:
+    """What all of them would say with these of ours (None: without it), told by copies. Raises CommandFailed."""
+    theirs = [root / "etc/default/grub", *(root / "etc/default/grub.d").glob("*.cfg")]
+    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        copies = Path(folder)
+        (copies / "etc/default/grub.d").mkdir(parents=True)
+        for file in theirs:
+            if file.is_file():
+                shutil.copyfile(file, copies / file.relative_to(root))
+        for path, text in ours.items():
+            if text is None:
+                (copies / path.lstrip("/")).unlink(missing_ok=True)
+            else:
+                (copies / path.lstrip("/")).write_text(text)
+        return configured(run, copies)

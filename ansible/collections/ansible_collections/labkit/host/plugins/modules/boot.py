@@ -67,9 +67,8 @@ def main() -> None:
     )
     try:
         result = _step(module)
-    except boot.TrialFailed as error:
-        module.fail_json(msg=str(error), running_trial=boot_kernels.running().trial() is not None)
     except (
+        boot.TrialFailed,
         boot_look.BootRefused,
         boot_initramfs.NoInitramfsTools,
         CommandFailed,
@@ -78,7 +77,8 @@ def main() -> None:
         ValueError,
         OSError,
     ) as error:
-        module.fail_json(msg=str(error))
+        # Whatever it was: a kernel on trial that was not confirmed shall not go on running.
+        module.fail_json(msg=str(error), running_trial=boot_kernels.running().trial() is not None)
     module.exit_json(**result)
 
 
