@@ -37,14 +37,15 @@ def _wanted(desired: Desired, seen: Seen) -> dict[tuple[int, int | None], int]:
         wanted[key] = wanted.get(key, 0) + int(pool["count"])
     count = desired.text("hugepages_count")
     if count != "auto" or not wanted:
-        wanted.setdefault((_RUN_TIME_KIB, None), _auto(seen) if count == "auto" else int(count))
+        wanted.setdefault((_RUN_TIME_KIB, None), _auto(desired, seen) if count == "auto" else int(count))
     return {key: count for key, count in wanted.items() if count}
 
 
-def _auto(seen: Seen) -> int:
-    """An eighth of the memory, and at most 1 GiB, in pages of 2 MB."""
+def _auto(desired: Desired, seen: Seen) -> int:
+    """An eighth of the memory, and at most 1 GiB, in pages of 2 MB; none where that is too little for a vhost pair."""
     memory = re.search(r"^MemTotal:\s+(\d+)", seen.text("/proc/meminfo") or "", re.MULTILINE)
-    return min(512, int(memory[1]) // 1024 // 16) if memory else 0
+    count = min(512, int(memory[1]) // 1024 // 16) if memory else 0
+    return count if count >= int(desired["hugepages_minimum"]) else 0
 
 
 def _granted(eyes: Eyes, desired: Desired) -> Outcome:

@@ -107,6 +107,17 @@ def test_what_can_not_be_is_refused_by_name(pools, wanted, told):
     assert told in problem
 
 
+@pytest.mark.parametrize(
+    ("count", "minimum", "told"),
+    [("64", 128, 1), ("127", 128, 1), ("128", 128, 0), ("64", 64, 0), ("0", 128, 0), ("auto", 128, 0)],
+)
+def test_count_that_carries_no_vhost_pair_is_refused(count, minimum, told):
+    found = problems(hugepages_count=count, hugepages_minimum=minimum)
+
+    assert len(found) == told
+    assert not told or f"{count} hugepages of 2 MB are fewer than the 128 that a vhost pair needs" in found[0]
+
+
 def test_gigabyte_pages_on_a_processor_without_are_refused_with_what_it_takes():
     [problem] = problems(pool(1, GIB), host=host(sizes_kib={2048}))
 

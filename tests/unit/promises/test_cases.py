@@ -58,7 +58,7 @@ def test_machine_without_cstates_or_frequencies_of_its_own_is_told_so():
 
 
 def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
-    wanted = {"hugepages_count": "auto", "hugepages_pools": []}
+    wanted = {"hugepages_count": "auto", "hugepages_pools": [], "hugepages_minimum": 128}
     pool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
     for memory_kib, pages in ((2 << 20, 128), (64 << 20, 512)):
         files = {"/proc/meminfo": f"MemTotal: {memory_kib} kB"}
@@ -119,3 +119,15 @@ def test_argument_that_was_ours_and_is_no_longer_wanted_is_told():
 def test_names_that_the_collection_has_too_are_the_same():
     assert f"/{host_module('irqs').JOURNAL}" == cpu_isolation._JOURNAL
     assert host_module("replay_unit").UNIT == replay.UNIT
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "granted", "expected"),
+    [(2047, "0", NotApplicable), (2048, "0", Broken), (2048, "128", Kept)],
+)
+def test_eighth_of_the_memory_is_promised_where_it_carries_a_vhost_pair(memory_mib, granted, expected):
+    knob = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+    eyes = FakeEyes(files={"/proc/meminfo": f"MemTotal: {memory_mib << 10} kB", knob: granted})
+    wanted = desired(hugepages_count="auto", hugepages_pools=[], hugepages_minimum=128)
+
+    assert isinstance(BY_ID["hugepages.granted"].check(eyes, wanted), expected)

@@ -13,6 +13,8 @@ from typing import Any
 
 DEFAULT_SIZE_KIB = 2048
 """Of `hugepages_count`."""
+MINIMUM = 128
+"""Pages of that size that one vhost pair of the probe needs."""
 LEFT_KIB = 256 * 1024
 """What the host keeps for all else: with less, a Debian without a desktop hardly boots."""
 NODES_AT_BOOT = (5, 16)
@@ -106,6 +108,12 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
         [] if re.fullmatch(r"auto|\d+", count) else [f"hugepages_count: {count!r}, expected auto or a number"]
     )
     found += [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
+    minimum = int(wanted.get("hugepages_minimum", MINIMUM))
+    if count.isdigit() and 0 < int(count) < minimum:
+        found.append(
+            f"hugepages_count: {count} hugepages of 2 MB are fewer than the {minimum} that a vhost pair needs: ask for "
+            f"{minimum} or more, or for 0 to leave the hugepages alone"
+        )
     default_kib = int(wanted.get("hugepages_default_size_kib") or 0)
     if default_kib and default_kib not in memory.sizes_kib:
         found.append(f"hugepages_default_size_kib: {_unknown_size(default_kib, memory)}")
