@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import (
     boot,
@@ -398,6 +401,23 @@ def test_revert_keeps_the_users_own_entries(host, step):
     assert theirs.read_text() == "menuentry 'mine' { chainloader +1 }\n"
 
 
+def test_menu_that_grub_could_not_read_is_not_put_in_place(host, step, monkeypatch):
+    host.write("boot/grub/custom.cfg", "menuentry 'mine' { chainloader +1 }\n")
+    before = content(host)
+
+    def refused(file):
+        assert "labkit-trial" in Path(file).read_text()
+        assert "menuentry 'mine'" in Path(file).read_text()
+        raise boot_commands.CommandFailed("syntax error at line 9")
+
+    monkeypatch.setattr(host, "_grub_script_check", refused)
+
+    with pytest.raises(boot_commands.CommandFailed, match=r"custom\.cfg with .* no menu.*: syntax error at"):
+        step("try_once", ARGUMENTS)
+
+    assert content(host) == before
+
+
 def test_users_line_rules_again_after_the_revert(host, step):
     host.write("etc/default/grub", 'GRUB_DEFAULT="1>0"\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
     host.run(["update-grub"])
@@ -409,6 +429,18 @@ def test_users_line_rules_again_after_the_revert(host, step):
     undo.undo("lowlatency_kernel", host.root)
 
     assert 'set default="1>0"' in host.text("boot/grub/grub.cfg")
+
+
+def without_initrd_first(host):
+    """As Ubuntu's images for AWS and GCP have it, and its 10_linux writes the entries then."""
+    host.write("etc/default/grub.d/40-force-partuuid.cfg", "GRUB_FORCE_PARTUUID=26f22d2b-892e-459e-ba29\n")
+    either = (
+        '\tif [ "${initrdfail}" = 1 ]; then\n\t  linux\\1\n\t  initrd /boot/initrd.img\n\telse\n'
+        "\t  linux\\1 panic=-1\n\tfi\n\tinitrdfail"
+    )
+    text = re.sub(r"^\t+linux(.*)$(\n.*)?\n\t+initrd.*$", either, host.text("boot/grub/grub.cfg"), flags=re.M)
+    host.write("boot/grub/grub.cfg", text)
+    assert text.count(" panic=-1") > 1
 
 
 @pytest.mark.parametrize(
@@ -442,6 +474,7 @@ def test_users_line_rules_again_after_the_revert(host, step):
             ),
             "does not follow next_entry",
         ),
+        (without_initrd_first, r"out of /etc/default/grub\.d/40-force-partuuid\.cfg and run update-grub"),
     ],
 )
 def test_host_that_cannot_boot_once_is_refused_before_anything(host, step, spoil, message):

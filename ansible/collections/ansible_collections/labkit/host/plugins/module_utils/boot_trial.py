@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,9 @@ def without(words: Sequence[str]) -> list[str]:
 def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Path("/")) -> None:
     """Write the entry and the unit, and choose the entry for the next boot. Raises CommandFailed."""
     custom = environment.folder / "custom.cfg"
+    theirs = custom.read_text() if custom.exists() else ""
+    text = _BLOCK.sub("", theirs) + trial.block()
+    _check(custom, text, environment.prefix, run)
     State(ROLE, root).note(
         KIND,
         str(custom.parent.relative_to(root)),
@@ -129,11 +133,22 @@ def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Pat
     unit = root / _UNIT_FILE
     write_whole(unit, trial.unit().encode(), mode=0o644)
     run(["systemctl", "daemon-reload"])
-    theirs = custom.read_text() if custom.exists() else ""
     mode = custom.stat().st_mode & 0o777 if custom.exists() else 0o644
-    write_whole(custom, (_BLOCK.sub("", theirs) + trial.block()).encode(), mode=mode)
-    run([f"{environment.prefix}-script-check", str(custom)])
+    write_whole(custom, text.encode(), mode=mode)
     environment.choose_once(trial.entry)
+
+
+def _check(custom: Path, text: str, prefix: str, run: Run) -> None:
+    """Have GRUB's own parser read what the file is going to be: of one that is wrong no entry would be left."""
+    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        copy = Path(folder) / custom.name
+        copy.write_text(text)
+        try:
+            run([f"{prefix}-script-check", str(copy)])
+        except CommandFailed as error:
+            raise CommandFailed(
+                f"{custom} with an entry for the trial would be no menu, so nothing was changed: {error}"
+            ) from error
 
 
 def waiting(root: Path = Path("/")) -> bool:

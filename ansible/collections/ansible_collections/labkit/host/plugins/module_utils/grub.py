@@ -53,7 +53,21 @@ class Grub:
             return f"{self.folder}/grub.cfg does not follow next_entry: it was not made by grub-mkconfig"
         if not menu.reads_custom:
             return f"{self.folder}/grub.cfg does not read custom.cfg: make /etc/grub.d/41_custom executable again"
-        return self.environment.unwritable()
+        return self._undecided(menu) or self.environment.unwritable()
+
+    def _undecided(self, menu: grub_menu.Menu) -> str | None:
+        """An entry that counts here and is not one kernel line, as 10_linux of Ubuntu writes it on cloud images."""
+        default = menu.chosen(self.environment.read())
+        for entry in menu.walk():
+            if entry.undecided and (entry is default or entry.id.startswith("gnulinux-")):
+                found = grub_defaults.forced_partuuid(self.root)
+                way_out = f"Take GRUB_FORCE_PARTUUID out of {found}" if found else "Make it one line"
+                return (
+                    f"{self.folder}/grub.cfg has several kernel lines in its entry {entry.title!r}, and GRUB chooses "
+                    "between them at each boot, so no boot on trial would tell of the next. "
+                    f"{way_out} and run update-grub"
+                )
+        return None
 
     def target(self, release: str) -> Target | None:
         """A kernel of the menu."""

@@ -70,6 +70,14 @@ def pinned(root: Path = Path("/")) -> str | None:
     return found.group(1) if found else None
 
 
+def forced_partuuid(root: Path = Path("/")) -> str | None:
+    """The file by which Ubuntu's 10_linux tries each kernel without its initrd first; None: there is none."""
+    for file in [root / "etc/default/grub", *sorted((root / "etc/default/grub.d").glob("*.cfg"))]:
+        if file.exists() and re.search(r"^\s*GRUB_FORCE_PARTUUID=.", file.read_text(), re.MULTILINE):
+            return f"/{file.relative_to(root)}"
+    return None
+
+
 def configured(run: Run, root: Path = Path("/")) -> Configured:
     """Read all of them as grub-mkconfig does. Raises CommandFailed where a file is no shell."""
     said = run(["sh", "-c", _SCRIPT, "sh", str(root).rstrip("/")])

@@ -53,6 +53,11 @@ class Entry:
         return found.group(1) if found else ""
 
     @property
+    def undecided(self) -> bool:
+        """Whether GRUB chooses between several kernel lines each time: none of them tells what boots."""
+        return sum(bool(_LINUX.match(line)) for line in self.body) > 1
+
+    @property
     def arguments(self) -> list[str]:
         """Kernel arguments, without GRUB's own variables such as $vt_handoff."""
         return [word for word in self.linux.split()[1:] if not word.startswith("$")]
