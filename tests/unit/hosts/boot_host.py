@@ -27,6 +27,8 @@ _SAID: dict[tuple[object, ...], str] = {}
 class Host:
     """Debian 12 with its stock kernel; boots by what its grub.cfg and grubenv say."""
 
+    boots = 0
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.called: list[str] = []
@@ -83,7 +85,12 @@ class Host:
         first = re.sub("managed_irq,|domain,", "", lists[0]) if lists else ""
         self.write("sys/devices/system/cpu/isolated", first + "\n")
         self.write("sys/kernel/realtime", "1\n" if "PREEMPT_RT" in VERSIONS[release] else "0\n")
+        self.new_boot_id()
         self.unit_runs = "systemd.wants=labkit-trial.service" in arguments
+
+    def new_boot_id(self) -> None:
+        self.boots += 1
+        self.write("proc/sys/kernel/random/boot_id", f"boot {self.boots}\n")
 
     def boot(self) -> str:
         """Boot as GRUB would, again where the kernel panics; tells the release that runs in the end."""

@@ -72,6 +72,7 @@ class ElHost(Host):
         return self.text(f"boot/loader/entries/{MACHINE}-{release}.conf")
 
     def runs(self, release, arguments):
+        self.new_boot_id()
         self.write("proc/sys/kernel/osrelease", release + "\n")
         self.write(
             "proc/sys/kernel/version", f"#1 SMP {'PREEMPT_RT' if '+rt' in release else 'PREEMPT_DYNAMIC'}\n"

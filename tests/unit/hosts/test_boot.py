@@ -114,6 +114,20 @@ def test_kernel_that_panics_is_told_and_the_old_default_untouched(host, step):
     assert host.boot() == STOCK
 
 
+def test_host_that_was_never_rebooted_is_not_said_to_have_tried(host, step):
+    """The reboot itself failed, also where this boot was an earlier trial."""
+    step("try_once", ARGUMENTS)
+    host.boot()
+    step("confirm", ARGUMENTS)
+    before = content(host)
+    step("try_once", Wanted())
+
+    with pytest.raises(boot.TrialFailed, match="this host never rebooted"):
+        step("confirm", Wanted())
+
+    assert content(host) == before
+
+
 def test_kernel_that_cannot_be_loaded_gives_way_to_the_old_one_at_once(host, step):
     step("pin")
     host.add_kernel(RT)

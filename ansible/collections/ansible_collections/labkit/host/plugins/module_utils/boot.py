@@ -85,9 +85,9 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
         return True
     if found.needed == "trial":
         now = boot_kernels.running(root)
-        tried = boot_trial.waiting(root)
+        tried, rebooted = boot_trial.waiting(root), boot_trial.rebooted(root)
         boot_trial.clear(run, root)
-        raise TrialFailed(_failure(wanted, found, now, tried=tried))
+        raise TrialFailed(_failure(wanted, found, now, tried=tried, rebooted=rebooted))
     if boot_trial.waiting(root):
         boot_trial.disarm(run, root)  # before the slow part: it must not reboot in the midst of it
     menu = loader(run, root)
@@ -103,9 +103,14 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
     return True
 
 
-def _failure(wanted: Wanted, found: Found, now: boot_kernels.Running, *, tried: bool) -> str:
+def _failure(wanted: Wanted, found: Found, now: boot_kernels.Running, *, tried: bool, rebooted: bool) -> str:
     reasons = "; ".join(found.reasons)
     trial = f"Kernel {found.release} with the arguments {' '.join(wanted.arguments) or '(none of ours)'}"
+    if tried and not rebooted:
+        return (
+            f"{trial} was chosen for one boot, but this host never rebooted ({reasons}). The choice is taken back, and "
+            "the default was not touched. What the task that reboots said shows why"
+        )
     if now.trial():
         return (
             f"{trial} was booted on trial, and it is not what was wanted: {reasons}. The default was not touched; the "

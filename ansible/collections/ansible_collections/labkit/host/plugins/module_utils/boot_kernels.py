@@ -54,6 +54,11 @@ def running(root: Path = Path("/")) -> Running:
     )
 
 
+def boot_id(root: Path = Path("/")) -> str:
+    """Another one at every boot."""
+    return (root / "proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def _preempt(release: str, version: str, arguments: Sequence[str], root: Path) -> str | None:
     """The scheduler's own word where it may be read (not under lockdown); else what the boot gave it."""
     try:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import boot_kernels
 from .boot_arguments import replaced
 from .boot_commands import CommandFailed, Run, run
 from .grub import Target
@@ -128,7 +129,7 @@ def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Pat
         KIND,
         str(custom.parent.relative_to(root)),
         {"custom": custom.exists(), "environment": environment.file.exists()},
-        trial.entry,
+        boot_kernels.boot_id(root),
     )
     unit = root / _UNIT_FILE
     write_whole(unit, trial.unit().encode(), mode=0o644)
@@ -154,6 +155,12 @@ def _check(custom: Path, text: str, prefix: str, run: Run) -> None:
 def waiting(root: Path = Path("/")) -> bool:
     """Whether a trial was begun and is not cleared away."""
     return any(change.kind == KIND for change in State(ROLE, root).changes())
+
+
+def rebooted(root: Path = Path("/")) -> bool:
+    """Whether the host was started again since a trial was chosen for the next boot."""
+    chosen_in = [change.new for change in State(ROLE, root).changes() if change.kind == KIND]
+    return boot_kernels.boot_id(root) not in chosen_in
 
 
 def disarm(run: Run = run, root: Path = Path("/")) -> None:
