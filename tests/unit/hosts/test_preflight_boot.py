@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import lockdown, preflight_boot
+from ansible_collections.labkit.host.plugins.module_utils.boot_commands import CommandFailed
+from ansible_collections.labkit.host.plugins.module_utils.grub import Grub
 from boot_host import Host
 
 
@@ -94,6 +96,45 @@ def test_all_that_is_in_the_way_is_told(root):
     assert "no kernel 6.99" not in "\n".join(told(root, **wanted)), "its package comes first"
     assert "does not follow next_entry" in problems
     assert "PID 1 is not systemd" in problems
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommandFailed("grub-probe --target=fs: failed to get canonical path of `overlay'"),
+        PermissionError(13, "Permission denied", "/boot/grub/grub.cfg"),
+    ],
+    ids=["overlay", "ordinary user"],
+)
+def test_what_cannot_be_looked_at_is_told_once_and_beside_the_rest(tmp_path, monkeypatch, error):
+    def closed(*_):
+        raise error
+
+    host = Host(tmp_path)
+    (tmp_path / "run/systemd/system/there").unlink()
+    (tmp_path / "run/systemd/system").rmdir()
+    if isinstance(error, CommandFailed):
+        monkeypatch.setattr(host, "_grub_probe", closed)
+    else:
+        monkeypatch.setattr(Grub, "_menu", closed)
+    wanted = {"lowlatency_kernel_release": "6.99", "cpu_isolation_cpus": "1"}
+
+    problems = list(preflight_boot.problems(wanted, tmp_path, host.run))
+
+    assert len(problems) == 3
+    assert "no kernel 6.99 is installed" in problems[0]
+    assert f"can't be told ({error}). That takes root's rights" in problems[1]
+    assert "PID 1 is not systemd" in problems[2]
+
+
+def test_folder_of_grub_that_is_closed_is_told(root, monkeypatch):
+    """To an ordinary user on EL, where it is root's alone."""
+    error = PermissionError(13, "Permission denied", "/boot/grub2/grub.cfg")
+    monkeypatch.setattr(preflight_boot, "loader", lambda *_: (_ for _ in ()).throw(error))
+
+    [problem] = told(root, cpu_isolation_cpus="1")
+
+    assert f"can't be told ({error})" in problem
 
 
 def test_argument_that_grub_would_read_otherwise_is_told(root):

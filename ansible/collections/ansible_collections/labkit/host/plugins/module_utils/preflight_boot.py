@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import boot_arguments, boot_kernels, cpus, iommu
-from .boot_commands import Run, run
+from .boot_commands import CommandFailed, Run, run
 from .boot_loaders import Loader, NoLoader, loader
 from .boot_look import DISPUTE_WAY_OUT, no_systemd
 
@@ -28,13 +28,39 @@ def problems(wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run) 
     except NoLoader as error:
         yield asked + str(error)
         return
+    except OSError as error:
+        yield asked + _untold(error)
+        return
     release = str(wanted.get("lowlatency_kernel_release", ""))
     to_come = wanted.get("lowlatency_kernel_packages") and release not in boot_kernels.installed(root)
-    unfit = (release and not to_come) and (
-        _not_installed(release, root) or boot_kernels.unfit(release, root=root, **_kind(wanted))
+    ask: list[Callable[[], str | None]] = [
+        menu.refusal,
+        lambda: no_systemd(root),
+        lambda: _disputed(wanted, menu),
+    ]
+    if release and not to_come:
+        ask.insert(0, lambda: _unfit(release, wanted, root))
+    cannots = [_answer(one) for one in ask]
+    yield from (asked + cannot for cannot in dict.fromkeys(cannots) if cannot)
+
+
+def _answer(ask: Callable[[], str | None]) -> str | None:
+    """Why not, or why that can't be told: to an ordinary user GRUB's files and disks are closed."""
+    try:
+        return ask()
+    except (CommandFailed, OSError) as error:
+        return _untold(error)
+
+
+def _untold(error: Exception) -> str:
+    return (
+        f"what GRUB would boot can't be told ({error}). That takes root's rights, and a root file system that GRUB "
+        "finds on a disk (not an overlay)"
     )
-    cannots = (unfit, menu.refusal(), no_systemd(root), _disputed(wanted, menu))
-    yield from (asked + cannot for cannot in cannots if cannot)
+
+
+def _unfit(release: str, wanted: Mapping[str, Any], root: Path) -> str | None:
+    return _not_installed(release, root) or boot_kernels.unfit(release, root=root, **_kind(wanted))
 
 
 def _given(wanted: Mapping[str, Any]) -> list[str]:
