@@ -80,6 +80,18 @@ def test_value_that_does_not_take_is_an_error_and_leaves_the_old_one(root, monke
     assert State("hugepages", root).changes() == []
 
 
+def test_value_that_a_later_run_did_not_get_is_not_what_a_boot_makes_again(root, monkeypatch):
+    setting = knob(root, "64")
+    settings.change("tuning", setting, "128", persist=True)
+    with monkeypatch.context() as patch:
+        reads = iter(["128", "128", "100", "128"])
+        patch.setattr(settings.Setting, "read", lambda _: next(reads))
+        with pytest.raises(settings.SettingRefused):
+            settings.change("tuning", setting, "512", persist=True)
+
+    assert [(change.new, change.persist) for change in State("tuning", root).changes()] == [("128", True)]
+
+
 @pytest.mark.parametrize(
     ("reads_as", "now", "same", "other"),
     [
@@ -230,6 +242,28 @@ def test_undo_goes_on_where_it_was_broken_off(root, monkeypatch):
 
     assert undo.undo("boot", root) == (["file /one"], [])
     assert sorted(path.name for path in root.iterdir()) == ["sys", "var"]
+
+
+def test_what_is_wanted_no_more_is_put_back_and_all_else_stays(root):
+    for name in ("one", "two", "three"):
+        (root / f"sys/{name}").write_text("1\n")
+        settings.change("tuning", settings.Setting(f"/sys/{name}", root=root), "2", persist=name == "two")
+    files.change("tuning", "/etc/ours", "text", root=root)
+    less = {"only": ["setting"], "wanted": ["/sys/one", "/sys/never"]}
+
+    assert undo.undo("tuning", root, **less, check=True) == (["setting /sys/three", "setting /sys/two"], [])
+    assert (root / "sys/two").read_text() == "2\n"
+    assert undo.undo("tuning", root, **less) == (["setting /sys/three", "setting /sys/two"], [])
+    assert undo.undo("tuning", root, **less) == ([], [])
+
+    assert [(root / f"sys/{name}").read_text() for name in ("one", "two", "three")] == ["2\n", "1\n", "1\n"]
+    assert [(one.kind, one.target) for one in State("tuning", root).changes() if one.kind != "folder"] == [
+        ("setting", "/sys/one"),
+        ("file", "/etc/ours"),
+    ]
+    assert [one for one in State("tuning", root).changes() if one.persist] == [], (
+        "nothing is made again at boot"
+    )
 
 
 def test_unknown_kind_of_change_is_left_and_named(root):

@@ -100,8 +100,7 @@ def change(
     """
     before = setting.read()
     state = State(role, setting.root)
-    noted = {(one.kind, one.target): one for one in state.changes()}
-    known = noted.get((KIND, setting.path))
+    known = state.noted(KIND, setting.path)
     if setting.same(before, value):
         if not persist or (known and known.persist and setting.same(known.new, value)):
             return False, before
@@ -113,9 +112,11 @@ def change(
         try:
             setting.write(value)
         except SettingRefused:
-            # Nothing was changed: a note that this run made would only puzzle.
-            if (KIND, setting.path) not in noted:
+            # Nothing was changed, so the note is as before this run too: what it has is made again at boot.
+            if known is None:
                 state.forget(Change(KIND, setting.path, None))
+            else:
+                state.note(KIND, setting.path, known.old, known.new, persist=known.persist)
             raise
     return True, before
 
