@@ -111,6 +111,25 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
 
 
 @TWO_CORES
+def test_value_that_is_wanted_no_more_is_put_back(play):
+    before = WORKQUEUES.read_text()
+    more = {"cpu_isolation_cpus": "1"}
+    less = {**more, "cpu_isolation_workqueues": False}
+    try:
+        first, foretold = play(more), play(less, "--check")
+        during = WORKQUEUES.read_text()
+        second, third = play(less), play(less)
+        after = WORKQUEUES.read_text()
+    finally:
+        play({}, tasks="revert")
+
+    assert [done.returncode for done in (first, foretold, second, third)] == [0] * 4, told(second)
+    assert [changed(done) for done in (foretold, second, third)] == [1, 1, 0]
+    assert during != before
+    assert after == before
+
+
+@TWO_CORES
 def test_boot_arguments_come_in_order_from_the_one_list_and_the_cores_of_the_host(play):
     done = play({"cpu_isolation_cpus": "1", "cpu_isolation_max_cstate": 1}, tasks="boot_arguments")
 

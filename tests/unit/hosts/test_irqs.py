@@ -74,6 +74,20 @@ def test_second_run_changes_nothing(host):
     assert not host.change(persist=True).changed
 
 
+def test_core_that_is_isolated_no_more_gets_its_irqs_back(host):
+    host.change(isolated="1-3", persist=True)
+
+    assert host.change(isolated="2-3", persist=True, check=True).changed
+    assert host.affinity(25) == "0"
+    assert host.change(isolated="2-3", persist=True).changed
+    assert [host.affinity(number) for number in (24, 25, 26)] == ["0-1", "1", "0"]
+    assert host.default() == "3"
+    assert not host.change(isolated="2-3", persist=True).changed
+    undo.undo("cpu_isolation", host.root)
+    assert [host.affinity(number) for number in (24, 25, 26)] == ["0-3", "1", "0"]
+    assert host.default() == "f"
+
+
 def test_check_mode_tells_what_a_run_then_does(host):
     told = host.change(check=True)
 

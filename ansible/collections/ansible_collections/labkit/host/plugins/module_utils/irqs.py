@@ -90,6 +90,10 @@ def change(
     known = next((one for one in state.changes() if one.kind == KIND), None)
     wanted = {"isolated": cpus.listed(cpus.parse(isolated))}
     noted = known is not None and (known.new, known.persist) == (wanted, persist)
+    if not check and known and cpus.parse(known.new["isolated"]) - cpus.parse(isolated):
+        restore(
+            known, root
+        )  # cores that are isolated no more have theirs back; what does not go back stays moved
     if not check and not noted:
         default = Setting(DEFAULT, "cpumask", root).read()
         state.note(KIND, FOLDER, {"default": default}, wanted, persist=persist)

@@ -52,20 +52,28 @@ KINDS: dict[str, Callable[[Change, Path], str | None]] = {
 
 
 def undo(
-    role: str, root: Path = Path("/"), *, keep: Collection[str] = (), check: bool = False
+    role: str,
+    root: Path = Path("/"),
+    *,
+    keep: Collection[str] = (),
+    only: Collection[str] | None = None,
+    wanted: Collection[str] = (),
+    check: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Undo all of one role. Returns what was put back, and what was left with the reason.
 
-    Changes of the kinds in `keep` stay, and stay written down. Raises ValueError for a kind that there is not.
+    Changes of the kinds in `keep` stay, and stay written down. So do those of other kinds than in `only`, if it is
+    given, and targets that are `wanted` still. Raises ValueError for a kind that there is not.
     """
-    if unknown := sorted(set(keep) - set(KINDS)):
-        raise ValueError(f"keep: {', '.join(unknown)}: expected some of {', '.join(sorted(KINDS))}")
+    for name, kinds in (("keep", keep), ("only", only or ())):
+        if unknown := sorted(set(kinds) - set(KINDS)):
+            raise ValueError(f"{name}: {', '.join(unknown)}: expected some of {', '.join(sorted(KINDS))}")
     state = State(role, root)
     done: list[str] = []
     left: list[str] = []
     for change in reversed(state.changes()):
         name = f"{change.kind} {change.target}"
-        if change.kind in keep:
+        if change.kind in keep or (only is not None and change.kind not in only) or change.target in wanted:
             continue
         if change.kind not in KINDS:
             left.append(f"{name}: a kind of change that this labkit does not know; use the one that made it")

@@ -9,11 +9,15 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: revert
-short_description: Put back all that one role changed, newest first
-description: Reads /var/lib/labkit/state/ROLE.json. What cannot be put back is named, and fails the task.
+short_description: Put back what one role changed, newest first
+description: >-
+  Reads /var/lib/labkit/state/ROLE.json. What cannot be put back is named, and fails the task. With only and wanted a
+  role puts back what an earlier run made and its variables ask for no more.
 options:
   role: {description: Whose changes., type: str, required: true}
   keep: {description: "Kinds of changes that stay, such as packages.", type: list, elements: str, default: []}
+  only: {description: Kinds of changes that are put back; all unless given., type: list, elements: str}
+  wanted: {description: "Targets that stay, such as the path of a setting.", type: list, elements: str, default: []}
 author: [the labkit authors (@labkit)]
 """
 
@@ -24,11 +28,13 @@ def main() -> None:
         argument_spec={
             "role": {"type": "str", "required": True},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "list", "elements": "str"},
+            "wanted": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     try:
-        done, left = undo.undo(module.params["role"], keep=module.params["keep"], check=module.check_mode)
+        done, left = undo.undo(**module.params, check=module.check_mode)
     except (StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     if left:
