@@ -12,14 +12,18 @@ from ansible_collections.labkit.host.plugins.module_utils.grub_menu import read
 DATA = Path(__file__).parent / "data"
 STOCK = "6.1.0-56-amd64"
 RT = "6.1.0-56-rt-amd64"
+NEWER = "6.1.0-100-amd64"
+"""Of an update: newer than the others, and before them in the order of letters."""
 UUID = "bcc2f932-348a-4a34-a09a-5ff8b0bfc620"
 VERSIONS = {
     STOCK: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)",
     RT: "#1 SMP PREEMPT_RT Debian 6.1.192-2 (2026-11-16)",
+    NEWER: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.300-1 (2027-11-16)",
 }
 CONFIGS = {
     STOCK: "CONFIG_PREEMPT_VOLUNTARY=y\n# CONFIG_PREEMPT is not set\nCONFIG_PREEMPT_DYNAMIC=y\n",
     RT: "CONFIG_PREEMPT_LAZY=y\n# CONFIG_PREEMPT is not set\nCONFIG_PREEMPT_RT=y\n",
+    NEWER: "CONFIG_PREEMPT_VOLUNTARY=y\nCONFIG_PREEMPT_DYNAMIC=y\n",
 }
 _SAID: dict[tuple[object, ...], str] = {}
 
@@ -28,6 +32,8 @@ class Host:
     """Debian 12 with its stock kernel; boots by what its grub.cfg and grubenv say."""
 
     boots = 0
+    extra_packages: Sequence[str] = ()
+    """Lines of dpkg-query."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -186,6 +192,7 @@ class Host:
             "linux-image-amd64\tinstalled\tlinux-image-6.1.0-56-amd64 (= 6.1.192-2)",
             "linux-image-6.1.0-56-amd64\tinstalled\tkmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120) | dracut",
         ]
+        lines += self.extra_packages
         if (self.root / f"boot/vmlinuz-{RT}").exists():
             lines += [
                 f"linux-image-rt-amd64\tinstalled\tlinux-image-{RT} (= 6.1.192-2)",

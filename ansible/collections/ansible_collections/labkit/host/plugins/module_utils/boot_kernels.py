@@ -181,9 +181,9 @@ def _brought_by_rpm(names: Sequence[str], run: Run) -> str | None:
         except CommandFailed:
             continue  # not installed
         found += re.findall(r"^/lib/modules/([^/]+)/vmlinuz$", listing, re.MULTILINE)
-    return max(found, key=_version) if found else None
+    return max(found, key=order) if found else None
 
 
-def _version(release: str) -> list[tuple[int, str]]:
+def order(release: str) -> list[tuple[int, str]]:
     """Sorts 5.14.0-70 before 5.14.0-427."""
     return [(int(number or 0), text) for number, text in re.findall(r"(\d+)|(\D+)", release)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot_kernels, boot_undo, undo
+from . import boot_kernels, boot_stand_in, boot_trial, boot_undo, undo
 from .boot_commands import Run, run
 from .boot_loaders import loader
 from .boot_look import BootRefused
@@ -20,30 +20,51 @@ class Reverted:
     done: list[str]
     reboot: bool
     """Whether the host still runs what was taken back: reboot, then revert again."""
+    warning: str = ""
+    """What is not as it was, and cannot be."""
 
 
-def revert(*, check: bool = False, run: Run = run, root: Path = Path("/")) -> Reverted:
-    """Make the kernel that ran first the default again, without our arguments. Raises BootRefused."""
+def revert(
+    *,
+    panic_s: int = 10,
+    confirm_s: int = 900,
+    check: bool = False,
+    run: Run = run,
+    root: Path = Path("/"),
+) -> Reverted:
+    """Make the kernel that ran first the default again, without our arguments. Raises BootRefused.
+
+    Where that kernel is gone the newest of the distribution's stands in, after a trial.
+    """
     state = State(KERNEL_ROLE, root)
-    first = [one.old["release"] for one in state.changes() if one.kind == boot_undo.KIND]
+    first = next((one.old["release"] for one in state.changes() if one.kind == boot_undo.KIND), "")
+    back, warning = first, ""
     done: list[str] = []
     now = boot_kernels.running(root)
     if first:
         menu = loader(run, root)
-        if menu.pinned() != first[0]:
-            if menu.target(first[0]) is None:
-                raise BootRefused(
-                    f"The kernel that ran before, {first[0]}, is no longer in GRUB's menu: install it again, so "
-                    "that the host has something to come back to"
-                )
+        if menu.target(first) is None:
+            back = boot_stand_in.newest(first, menu, run, root)
+            warning = f"Kernel {first}, which ran first, is gone from this host. {back} stands in for it"
+            if now.release != back:
+                if not check:
+                    boot_stand_in.try_once(
+                        back, menu, panic_s=panic_s, confirm_s=confirm_s, run=run, root=root
+                    )
+                return Reverted([f"next boot is kernel {back}, on trial"], reboot=True, warning=warning)
+            if not check:
+                boot_trial.disarm(run, root)
+        if menu.pinned() != back:
             if not check:
                 # Both at once: update-grub takes its time.
-                menu.put(pin=first[0], arguments=() if menu.ours() else None)
-            done.append(f"default is kernel {first[0]}")
+                menu.put(pin=back, arguments=() if menu.ours() else None)
+            done.append(f"default is kernel {back}")
     undone, left = undo.undo(ARGUMENTS_ROLE, root, check=check)
     still = [reason for reason in left if not reason.startswith(f"{boot_undo.KIND} {boot_undo.MENU}")]
     if still:
         raise BootRefused("Not put back: " + "; ".join(still))
     ran = [word for word in boot_undo.noted(ARGUMENTS_ROLE, root) if word in now.arguments] if check else []
-    other = bool(first) and now.release != first[0]
-    return Reverted(done + undone, reboot=bool(left or ran) or other or now.trial() is not None)
+    tried = boot_trial.name(back, ()) if back != first else None
+    other = now.release != back if back else False
+    reboot = bool(left or ran) or other or now.trial() not in (None, tried)
+    return Reverted(done + undone, reboot, warning)

@@ -129,7 +129,7 @@ def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Pat
         KIND,
         str(custom.parent.relative_to(root)),
         {"custom": custom.exists(), "environment": environment.file.exists()},
-        boot_kernels.boot_id(root),
+        {"entry": trial.entry, "boot": boot_kernels.boot_id(root)},
     )
     unit = root / _UNIT_FILE
     write_whole(unit, trial.unit().encode(), mode=0o644)
@@ -159,8 +159,14 @@ def waiting(root: Path = Path("/")) -> bool:
 
 def rebooted(root: Path = Path("/")) -> bool:
     """Whether the host was started again since a trial was chosen for the next boot."""
-    chosen_in = [change.new for change in State(ROLE, root).changes() if change.kind == KIND]
+    chosen_in = [change.new["boot"] for change in State(ROLE, root).changes() if change.kind == KIND]
     return boot_kernels.boot_id(root) not in chosen_in
+
+
+def failed(trial: Trial, root: Path = Path("/")) -> bool:
+    """Whether the host was started again for this one, and it is not what runs."""
+    chosen = [change.new["entry"] for change in State(ROLE, root).changes() if change.kind == KIND]
+    return trial.entry in chosen and rebooted(root) and boot_kernels.running(root).trial() != trial.id
 
 
 def disarm(run: Run = run, root: Path = Path("/")) -> None:

@@ -110,7 +110,9 @@ def _step(module: AnsibleModule) -> dict[str, object]:
         return {"changed": boot.try_once(wanted, panic_s=panic_s, confirm_s=confirm_s, check=check)}
     if given["step"] == "confirm":
         return {"changed": boot.confirm(wanted, check=check)}
-    reverted = boot_revert.revert(check=check)
+    reverted = boot_revert.revert(panic_s=given["panic_s"], confirm_s=given["confirm_s"], check=check)
+    if reverted.warning:
+        module.warn(reverted.warning)
     return {"changed": bool(reverted.done), "undone": reverted.done, "reboot": reverted.reboot}
 
 
