@@ -63,6 +63,8 @@ def files(host):
 
 
 def test_newest_kernel_that_is_none_of_ours_is_tried_and_then_the_default(host):
+    for name in ("vmlinuz", "initrd.img"):
+        host.write(f"boot/{name}-6.1.0-57-amd64", "")
     host.add_kernel(NEWER)
     before = files(host)
 
