@@ -85,6 +85,8 @@ def dut(
         guest.wait()
         say("the DUT is up")
         yield guest
+        if guest.crashes:
+            say(f"the DUT's emulator crashed and was started again: {guest.crashes}")
 
 
 @pytest.fixture(scope="session")

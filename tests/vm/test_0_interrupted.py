@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm import accelerator, image
+from tests.vm.guest import Guest
 
 
 def machines_below(pid: int) -> list[int]:
@@ -116,6 +117,19 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
     assert sorted(path.name for path in image.cache().rglob("*")) == before
     assert "KeyboardInterrupt" in told.read_text()
     assert_image_is_free()
+
+
+def test_a_machine_whose_emulator_crashed_is_switched_on_again(stock_image: image.Image, tmp_path: Path):
+    """QEMU before 8.1.1 may crash when an emulated guest resets. Its port and what it has on its disk stay."""
+    with Guest("crashing", stock_image, memory_mib=1024, log=tmp_path / "console") as guest:
+        boot, port = guest.wait(), guest.port
+        guest.run("echo kept >/root/file; sync")
+
+        guest.crash()
+
+        assert guest.wait(other_than=boot) != boot
+        assert guest.run("cat /root/file").out == "kept\n"
+        assert (guest.port, guest.crashes) == (port, 1)
 
 
 def assert_image_is_free() -> None:
