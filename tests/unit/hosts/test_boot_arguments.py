@@ -37,6 +37,26 @@ def test_ordinary_arguments_are_fine():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "faulty"),
+    [
+        (["rcu_nocbs=all", "quiet", "rcu_nocbs=1-3"], True),
+        (["rcu-nocbs=1", "rcu_nocbs=1-3"], True),
+        (["preempt=full", "preempt=lazy"], True),
+        (["isolcpus=managed_irq,domain,1-3", "isolcpus=2"], True),
+        (["isolcpus=managed_irq,domain,1-3", "isolcpus=nohz,1-3", "nohz_full=1-3"], False),
+        (["skew_tick=1", "skew_tick=1"], False),
+        (["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=64"], False),
+        (["console=tty0", "console=ttyS0"], False),
+    ],
+)
+def test_parameter_of_which_the_kernel_takes_one_is_refused_with_two_values(arguments, faulty):
+    found = faults(arguments)
+
+    assert len(found) == faulty
+    assert not faulty or "the kernel takes one of them alone" in found[0]
+
+
+@pytest.mark.parametrize(
     ("wanted", "reason"),
     [
         ([], None),

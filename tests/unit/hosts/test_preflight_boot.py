@@ -143,6 +143,16 @@ def test_argument_that_grub_would_read_otherwise_is_told(root):
     assert problem.startswith("kernel argument 'dyndbg=file x +p': expected one word")
 
 
+def test_two_lists_of_cores_in_the_inventory_are_told(root):
+    [problem] = told(root, cpu_isolation_cpus="1, 2", boot_extra_arguments=["isolcpus=3"])
+
+    assert problem.startswith(
+        "kernel arguments isolcpus=3 and isolcpus=1-2: the kernel takes one of them alone"
+    )
+    own = {"cpu_isolation_boot_arguments": ["isolcpus=3"]}
+    assert "takes one" not in "\n".join(told(root, cpu_isolation_cpus="3", **own))
+
+
 def test_kernel_that_is_locked_down_lets_no_program_use_uio(root):
     (root / "sys/kernel/security").mkdir(parents=True)
     (root / "sys/kernel/security/lockdown").write_text("none [integrity] confidentiality\n")

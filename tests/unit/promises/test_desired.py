@@ -72,6 +72,19 @@ def test_what_roles_read_from_the_host_first_is_given_to_them(inventory):
         before["boot_arguments"]
 
 
+@pytest.mark.parametrize(
+    ("low_latency", "lists"), [("[rcu_nocbs=all]", []), ("[preempt=full]", ["rcu_nocbs=1-3"])]
+)
+def test_list_of_cores_does_not_undo_what_the_low_latency_kernel_has_for_all(inventory, low_latency, lists):
+    extra = f"lowlatency_kernel_boot_arguments: {low_latency}\n"
+    (inventory.parent / "host_vars/dut.yml").write_text(extra)
+
+    found = work_out(of_inventory("dut", inventory), facts={"cpu_isolation_present": "0-3"})
+
+    assert [word for word in found["cpu_isolation_boot_arguments"] if word.startswith("rcu_nocbs")] == lists
+    assert found["boot_arguments"].count("rcu_nocbs=all") == (not lists)
+
+
 def test_every_mistake_is_told_with_its_place(inventory):
     with pytest.raises(ConfigInvalid) as told:
         work_out(of_inventory("tester", inventory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import combinations
 
 from . import cpus
 
@@ -13,6 +14,8 @@ _ISOLATION = ("isolcpus", "nohz_full")
 """Of these the kernel keeps the first list that takes cores for a purpose, and drops a later parameter with another
 list whole (kernel/sched/isolation.c: "must match")."""
 _PURPOSES = ("domain", "managed_irq", "nohz")
+_ONCE = ("irqaffinity", "nmi_watchdog", "nohz_full", "preempt", "rcu_nocbs", "skew_tick")
+"""Parameters of our roles of which the kernel takes one value alone."""
 
 
 def faults(arguments: Sequence[str]) -> list[str]:
@@ -26,6 +29,13 @@ def faults(arguments: Sequence[str]) -> list[str]:
             )
         elif argument in ("-", "--"):
             found.append(f"kernel argument {argument!r}: all after it would go to init")
+    for one, other in combinations(dict.fromkeys(arguments), 2):
+        twice = _key(one) == _key(other) and _key(one) in _ONCE
+        if twice or disputed([one], [other]):
+            found.append(
+                f"kernel arguments {one} and {other}: the kernel takes one of them alone. Leave one out of "
+                "boot_extra_arguments or of a role's variables"
+            )
     return found
 
 

@@ -17,7 +17,7 @@ ARGUMENT_LISTS = ("lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk")
 
 def problems(wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run) -> Iterator[str]:
     """Why not, if anything has to be changed: a host that was given all of it from outside needs no boot loader."""
-    faults = boot_arguments.faults(_given(wanted))
+    faults = boot_arguments.faults([*_given(wanted), *_isolating(wanted)])
     yield from faults
     reasons = list(_not_yet(wanted, root)) if not faults else []
     if not reasons:
@@ -96,16 +96,25 @@ def _wants_iommu(wanted: Mapping[str, Any]) -> bool:
     return asked == "on" or (asked == "auto" and vfio)
 
 
+def _isolating(wanted: Mapping[str, Any]) -> list[str]:
+    """Arguments with which role cpu_isolation will take its cores, unless the inventory writes them all."""
+    try:
+        cores = cpus.listed(cpus.parse(str(wanted.get("cpu_isolation_cpus", ""))))
+    except ValueError:
+        return []  # told as a problem of its own
+    if not cores or "cpu_isolation_boot_arguments" in wanted:
+        return []
+    return [
+        f"isolcpus={cores}",
+        *([f"nohz_full={cores}"] if wanted.get("cpu_isolation_nohz_full", True) else []),
+    ]
+
+
 def _disputed(wanted: Mapping[str, Any], menu: Loader) -> str | None:
     """Who isolates other cores on the default's command line, where the first list counts; None: nobody."""
-    cores, default = str(wanted.get("cpu_isolation_cpus", "")), menu.default()
-    if not cores or default is None:
-        return None
-    ours = [f"isolcpus={cores}"]
-    if wanted.get("cpu_isolation_nohz_full", True):
-        ours.append(f"nohz_full={cores}")
-    theirs = boot_arguments.replaced(default.arguments, menu.ours(), [])
-    dispute = boot_arguments.disputed(ours, theirs)
+    default = menu.default()
+    theirs = boot_arguments.replaced(default.arguments, menu.ours(), []) if default else []
+    dispute = boot_arguments.disputed([*_given(wanted), *_isolating(wanted)], theirs)
     return f"{'; '.join(dispute)}. {DISPUTE_WAY_OUT}" if dispute else None
 
 
