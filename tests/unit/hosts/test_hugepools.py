@@ -246,6 +246,23 @@ def test_host_is_looked_at_with_all_who_set_hugepages(host):
     assert found.arguments == {"/etc/default/grub": "hugepages=4"}
 
 
+def test_arguments_in_boot_entries_of_others_are_found_and_ours_are_not(host):
+    def write(name, options):
+        file = host.root / "boot/loader/entries" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"title EL\nlinux /vmlinuz-5.14\noptions root=/dev/vda1 ro {options} $tuned_params\n")
+
+    (host.root / "proc/meminfo").write_text("MemTotal: 8388608 kB\n")
+    ours = ["hugepagesz=1G", "hugepages=2"]
+    State("boot", host.root).note("boot", "menu", {"release": "5.14"}, ours)
+    write("1-5.14.conf", " ".join(ours))
+    write("1-5.15.conf", "hugepages=64 " + " ".join(ours))
+    write("1-5.16.conf", "quiet")
+    write("1-0-rescue.conf", "hugepages=8")
+
+    assert hugepages_look.look(host.root).arguments == {"/boot/loader/entries/1-5.15.conf": "hugepages=64"}
+
+
 def test_kernel_without_numa_has_no_nodes(tmp_path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 1048576 kB\n")

@@ -18,7 +18,7 @@ PIN = "/etc/kernel/labkit-default"
 """Release that is pinned."""
 ARGUMENTS = "/etc/kernel/labkit-arguments"
 """Kernel arguments of ours, one a line."""
-_ENTRIES = "/boot/loader/entries"
+ENTRIES = "/boot/loader/entries"
 _PREPARATION = ("load_video", "set gfxpayload=keep", "insmod gzio")
 """What blscfg does before it loads; GRUB's root is /boot's file system by then."""
 
@@ -37,7 +37,7 @@ class Bls:
         text = (self.folder / "grub.cfg").read_text(errors="replace")
         menu = grub_menu.read(text)
         if not menu.one_shot or "blscfg" not in text:
-            return f"{self.folder}/grub.cfg does not follow next_entry and {_ENTRIES}: run grub2-mkconfig"
+            return f"{self.folder}/grub.cfg does not follow next_entry and {ENTRIES}: run grub2-mkconfig"
         if not menu.reads_custom:
             return f"{self.folder}/grub.cfg does not read custom.cfg: make /etc/grub.d/41_custom executable again"
         return self.environment.unwritable()
@@ -45,7 +45,7 @@ class Bls:
     def _files(self) -> dict[str, Path]:
         """File of each release, but for rescue."""
         found = {}
-        for file in sorted((self.root / _ENTRIES.lstrip("/")).glob("*.conf")):
+        for file in sorted((self.root / ENTRIES.lstrip("/")).glob("*.conf")):
             image = _fields(file).get("linux", "")
             if "-0-rescue" not in file.name and "vmlinuz-" in image:
                 found[image.partition("vmlinuz-")[2]] = file
@@ -111,7 +111,7 @@ class Bls:
         changed = False
         if pin is not None:
             if self.target(pin) is None:
-                raise CommandFailed(f"kernel {pin} has no entry in {_ENTRIES}")
+                raise CommandFailed(f"kernel {pin} has no entry in {ENTRIES}")
             changed |= files.change(KERNEL_ROLE, PIN, f"{pin}\n", root=self.root)
             default = self.default()
             # With nothing saved the newest is the default: right now, and not when the next one comes.
@@ -140,7 +140,7 @@ class Bls:
             f"options {line}\n" if one.split(maxsplit=1)[:1] == ["options"] else f"{one}\n"
             for one in file.read_text().splitlines()
         )
-        place = f"{_ENTRIES}/{file.name}"
+        place = f"{ENTRIES}/{file.name}"
         mode = f"{file.stat().st_mode & 0o777:04o}"
         changed = files.change(ARGUMENTS_ROLE, place, text, mode=mode, root=self.root)
         list_text = "".join(f"{argument}\n" for argument in arguments) if arguments else None

@@ -7,10 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import grub_defaults, hugepages
+from . import bls, boot_undo, grub_defaults, hugepages
+from .grub import ARGUMENTS_ROLE
 from .hugepages import Memory
 from .hugepools import figure
+from .state import StateUnreadable
 
+ARGUMENT = r"\b((?:default_)?hugepagesz?=[^\s\"']+)"
 SYSCTLS = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d")
 
 
@@ -30,7 +33,7 @@ def look(root: Path = Path("/")) -> Memory:
         default_kib=figure("Hugepagesize", meminfo) or hugepages.DEFAULT_SIZE_KIB,
         kernel=platform.release(),
         sysctls=_lines(_sysctl_files(root), r"^\s*-?vm[./]nr_hugepages\s*=\s*(\d+)", root),
-        arguments=_lines(_grub_files(root), r"^[^#\n]*\b((?:default_)?hugepagesz?=[^\s\"']+)", root),
+        arguments={**_lines(_grub_files(root), rf"^[^#\n]*{ARGUMENT}", root), **_entries(root)},
     )
 
 
@@ -45,6 +48,22 @@ def _sysctl_files(root: Path) -> list[Path]:
 def _grub_files(root: Path) -> list[Path]:
     files = [root / "etc/default/grub", *sorted((root / "etc/default/grub.d").glob("*.cfg"))]
     return [file for file in files if file != root / grub_defaults.ARGUMENTS.lstrip("/")]
+
+
+def _entries(root: Path) -> dict[str, str]:
+    """EL's boot entries that have such an argument, each with the last; but for those that we have ever added."""
+    files = [
+        file
+        for file in sorted((root / bls.ENTRIES.lstrip("/")).glob("*.conf"))
+        if "-0-rescue" not in file.name
+    ]
+    try:
+        found = {file: re.findall(ARGUMENT, file.read_text(errors="replace")) for file in files}
+        ours = boot_undo.noted(ARGUMENTS_ROLE, root) if any(found.values()) else []
+    except (PermissionError, StateUnreadable):  # root is told
+        return {}
+    theirs = {file: [word for word in words if word not in ours] for file, words in found.items()}
+    return {f"/{file.relative_to(root)}": words[-1] for file, words in theirs.items() if words}
 
 
 def _lines(files: Sequence[Path], pattern: str, root: Path) -> dict[str, str]:
