@@ -25,7 +25,9 @@ def host(monkeypatch):
 
     monkeypatch.setattr(apt_source, "_output", said)
     monkeypatch.setattr(
-        apt_source.platform, "freedesktop_os_release", lambda: {"VERSION_CODENAME": "bookworm"}
+        apt_source.platform,
+        "freedesktop_os_release",
+        lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"},
     )
     for name in ("LABKIT_VM_SUITE", "LABKIT_VM_MIRROR"):
         monkeypatch.delenv(name, raising=False)
@@ -50,6 +52,21 @@ def test_another_release_comes_from_the_same_mirror(host, monkeypatch):
     monkeypatch.setenv("LABKIT_VM_SUITE", "trixie")
 
     assert apt_source.find().lines == ("deb http://mirror.example/debian trixie main",)
+
+
+def test_a_host_of_another_distribution_must_be_told_suite_and_mirror(host, monkeypatch):
+    monkeypatch.setattr(
+        apt_source.platform, "freedesktop_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"}
+    )
+    with pytest.raises(apt_source.NoSource, match="give LABKIT_VM_SUITE"):
+        apt_source.find()
+    monkeypatch.setenv("LABKIT_VM_MIRROR", "http://own.example/debian")
+    with pytest.raises(apt_source.NoSource, match="give LABKIT_VM_SUITE"):
+        apt_source.find()
+
+    monkeypatch.setenv("LABKIT_VM_SUITE", "trixie")
+
+    assert apt_source.find().lines == ("deb http://own.example/debian trixie main",)
 
 
 def test_a_mirror_that_is_given_is_the_only_one(host, monkeypatch):

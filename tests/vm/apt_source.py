@@ -24,12 +24,17 @@ class AptSource:
 
 
 def find() -> AptSource:
-    """The source of the suite LABKIT_VM_SUITE (default: this host's own). Raises NoSource."""
+    """The source of the Debian suite LABKIT_VM_SUITE (default: this host's own). Raises NoSource."""
     own = platform.freedesktop_os_release()
     suite = os.environ.get("LABKIT_VM_SUITE") or own.get("VERSION_CODENAME", "")
     mirror = os.environ.get("LABKIT_VM_MIRROR")
-    if mirror:
+    if mirror and (os.environ.get("LABKIT_VM_SUITE") or own.get("ID") == "debian"):
         return AptSource(suite, (f"deb {mirror} {suite} main",), _options())
+    if own.get("ID") != "debian":
+        raise NoSource(
+            "guests are Debian machines, and this host is not one: give LABKIT_VM_SUITE (bookworm or trixie) and "
+            "LABKIT_VM_MIRROR, the address of a Debian mirror"
+        )
     targets = _targets()
     ours = {release for _, release, _ in targets}
     if suite in ours:

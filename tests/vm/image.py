@@ -152,11 +152,18 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
     }
     log = work / "mmdebstrap.log"
-    with log.open("w") as stream:
-        done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment, check=False)
-    if done.returncode:
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()  # it unmounts and removes what it made; the block waits for that
+            raise
+    if code:
         told = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise CannotBuild(f"mmdebstrap failed with {done.returncode}:\n{told}")
+        raise CannotBuild(f"mmdebstrap failed with {code}:\n{told}")
 
 
 @contextmanager

@@ -23,7 +23,6 @@ def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
 
 
 def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):
-    """What can only be known after the reboot is the exception: tasks that the foretold run could not reach."""
     foretold, happened = (set(run.changed_tasks()) for run in (provisioned.foretold, provisioned.played))
     assert provisioned.foretold.code == 0, provisioned.foretold.output[-4000:]
     assert happened - foretold == set(), "changed, but not foretold"
