@@ -24,6 +24,7 @@ class Bus:
         self.root = root
         self.natural: dict[str, str] = {}
         self.net: dict[str, str] = {}
+        self.addresses: dict[str, list[dict[str, str]]] = {}
         self.broken: set[str] = set()
         self.log: list[tuple[str, str]] = []
         for name in ("sys/bus/pci/drivers", "sys/bus/pci/devices", "proc", "sys/module"):
@@ -92,7 +93,7 @@ class Bus:
         ]
         return Network(
             links=[{"ifindex": at, "ifname": name} for at, name in enumerate(names, 1)],
-            addresses=[],
+            addresses=[{"ifname": name, "addr_info": self.addresses.get(name, [])} for name in names],
             routes=[{"dst": "default", "dev": "up0"}],
             pci={name: address for address, name in self.net.items() if name in names},
         )
@@ -252,6 +253,48 @@ def test_what_is_no_free_nic_is_refused(bus, text, why):
         bind(bus, text)
     assert bus.log == []
     assert notes(bus) == []
+
+
+def test_interface_with_an_address_is_refused_until_it_is_taken_away(bus):
+    bus.addresses["data0"] = [{"local": "fe80::1"}, {"local": "198.18.0.1"}]
+    for check in (True, False):
+        with pytest.raises(
+            drivers.DriverRefused, match=r"data0 .* in use.*address 198\.18\.0\.1\. Take that away"
+        ):
+            bind(bus, check=check)
+    assert (bus.log, notes(bus)) == ([], [])
+    assert bind(bus, driver="ixgbe")[0] is True  # it loses nothing by the driver that it has
+    assert bus.driver(NIC) == "ixgbe"
+
+    bus.addresses["data0"] = [{"local": "fe80::1"}]
+    assert [bind(bus, check=check)[0] for check in (True, False, True, False)] == [True, True, False, False]
+
+
+def test_nic_with_virtual_functions_is_refused_by_every_way_to_another_driver(bus):
+    bind(bus)
+    functions = bus.device(NIC) / "sriov_numvfs"
+    functions.write_text("4\n")
+    assert bind(bus)[0] is False
+    assert "4 virtual functions" in undo.undo("dpdk", bus.root)[1][0]
+    assert bus.driver(NIC) == "vfio-pci"
+
+    functions.write_text("0\n")
+    assert undo.undo("dpdk", bus.root)[1] == []
+    functions.write_text("2\n")
+    with pytest.raises(drivers.DriverRefused, match=r"2 virtual functions.*write 0 to its sriov_numvfs first"):
+        bind(bus)
+    assert bus.driver(NIC) == "ixgbe"
+
+
+def test_interface_that_has_got_an_address_since_is_not_taken_at_a_boot(bus):
+    bind(bus)
+    [change] = State("dpdk", bus.root).changes()
+    drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)  # the boot forgot
+    bus.addresses["data0"] = [{"local": "198.18.0.1"}]
+
+    with pytest.raises(drivers.DriverRefused, match=r"data0 .* in use"):
+        drivers.again(change, bus.root)
+    assert bus.driver(NIC) == "ixgbe"
 
 
 def test_nic_whose_interface_is_in_another_namespace_is_refused(bus):

@@ -12,6 +12,7 @@ INTERFACES = [
     Interface("eth0", "igb", "0000:01:00.0", None, [SSH], False),
     Interface("eth1", "igb", "0000:02:00.0", None, [], False),
     Interface("eth2", "mlx5_core", "0000:03:00.0", None, [], True),
+    Interface("eth3", "igb", "0000:06:00.0", None, [], False, ["it has the address 198.18.0.1"]),
 ]
 
 
@@ -34,6 +35,7 @@ def root(tmp_path):
         ("0000:03:00.0", "0x020700", "mlx5_core"),
         ("0000:04:00.0", "0x020000", "vfio-pci"),
         ("0000:05:00.0", "0x010802", "nvme"),
+        ("0000:06:00.0", "0x020000", "igb"),
     ):
         device = tmp_path / "sys/bus/pci/devices" / address
         device.mkdir(parents=True)
@@ -63,6 +65,10 @@ def test_free_nic_may_be_bound_also_when_it_is_already(root, address):
         ("0000:09:00.0", "this host has no PCI device 0000:09:00.0; its NICs are 0000:01:00.0 (eth0), "),
         ("0000:05:00.0", "0000:05:00.0 is not a NIC (PCI class 0x010802"),
         ("0000:01:00.0", f"eth0 is left alone, because the way to this host needs it: {SSH}"),
+        (
+            "0000:06:00.0",
+            "eth3 on 0000:06:00.0 is in use, and what it has would be lost: it has the address 198.",
+        ),
         ("0000:03:00.0", "0000:03:00.0 must keep its driver mlx5_core: DPDK works beside it"),
     ],
 )
@@ -76,7 +82,8 @@ def test_nics_of_the_host_are_listed_without_its_disks(root):
     [problem] = told(bind("0000:05:00.0"), root)
 
     assert problem.endswith(
-        "its NICs are 0000:01:00.0 (eth0), 0000:02:00.0 (eth1), 0000:03:00.0 (eth2), 0000:04:00.0"
+        "its NICs are 0000:01:00.0 (eth0), 0000:02:00.0 (eth1), 0000:03:00.0 (eth2), 0000:04:00.0, "
+        "0000:06:00.0 (eth3)"
     )
 
 

@@ -73,7 +73,9 @@ def change(
     if address is None:
         raise DriverRefused(f"{text} is no PCI address: expected one such as 0000:03:00.0 (lspci -D)")
     interfaces = links.interfaces(over_ssh=over_ssh, management=management, root=root)
-    found = list(nics.problems(address, interfaces, root))
+    found = list(nics.problems(address, interfaces, root)) or list(
+        nics.losses(address, driver, interfaces, root)
+    )
     to_come = check and not set(boot_arguments) <= set((root / "proc/cmdline").read_text().split())
     if not found and iommu.is_vfio(driver) and not to_come:
         others = {pci.address(one) or one for one in together} | {address}
@@ -182,7 +184,10 @@ def again(change: Change, root: Path) -> None:
     moved = nics.another_card(change.old.get("card"), address, root)
     if moved:
         raise DriverRefused(f"{moved}: left alone")
-    found = list(nics.problems(address, links.interfaces(over_ssh=False, management=[], root=root), root))
+    interfaces = links.interfaces(over_ssh=False, management=[], root=root)
+    found = list(nics.problems(address, interfaces, root)) or list(
+        nics.losses(address, change.new, interfaces, root)
+    )
     if found:
         raise DriverRefused("; ".join(found))
     _loaded(change.new, root, check=False)
@@ -202,9 +207,13 @@ def restore(change: Change, root: Path) -> str | None:
     if (now.driver, now.override) == (old.driver, old.override):
         return None
     try:
-        for interface in links.interfaces(over_ssh=False, management=[], root=root):
+        interfaces = links.interfaces(over_ssh=False, management=[], root=root)
+        for interface in interfaces:
             if interface.pci == address and interface.protected and now.driver != old.driver:
                 return f"the way to this host goes over it: {'; '.join(interface.protected)}"
+        lost = list(nics.losses(address, old.driver, interfaces, root))
+        if lost:
+            return "; ".join(lost)
         if old.driver:
             _loaded(old.driver, root, check=False)
         _put_back(address, old, root)

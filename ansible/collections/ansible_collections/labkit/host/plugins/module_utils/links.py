@@ -8,12 +8,13 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import pci as pci_address
 from .protected import Connection, Network, WayUnknown, named, protected
+from .uses import uses
 
 BIFURCATED = frozenset({"mlx4_core", "mlx4_en", "mlx5_core", "mana"})
 """Drivers beside which DPDK works: the kernel keeps the device (DPDK's guides of mlx4, mlx5 and mana)."""
@@ -31,6 +32,8 @@ class Interface:
     protected: list[str]
     """Why it must not be touched; empty: it may."""
     bifurcated: bool
+    uses: list[str] = field(default_factory=list)
+    """What it is used for that is lost when its device gets another driver: addresses, routes, its bond."""
 
 
 class Untouchable(Exception):
@@ -93,6 +96,7 @@ def _told(network: Network, *, over_ssh: bool, management: list[str], root: Path
             numa_node=_numa_node(name, root),
             protected=reasons.get(name, []),
             bifurcated=_driver(name, root) in BIFURCATED,
+            uses=uses(network, name),
         )
         for name in (link["ifname"] for link in network.links)
     ]

@@ -98,6 +98,26 @@ def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/
         )
 
 
+def losses(
+    address: str, driver: str | None, interfaces: Sequence[Interface], root: Path = Path("/")
+) -> Iterator[str]:
+    """Why its present driver is not to let go of it for another: what would be lost no revert brings back."""
+    if driver_of(address, root) in (None, driver):
+        return
+    for interface in interfaces:
+        if interface.pci == address and interface.uses:
+            yield (
+                f"{interface.name} on {address} is in use, and what it has would be lost: {'; '.join(interface.uses)}. "
+                "Take that away first, also from this host's network configuration, or take it out of the list"
+            )
+    functions = _read(folder(address, root) / "sriov_numvfs")
+    if functions not in ("", "0"):
+        yield (
+            f"{address} has {functions} virtual functions, and drivers take those away when they let go of it: end "
+            "what uses them, and write 0 to its sriov_numvfs first"
+        )
+
+
 def _there(interfaces: Sequence[Interface], devices: Path) -> str:
     """The NICs that there are."""
     names: dict[str, list[str]] = {}

@@ -45,9 +45,11 @@ def problems(
         if address is None:
             yield f"{where}: {item['pci']} is no PCI address: expected one such as 0000:03:00.0 (lspci -D)"
             continue
-        for problem in nics.problems(address, interfaces, root):
+        driver = item.get("driver")
+        found = list(nics.problems(address, interfaces, root))
+        for problem in found or nics.losses(address, driver, interfaces, root):
             yield f"{where}: {problem}"
-        if iommu.is_vfio(item.get("driver")):
+        if iommu.is_vfio(driver):
             for problem in _vfio(address, wanted, root):
                 yield f"{where}: {problem}"
         if address in bound:

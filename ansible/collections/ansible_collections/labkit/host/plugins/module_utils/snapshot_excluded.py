@@ -92,6 +92,10 @@ NOT_LOOKED_AT = (
         "come and go with devices and what asks for them; modules.d and modprobe.d are files of /etc",
     ),
     ("affinity of single interrupts", "irqbalance moves them; their numbers change with each boot"),
+    (
+        "addresses, routes, and whether an interface is up",
+        "the host's own network configuration makes them at boot",
+    ),
     ("whether a static unit is active", "runs when another one or a message on the bus asks for it"),
     ("times and owners' numbers of files", "times tell when, not what; owners are compared by name"),
 )
