@@ -338,6 +338,19 @@ def test_wreck_that_was_there_before_is_named_and_left(world, root):
     assert not any(root.iterdir())
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_another_apt_is_in_the_midst_of_is_waited_for(world, root, monkeypatch, there):
+    """Updates that are due run after a boot; also where nothing is missing."""
+    world.install("theirs", status="half-configured")
+    if there:
+        for name in ("libhello", "hello"):
+            world.install(name, version=ARCHIVE[name]["version"])
+    monkeypatch.setattr(apt_trouble, "wait_for_locks", lambda _: world.install("theirs"))
+
+    assert install(root, "hello").installed == ([] if there else ["libhello", "hello"])
+    assert not world.called("--configure")
+
+
 def test_failed_download_leaves_no_note(world, root):
     world.write(stale=True, offline=True)
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, preflight
+from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, packages, preflight
 from ansible_collections.labkit.host.plugins.module_utils.preflight import Host
+from ansible_collections.labkit.host.plugins.module_utils.state import DIRECTORY, State
 
 SUPPORTED = {"Debian": "12", "Ubuntu": "24.04"}
 MIB = 1 << 20
@@ -127,3 +128,40 @@ def test_other_apt_is_told_by_its_process_and_command(tmp_path, monkeypatch):
     assert f"process {holder.pid} (" in problem
     assert str(lock) in problem
     assert list(preflight.locks(0)) == []
+
+
+class Manager:
+    """Of whose packages some lie about half installed, and nobody is at work."""
+
+    def __init__(self, *broken):
+        self._broken = list(broken)
+
+    def wait(self):
+        pass
+
+    def broken(self, *, triggers):
+        return self._broken
+
+
+def test_installation_that_somebody_broke_off_is_told_and_one_of_ours_is_not(root):
+    manager = Manager("theirs (half-configured)")
+
+    [problem] = preflight.wreck(0, root, manager)
+
+    assert "broken off before labkit came: theirs (half-configured)" in problem
+    assert list(preflight.wreck(0, root, Manager())) == []
+    State("dpdk", root).note(
+        packages.KIND, "apt", None, {"added": ["theirs"], "configured": [], "under_way": ["theirs"]}
+    )
+    assert list(preflight.wreck(0, root, manager)) == []
+
+
+def test_notes_that_are_closed_to_an_ordinary_user_are_no_wreck(root, monkeypatch):
+    def closed(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (root / DIRECTORY).mkdir(parents=True)
+    (root / DIRECTORY / "dpdk.json").touch()
+    monkeypatch.setattr(State, "changes", closed)
+
+    assert list(preflight.wreck(0, root, Manager("theirs (half-configured)"))) == []

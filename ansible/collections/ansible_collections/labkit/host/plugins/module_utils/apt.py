@@ -89,13 +89,17 @@ class Apt:
             return ["dpkg (its database)"]
         return found
 
+    def wait(self) -> None:
+        """Until no other apt or dpkg is at work."""
+        apt_trouble.wait_for_locks(self._lock_timeout_s)
+
     def mend(self, ours: Collection[str]) -> None:
         """Go on where dpkg was broken off, as far as that goes without what is to be installed next.
 
         Of what was half unpacked, those that are ours are removed: they are installed anew, and maybe from a file that
         apt does not know. None of these has to come right: what is left shows in `broken`.
         """
-        self._wait()
+        self.wait()
         run("dpkg", *_THEIR_FILES_STAY, "--configure", "-a")
         known = self._packages()
         half = [name for name in ours if name in known and known[name].status == "half-installed"]
@@ -115,7 +119,7 @@ class Apt:
                 (scratch / name).mkdir(parents=True)
             self._index = ("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache")
         else:
-            self._wait()
+            self.wait()
         # Without this option an index that cannot be fetched is a warning and exit code 0.
         self._must(self._apt("apt-get", "-o", "APT::Update::Error-Mode=any", "update"))
 
@@ -125,7 +129,7 @@ class Apt:
 
     def install(self, wanted: Sequence[str]) -> None:
         """Install, and never remove. Raises IndexOutdated."""
-        self._wait()
+        self.wait()
         self._must(self._apt("apt-get", "--no-remove", *self._install(wanted)))
 
     def _install(self, wanted: Sequence[str]) -> list[str]:
@@ -154,7 +158,7 @@ class Apt:
 
     def remove(self, names: Sequence[str], *, purge: Sequence[str]) -> None:
         """Remove the names, then the configuration of those in `purge`."""
-        self._wait()
+        self.wait()
         if names:
             self._must(self._apt("apt-get", *self._options(), "remove", *names))
         if left := self.configured(purge):
@@ -171,9 +175,6 @@ class Apt:
 
     def _apt(self, command: str, *arguments: str) -> Done:
         return run(command, *self._index, *arguments)
-
-    def _wait(self) -> None:
-        apt_trouble.wait_for_locks(self._lock_timeout_s)
 
     def _must(self, done: Done) -> Done:
         if done.code:

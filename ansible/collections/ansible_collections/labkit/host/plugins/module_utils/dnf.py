@@ -53,6 +53,9 @@ class Dnf:
         """None: rpm has no half-installed state; what is not in its database is installed again."""
         return []
 
+    def wait(self) -> None:
+        """Nothing: each dnf is asked again for as long as another one holds the lock."""
+
     def mend(self, ours: Collection[str]) -> None:
         """Nothing to go on with."""
 

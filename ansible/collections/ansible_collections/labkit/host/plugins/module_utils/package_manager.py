@@ -59,6 +59,9 @@ class Manager(Protocol):
         With `triggers` also those that are installed and have something to do for another one.
         """
 
+    def wait(self) -> None:
+        """Until no other package manager is at work: what that one has half installed is no wreck."""
+
     def mend(self, ours: Collection[str]) -> None:
         """Go on with it, as far as that goes without what is to be installed next.
 

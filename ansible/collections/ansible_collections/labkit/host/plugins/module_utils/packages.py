@@ -84,12 +84,20 @@ def _broken(manager: Manager, noted: dict[str, dict[str, list[str]]]) -> bool:
     """
     ours = any(one["under_way"] for one in noted.values())
     broken = manager.broken(triggers=ours)
+    if broken:
+        manager.wait()  # another one may be in the midst of it: after a boot, updates that are due
+        broken = manager.broken(triggers=ours)
     if broken and not ours:
         raise PackagesRefused(
             f"an installation was broken off before labkit came: {', '.join(broken)}. Nothing was changed. Run "
             "`dpkg --configure -a`, see what it says, then run this again."
         )
     return bool(broken)
+
+
+def refuse_wreck(manager: Manager, root: Path = Path("/")) -> None:
+    """Tell what `change` would refuse at once, before anything is begun. Raises PackagesRefused, StateUnreadable."""
+    _broken(manager, _noted(root))
 
 
 def _plan(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import apt_trouble, cpus, hugepages, hugepages_look
-from .package_manager import PackagesRefused
+from . import apt_trouble, cpus, hugepages, hugepages_look, packages
+from .package_manager import Manager, PackagesRefused
+from .state import StateUnreadable
 
 STATE = "/var/lib/labkit"
 PYTHON = (3, 9)
@@ -129,4 +130,17 @@ def locks(timeout_s: float) -> Iterator[str]:
     try:
         apt_trouble.wait_for_locks(timeout_s)
     except PackagesRefused as error:
+        yield str(error)
+
+
+def wreck(timeout_s: int, root: Path = Path("/"), manager: Manager | None = None) -> Iterator[str]:
+    """Whether an installation of somebody else was broken off, on which no package can be installed.
+
+    To an ordinary user our own notes are closed, and with them whose it was; that there are no rights is told already.
+    """
+    try:
+        packages.refuse_wreck(manager or packages.of_host(lock_timeout_s=timeout_s), root)
+    except PermissionError:
+        return
+    except (PackagesRefused, StateUnreadable) as error:
         yield str(error)

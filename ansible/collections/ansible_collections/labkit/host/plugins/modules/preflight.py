@@ -60,7 +60,8 @@ def main() -> None:
         for note in lockdown.notes(wanted):
             module.warn(note)
     # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
-    found += preflight.locks(0 if found else int(wanted.get("packages_lock_timeout_s", 0)))
+    timeout_s = 0 if found else int(wanted.get("packages_lock_timeout_s", 0))
+    found += list(preflight.locks(timeout_s)) or preflight.wreck(timeout_s)
     if found:
         told = "\n".join(f"- {problem}" for problem in found)
         module.fail_json(
