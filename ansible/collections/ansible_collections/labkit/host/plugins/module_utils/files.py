@@ -26,6 +26,15 @@ def look(path: str, root: Path) -> dict[str, Any] | None:
     }
 
 
+def _kept(path: str, root: Path) -> dict[str, Any] | None:
+    """What a revert puts back of a file that was there: also whose it was. A file of ours is root's."""
+    found = look(path, root)
+    if found is None:
+        return None
+    seen = (root / path.lstrip("/")).stat()
+    return {**found, "uid": seen.st_uid, "gid": seen.st_gid}
+
+
 def change(
     role: str,
     path: str,
@@ -54,7 +63,8 @@ def change(
         for folder in _missing_folders(path, root):
             state.note(FOLDER, folder, None, None)
         known = state.noted(KIND, path)
-        state.note(KIND, path, before, wanted, earlier=before if known and known.ours(before) else None)
+        ours = known is not None and known.ours(before)
+        state.note(KIND, path, _kept(path, root), wanted, earlier=before if ours else None)
         _make(path, wanted, root)
     return True
 
@@ -79,19 +89,26 @@ def _make(path: str, wanted: dict[str, Any] | None, root: Path) -> None:
         remove(file)
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    write_whole(file, base64.b64decode(wanted["content"]), mode=int(wanted["mode"], 8))
+    owner = (wanted["uid"], wanted["gid"]) if "uid" in wanted else None
+    write_whole(file, base64.b64decode(wanted["content"]), mode=int(wanted["mode"], 8), owner=owner)
 
 
 def restore(change: Change, root: Path) -> str | None:
     """Put back what was there, unless somebody else has changed the file since; None when done, else why not."""
     now = look(change.target, root)
-    if now == change.old:
+    ours = now is None or change.ours(now)
+    if _kept(change.target, root) == change.old or (not ours and _alike(now, change.old)):
         half_written(root / change.target.lstrip("/")).unlink(missing_ok=True)  # by a run that was killed
         return None
-    if now is not None and not change.ours(now):
+    if not ours:
         return f"{change.target} was changed since by somebody else: left as it is"
     _make(change.target, change.old, root)
     return None
+
+
+def _alike(now: dict[str, Any] | None, old: dict[str, Any] | None) -> bool:
+    """Whether it has the content and mode of before, put there by somebody else; whose it is then is theirs to say."""
+    return bool(now and old) and all(old.get(key) == value for key, value in now.items())
 
 
 def restore_folder(change: Change, root: Path) -> str | None:

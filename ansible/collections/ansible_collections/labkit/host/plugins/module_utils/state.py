@@ -121,13 +121,18 @@ def roles(root: Path = Path("/")) -> list[str]:
     return sorted(file.stem for file in (root / DIRECTORY).glob("[a-z]*.json"))
 
 
-def write_whole(path: Path, content: bytes, *, mode: int) -> None:
-    """Replace a file so that, whatever happens, the old or the new one is there, never half of one."""
+def write_whole(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file so that, whatever happens, the old or the new one is there, never half of one.
+
+    `owner`: its user and group by number; ours unless given.
+    """
     temporary = half_written(path)
     temporary.unlink(missing_ok=True)  # of a run that was killed
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            if owner:
+                os.fchown(stream.fileno(), *owner)  # before the mode: it takes setuid away
             os.fchmod(stream.fileno(), mode)
             stream.write(content)
             stream.flush()
