@@ -207,6 +207,20 @@ def test_all_is_looked_at_before_the_first_change(nic):
     assert nic.log == []
 
 
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ({"mtu": {"mtu": 0}}, "eth1: mtu 0: expected at least 68 bytes"),
+        ({"rings": {"rx": -5}}, "eth1: rings rx -5: expected 0 or more"),
+        ({"features": {"gro": "of"}}, "eth1: features gro of: expected on or off"),
+    ],
+)
+def test_value_that_no_driver_takes_is_refused_before_the_first_change(nic, wanted, why):
+    with pytest.raises(EthtoolFailed, match=why):
+        change(nic, {"channels": {"combined": 1}, **wanted})
+    assert nic.log == []
+
+
 @pytest.mark.parametrize("point", range(6))
 @pytest.mark.parametrize("mend", ["again", "revert"])
 def test_run_that_is_killed_at_any_point_is_mended(nic, monkeypatch, point, mend):

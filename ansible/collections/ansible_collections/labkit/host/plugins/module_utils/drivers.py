@@ -112,6 +112,15 @@ def change(
     return True, before
 
 
+def missing(driver: str, root: Path = Path("/")) -> str | None:
+    """Why the kernel that runs has no such driver; None: it has one."""
+    try:
+        _loaded(driver, root, check=True)
+    except DriverRefused as error:
+        return str(error)
+    return None
+
+
 def _loaded(driver: str, root: Path, *, check: bool) -> None:
     """Have the driver there, or look whether it could be."""
     if (root / "sys/bus/pci/drivers" / driver).exists():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import ethtool_text, links, protected
-from .ethtool_groups import GROUPS, EthtoolFailed, NotPutBack, meant, read, run, text_of
+from .ethtool_groups import GROUPS, EthtoolFailed, NotPutBack, meant, read, run, slip, text_of
 from .ethtool_text import Values
 from .state import Change, State
 
@@ -67,9 +67,7 @@ def change(
     name = links.touchable(name, over_ssh=over_ssh, management=management, root=root).name
     found = device(name, root)
     state = State(role, root)
-    asked = {group: {key: text_of(value) for key, value in wanted[group].items()} for group in wanted}
-    for group in [one for one in GROUPS if asked.get(one)]:
-        _allowed(name, group, meant(name, group, asked[group]))
+    asked = look_at(name, wanted)
     before: Settings = {}
     after: Settings = {}
     for group in [one for one in GROUPS if asked.get(one)]:
@@ -77,6 +75,18 @@ def change(
         if new:
             before[group], after[group] = old, new
     return before, after
+
+
+def look_at(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """What is asked for in ethtool's words, if the interface takes all of it. Raises EthtoolFailed."""
+    asked = {group: {key: text_of(value) for key, value in wanted[group].items()} for group in wanted}
+    for group in [one for one in GROUPS if asked.get(one)]:
+        for key, value in asked[group].items():
+            wrong = slip(group, key, value)
+            if wrong:
+                raise EthtoolFailed(f"{name}: {wrong}")
+        _allowed(name, group, meant(name, group, asked[group]))
+    return asked
 
 
 def _allowed(name: str, group: str, wanted: Mapping[str, str]) -> Values:

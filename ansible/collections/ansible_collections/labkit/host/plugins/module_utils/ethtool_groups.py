@@ -197,6 +197,21 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
+LEAST_MTU = 68
+"""Bytes that IPv4 asks of every link (RFC 791)."""
+
+
+def slip(group: str, key: str, value: str) -> str | None:
+    """Why no driver takes the value; None: one may."""
+    if group == "features" and value not in ("on", "off"):
+        return f"{group} {key} {value}: expected on or off"
+    if group == "mtu" and value.isdigit() and int(value) < LEAST_MTU:
+        return f"{key} {value}: expected at least {LEAST_MTU} bytes, or leave it out"
+    if re.fullmatch(r"-\d+", value):
+        return f"{group} {key} {value}: expected 0 or more"
+    return None
+
+
 def text_of(value: Any) -> str:  # noqa: ANN401 (what YAML made of it)
     """As ethtool spells it: YAML makes true of "on" and false of "off"."""
     return ("off", "on")[value] if isinstance(value, bool) else str(value)

@@ -76,11 +76,16 @@ def _kind(wanted: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def another_kernel(wanted: Mapping[str, Any], root: Path = Path("/")) -> list[str]:
+    """Why another kernel than that which runs is to be booted; empty: it is not."""
+    release = str(wanted.get("lowlatency_kernel_release", ""))
+    return boot_kernels.not_running(boot_kernels.running(root), release=release, **_kind(wanted))
+
+
 def _not_yet(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     """What of it does not run already."""
     now = boot_kernels.running(root)
-    release = str(wanted.get("lowlatency_kernel_release", ""))
-    yield from boot_kernels.not_running(now, release=release, **_kind(wanted))
+    yield from another_kernel(wanted, root)
     yield from boot_arguments.missing(_given(wanted), now.arguments)
     yield from _not_isolated(str(wanted.get("cpu_isolation_cpus", "")), root)
     if _wants_iommu(wanted) and not any((root / "sys/kernel/iommu_groups").glob("*")):

@@ -58,7 +58,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    wanted = {group: given[group] for group in GROUPS if given[group]}
+    wanted = {group: given[group] for group in GROUPS if given[group] is not None}
     if "mtu" in wanted:
         wanted["mtu"] = {"mtu": given["mtu"]}
     try:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
@@ -12,6 +14,7 @@ from ansible_collections.labkit.host.plugins.module_utils import (
     preflight,
     preflight_boot,
     preflight_devices,
+    preflight_settings,
 )
 from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 
@@ -84,7 +87,17 @@ def _devices(module: AnsibleModule) -> Iterator[str]:
     except WayUnknown as error:
         yield str(error)
         return
-    yield from preflight_devices.problems(wanted, interfaces, lambda text: links.touchable(text, **way))
+    touchable = functools.cache(lambda text: links.touchable(text, **way))
+    yield from preflight_devices.problems(wanted, interfaces, touchable)
+    yield from preflight_settings.slips(wanted)
+    if os.geteuid() != 0:
+        return  # an ordinary user is not told what a NIC has
+    lacks = preflight_settings.lacks(wanted, interfaces, touchable)
+    if preflight_boot.another_kernel(wanted):
+        for note in lacks:
+            module.warn(f"the kernel that runs does not take all; the one to come may: {note}")
+    else:
+        yield from lacks
 
 
 if __name__ == "__main__":
