@@ -154,7 +154,39 @@ def test_machine_without_an_iommu_is_told(root):
     assert "VT-d" in problem
 
 
-def test_vfio_with_the_iommu_switched_off_is_told(root):
+@pytest.mark.parametrize("on", [False, True])
+def test_vfio_with_the_iommu_switched_off_is_told_also_while_it_is_still_on(root, on):
+    if on:
+        in_group(root, 3, "0000:02:00.0")
+
     [problem] = told({**bind("0000:02:00.0", driver="vfio-pci"), "dpdk_iommu": "off"}, root)
 
-    assert "vfio works on groups" in problem
+    assert "vfio, which works on groups of the IOMMU, and dpdk_iommu is off: expected auto, on, or" in problem
+
+
+SOURCE = {
+    "dpdk_source_url": "https://198.18.0.1/dpdk.tar.xz",
+    "dpdk_source_version": "24.11.1",
+    "dpdk_source_sha256": "0" * 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"dpdk_source_version": ""}, ["dpdk_source_version is empty"]),
+        ({"dpdk_source_sha256": ""}, ["dpdk_source_sha256 is empty"]),
+        ({"dpdk_source_sha256": "0" * 63 + "g"}, [f"dpdk_source_sha256 is {'0' * 63}g"]),
+        (
+            {"dpdk_source_sha256": "0" * 65, "dpdk_source_version": ""},
+            ["dpdk_source_version", "dpdk_source_sha256"],
+        ),
+        ({"dpdk_source_url": "", "dpdk_source_sha256": "", "dpdk_source_version": ""}, []),
+        ({}, []),
+    ],
+)
+def test_source_of_dpdk_that_is_told_by_halves_is_told(given, expected):
+    problems = list(preflight_devices.source({**SOURCE, **given}))
+
+    assert len(problems) == len(expected)
+    assert all(problem.startswith(start) for problem, start in zip(problems, expected, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,32 @@ def problems(
         bound.add(address)
 
 
+def source(wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Whether DPDK's source is told whole."""
+    url, version, checksum = (
+        str(wanted.get(f"dpdk_source_{name}", "")) for name in ("url", "version", "sha256")
+    )
+    if url and not version:
+        yield f"dpdk_source_version is empty, and dpdk_source_url is {url}: expected the archive's, such as 24.11.1"
+    if url and not re.fullmatch("[0-9a-f]{64}", checksum):
+        yield (
+            f"dpdk_source_sha256 is {checksum or 'empty'}, and dpdk_source_url is {url}: expected 64 hexadecimal "
+            "digits, as sha256sum prints them"
+        )
+
+
 def _vfio(address: str, wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Whether vfio can work on it. An IOMMU that is to be switched on comes with the next boot."""
     if not nics.folder(address, root).exists():
         return
     asked = str(wanted.get("dpdk_iommu", "auto"))
-    if iommu.group_of(address, root) or asked in ("off", "noiommu"):
+    if asked == "off":  # also while one is still on: the next boot switches it off
+        yield (
+            f"{address} is for vfio, which works on groups of the IOMMU, and dpdk_iommu is off: expected auto, on, or "
+            "noiommu (unsafe), or a driver such as uio_pci_generic"
+        )
+        return
+    if iommu.group_of(address, root) or asked == "noiommu":
         together = {pci.address(str(item["pci"])) or "" for item in wanted[DEVICES]}
         yield from iommu.problems(address, together=together, noiommu=asked == "noiommu", root=root)
         return

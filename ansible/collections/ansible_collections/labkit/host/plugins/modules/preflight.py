@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.labkit.host.plugins.module_utils import (
     links,
     lockdown,
@@ -56,10 +57,12 @@ def main() -> None:
         *module.params["problems"],
         *preflight.problems(wanted, host),
         *_devices(module),
+        *preflight_devices.source(wanted),
         *lockdown.problems(wanted),
     ]
     if module.params["boot"]:
-        found += preflight_boot.problems(wanted)
+        reboots = boolean(wanted.get("boot_reboot", True))  # -e boot_reboot=false is text
+        found += preflight_boot.problems(wanted, not_here=reboots and not module.params["over_ssh"])
         for note in lockdown.notes(wanted):
             module.warn(note)
     # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
