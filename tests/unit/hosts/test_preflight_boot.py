@@ -79,6 +79,20 @@ def test_users_own_list_of_other_cores_is_told(tmp_path, running):
     assert list(preflight_boot.problems({}, tmp_path, host.run)) == []
 
 
+def test_machine_that_ansible_runs_on_itself_is_not_made_to_reboot(tmp_path):
+    host = Host(tmp_path)
+    wanted = {"cpu_isolation_cpus": "1"}
+
+    [problem] = preflight_boot.problems(wanted, tmp_path, host.run, not_here=True)
+
+    assert (
+        "(cores 1 are not isolated): it takes a reboot, and Ansible runs on this machine itself." in problem
+    )
+    assert "over SSH, use local.yml, or" in problem
+    assert list(preflight_boot.problems(wanted, tmp_path, host.run)) == []
+    assert list(preflight_boot.problems({}, tmp_path, host.run, not_here=True)) == []
+
+
 def test_host_of_which_nothing_is_wanted_needs_none_either(root):
     assert told(root, lowlatency_kernel_flavour="generic", cpu_isolation_cpus="") == []
 

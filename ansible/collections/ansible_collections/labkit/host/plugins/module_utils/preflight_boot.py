@@ -13,16 +13,27 @@ from .boot_look import DISPUTE_WAY_OUT, no_systemd
 
 ARGUMENT_LISTS = ("lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk")
 """Roles whose list of kernel arguments a host may set itself, besides boot_extra_arguments."""
+_HERE = (
+    "it takes a reboot, and Ansible runs on this machine itself. Run site.yml on another one and reach this one over "
+    "SSH, use local.yml, or leave the kernel alone with -e boot_reboot=false"
+)
 
 
-def problems(wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run) -> Iterator[str]:
-    """Why not, if anything has to be changed: a host that was given all of it from outside needs no boot loader."""
+def problems(
+    wanted: Mapping[str, Any], root: Path = Path("/"), run: Run = run, *, not_here: bool = False
+) -> Iterator[str]:
+    """Why not, if anything has to be changed: a host that was given all of it from outside needs no boot loader.
+
+    `not_here`: Ansible itself runs on this host, so it cannot reboot it as it is asked to.
+    """
     faults = boot_arguments.faults([*_given(wanted), *_isolating(wanted)])
     yield from faults
     reasons = list(_not_yet(wanted, root)) if not faults else []
     if not reasons:
         return
     asked = f"To boot what is wanted ({'; '.join(reasons)}): "
+    if not_here:
+        yield asked + _HERE
     try:
         menu = loader(run, root)
     except NoLoader as error:
