@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import shutil
 import subprocess
 import tarfile
@@ -98,6 +99,19 @@ def test_build_that_was_killed_is_built_anew(root, source, monkeypatch):
     assert sources.change("dpdk", source, root=root) is True
     assert not (root / sources.PREFIX / "thing-1/half").exists()
     assert sources.change("dpdk", source, root=root) is False
+
+
+def test_build_that_takes_for_ever_is_an_error_and_leaves_nothing(root, source, tmp_path, monkeypatch):
+    slow = tmp_path / "bin/meson"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(sources, "_BUILD_S", 0.5)
+
+    with pytest.raises(SourceRefused, match=r"meson setup: not done after 0.5 s, stopped"):
+        sources.change("dpdk", source, root=root)
+    assert installed(root) == []
 
 
 @pytest.mark.parametrize("step", [sources.look, sources.change])

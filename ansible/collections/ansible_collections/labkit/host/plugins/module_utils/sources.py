@@ -176,6 +176,8 @@ def _run(command: Sequence[str], folder: Path) -> None:
         )
     except FileNotFoundError as error:
         raise SourceRefused(f"{command[0]} is not installed, so nothing can be built") from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceRefused(f"{' '.join(command[:2])}: not done after {_BUILD_S:g} s, stopped") from error
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise SourceRefused(f"{' '.join(command[:2])} failed (exit code {done.returncode}):\n{said}")

@@ -13,6 +13,7 @@ from .state import Change, State
 KIND = "tree"
 MARKER = ".labkit-sha256"
 """In the folder: of which archive it was unpacked."""
+_UNPACKED_S = 600.0
 
 
 class TreeRefused(Exception):
@@ -73,7 +74,11 @@ def _verify(archive: str, sha256: str) -> None:
 
 def _unpack(archive: str, folder: Path) -> None:
     command = ["tar", "--extract", "--file", archive, "--directory", str(folder), "--no-same-owner"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_UNPACKED_S)
+    except subprocess.TimeoutExpired as error:
+        shutil.rmtree(folder)
+        raise TreeRefused(f"{archive}: not unpacked after {_UNPACKED_S:g} s, stopped") from error
     if done.returncode:
         shutil.rmtree(folder)
         raise TreeRefused(f"{archive}: {done.stderr.strip()}")
