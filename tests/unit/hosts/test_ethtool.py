@@ -27,6 +27,8 @@ class Nic:
         self.adaptive = "on"
         self.pause = {"autoneg": "off", "rx": "on", "tx": "on"}
         self.table = [slot % 8 for slot in range(16)]
+        self.forgets = False
+        """Whether other channels make rings and moderation anew, too."""
         self.stuck = {}
         """Setting to what the driver makes of any value."""
         self.refuses = {}
@@ -52,6 +54,8 @@ class Nic:
         elif option == "-L":
             self.channels = int(values["combined"])
             self.table = [slot % self.channels for slot in range(16)]
+            if self.forgets:
+                self.rings, self.moderation = {"rx": 512, "tx": 512}, {"rx-usecs": 50, "tx-usecs": 50}
         elif option == "-C":
             self.adaptive = values.pop("adaptive-rx", self.adaptive)
             self.moderation.update({key: int(value) for key, value in values.items()})
@@ -142,6 +146,75 @@ def test_all_is_set_in_the_order_in_which_it_lasts_and_put_back_the_other_way_ro
     assert [line.partition(" ")[0] for line in nic.log] == ["-X", "-A", "-C", "-G", "-L"]
     assert nic.all() == before
     assert notes(nic) == []
+
+
+@pytest.fixture
+def tuned(nic):
+    """A NIC that its user has tuned, and that forgets it with other channels."""
+    nic.forgets = True
+    nic.rings["rx"], nic.moderation["rx-usecs"], nic.table = 4096, 8, [0, 1] * 8
+    return nic
+
+
+@pytest.mark.parametrize("wanted", [{"channels": {"combined": 4}}, ALL])
+@pytest.mark.parametrize("persist", [False, True])
+def test_what_other_channels_make_anew_is_put_back_with_them(tuned, wanted, persist):
+    before = tuned.all()
+
+    foretold = change(tuned, wanted, persist=persist, check=True)
+    assert change(tuned, wanted, persist=persist) == foretold
+    assert change(tuned, wanted, persist=persist) == ({}, {})
+
+    assert undo.undo("nic_tuning", tuned.root)[1] == []
+    assert tuned.all() == before
+
+
+def test_channels_that_do_not_take_leave_what_they_made_anew_as_it_was(tuned, monkeypatch):
+    before = tuned.all()
+    tuning = tuned.set
+
+    def half(option, words):
+        tuning(option, ["combined", "3"] if words == ["combined", "4"] else words)
+
+    monkeypatch.setattr(tuned, "set", half)
+    with pytest.raises(
+        EthtoolFailed, match="set combined 4, read back combined 3; the old values are in effect"
+    ):
+        change(tuned, {"channels": {"combined": 4}})
+    monkeypatch.undo()
+    assert (tuned.rings, tuned.moderation, tuned.table) == (
+        before["rings"],
+        before["moderation"],
+        before["table"],
+    )
+    assert notes(tuned) == []
+
+
+def test_revert_that_is_killed_after_the_channels_is_mended_by_the_next(tuned, monkeypatch):
+    before = tuned.all()
+    change(tuned, {"channels": {"combined": 4}})
+    run = tuned.run
+
+    def dying(command, **more):
+        if command[1] == "-G":
+            raise KeyboardInterrupt
+        return run(command, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ethtool_groups.subprocess, "run", dying)
+        with pytest.raises(KeyboardInterrupt):
+            undo.undo("nic_tuning", tuned.root)
+
+    assert undo.undo("nic_tuning", tuned.root)[1] == []
+    assert tuned.all() == before
+
+
+def test_channels_are_left_alone_that_would_lose_an_rss_table_for_good(tuned):
+    tuned.table = [3, 0, 0, 1] * 4
+
+    with pytest.raises(EthtoolFailed, match="could not be put back, since ethtool has no words for it"):
+        change(tuned, {"channels": {"combined": 4}})
+    assert (tuned.log, notes(tuned)) == ([], [])
 
 
 def test_value_that_does_not_take_is_put_back_and_told_with_both(nic):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import ethtool_text, links, protected
-from .ethtool_groups import GROUPS, EthtoolFailed, NotPutBack, meant, read, run, slip, text_of
+from .ethtool_groups import GROUPS, EthtoolFailed, NotPutBack, meant, read, remade, run, slip, text_of
 from .ethtool_text import Values
 from .state import Change, State
 
@@ -68,10 +68,13 @@ def change(
     found = device(name, root)
     state = State(role, root)
     asked = look_at(name, wanted)
+    groups = [one for one in GROUPS if asked.get(one)]
+    # Before the first change: other channels make rings, moderation and RSS anew.
+    first = {group: read(name, group) for group in groups}
     before: Settings = {}
     after: Settings = {}
-    for group in [one for one in GROUPS if asked.get(one)]:
-        old, new = _one_group(state, found, group, asked[group], persist=persist, check=check)
+    for group in groups:
+        old, new = _one_group(state, found, group, asked[group], first[group], persist=persist, check=check)
         if new:
             before[group], after[group] = old, new
     return before, after
@@ -107,7 +110,14 @@ def _allowed(name: str, group: str, wanted: Mapping[str, str]) -> Values:
 
 
 def _one_group(
-    state: State, found: Device, group: str, asked: Mapping[str, str], *, persist: bool, check: bool
+    state: State,
+    found: Device,
+    group: str,
+    asked: Mapping[str, str],
+    first: Values,
+    *,
+    persist: bool,
+    check: bool,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Old and new values of what is changed, in effect or in what is made again at boot."""
     wanted = meant(found.name, group, asked)
@@ -122,9 +132,12 @@ def _one_group(
         if persist and not (key in covered and covered[key].persist and covered[key].new[key] == value)
     }
     touched = {**forgotten, **differ}
-    before = {key: values[key].now for key in touched}
+    # Not that which was right, and is set again only because other channels have made it anew.
+    after = {key: value for key, value in touched.items() if key in forgotten or first[key].now != value}
+    before = {key: first[key].now for key in after}
+    anew = remade(found.name) if group == "channels" and touched else {}
     if check or not touched:
-        return before, touched
+        return before, after
     for note in notes:
         new = {key: touched.get(key, value) for key, value in note.new.items()}
         if (new, persist) != (note.new, note.persist):
@@ -132,10 +145,12 @@ def _one_group(
     fresh = {key: value for key, value in touched.items() if key not in covered}
     target = f"{found.name} {group} {' '.join(sorted(fresh))}"
     if fresh:
-        old = {**asdict(found), "group": group, "values": {key: values[key].kept for key in fresh}}
+        old = {**asdict(found), "group": group, "values": {key: first[key].kept for key in fresh}}
+        if anew:
+            old["remade"] = anew
         state.note(KIND, target, old, fresh, persist=persist)
     try:
-        _set(found.name, group, differ, values)
+        _set(found.name, group, differ, values, anew)
     except NotPutBack:
         raise
     except EthtoolFailed:
@@ -145,7 +160,7 @@ def _one_group(
         for note in notes:
             state.note(KIND, note.target, note.old, note.new, persist=note.persist)
         raise
-    return before, touched
+    return before, after
 
 
 def _is_of(note: Change, found: Device, group: str) -> bool:
@@ -167,8 +182,13 @@ def _noted(note: Change) -> Device:
     return Device(note.old["name"], note.old["pci"], note.old["permanent"])
 
 
-def _set(name: str, group: str, wanted: Mapping[str, str], before: Values) -> None:
-    """Set and read back. Raises EthtoolFailed when the old values are there again after all, else NotPutBack."""
+def _set(
+    name: str, group: str, wanted: Mapping[str, str], before: Values, anew: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Set and read back; `anew` is what other channels change besides.
+
+    Raises EthtoolFailed when the old values are there again after all, else NotPutBack.
+    """
     if not wanted:
         return
     trouble = _try(name, group, wanted)
@@ -177,7 +197,7 @@ def _set(name: str, group: str, wanted: Mapping[str, str], before: Values) -> No
     now = read(name, group)
     moved = {key: before[key].kept for key in wanted if key not in now or now[key] != before[key]}
     told = _words({key: before[key].now for key in wanted})
-    worse = _put_back(name, group, moved)
+    worse = _put_back(name, group, moved) or _as_before(name, anew)
     if worse:
         raise NotPutBack(f"{trouble}; AND THE OLD VALUES ({told}) COULD NOT BE PUT BACK: {worse}")
     raise EthtoolFailed(f"{trouble}; the old values are in effect ({told})")
@@ -202,6 +222,20 @@ def _put_back(name: str, group: str, old: Mapping[str, str]) -> str | None:
     except EthtoolFailed as error:
         return str(error)
     return _missed(name, group, old, {key: value.kept for key, value in read(name, group).items()})
+
+
+def _as_before(name: str, anew: Mapping[str, Mapping[str, str]]) -> str | None:
+    """Put back what other channels made anew. None: it is as it was."""
+    for group, old in anew.items():
+        try:
+            now = read(name, group)
+        except EthtoolFailed as error:
+            return str(error)
+        moved = {key: value for key, value in old.items() if key in now and now[key].kept != value}
+        worse = _put_back(name, group, moved)
+        if worse:
+            return worse
+    return None
 
 
 def _missed(name: str, group: str, wanted: Mapping[str, str], now: Mapping[str, str]) -> str | None:
@@ -236,7 +270,8 @@ def again(change: Change, root: Path) -> None:
     name = _touchable(found, root)
     group = change.old["group"]
     values = _allowed(name, group, change.new)
-    _set(name, group, {key: value for key, value in change.new.items() if values[key].now != value}, values)
+    differ = {key: value for key, value in change.new.items() if values[key].now != value}
+    _set(name, group, differ, values, remade(name) if group == "channels" and differ else {})
 
 
 def restore(change: Change, root: Path) -> str | None:
@@ -255,7 +290,9 @@ def restore(change: Change, root: Path) -> str | None:
             for key, value in change.old["values"].items()
             if key not in values or values[key].kept != value
         }
-        return _put_back(name, group, old)
+        # Also where they are right: an earlier revert may have been broken off just then.
+        anew = change.old.get("remade", {}) if change.new != change.old["values"] else {}
+        return _put_back(name, group, old) or _as_before(name, anew)
     except (EthtoolFailed, links.Untouchable, protected.WayUnknown) as error:
         return str(error)
 

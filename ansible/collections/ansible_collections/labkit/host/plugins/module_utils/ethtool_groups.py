@@ -23,6 +23,10 @@ class EthtoolMissing(EthtoolFailed):
     """ethtool is not installed."""
 
 
+class NoWords(EthtoolFailed):
+    """What is in effect could not be put back, since ethtool has no words for it."""
+
+
 class NotPutBack(EthtoolFailed):
     """The same, and the old values could not be put back either."""
 
@@ -122,7 +126,7 @@ def _rss(name: str) -> Values:
     words = found.words()
     if words is None:
         shown = ",".join(map(str, found.table))
-        raise EthtoolFailed(
+        raise NoWords(
             f"{name}: its RSS table could not be put back, since ethtool has no words for it: left alone ({shown})"
         )
     return {"indirection": Value(words, words)}
@@ -160,11 +164,27 @@ GROUPS: dict[str, Group] = {
 """In the order in which they are set. Another MTU, channels, rings and features restart the device on many drivers, and
 a restart with other channels makes rings, their moderation and the RSS table anew: so those come after the channels."""
 
+_REMADE = ("rings", "coalescing", "rss")
+
 
 def read(name: str, group: str) -> Values:
     """The settings that the driver has. Raises EthtoolFailed."""
     with _plainly(name, group):
         return GROUPS[group].read(name)
+
+
+def remade(name: str) -> dict[str, dict[str, str]]:
+    """What other channels make anew, as it is to be set to get it back. Raises NoWords."""
+    found = {}
+    for group in _REMADE:
+        try:
+            values = read(name, group)
+        except NoWords:
+            raise
+        except EthtoolFailed:
+            continue  # the driver has none
+        found[group] = {key: value.kept for key, value in values.items() if not value.fixed}
+    return found
 
 
 def meant(name: str, group: str, wanted: Mapping[str, str]) -> dict[str, str]:
