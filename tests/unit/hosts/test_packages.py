@@ -149,8 +149,32 @@ def test_installation_that_would_remove_a_package_is_refused(world, root):
 
 def test_package_that_had_to_be_upgraded_is_told_and_stays(world, root):
     assert install(root, "newer") == packages.Done(True, ["newer"], ["libc6"])
+    assert packages.upgraded("tools", root) == ["libc6=1"]
 
     undo.undo("tools", root)
+    assert world.names == ["libc6", "mail"]
+    assert packages.upgraded("tools", root) == []
+
+
+def test_version_that_was_there_first_is_the_one_that_is_told(world, root):
+    install(root, "newer")
+    newer = {"libc6": {"version": "3"}, "newest": {"version": "1", "depends": ["libc6"]}}
+    world.write(archive={**ARCHIVE, **newer}, index=[*ARCHIVE, "newest"])
+
+    assert install(root, "newest").upgraded == ["libc6"]
+    assert packages.upgraded("tools", root) == ["libc6=1"]
+
+
+def test_note_without_what_was_upgraded_holds(world, root):
+    """As they were written before that was kept."""
+    install(root, "hello", role="one")
+    [change] = State("one", root).changes()
+    old = {key: value for key, value in change.new.items() if key != "upgraded"}
+    State("one", root).note(change.kind, change.target, None, old)
+    install(root, "greet", role="two")
+
+    assert packages.upgraded("one", root) == []
+    assert undo.undo("one", root)[1] == undo.undo("two", root)[1] == []
     assert world.names == ["libc6", "mail"]
 
 

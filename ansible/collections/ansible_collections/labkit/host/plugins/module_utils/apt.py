@@ -145,6 +145,11 @@ class Apt:
             if name in known and known[name].status not in {"not-installed", "config-files"}
         ]
 
+    def versions(self, names: Collection[str]) -> dict[str, str]:
+        """Of those that are installed."""
+        known = self._packages()
+        return {name: known[name].version for name in names if name in known}
+
     def configured(self, names: Collection[str]) -> list[str]:
         """Those that are not installed, but whose configuration is on the disk."""
         known = self._packages()

@@ -77,6 +77,11 @@ class Dnf:
         """Those that are installed."""
         return [name for name in names if not run("rpm", "--query", name).code]
 
+    def versions(self, names: Collection[str]) -> dict[str, str]:
+        """Of those that are installed; of several versions the last that rpm names."""
+        asked = {name: run("rpm", "--query", "--queryformat", "%{EVR}\n", name) for name in names}
+        return {name: done.printed.split()[-1] for name, done in asked.items() if not done.code}
+
     def configured(self, names: Collection[str]) -> list[str]:
         """None: rpm keeps no configuration of what is not installed but as .rpmsave, which are nobody's."""
         return []

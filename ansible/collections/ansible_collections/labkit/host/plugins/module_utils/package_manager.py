@@ -83,6 +83,9 @@ class Manager(Protocol):
     def present(self, names: Collection[str]) -> list[str]:
         """Those of which anything is on the disk, if only half of it."""
 
+    def versions(self, names: Collection[str]) -> dict[str, str]:
+        """Of those that are installed."""
+
     def configured(self, names: Collection[str]) -> list[str]:
         """Those that are not installed, but whose configuration is on the disk (only Debian leaves it there)."""
 

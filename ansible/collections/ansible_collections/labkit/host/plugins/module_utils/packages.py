@@ -131,6 +131,7 @@ def _install(role: str, manager: Manager, missing: list[str], plan: Plan, root: 
         "added": sorted({*before["added"], *plan.added}),
         "configured": sorted({*before["configured"], *configured}),
         "under_way": sorted({*plan.added, *plan.upgraded}),
+        "upgraded": sorted({*_upgraded(manager, plan, before["upgraded"]), *before["upgraded"]}),
     }
     state.note(KIND, manager.name, None, note)
     try:
@@ -142,8 +143,21 @@ def _install(role: str, manager: Manager, missing: list[str], plan: Plan, root: 
     state.note(KIND, manager.name, None, {**note, "under_way": []})
 
 
+def _upgraded(manager: Manager, plan: Plan, before: Sequence[str]) -> list[str]:
+    """What it is to be put back to by hand, as NAME=VERSION; what we upgraded already had another version first."""
+    known = {one.partition("=")[0] for one in before}
+    versions = manager.versions(plan.upgraded)
+    return [f"{name}={version}" for name, version in versions.items() if name not in known]
+
+
+def upgraded(role: str, root: Path = Path("/")) -> list[str]:
+    """What was upgraded for this role, as NAME=VERSION with the version that was there before."""
+    found = [change.new for change in State(role, root).changes() if change.kind == KIND]
+    return [one for note in found for one in note.get("upgraded", [])]
+
+
 def _put_note(state: State, manager: Manager, note: dict[str, list[str]]) -> None:
-    if note["added"]:
+    if note["added"] or note["upgraded"]:
         state.note(KIND, manager.name, None, note)
     else:
         state.forget(Change(KIND, manager.name, None))
@@ -164,13 +178,13 @@ def _share(
 
 
 def _nothing() -> dict[str, list[str]]:
-    return {"added": [], "configured": [], "under_way": []}
+    return {"added": [], "configured": [], "under_way": [], "upgraded": []}
 
 
 def _noted(root: Path) -> dict[str, dict[str, list[str]]]:
     """Role to what it noted."""
     return {
-        role: change.new
+        role: {**_nothing(), **change.new}
         for role in roles(root)
         for change in State(role, root).changes()
         if change.kind == KIND
@@ -209,7 +223,7 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
     if others and all(name in holders for name in others):
         # Packages of another role need some of them: that role's revert removes them all, in whatever order they go.
         heir = next(role for role in holders[others[0]] if role != own)
-        note = {key: sorted({*noted[heir][key], *change.new[key]}) for key in noted[heir]}
+        note = {key: sorted({*noted[heir][key], *change.new.get(key, [])}) for key in noted[heir]}
         State(heir, root).note(KIND, manager.name, None, note)
         return
     told = [f"{name} removed" for name in others]

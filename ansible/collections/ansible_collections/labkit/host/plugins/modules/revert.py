@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.labkit.host.plugins.module_utils import undo
+from ansible_collections.labkit.host.plugins.module_utils import packages, undo
 from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
 
 DOCUMENTATION = """
@@ -34,9 +34,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
+        upgraded = packages.upgraded(module.params["role"])
         done, left = undo.undo(**module.params, check=module.check_mode)
     except (StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
+    if upgraded and any(one.startswith(f"{packages.KIND} ") for one in done):
+        module.warn(f"upgraded by labkit, and left so; these were the versions before: {', '.join(upgraded)}")
     if left:
         module.fail_json(msg="Not put back: " + "; ".join(left), undone=done, left=left)
     module.exit_json(changed=bool(done), undone=done)
