@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import files, settings, undo
@@ -264,6 +265,31 @@ def test_what_is_wanted_no_more_is_put_back_and_all_else_stays(root):
     assert [one for one in State("tuning", root).changes() if one.persist] == [], (
         "nothing is made again at boot"
     )
+
+
+def test_what_cannot_even_be_looked_at_keeps_nothing_else_from_being_put_back(root, monkeypatch):
+    setting = knob(root, "1")
+    settings.change("tuning", setting, "2")
+    for name in ("link", "slow"):
+        files.change("tuning", f"/{name}", "x", root=root)
+    (root / "link").unlink()
+    (root / "link").symlink_to("elsewhere")
+    put_back = undo.KINDS["file"]
+
+    def slow(change, root):
+        if change.target == "/slow":
+            raise subprocess.TimeoutExpired(["umount", "/slow"], 60)
+        return put_back(change, root)
+
+    monkeypatch.setitem(undo.KINDS, "file", slow)
+    done, left = undo.undo("tuning", root)
+
+    assert (done, setting.read()) == (["setting /sys/knob"], "1")
+    assert left == [
+        "file /slow: Command '['umount', '/slow']' timed out after 60 seconds",
+        "file /link: /link is not a plain file: left alone",
+    ]
+    assert [change.target for change in State("tuning", root).changes()] == ["/link", "/slow"]
 
 
 def test_unknown_kind_of_change_is_left_and_named(root):

@@ -78,7 +78,7 @@ def undo(
         if change.kind not in KINDS:
             left.append(f"{name}: a kind of change that this labkit does not know; use the one that made it")
             continue
-        reason = None if check else KINDS[change.kind](change, root)
+        reason = None if check else _put_back(change, root)
         if reason is None:
             done.append(name)
             if not check:
@@ -88,3 +88,10 @@ def undo(
     if not check and not state.changes():
         state.clear()
     return done, left
+
+
+def _put_back(change: Change, root: Path) -> str | None:
+    try:
+        return KINDS[change.kind](change, root)
+    except Exception as error:  # whatever it is, the others are put back
+        return str(error) or type(error).__name__
