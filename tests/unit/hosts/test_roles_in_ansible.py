@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from test_validate_inventory import ANSIBLE, play
@@ -57,3 +58,20 @@ def test_revert_of_the_machine_that_ansible_runs_on_asks_for_the_reboot(run, reb
 
     assert done.returncode != 0
     assert "reboot it (by hand: Ansible runs on this machine itself) and revert again" in done.stdout
+
+
+def test_dpdk_from_its_source_is_foretold_to_the_last_file(run, tmp_path):
+    prefix = tmp_path / "not/built"
+
+    done = run(
+        *("dpdk", "source"),
+        dpdk_source_url="/dpdk.tar.xz",
+        dpdk_source_version="0.labkit",
+        dpdk_source_sha256="0" * 64,
+        dpdk_source_prefix=str(prefix),
+    )
+
+    assert done.returncode == 0, done.stdout
+    told = re.findall(r"^changed: (.*)", done.stdout, re.MULTILINE)
+    assert len(told) == 6, done.stdout
+    assert told[1:3] == [f"[localhost] => (item={name})" for name in ("libdpdk.pc", "libdpdk-libs.pc")]
