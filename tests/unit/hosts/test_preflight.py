@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, packages, preflight
@@ -87,6 +89,52 @@ def test_full_disk_is_told_with_what_is_free(root, full):
 
     assert problem.startswith(f"the disk of {full} is full: 3 MiB are free, expected at least ")
     assert "apt-get clean" in problem
+
+
+@pytest.mark.parametrize("place", ["/", "/var", "/boot"])
+def test_disk_without_inodes_is_told(root, place):
+    def look(folder):
+        left = 3 if folder == root / place.lstrip("/") else 100_000
+        return SimpleNamespace(f_files=200_000, f_favail=left)
+
+    [problem] = preflight.room_for_files(root, look)
+
+    assert problem.startswith(
+        f"the file system of {place} has no room for more files: 3 inodes are free, expected"
+    )
+
+
+def test_file_system_that_counts_no_inodes_has_room(root):
+    look = SimpleNamespace(f_files=0, f_favail=0)
+
+    assert list(preflight.room_for_files(root, lambda _: look)) == []
+
+
+def kernels(root):
+    """Two of them, a rescue image, and the links that Debian has."""
+    for name, mib in (
+        *(("vmlinuz-6.1", 8), ("vmlinuz-6.12", 12), ("initrd.img-6.1", 30), ("initrd.img-6.12", 48)),
+        ("initramfs-0-rescue-4711.img", 400),
+    ):
+        (root / "boot" / name).touch()
+        os.truncate(root / "boot" / name, mib * MIB)
+    (root / "boot/vmlinuz-old").symlink_to("vmlinuz-gone")
+
+
+@pytest.mark.parametrize(("left_mib", "fits"), [(89, False), (90, True)])
+def test_boot_folder_without_room_for_another_kernel_is_told(root, left_mib, fits):
+    kernels(root)
+
+    problems = list(preflight.room_for_kernel(root, lambda _: left_mib * MIB))
+
+    if fits:
+        assert problems == []
+    else:
+        assert "/boot is too full for another kernel: 89 MiB are free, expected at least 90" in problems[0]
+
+
+def test_boot_folder_without_a_kernel_tells_nothing_of_the_room_for_one(root):
+    assert list(preflight.room_for_kernel(root, lambda _: 0)) == []
 
 
 def test_state_folder_on_a_read_only_disk_is_told(root):

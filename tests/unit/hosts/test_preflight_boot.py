@@ -6,7 +6,7 @@ import pytest
 from ansible_collections.labkit.host.plugins.module_utils import lockdown, preflight_boot
 from ansible_collections.labkit.host.plugins.module_utils.boot_commands import CommandFailed
 from ansible_collections.labkit.host.plugins.module_utils.grub import Grub
-from boot_host import Host
+from boot_host import RT, Host
 
 
 @pytest.fixture
@@ -190,3 +190,22 @@ def test_secure_boot_is_mentioned_where_a_kernel_is_to_be_changed(root, byte, no
 
     assert len(list(lockdown.notes({"lowlatency_kernel_flavour": "rt"}, root))) == notes
     assert list(lockdown.notes({"lowlatency_kernel_flavour": "generic"}, root)) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installs"),
+    [
+        ({"lowlatency_kernel_flavour": "rt"}, True),
+        ({"lowlatency_kernel_flavour": "rt", "lowlatency_kernel_release": RT}, False),
+        ({"lowlatency_kernel_preempt": "full"}, False),
+        ({"cpu_isolation_cpus": "2"}, False),
+    ],
+)
+def test_room_for_a_kernel_is_asked_only_where_one_is_installed(tmp_path, monkeypatch, wanted, installs):
+    host = Host(tmp_path)
+    host.add_kernel(RT)
+    monkeypatch.setattr(preflight_boot.preflight, "room_for_kernel", lambda _: iter(["no room"]))
+
+    problems = list(preflight_boot.problems(wanted, tmp_path, host.run))
+
+    assert any(problem.endswith(": no room") for problem in problems) == installs

@@ -24,6 +24,9 @@ ROOM_MIB = {"/": 256, "/var": 256, "/boot": 64}
 """Free space below which not even the first package or initramfs is begun. What exactly a package takes is looked up
 again before it is installed."""
 
+ROOM_FILES = {"/": 2000, "/var": 500, "/boot": 20}
+"""The same in inodes, on file systems that count them."""
+
 
 @dataclass(frozen=True)
 class Host:
@@ -46,6 +49,7 @@ def problems(wanted: Mapping[str, Any], host: Host) -> Iterator[str]:
     yield from cores(wanted, host.root)
     yield from hugepages.problems(wanted, hugepages_look.look(host.root))
     yield from room(host.root)
+    yield from room_for_files(host.root)
     yield from state_folder(host.root)
 
 
@@ -98,6 +102,41 @@ def room(root: Path, free: Callable[[Path], int] | None = None) -> Iterator[str]
                 f"the disk of {place} is full: {left_mib} MiB are free, expected at least {least_mib}. Make room "
                 "(apt-get clean or dnf clean all, journalctl --vacuum-size=100M)"
             )
+
+
+def room_for_files(root: Path, look: Callable[[Path], os.statvfs_result] = os.statvfs) -> Iterator[str]:
+    """Whether there are inodes to begin with."""
+    for place, least in ROOM_FILES.items():
+        folder = root / place.lstrip("/")
+        if not folder.is_dir():
+            continue
+        found = look(folder)
+        if found.f_files and found.f_favail < least:  # btrfs and FAT have no inodes to count
+            yield (
+                f"the file system of {place} has no room for more files: {found.f_favail} inodes are free, expected at "
+                f"least {least} (df -i {place}). Remove files that are not needed"
+            )
+
+
+def room_for_kernel(root: Path, free: Callable[[Path], int] | None = None) -> Iterator[str]:
+    """Whether one more kernel fits into /boot: as large as the largest there, and half as much to write it beside."""
+    folder = root / "boot"
+    sizes = [
+        max((file.stat().st_size for name in names for file in folder.glob(name) if _counts(file)), default=0)
+        for names in (("vmlinu[xz]-*",), ("initrd.img-*", "initramfs-*"))
+    ]
+    need = sum(sizes) * 3 // 2
+    left = (free or _free)(folder) if need else 0
+    if left < need:
+        yield (
+            f"the disk of /boot is too full for another kernel: {left >> 20} MiB are free, expected at least "
+            f"{need >> 20}, as the largest there takes. Remove kernels that are not needed (apt-get autoremove "
+            "--purge, dnf remove --oldinstallonly)"
+        )
+
+
+def _counts(file: Path) -> bool:
+    return file.is_file() and "rescue" not in file.name
 
 
 def _free(folder: Path) -> int:

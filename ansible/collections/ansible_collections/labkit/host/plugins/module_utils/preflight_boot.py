@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import boot_arguments, boot_kernels, cpus, iommu
+from . import boot_arguments, boot_kernels, cpus, iommu, preflight
 from .boot_commands import CommandFailed, Run, run
 from .boot_loaders import Loader, NoLoader, loader
 from .boot_look import DISPUTE_WAY_OUT, no_systemd
@@ -51,6 +51,8 @@ def problems(
     ]
     if release and not to_come:
         ask.insert(0, lambda: _unfit(release, wanted, root))
+    if _installs(wanted, root):
+        ask.append(lambda: next(preflight.room_for_kernel(root), None))
     cannots = [_answer(one) for one in ask]
     yield from (asked + cannot for cannot in dict.fromkeys(cannots) if cannot)
 
@@ -91,6 +93,14 @@ def another_kernel(wanted: Mapping[str, Any], root: Path = Path("/")) -> list[st
     """Why another kernel than that which runs is to be booted; empty: it is not."""
     release = str(wanted.get("lowlatency_kernel_release", ""))
     return boot_kernels.not_running(boot_kernels.running(root), release=release, **_kind(wanted))
+
+
+def _installs(wanted: Mapping[str, Any], root: Path) -> bool:
+    """Whether a kernel may be installed, and not merely one be booted that is there."""
+    if not another_kernel(wanted, root):
+        return False
+    packages = wanted.get("lowlatency_kernel_packages") or _kind(wanted)["flavour"] != "generic"
+    return bool(packages) and wanted.get("lowlatency_kernel_release") not in boot_kernels.installed(root)
 
 
 def _not_yet(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
