@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,9 +23,50 @@ class Cores:
     shared: tuple[int, ...]
 
 
+_ISOLATED = Path("/sys/devices/system/cpu/isolated")
+
+
+def isolated() -> set[int]:
+    """Cores that the kernel's command line keeps free of ordinary work (isolcpus)."""
+    try:
+        return parse_list(_ISOLATED.read_text())
+    except OSError:
+        return set()
+
+
+def usable(cores: Iterable[int]) -> set[int]:
+    """Those of `cores` on which a thread of ours may run: tried, since a process's own mask leaves out isolated ones.
+
+    Tried in a thread that ends with it, so that this one stays where it is.
+    """
+    wanted, granted = sorted(set(cores)), set[int]()
+
+    def attempt() -> None:
+        for core in wanted:
+            try:
+                os.sched_setaffinity(0, {core})
+            except (OSError, OverflowError, ValueError):
+                continue
+            granted.add(core)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return granted
+
+
+def reachable() -> set[int]:
+    """Every core that a datapath may be pinned to: this process's own, and isolated ones that it may go to.
+
+    A mask that has an isolated core was given by somebody (taskset, a cpuset), and is taken as it is.
+    """
+    own, apart = os.sched_getaffinity(0), isolated()
+    return own if own & apart else own | usable(apart)
+
+
 def check(topology: Topology, available: Iterable[int] | None = None) -> list[int]:
     """The cores that may be used; raises ConfigInvalid where the topology asks for one that is not among them."""
-    cores = sorted(available if available is not None else os.sched_getaffinity(0))
+    cores = sorted(available if available is not None else reachable())
     for role, core in (("tester", topology.tester_core), ("dut", topology.dut_core)):
         if core is not None and core not in cores:
             place = (
@@ -41,11 +83,14 @@ def check(topology: Topology, available: Iterable[int] | None = None) -> list[in
     return cores
 
 
-def choose(topology: Topology, available: Iterable[int] | None = None) -> Cores:
+def choose(
+    topology: Topology, available: Iterable[int] | None = None, apart: Iterable[int] | None = None
+) -> Cores:
     """Pick one core each for tester and DUT, the rest for the controller.
 
-    Core 0 takes most interrupts and housekeeping, so it is given out last; and no two of a physical core while there
-    are others. With two cores the controller shares the tester's: what it disturbs there the tester sees and counts
+    Core 0 takes most interrupts and housekeeping, so it is given out last; no two of a physical core while there
+    are others; and isolated cores (`apart`) before others, the first to the DUT, never to the controller while it
+    has others. With two cores the controller shares the tester's: what it disturbs there the tester sees and counts
     (stalls, lag, frames unsent), what it disturbed on the DUT's would be taken for the DUT's own loss.
 
     Raises ConfigInvalid for a core that is not available, EnvironmentBroken where there is only one.
@@ -56,18 +101,19 @@ def choose(topology: Topology, available: Iterable[int] | None = None) -> Cores:
             f"tester and DUT need a core each, available is only {_listed(cores)}",
             hint="run on a machine (or in a cpuset) with two cores or more",
         )
-    dut = topology.dut_core if topology.dut_core is not None else _pick(cores, {topology.tester_core})
-    tester = topology.tester_core if topology.tester_core is not None else _pick(cores, {dut})
-    rest = tuple(core for core in cores if core not in (tester, dut))
+    quiet = set(apart) if apart is not None else isolated()
+    dut = topology.dut_core if topology.dut_core is not None else _pick(cores, {topology.tester_core}, quiet)
+    tester = topology.tester_core if topology.tester_core is not None else _pick(cores, {dut}, quiet)
+    free = [core for core in cores if core not in (tester, dut)]
+    rest = tuple([core for core in free if core not in quiet] or free)
     return Cores(tester=tester, dut=dut, controller=rest or (tester,), shared=() if rest else (tester,))
 
 
-def _pick(cores: list[int], taken: set[int | None]) -> int:
-    """The highest free core, on another physical core than those taken where there is one."""
+def _pick(cores: list[int], taken: set[int | None], quiet: set[int]) -> int:
+    """The highest free core: on another physical core than those taken and isolated, as far as there are such."""
     busy = set().union(*(_siblings(core) for core in taken if core is not None))
     free = [core for core in cores if core not in taken]
-    alone = [core for core in free if core not in busy]
-    return max(alone or free)
+    return max(free, key=lambda core: (core not in busy, core in quiet, core))
 
 
 def _siblings(core: int) -> set[int]:

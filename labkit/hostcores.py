@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.cores import parse_list
+from labkit.cores import isolated, usable
 from labkit.errors import ConfigInvalid
 
-_CPUS = Path("/sys/devices/system/cpu")
 _THREADS_DEADLINE_S = 5.0
 _POLICIES = {
     0: "SCHED_OTHER",
@@ -22,35 +20,6 @@ _POLICIES = {
     5: "SCHED_IDLE",
     6: "SCHED_DEADLINE",
 }
-
-
-def isolated() -> set[int]:
-    """Cores that the kernel's command line keeps free of ordinary work (isolcpus)."""
-    try:
-        return parse_list((_CPUS / "isolated").read_text())
-    except OSError:
-        return set()
-
-
-def usable(cores: Iterable[int]) -> set[int]:
-    """Those of `cores` on which a thread of ours may run: tried, since a process's own mask leaves out isolated ones.
-
-    Tried in a thread that ends with it, so that this one stays where it is.
-    """
-    wanted, granted = sorted(set(cores)), set[int]()
-
-    def attempt() -> None:
-        for core in wanted:
-            try:
-                os.sched_setaffinity(0, {core})
-            except (OSError, OverflowError, ValueError):
-                continue
-            granted.add(core)
-
-    thread = threading.Thread(target=attempt)
-    thread.start()
-    thread.join()
-    return granted
 
 
 def choose(asked: Sequence[int] | None = None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from labkit.cores import reachable
 from labkit.doctor.model import NotThere
 
 HUGEPAGE_BYTES = 2 << 20
@@ -85,8 +86,8 @@ def clock() -> str:
 
 
 def cores() -> str:
-    """Tester and DUT each have a core."""
-    allowed = sorted(os.sched_getaffinity(0))
+    """Tester and DUT each have a core, isolated ones among them."""
+    allowed = sorted(reachable())
     if len(allowed) < 2:
         raise NotThere(f"only core {allowed[0]} may be used; tester and DUT need one each")
     return f"{len(allowed)} cores may be used"

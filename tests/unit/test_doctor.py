@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from labkit import doctor, topology
+from labkit import cores, doctor, topology
 from labkit.backends import registry
 from labkit.doctor import machine, scratch
 from labkit.doctor.model import NotThere
@@ -70,12 +70,23 @@ def test_without_unshare_every_check_says_so(monkeypatch):
     )
 
 
-def test_one_core_is_too_few():
+def test_one_core_is_too_few(monkeypatch):
+    monkeypatch.setattr(cores, "isolated", set)
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
         with pytest.raises(NotThere, match=f"only core {min(before)} may be used"):
             machine.cores()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_isolated_core_counts_as_one_that_may_be_used(monkeypatch):
+    before = os.sched_getaffinity(0)
+    monkeypatch.setattr(cores, "isolated", lambda: {max(before)})
+    try:
+        os.sched_setaffinity(0, before - {max(before)} or before)
+        assert machine.cores() == f"{len(before)} cores may be used"
     finally:
         os.sched_setaffinity(0, before)
 
