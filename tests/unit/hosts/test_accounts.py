@@ -18,12 +18,21 @@ passwd, group = etc / "passwd", etc / "group"
 name = words[-1]
 if (etc / "refuse").exists():
     sys.exit("it is in use")
-if program in ("groupadd", "useradd"):
-    with group.open("a") as file: file.write(f"{{name}}:x:990:\\n")
+rows = {{line.split(":")[0]: line.split(":") for line in group.read_text().splitlines()}}
+gid = words[words.index("--gid") + 1] if "--gid" in words else str(990 + len(rows))
+if program == "useradd" and "--gid" in words:
+    gid = rows[gid][2]
+elif program == "useradd" and name in rows:
+    sys.exit(f"group {{name}} exists - if you want to add this user to that group, use -g.")
+elif program in ("groupadd", "useradd"):
+    with group.open("a") as file: file.write(f"{{name}}:x:{{gid}}:\\n")
 if program == "useradd":
-    with passwd.open("a") as file: file.write(f"{{name}}:x:990:990::/home/{{name}}:/bin/bash\\n")
+    with passwd.open("a") as file: file.write(f"{{name}}:x:990:{{gid}}::/home/{{name}}:/bin/bash\\n")
 if program in ("groupdel", "userdel"):
-    for file in (passwd, group):
+    users = {{line.split(":")[0]: line.split(":") for line in passwd.read_text().splitlines()}}
+    # By USERGROUPS_ENAB, which is usual, a user takes the group of the same name along.
+    gone = program == "groupdel" or rows.get(name, [""] * 4)[2:] == [users[name][3], ""]
+    for file in (passwd, *([group] if gone else [])):
         lines = [line for line in file.read_text().splitlines(True) if not line.startswith(name + ":")]
         file.write_text("".join(lines))
 if program == "gpasswd":
@@ -68,7 +77,7 @@ def test_what_is_missing_is_added_once_and_goes_again(root):
     added = accounts.add("host", **wanted, root=root)
 
     assert foretold == added == ["group labkit", "user lab", "member lab:labkit", "member ann:labkit"]
-    assert "labkit:x:990:ann,lab" in etc(root)["group"]
+    assert "labkit:x:993:ann,lab" in etc(root)["group"]
     assert accounts.add("host", **wanted, root=root) == []
     assert undo.undo("host", root)[1] == []
     assert etc(root) == before
@@ -84,13 +93,35 @@ def test_account_that_was_there_is_never_touched(root):
     assert etc(root) == before
 
 
+def test_user_and_group_of_one_name_are_added_and_go_again(root):
+    before = etc(root)
+    wanted = {"groups": ["labkit"], "users": ["labkit"], "memberships": ["labkit:labkit"]}
+
+    # Whose own group it is is in it already.
+    assert accounts.add("host", **wanted, root=root)[:2] == ["group labkit", "user labkit"]
+    assert accounts.add("host", **wanted, root=root) == []
+
+    assert undo.undo("host", root)[1] == []
+    assert etc(root) == before
+
+
+def test_group_that_was_there_stays_where_a_user_of_its_name_goes(root):
+    (root / "etc/group").write_text(etc(root)["group"] + "lab:x:500:\n")
+    before = etc(root)
+
+    assert accounts.add("host", users=["lab"], root=root) == ["user lab"]
+    assert "lab:x:990:500:" in etc(root)["passwd"]
+    assert undo.undo("host", root) == (["user lab"], [])
+    assert etc(root) == before
+
+
 def test_user_whose_own_group_it_is_is_in_it_already(root):
     assert accounts.add("host", memberships=["ann:ann"], root=root) == []
 
 
 def test_group_into_which_others_came_stays_and_is_named(root):
     accounts.add("host", groups=["labkit"], root=root)
-    (root / "etc/group").write_text(etc(root)["group"].replace("labkit:x:990:", "labkit:x:990:ann"))
+    (root / "etc/group").write_text(etc(root)["group"].replace("labkit:x:993:", "labkit:x:993:ann"))
 
     assert undo.undo("host", root) == ([], ["group labkit: others are in it by now: ann"])
 

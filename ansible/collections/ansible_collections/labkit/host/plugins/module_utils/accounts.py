@@ -60,19 +60,27 @@ def _validate(groups: Sequence[str], users: Sequence[str], memberships: Sequence
 
 def _add(state: State, kind: str, target: str, root: Path) -> None:
     user, _, group = target.partition(":")
+    # useradd makes no group that is there, be it one that was added just now.
+    own = ["--gid", target] if _there(GROUP, target, root) else ["--user-group"]
     command = {
         GROUP: ["groupadd", "--system", target],
         # Without a password: one logs in as this user with a key only.
-        USER: ["useradd", "--create-home", "--user-group", "--shell", "/bin/bash", target],
+        USER: ["useradd", "--create-home", *own, "--shell", "/bin/bash", target],
         MEMBER: ["gpasswd", "--add", user, group],
     }[kind]
-    state.note(kind, target, None, None)
+    state.note(kind, target, _group_of_others(state, target, root) if kind == USER else None, None)
     try:
         _run(command, root)
     except AccountRefused:
         if not _there(kind, target, root):
             state.forget(Change(kind, target, None))
         raise
+
+
+def _group_of_others(state: State, user: str, root: Path) -> dict[str, str] | None:
+    """The number of the group of that user's name, if it was there before us: userdel will take it along."""
+    row = _rows("group", root).get(user)
+    return {"gid": row[2]} if row and not state.noted(GROUP, user) else None
 
 
 def _there(kind: str, target: str, root: Path) -> bool:
@@ -105,8 +113,16 @@ def _known(ask: Callable[[str], object], name: str, root: Path) -> bool:
 
 def restore(change: Change, root: Path) -> str | None:
     """Remove what was added, a user's home with it; None when done, else why not."""
-    if not _there(change.kind, change.target, root):
-        return None
+    try:
+        reason = _remove(change, root) if _there(change.kind, change.target, root) else None
+        if reason is None and change.old and change.target not in _rows("group", root):
+            _run(["groupadd", "--gid", change.old["gid"], change.target], root)
+    except AccountRefused as error:
+        return str(error)
+    return reason
+
+
+def _remove(change: Change, root: Path) -> str | None:
     user, _, group = change.target.partition(":")
     if change.kind == GROUP and (members := _rows("group", root)[change.target][3]):
         return f"others are in it by now: {members}"
@@ -115,10 +131,7 @@ def restore(change: Change, root: Path) -> str | None:
         USER: ["userdel", "--remove", change.target],
         MEMBER: ["gpasswd", "--delete", user, group],
     }[change.kind]
-    try:
-        _run(command, root)
-    except AccountRefused as error:
-        return str(error)
+    _run(command, root)
     return None
 
 
