@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils.boot_arguments import (
+    blacklisted,
     disputed,
     faults,
     missing,
@@ -27,6 +28,33 @@ LINE = [
 def test_argument_that_would_mean_something_else_is_refused(argument):
     assert len(faults(["isolcpus=1", argument])) == 1
     assert repr(argument) in faults([argument])[0]
+
+
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ("vfio-pci.ids=8086:1521", "every NIC of a model"),
+        ("vfio_pci.ids=8086:1521", "every NIC of a model"),
+        ("net.ifnames=0", "rename interfaces"),
+        ("biosdevname=0", "rename interfaces"),
+        ("ifname=eth7:52:54:00:00:00:01", "rename interfaces"),
+    ],
+)
+def test_argument_that_may_take_the_way_to_the_host_is_refused_by_name(argument, why):
+    [fault] = faults(["quiet", argument])
+
+    assert fault.startswith(f"kernel argument {argument}: ")
+    assert why in fault
+
+
+def test_modules_that_are_forbidden_are_told_with_the_argument():
+    both = "module_blacklist=nouveau,virtio-net"
+
+    assert blacklisted(["quiet", both, "modprobe.blacklist=igb", "igb.blacklist=e1000e"]) == {
+        "nouveau": both,
+        "virtio_net": both,
+        "igb": "modprobe.blacklist=igb",
+    }
 
 
 def test_ordinary_arguments_are_fine():

@@ -6,6 +6,7 @@ import pytest
 from ansible_collections.labkit.host.plugins.module_utils import lockdown, preflight_boot
 from ansible_collections.labkit.host.plugins.module_utils.boot_commands import CommandFailed
 from ansible_collections.labkit.host.plugins.module_utils.grub import Grub
+from ansible_collections.labkit.host.plugins.module_utils.links import Interface
 from boot_host import RT, Host
 
 
@@ -209,3 +210,35 @@ def test_room_for_a_kernel_is_asked_only_where_one_is_installed(tmp_path, monkey
     problems = list(preflight_boot.problems(wanted, tmp_path, host.run))
 
     assert any(problem.endswith(": no room") for problem in problems) == installs
+
+
+@pytest.mark.parametrize(
+    ("argument", "driver"),
+    [
+        ("modprobe.blacklist=nouveau,virtio_net", "virtio_net"),
+        ("module-blacklist=virtio_pci", "virtio-pci"),
+        ("modprobe.blacklist=igb", None),
+    ],
+)
+def test_argument_that_forbids_the_driver_of_the_way_in_is_told(tmp_path, argument, driver):
+    way_in, free = "0000:00:02.0", "0000:00:03.0"
+    device = tmp_path / "sys/bus/pci/devices" / way_in
+    (tmp_path / "sys/bus/pci/drivers/virtio-pci").mkdir(parents=True)
+    device.mkdir(parents=True)
+    (device / "driver").symlink_to(tmp_path / "sys/bus/pci/drivers/virtio-pci")
+    interfaces = [
+        Interface("lo", None, None, None, ["named in labkit_host_management_interfaces"], False),
+        Interface("ens2", "virtio_net", way_in, None, ["the default route goes over it"], False),
+        Interface("ens3", "igb", free, None, [], False),
+    ]
+
+    problems = list(preflight_boot.lockouts({"boot_extra_arguments": [argument]}, interfaces, tmp_path))
+
+    assert problems == (
+        []
+        if driver is None
+        else [
+            f"kernel argument {argument}: ens2 has the driver {driver}, and the way to this host needs it: the default "
+            "route goes over it. Leave it out"
+        ]
+    )

@@ -17,6 +17,9 @@ _PURPOSES = ("domain", "managed_irq", "nohz")
 _ONCE = ("irqaffinity", "nmi_watchdog", "nohz_full", "preempt", "rcu_nocbs", "skew_tick")
 """Parameters of our roles of which the kernel takes one value alone."""
 
+_RENAMING = ("biosdevname", "ifname", "net.ifnames")
+_BLACKLISTS = ("modprobe.blacklist", "module_blacklist", "rd.driver.blacklist")
+
 
 def faults(arguments: Sequence[str]) -> list[str]:
     """Arguments that cannot be written, each with the reason."""
@@ -29,6 +32,16 @@ def faults(arguments: Sequence[str]) -> list[str]:
             )
         elif argument in ("-", "--"):
             found.append(f"kernel argument {argument!r}: all after it would go to init")
+        elif _key(argument) in _RENAMING:
+            found.append(
+                f"kernel argument {argument}: it would rename interfaces, maybe the one by which this host is reached. "
+                "Leave it out, and name them as they are called now"
+            )
+        elif _key(argument).endswith(".ids"):
+            found.append(
+                f"kernel argument {argument}: it gives that driver every NIC of a model, maybe the one by which this "
+                "host is reached. Leave it out, and name NICs by their PCI addresses (dpdk_devices)"
+            )
     for one, other in combinations(dict.fromkeys(arguments), 2):
         twice = _key(one) == _key(other) and _key(one) in _ONCE
         if twice or disputed([one], [other]):
@@ -42,6 +55,16 @@ def faults(arguments: Sequence[str]) -> list[str]:
 def _key(argument: str) -> str:
     """The kernel takes - and _ for one another."""
     return argument.partition("=")[0].replace("-", "_")
+
+
+def blacklisted(arguments: Collection[str]) -> dict[str, str]:
+    """Modules of the kernel that must not be loaded, with _ for -, each with the argument that says so."""
+    return {
+        module.replace("-", "_"): argument
+        for argument in arguments
+        if _key(argument) in _BLACKLISTS
+        for module in argument.partition("=")[2].split(",")
+    }
 
 
 def isolates(argument: str) -> tuple[frozenset[str], str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import boot_arguments, boot_kernels, cpus, iommu, preflight
+from . import boot_arguments, boot_kernels, cpus, iommu, nics, preflight
 from .boot_commands import CommandFailed, Run, run
 from .boot_loaders import Loader, NoLoader, loader
 from .boot_look import DISPUTE_WAY_OUT, no_systemd
+from .links import Interface
 
 ARGUMENT_LISTS = ("lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk")
 """Roles whose list of kernel arguments a host may set itself, besides boot_extra_arguments."""
@@ -55,6 +56,30 @@ def problems(
         ask.append(lambda: next(preflight.room_for_kernel(root), None))
     cannots = [_answer(one) for one in ask]
     yield from (asked + cannot for cannot in dict.fromkeys(cannots) if cannot)
+
+
+def blacklisted(wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Modules of the kernel that the inventory forbids, with the argument."""
+    return boot_arguments.blacklisted(_given(wanted))
+
+
+def lockouts(
+    wanted: Mapping[str, Any], interfaces: Sequence[Interface], root: Path = Path("/")
+) -> Iterator[str]:
+    """Which of them drive an interface that the way to this host needs; `interfaces` are all that it has."""
+    forbidden = blacklisted(wanted)
+    for interface in interfaces:
+        if not interface.protected:
+            continue
+        # A virtio NIC has one driver, and its PCI device another.
+        names = {interface.driver, nics.driver_of(interface.pci, root) if interface.pci else None} - {None}
+        for name in sorted(names):
+            argument = forbidden.get(str(name).replace("-", "_"))
+            if argument:
+                yield (
+                    f"kernel argument {argument}: {interface.name} has the driver {name}, and the way to this host "
+                    f"needs it: {'; '.join(interface.protected)}. Leave it out"
+                )
 
 
 def _answer(ask: Callable[[], str | None]) -> str | None:

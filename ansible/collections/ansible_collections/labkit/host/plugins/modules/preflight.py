@@ -79,7 +79,8 @@ def main() -> None:
 
 def _devices(module: AnsibleModule) -> Iterator[str]:
     wanted = module.params["wanted"]
-    if not any(wanted.get(name) for name in (*preflight_devices.LISTS, preflight_devices.DEVICES)):
+    named = any(wanted.get(name) for name in (*preflight_devices.LISTS, preflight_devices.DEVICES))
+    if not named and not preflight_boot.blacklisted(wanted):
         return
     way = {
         "over_ssh": module.params["over_ssh"],
@@ -93,6 +94,7 @@ def _devices(module: AnsibleModule) -> Iterator[str]:
     touchable = functools.cache(lambda text: links.touchable(text, **way))
     yield from preflight_devices.problems(wanted, interfaces, touchable)
     yield from preflight_settings.slips(wanted)
+    yield from preflight_boot.lockouts(wanted, interfaces)
     if os.geteuid() != 0:
         return  # an ordinary user is not told what a NIC has
     lacks = preflight_settings.lacks(wanted, interfaces, touchable)
