@@ -407,8 +407,10 @@ def test_undo_that_would_take_a_package_of_somebody_else_along_is_refused_by_nam
     install(root, "hello")
     world.install("greet")
 
+    foretold = undo.undo("tools", root, check=True)
     done, [left] = undo.undo("tools", root)
 
+    assert foretold == (done, [left])
     assert done == []
     assert "without what labkit added, greet removed would be too. Everything stays" in left
     assert {"hello", "libhello", "greet"} <= set(world.names)

@@ -95,15 +95,32 @@ def _make(path: str, wanted: dict[str, Any] | None, root: Path) -> None:
 
 def restore(change: Change, root: Path) -> str | None:
     """Put back what was there, unless somebody else has changed the file since; None when done, else why not."""
-    now = look(change.target, root)
-    ours = now is None or change.ours(now)
-    if _kept(change.target, root) == change.old or (not ours and _alike(now, change.old)):
+    if reason := refusal(change, root):
+        return reason
+    if _there(change, root):
         half_written(root / change.target.lstrip("/")).unlink(missing_ok=True)  # by a run that was killed
-        return None
-    if not ours:
-        return f"{change.target} was changed since by somebody else: left as it is"
-    _make(change.target, change.old, root)
+    else:
+        _make(change.target, change.old, root)
     return None
+
+
+def refusal(change: Change, root: Path) -> str | None:
+    """Why `restore` would leave it; None: it would not. Changes nothing."""
+    if _ours(change, root) or _there(change, root):
+        return None
+    return f"{change.target} was changed since by somebody else: left as it is"
+
+
+def _ours(change: Change, root: Path) -> bool:
+    now = look(change.target, root)
+    return now is None or change.ours(now)
+
+
+def _there(change: Change, root: Path) -> bool:
+    """Whether what is to be put back is there already."""
+    if _kept(change.target, root) == change.old:
+        return True
+    return not _ours(change, root) and _alike(look(change.target, root), change.old)
 
 
 def _alike(now: dict[str, Any] | None, old: dict[str, Any] | None) -> bool:

@@ -205,27 +205,44 @@ def restore(change: Change, root: Path, manager: Manager | None = None) -> str |
     return None
 
 
-def _remove(change: Change, root: Path, manager: Manager) -> None:
-    noted = _noted(root)
+def refusal(change: Change, root: Path, manager: Manager | None = None) -> str | None:
+    """Why `restore` would leave them; None: it would not. Changes nothing."""
+    try:
+        manager = manager or of_host()
+        if not manager.broken(
+            triggers=True
+        ):  # what is broken is mended first, and nothing is simulated before
+            _removal(change, _noted(root), manager)
+    except PackagesRefused as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class _Removal:
+    own: str
+    """Role whose packages go; empty: none are its alone."""
+    ours: list[str]
+    """What is noted as its alone."""
+    going: list[str]
+    """What of it is still there."""
+    heir: str
+    """Role that needs some of them, so that its revert removes them all; empty: none does."""
+
+
+def _removal(change: Change, noted: dict[str, dict[str, list[str]]], manager: Manager) -> _Removal:
+    """What removing comes to. Raises PackagesRefused where anything else would go, or come."""
     holders: dict[str, list[str]] = {}
     for role, one in noted.items():
         for name in one["added"]:
             holders.setdefault(name, []).append(role)
     ours = [name for name in change.new["added"] if len(holders[name]) == 1]
     own = holders[ours[0]][0] if ours else ""
-    # A package whose own script fails can still be removed.
-    with contextlib.suppress(PackagesRefused):
-        if _broken(manager, noted):
-            manager.mend(_added(noted))
     going = manager.present(ours)
     plan = manager.plan_removal(going) if going else Plan()
     others = [name for name in plan.removed if name not in going]
     if others and all(name in holders for name in others):
-        # Packages of another role need some of them: that role's revert removes them all, in whatever order they go.
-        heir = next(role for role in holders[others[0]] if role != own)
-        note = {key: sorted({*noted[heir][key], *change.new.get(key, [])}) for key in noted[heir]}
-        State(heir, root).note(KIND, manager.name, None, note)
-        return
+        return _Removal(own, ours, going, next(role for role in holders[others[0]] if role != own))
     told = [f"{name} removed" for name in others]
     told += [f"{name} installed" for name in (*plan.added, *plan.upgraded)]
     if told:
@@ -233,6 +250,20 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
             f"without what labkit added, {', '.join(told)} would be too. Everything stays. Remove these first if you "
             f"can do without, or keep the packages: {', '.join(going)}"
         )
-    if own:
-        State(own, root).note(KIND, manager.name, None, {**change.new, "under_way": going})
-    manager.remove(going, purge=[name for name in ours if name not in change.new["configured"]])
+    return _Removal(own, ours, going, "")
+
+
+def _remove(change: Change, root: Path, manager: Manager) -> None:
+    noted = _noted(root)
+    # A package whose own script fails can still be removed.
+    with contextlib.suppress(PackagesRefused):
+        if _broken(manager, noted):
+            manager.mend(_added(noted))
+    found = _removal(change, noted, manager)
+    if heir := found.heir:  # in whatever order they go
+        note = {key: sorted({*noted[heir][key], *change.new.get(key, [])}) for key in noted[heir]}
+        State(heir, root).note(KIND, manager.name, None, note)
+        return
+    if found.own:
+        State(found.own, root).note(KIND, manager.name, None, {**change.new, "under_way": found.going})
+    manager.remove(found.going, purge=[name for name in found.ours if name not in change.new["configured"]])

@@ -134,9 +134,9 @@ def again(change: Change, root: Path) -> None:
 
 def restore(change: Change, root: Path) -> str | None:
     """Put it back; None when done, else why not."""
+    if reason := refusal(change, root):
+        return reason
     setting = Setting(change.target, change.old["reads_as"], root)
-    if not setting.exists():
-        return f"{change.target} is no longer there (it was {change.old['value']})"
     if setting.same(setting.read(), change.old["value"]):
         return None
     try:
@@ -144,3 +144,10 @@ def restore(change: Change, root: Path) -> str | None:
     except SettingRefused as error:
         return str(error)
     return None
+
+
+def refusal(change: Change, root: Path) -> str | None:
+    """Why `restore` would leave it, as far as that shows before the kernel is asked. Changes nothing."""
+    if Setting(change.target, change.old["reads_as"], root).exists():
+        return None
+    return f"{change.target} is no longer there (it was {change.old['value']})"

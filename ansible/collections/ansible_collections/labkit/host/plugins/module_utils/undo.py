@@ -49,6 +49,12 @@ KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     accounts.MEMBER: accounts.restore,
 }
 """Kind of change to what undoes it: None when done, else the reason why it could not."""
+FORESEEN: dict[str, Callable[[Change, Path], str | None]] = {
+    settings.KIND: settings.refusal,
+    files.KIND: files.refusal,
+    packages.KIND: packages.refusal,
+}
+"""Kind of change to what tells that reason in check mode. Whether the others can be put back shows when it is done."""
 
 
 def undo(
@@ -78,7 +84,7 @@ def undo(
         if change.kind not in KINDS:
             left.append(f"{name}: a kind of change that this labkit does not know; use the one that made it")
             continue
-        reason = None if check else _put_back(change, root)
+        reason = _reason(change, root, FORESEEN if check else KINDS)
         if reason is None:
             done.append(name)
             if not check:
@@ -90,8 +96,8 @@ def undo(
     return done, left
 
 
-def _put_back(change: Change, root: Path) -> str | None:
+def _reason(change: Change, root: Path, ways: dict[str, Callable[[Change, Path], str | None]]) -> str | None:
     try:
-        return KINDS[change.kind](change, root)
+        return ways[change.kind](change, root) if change.kind in ways else None
     except Exception as error:  # whatever it is, the others are put back
         return str(error) or type(error).__name__
