@@ -417,6 +417,14 @@ def test_undo_that_would_take_a_package_of_somebody_else_along_is_refused_by_nam
     assert noted(root) == [["hello", "libhello"]]
 
 
+def test_undo_of_what_is_broken_and_would_be_mended_first_is_not_foretold_to_fail(world, root):
+    install(root, "hello")
+    world.write(interrupted=True)
+
+    assert undo.undo("tools", root, check=True) == (["packages apt"], [])
+    assert not world.called("--configure")
+
+
 def test_what_two_roles_ask_for_stays_until_both_are_undone(world, root):
     install(root, "hello", role="one")
     install(root, "hello", role="two")

@@ -206,16 +206,21 @@ def restore(change: Change, root: Path, manager: Manager | None = None) -> str |
 
 
 def refusal(change: Change, root: Path, manager: Manager | None = None) -> str | None:
-    """Why `restore` would leave them; None: it would not. Changes nothing."""
+    """Why `restore` would leave them, as far as that can be foretold. Changes nothing.
+
+    A manager that cannot simulate now may well remove then: what is broken is mended first, or another kernel runs.
+    """
     try:
-        manager = manager or of_host()
-        if not manager.broken(
-            triggers=True
-        ):  # what is broken is mended first, and nothing is simulated before
-            _removal(change, _noted(root), manager)
-    except PackagesRefused as error:
+        _removal(change, _noted(root), manager or of_host())
+    except _Entangled as error:
         return str(error)
+    except PackagesRefused:
+        return None
     return None
+
+
+class _Entangled(PackagesRefused):
+    """Something else depends on them."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ class _Removal:
 
 
 def _removal(change: Change, noted: dict[str, dict[str, list[str]]], manager: Manager) -> _Removal:
-    """What removing comes to. Raises PackagesRefused where anything else would go, or come."""
+    """What removing comes to. Raises _Entangled where anything else would go, or come."""
     holders: dict[str, list[str]] = {}
     for role, one in noted.items():
         for name in one["added"]:
@@ -246,7 +251,7 @@ def _removal(change: Change, noted: dict[str, dict[str, list[str]]], manager: Ma
     told = [f"{name} removed" for name in others]
     told += [f"{name} installed" for name in (*plan.added, *plan.upgraded)]
     if told:
-        raise PackagesRefused(
+        raise _Entangled(
             f"without what labkit added, {', '.join(told)} would be too. Everything stays. Remove these first if you "
             f"can do without, or keep the packages: {', '.join(going)}"
         )
