@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="labkit",
         description="Measure what kernel bypass buys on this machine, and hold a network path to a target.",
         epilog="Exit codes: 0 done, 1 (run) a target was missed, a measurement was invalid or broke off, (compare) "
-        "no metric could be compared, 2 bad input, "
+        "no metric could be compared, (doctor --host) no promise applies, 2 bad input, "
         "3 this machine lacks something, 4 a program failed, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
@@ -138,9 +138,13 @@ def build_parser() -> argparse.ArgumentParser:
     down.set_defaults(handler=_verb("down"))
 
     doctor = verbs.add_parser(
-        "doctor", help="what can run here, what is missing, and the command that mends it"
+        "doctor",
+        help="what can run here, what is missing, and the command that mends it",
+        epilog="Exit codes: 0 every backend can run here, or (--host) at least one promise applies and all that do "
+        "are kept; 1 (--host) no promise applies; 2 bad input; 3 something is missing, a promise is broken or "
+        "can't be told, or the host can't be reached.",
     )
-    doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--json", action="store_true", help="each finding, or (--host) each promise, as JSON")
     doctor.add_argument(
         "--host",
         metavar="H",

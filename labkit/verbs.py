@@ -157,7 +157,10 @@ def down(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """`labkit doctor`: exit code 0 when every backend can run here, or every promise is kept on the host; else 3."""
+    """`labkit doctor`: exit code 0 when every backend can run here, or every promise is kept on the host; else 3.
+
+    With --host, 1 where no promise applies.
+    """
     if arguments.host:
         return _doctor_of_host(arguments)
     if arguments.inventory or arguments.desired:
@@ -183,7 +186,7 @@ def _doctor_of_host(arguments: argparse.Namespace) -> int:
         _print_json(promises.as_json(arguments.host, verdicts))
     else:
         promises.print_lines(verdicts)
-    return EnvironmentBroken.exit_code if promises.broken(verdicts) else 0
+    return promises.exit_code(verdicts)
 
 
 def report(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import re
 from functools import partial
 
 from labkit.cores import parse_list
+from labkit.errors import ToolFailed
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes, Seen
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
@@ -121,14 +122,19 @@ def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
     masks = seen.matching(f"{_IRQ}/*/smp_affinity_list")
     effective = seen.matching(f"{_IRQ}/*/effective_affinity_list")
     stay: list[str] = []
+    waiting: list[str] = []
     wrong: list[str] = []
     for path, mask in masks.items():
         irq = path.split("/")[3]
         # Not every controller tells; an empty list is one that nobody has asked for.
         goes_to = parse_list(effective.get(f"{_IRQ}/{irq}/effective_affinity_list", mask)) & cores
-        if not goes_to or not parse_list(mask) & cores:
-            continue  # elsewhere, or waits for its next interrupt to leave (most x86 hosts move it no sooner)
-        (stay if irq in _fixed(seen) else wrong).append(f"{irq} on {listed(goes_to)}")
+        if not goes_to:
+            continue
+        told = f"{irq} on {listed(goes_to)}"
+        if not parse_list(mask) & cores:
+            waiting.append(told)  # most x86 hosts move an interrupt no sooner than when it comes
+        else:
+            (stay if irq in _fixed(seen) else wrong).append(told)
     if wrong:
         return Broken(f"no interrupt on cores {listed(cores)}", f"interrupts {', '.join(sorted(wrong))}")
     default = _mask(seen.text(f"{_IRQ}/default_smp_affinity") or "") & cores
@@ -136,15 +142,28 @@ def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
         return Broken(
             f"new interrupts not on cores {listed(cores)}", f"default_smp_affinity has {listed(default)}"
         )
-    told = f", {len(stay)} that the kernel lets nobody move" if stay else ""
-    return Kept(f"{len(masks) - len(stay)} interrupts elsewhere{told}")
+    told = f"{len(masks) - len(stay) - len(waiting)} interrupts elsewhere"
+    if stay:
+        told += f", {len(stay)} that the kernel lets nobody move"
+    if waiting:
+        told += f", {len(waiting)} still there until the next interrupt ({', '.join(sorted(waiting))})"
+    return Kept(told)
 
 
 def _fixed(seen: Seen) -> set[str]:
-    """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role."""
+    """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role.
+
+    Raises ToolFailed for a journal that the role did not write.
+    """
     by_mode = re.findall(rf"{_IRQ}/(\d+)/", seen.commands["fixed"].out)
     noted = seen.text(_JOURNAL)
-    refused = json.loads(noted).get("fixed", {}) if noted else {}
+    try:
+        refused = dict(json.loads(noted)["fixed"]) if noted else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolFailed(
+            f"{_JOURNAL}: not what labkit writes ({error!r}): which interrupts can't be moved is not known",
+            hint="reboot, or remove the file and run the role again",
+        ) from error
     handlers: dict[str, list[str]] = {}
     for irq, handler in re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", seen.commands["names"].out, re.MULTILINE):
         handlers.setdefault(irq, []).append(handler)

@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.promises import PROMISES, Broken, Kept, NotApplicable, Outcome, Promise
 from labkit.promises.connect import opened
-from labkit.promises.desired import Source, of_file, of_inventory
+from labkit.promises.desired import Desired, Source, of_file, of_inventory
+from labkit.promises.eyes import Eyes
 from labkit.promises.roles import folder
+
+NOTHING_HELD = 1
+"""Exit code where no promise applies: nothing was found wrong, and nothing right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What the host has, or what it shall have, can't be told: only this promise stays open."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +29,7 @@ class Verdict:
     """What looking for one promise found."""
 
     promise: Promise
-    outcome: Outcome
+    outcome: Outcome | Unknown
     closing: str
     """Command that closes the difference, if there is one."""
 
@@ -41,18 +52,33 @@ def source(host: str, *, inventory: str | None, desired: str | None) -> Source:
 
 
 def run(where: Source) -> list[Verdict]:
-    """Look for every promise."""
+    """Look for every promise. Raises EnvironmentBroken for a host that cannot be reached."""
     with opened(where) as (eyes, desired):
         return [
             Verdict(
-                promise=promise, outcome=promise.check(eyes, desired), closing=desired.close(promise.role)
+                promise=promise, outcome=_outcome(promise, eyes, desired), closing=desired.close(promise.role)
             )
             for promise in PROMISES
         ]
 
 
+def _outcome(promise: Promise, eyes: Eyes, desired: Desired) -> Outcome | Unknown:
+    """What looking found. What is wrong with one variable or file of a host leaves the other promises to be told."""
+    try:
+        return promise.check(eyes, desired)
+    except (ConfigInvalid, ToolFailed) as error:
+        return Unknown(str(error))
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """0: at least one promise applies and all that do are kept."""
+    if any(isinstance(one.outcome, Broken | Unknown) for one in verdicts):
+        return EnvironmentBroken.exit_code
+    return 0 if any(isinstance(one.outcome, Kept) for one in verdicts) else NOTHING_HELD
+
+
 def as_json(host: str, verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    """For --json: a list of promises; `state` is kept, broken or not_applicable."""
+    """For --json: a list of promises; `state` is kept, broken, unknown or not_applicable."""
     rows: list[dict[str, object]] = []
     for verdict in verdicts:
         promise, outcome = verdict.promise, verdict.outcome
@@ -62,6 +88,8 @@ def as_json(host: str, verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
         elif isinstance(outcome, Broken):
             told = {"expected": outcome.expected, "found": outcome.found, "closes_it": verdict.closing}
             rows.append(row | {"state": "broken", **told})
+        elif isinstance(outcome, Unknown):
+            rows.append(row | {"state": "unknown", "error": outcome.why})
         else:
             rows.append(row | {"state": "not_applicable", "reason": outcome.reason})
     return rows
@@ -81,15 +109,24 @@ def print_lines(verdicts: Sequence[Verdict]) -> None:
             console.print(Text.assemble(("BROKEN  ", "red"), name, verdict.promise.text))
             console.print(Text(f"        expected   {outcome.expected}\n        found      {outcome.found}"))
             console.print(Text.assemble("        closes it: ", (verdict.closing, "bold")))
+        elif isinstance(outcome, Unknown):
+            console.print(Text.assemble(("UNKNOWN ", "red"), name, verdict.promise.text))
+            console.print(Text(f"        {outcome.why}"))
         else:
             console.print(Text.assemble("-       ", name, outcome.reason, style="dim"))
-    wrong, held = len(broken(verdicts)), sum(not isinstance(one.outcome, NotApplicable) for one in verdicts)
-    console.print(
-        f"\n{wrong} of {held} promises broken" if wrong else f"\nall {held} promises are kept",
-        highlight=False,
-    )
+    console.print(f"\n{_sum(verdicts)}", highlight=False)
 
 
-def broken(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Those that are not kept."""
-    return [verdict for verdict in verdicts if isinstance(verdict.outcome, Broken)]
+def _sum(verdicts: Sequence[Verdict]) -> str:
+    def count(kind: type) -> int:
+        return sum(isinstance(one.outcome, kind) for one in verdicts)
+
+    held, wrong, unknown = len(verdicts) - count(NotApplicable), count(Broken), count(Unknown)
+    if not held:
+        return "no promise applies: nothing is asked of this host, so nothing was found right or wrong"
+    if not wrong and not unknown:
+        return f"all {held} promises are kept"
+    told = [f"{wrong} of {held} promises broken"] if wrong else []
+    if unknown:
+        told.append(f"{unknown} of {held} can't be told")
+    return ", ".join(told)

@@ -1,0 +1,112 @@
+"""`labkit doctor --host`: what is told of all promises together, and the exit code."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+from cases import CASES
+from fakes import FakeEyes, desired
+
+from labkit.cli import main
+from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.promises import PROMISES, Broken, Kept, NotApplicable, doctor
+from labkit.promises.model import Promise
+
+KEPT, BROKEN, LEFT = Kept("as wanted"), Broken("1", "2"), NotApplicable("left alone")
+INTERRUPTS = next(one for one in PROMISES if one.id == "cpu_isolation.interrupts")
+JOURNAL = "/run/labkit-host/irqs.json"
+
+
+def promise(outcome) -> Promise:
+    """One whose check finds this, or raises it."""
+
+    def check(eyes, desired):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return Promise(id="hugepages.granted", text="they are there", check=check)
+
+
+@pytest.fixture
+def told(monkeypatch, capsys):
+    """What `labkit doctor --host` comes to with promises that find this: exit code and output."""
+
+    def ask(*promises, eyes=None, wanted=None, options=()):
+        @contextmanager
+        def opened(where):
+            yield eyes or FakeEyes(), desired(**(wanted or {}))
+
+        monkeypatch.setattr(doctor, "opened", opened)
+        monkeypatch.setattr(doctor, "PROMISES", promises)
+        code = main(["doctor", "--host", "localhost", *options])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "words"),
+    [
+        ([KEPT, LEFT], 0, "all 1 promises are kept"),
+        ([KEPT, BROKEN, LEFT], 3, "1 of 2 promises broken"),
+        ([LEFT, LEFT], 1, "no promise applies"),
+        ([KEPT, ConfigInvalid("no cores")], 3, "1 of 2 can't be told"),
+        ([ConfigInvalid("no cores"), BROKEN], 3, "1 of 2 promises broken, 1 of 2 can't be told"),
+    ],
+)
+def test_exit_code_and_last_line_say_what_was_found(told, outcomes, code, words):
+    found, printed = told(*map(promise, outcomes))
+
+    assert found == code
+    assert words in printed.splitlines()[-1]
+
+
+def test_promise_that_cannot_be_told_leaves_the_others(told):
+    error = ConfigInvalid("dut: hugepages_count can't be worked out", hint="set it")
+    code, printed = told(promise(error), promise(BROKEN), promise(KEPT))
+
+    assert code == 3
+    assert "UNKNOWN" in printed
+    assert "hugepages_count can't be worked out\n  hint: set it" in printed
+    assert "BROKEN" in printed
+    assert "as wanted" in printed
+
+    _, printed = told(promise(error), promise(KEPT), options=["--json"])
+    assert '"state": "unknown"' in printed
+    assert '"state": "kept"' in printed
+
+
+def test_host_that_cannot_be_reached_is_told_once(told):
+    code, printed = told(promise(EnvironmentBroken("dut cannot be reached")), promise(KEPT))
+
+    assert code == 3
+    assert printed.count("cannot be reached") == 1
+    assert "as wanted" not in printed
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"old": {}}', '{"fixed": 3}'])
+def test_damaged_journal_of_interrupts_is_named_and_leaves_the_other_promises(told, text):
+    case = CASES[INTERRUPTS.id]
+    code, printed = told(
+        INTERRUPTS, promise(KEPT), eyes=case.kept.but(files={JOURNAL: text}), wanted=case.wanted
+    )
+
+    assert code == 3
+    assert f"{JOURNAL}: not what labkit writes" in printed
+    assert "as wanted" in printed
+
+
+def test_interrupt_that_waits_to_leave_is_not_counted_as_elsewhere():
+    case = CASES[INTERRUPTS.id]
+    outcome = INTERRUPTS.check(case.kept, desired(**case.wanted))
+
+    assert outcome == Kept(
+        "3 interrupts elsewhere, 1 that the kernel lets nobody move, "
+        "1 still there until the next interrupt (25 on 2)"
+    )
+    assert INTERRUPTS.check(
+        case.kept.but(files={"/proc/irq/25/effective_affinity_list": "0"}), desired(**case.wanted)
+    ) == Kept("4 interrupts elsewhere, 1 that the kernel lets nobody move")
