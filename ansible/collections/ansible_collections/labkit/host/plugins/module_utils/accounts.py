@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .programs import environment
 from .state import Change, State
 
 GROUP = "group"
@@ -138,7 +139,9 @@ def _remove(change: Change, root: Path) -> str | None:
 def _run(command: Sequence[str], root: Path) -> None:
     line = [command[0], *(["--root", str(root)] if root != Path("/") else []), *command[1:]]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=False, timeout=120, env=environment()
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise AccountRefused(f"{' '.join(line)}: {error}") from error
     if done.returncode:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Sequence
+
+from .programs import environment
 
 Run = Callable[[Sequence[str]], str]
 """Runs a program and gives what it printed. Raises CommandFailed."""
@@ -18,13 +19,15 @@ class CommandFailed(Exception):
 
 def run(command: Sequence[str]) -> str:
     """Run it in plain English, without questions."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    environment["PATH"] = (
-        f"{environment.get('PATH', '')}:/usr/sbin:/sbin"  # update-grub, after su without a dash
-    )
+    plain = {"LC_ALL": "C.UTF-8", "LANGUAGE": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(
-            list(command), capture_output=True, text=True, check=False, timeout=LIMIT_S, env=environment
+            list(command),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
+            env={**environment(), **plain},
         )
     except FileNotFoundError as error:
         raise CommandFailed(f"{command[0]} is not installed") from error

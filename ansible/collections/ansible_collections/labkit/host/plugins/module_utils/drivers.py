@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import iommu, links, nics, pci
+from .programs import environment
 from .protected import WayUnknown
 from .state import Change, State
 
@@ -127,7 +128,9 @@ def _loaded(driver: str, root: Path, *, check: bool) -> None:
         return
     command = ["modprobe", *(["--dry-run"] if check else []), driver]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=60, env=environment()
+        )
     except FileNotFoundError as error:
         raise DriverRefused(f"driver {driver} is not loaded, and modprobe is not installed (kmod)") from error
     if done.returncode:

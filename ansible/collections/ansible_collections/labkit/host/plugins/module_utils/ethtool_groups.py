@@ -13,6 +13,7 @@ from typing import Any
 
 from . import ethtool_text
 from .ethtool_text import Value, Values
+from .programs import environment
 
 
 class EthtoolFailed(Exception):
@@ -206,7 +207,9 @@ def _plainly(name: str, group: str) -> Iterator[None]:
 def run(command: list[str]) -> str:
     """Its output. Raises EthtoolFailed."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=60, env=environment()
+        )
     except FileNotFoundError as error:
         raise EthtoolMissing(f"{command[0]} is not installed: role labkit_host installs it") from error
     except subprocess.TimeoutExpired as error:

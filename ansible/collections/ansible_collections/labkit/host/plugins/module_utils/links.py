@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import pci as pci_address
+from .programs import environment
 from .protected import Connection, Network, WayUnknown, named, protected
 from .uses import uses
 
@@ -105,7 +106,9 @@ def _told(network: Network, *, over_ssh: bool, management: list[str], root: Path
 def _ip(*arguments: str) -> list[dict[str, Any]]:
     command = ["ip", "-json", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60, env=environment()
+        )
     except FileNotFoundError as error:
         raise WayUnknown(
             "ip is not installed, so the way to this host cannot be told: install iproute2"

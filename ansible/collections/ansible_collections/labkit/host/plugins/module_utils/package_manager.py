@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .programs import environment
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*[A-Za-z0-9+](:[a-z0-9]+)?")
 """No trailing "-" or ".": apt takes the one for an order to remove the package, and the other for a pattern."""
 _LONGEST_S = 7200
@@ -124,7 +126,7 @@ def run(*command: str) -> Done:
             errors="replace",
             check=False,
             timeout=_LONGEST_S,
-            env={**os.environ, **_ENVIRONMENT, **_if_not_by_sudo()},
+            env={**environment(), **_ENVIRONMENT, **_if_not_by_sudo()},
         )
     except FileNotFoundError as error:
         raise PackagesRefused(f"{command[0]} is not installed") from error

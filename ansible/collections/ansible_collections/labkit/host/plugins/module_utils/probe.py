@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from .programs import environment
 from .trees import unpacked_of
 
 PROGRAM = "labkit-probe-"
@@ -89,4 +90,6 @@ def _has(program: Path, capabilities: str) -> bool:
 
 
 def _setcap(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["setcap", "-q", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["setcap", "-q", *arguments], capture_output=True, text=True, check=False, env=environment()
+    )
