@@ -65,10 +65,31 @@ def test_failures_are_told_in_a_persons_words(name, code, kind, told, monkeypatc
 
 def test_dnf_that_is_in_use_is_asked_again(monkeypatch):
     answers = iter([recorded("locked", 200), recorded("install-with-dependency")])
-    monkeypatch.setattr(dnf, "run", lambda *command: next(answers))
+    absent = Done(("rpm",), 1, "")
+    monkeypatch.setattr(dnf, "run", lambda *command: absent if command[0] == "rpm" else next(answers))
     monkeypatch.setattr(dnf.time, "sleep", lambda _: None)
 
     assert Dnf(lock_timeout_s=60).plan(["hello"]).added == ("hello", "libhello")
+
+
+def test_kernel_beside_another_one_is_named_in_full_and_goes_alone(monkeypatch):
+    def run(*command):
+        if command[0] == "rpm":
+            return Done(command, 0 if command[-1] == "libhello" else 1, "")
+        return recorded("install-with-dependency" if "install" in command else "remove-with-dependent")
+
+    monkeypatch.setattr(dnf, "run", run)
+
+    assert Dnf().plan(["hello"]).added == ("hello", "libhello-1-1.noarch")
+    assert Dnf().plan_removal(["hello", "libhello-1-1.noarch"]).removed == (
+        "hello",
+        "libhello-1-1.noarch",
+        "greet",
+    )
+
+
+def test_epoch_is_not_in_the_full_name():
+    assert dnf._Row("kernel-core", "x86_64", "7:5.14.0-1.el9").full == "kernel-core-5.14.0-1.el9.x86_64"
 
 
 def test_simulation_has_the_options_of_the_real_run(monkeypatch):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .package_manager import NAME, Done, PackagesRefused, PackageUnknown, Plan, command_of, run
@@ -60,8 +61,20 @@ class Dnf:
         """Nothing to go on with."""
 
     def plan(self, wanted: Sequence[str]) -> Plan:
-        """What installing would do."""
-        return self._simulate("install", *wanted)
+        """What installing would do.
+
+        Of a package that may be there in several versions (kernels) the one that comes is named in full, if there is
+        another: by its name alone all of them would be removed again.
+        """
+        rows = self._simulate("install", *wanted)
+        added = [one for heading in _INCOMING for one in rows.get(heading, ())]
+        several = set(self.present([one.name for one in added]))
+        upgraded = [one.name for heading in ("Upgrading", "Downgrading") for one in rows.get(heading, ())]
+        return Plan(
+            added=tuple(one.full if one.name in several else one.name for one in added),
+            upgraded=tuple(upgraded),
+            removed=tuple(one.name for one in _outgoing(rows)),
+        )
 
     def update(self, scratch: Path | None) -> None:
         """Nothing: dnf fetches an index that is out of date by itself."""
@@ -87,20 +100,21 @@ class Dnf:
         return []
 
     def plan_removal(self, names: Sequence[str]) -> Plan:
-        """What removing would do."""
-        return self._simulate("remove", "--noautoremove", *names)
+        """What removing would do, in the names that were given."""
+        rows = _outgoing(self._simulate("remove", "--noautoremove", *names))
+        return Plan(removed=tuple(one.full if one.full in names else one.name for one in rows))
 
     def remove(self, names: Sequence[str], *, purge: Sequence[str]) -> None:
         """Remove the names."""
         if names:
             self._must("--assumeyes", "remove", "--noautoremove", *names)
 
-    def _simulate(self, *arguments: str) -> Plan:
+    def _simulate(self, *arguments: str) -> dict[str, list[_Row]]:
         done = self._dnf("--assumeno", *arguments)
         # --assumeno ends with 1 where there was something to say no to.
         if done.code and "Operation aborted" not in done.output:
             raise _explain(done)
-        return _plan(done.printed)
+        return _table(done.printed)
 
     def _must(self, *arguments: str) -> None:
         done = self._dnf(*arguments)
@@ -118,11 +132,25 @@ class Dnf:
             time.sleep(2)
 
 
-def _plan(printed: str) -> Plan:
-    """Read dnf's table of a transaction. A long name has a line of its own, and the rest of its row is on the next."""
-    found: dict[str, list[str]] = {}
+@dataclass(frozen=True)
+class _Row:
+    """A package in dnf's table of a transaction."""
+
+    name: str
+    architecture: str
+    version: str
+
+    @property
+    def full(self) -> str:
+        """As rpm and dnf tell one version of several; no epoch: rpm prints none."""
+        return f"{self.name}-{self.version.rpartition(':')[2]}.{self.architecture}"
+
+
+def _table(printed: str) -> dict[str, list[_Row]]:
+    """Heading to rows. A long name has a line of its own, and the rest of its row is on the next."""
+    found: dict[str, list[_Row]] = {}
     section = ""
-    name = ""
+    name: list[str] = []
     for line in printed.splitlines():
         words = line.split()
         if heading := re.fullmatch(r"([A-Z][a-z /]+):", line):
@@ -131,17 +159,18 @@ def _plan(printed: str) -> Plan:
             break
         elif section and line.startswith(" ") and words:
             if len(words) == 1:
-                name = words[0]
+                name = words
             elif words[0] == "replacing":  # it obsoletes an installed one, NAME.ARCHITECTURE VERSION
-                found.setdefault("Removing", []).append(words[1].rpartition(".")[0])
+                old, _, architecture = words[1].rpartition(".")
+                found.setdefault("Removing", []).append(_Row(old, architecture, words[-1]))
             else:
-                found.setdefault(section, []).append(name or words[0])
-                name = ""
-    return Plan(
-        added=tuple(name for one in _INCOMING for name in found.get(one, ())),
-        upgraded=tuple(name for one in ("Upgrading", "Downgrading") for name in found.get(one, ())),
-        removed=tuple(name for one in _OUTGOING for name in found.get(one, ())),
-    )
+                found.setdefault(section, []).append(_Row(*[*name, *words, "", ""][:3]))
+                name = []
+    return found
+
+
+def _outgoing(rows: Mapping[str, list[_Row]]) -> list[_Row]:
+    return [one for heading in _OUTGOING for one in rows.get(heading, ())]
 
 
 def _explain(done: Done) -> PackagesRefused:
