@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, packages, preflight
+from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, locks, packages, preflight
 from ansible_collections.labkit.host.plugins.module_utils.preflight import Host
 from ansible_collections.labkit.host.plugins.module_utils.state import DIRECTORY, State
 
@@ -43,6 +43,16 @@ def test_unsupported_distribution_is_told_with_those_that_are(name, version):
     assert problem == (
         f"{name} {version} is not supported: expected Debian 12 or newer, Ubuntu 24.04 or newer"
     )
+
+
+@pytest.mark.parametrize(("version", "known"), [("9", True), ("9.6", True), ("8.10", False), ("10.0", False)])
+def test_release_that_is_alone_is_the_only_one(version, known):
+    supported = {"Debian": "12", "Rocky": "9.*"}
+
+    problems = list(preflight.distribution(supported, Host("Rocky", version)))
+
+    told = f"Rocky {version} is not supported: expected Debian 12 or newer, Rocky 9.*"
+    assert problems == ([] if known else [told])
 
 
 def test_all_problems_are_told_at_once(root):
@@ -159,6 +169,34 @@ fcntl.lockf(lock, fcntl.LOCK_EX)
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture
+def rpm_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "RPM", (str(tmp_path / ".rpm.lock"),))
+    monkeypatch.setattr(locks, "DNF", (str(tmp_path / "rpmdb_lock.pid"),))
+    return tmp_path
+
+
+def test_other_rpm_is_told_by_its_process(rpm_locks):
+    command = [sys.executable, "-c", HOLD, str(rpm_locks / ".rpm.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        [problem] = preflight.locks(0)
+        holder.stdin.close()
+
+    assert problem.startswith(f"dnf or rpm is in use: process {holder.pid} (")
+    assert list(preflight.locks(0)) == []
+
+
+def test_other_dnf_is_told_by_the_process_that_its_lock_names_until_that_has_ended(rpm_locks):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as dnf:
+        (rpm_locks / "rpmdb_lock.pid").write_text(f"{dnf.pid}")
+        [problem] = preflight.locks(0)
+        dnf.stdin.close()
+
+    assert f"process {dnf.pid} ({sys.executable} -c input()) holds {rpm_locks}/rpmdb_lock.pid" in problem
+    assert list(preflight.locks(0)) == []
 
 
 def test_other_apt_is_told_by_its_process_and_command(tmp_path, monkeypatch):

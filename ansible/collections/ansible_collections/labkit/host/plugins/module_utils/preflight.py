@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from . import apt_trouble, cpus, hugepages, hugepages_look, packages
+from .locks import wait_for_rpm
 from .package_manager import Manager, PackagesRefused
 from .state import StateUnreadable
 
 STATE = "/var/lib/labkit"
+ALONE = ".*"
+"""Behind a release: that one, and none that is newer."""
 PYTHON = (3, 9)
 """Oldest that the modules run on: that of EL 9."""
 ROOM_MIB = {"/": 256, "/var": 256, "/boot": 64}
@@ -54,11 +57,19 @@ def problems(wanted: Mapping[str, Any], host: Host) -> Iterator[str]:
 
 
 def distribution(supported: Mapping[str, str], host: Host) -> Iterator[str]:
-    """Whether it is one that the roles know. `supported`: name to the lowest release."""
-    lowest = supported.get(host.distribution)
-    if lowest is None or _numbers(host.version) < _numbers(lowest):
-        known = " or newer, ".join(f"{name} {release}" for name, release in supported.items())
-        yield f"{host.distribution} {host.version} is not supported: expected {known} or newer"
+    """Whether it is one that the roles know. `supported`: name to the lowest release, or such as 9.* for 9 alone."""
+    asked = supported.get(host.distribution)
+    if asked is None or not _within(host.version, asked):
+        known = (
+            f"{name} {one}" if one.endswith(ALONE) else f"{name} {one} or newer"
+            for name, one in supported.items()
+        )
+        yield f"{host.distribution} {host.version} is not supported: expected {', '.join(known)}"
+
+
+def _within(version: str, asked: str) -> bool:
+    there, least = _numbers(version), _numbers(asked)
+    return there[: len(least)] == least if asked.endswith(ALONE) else there >= least
 
 
 def _numbers(version: str) -> list[int]:
@@ -165,9 +176,10 @@ def _told(place: Path, root: Path) -> str:
 
 
 def locks(timeout_s: float) -> Iterator[str]:
-    """Whether another apt or dpkg is at work, and goes on for longer than this."""
+    """Whether another package manager is at work, and goes on for longer than this."""
     try:
         apt_trouble.wait_for_locks(timeout_s)
+        wait_for_rpm(timeout_s)
     except PackagesRefused as error:
         yield str(error)
 
