@@ -190,12 +190,15 @@ def test_other_rpm_is_told_by_its_process(rpm_locks):
 
 
 def test_other_dnf_is_told_by_the_process_that_its_lock_names_until_that_has_ended(rpm_locks):
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as dnf:
+    command = [sys.executable, "-c", HOLD, str(rpm_locks / "another.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dnf:
+        assert dnf.stdout.readline() == b"held\n"
         (rpm_locks / "rpmdb_lock.pid").write_text(f"{dnf.pid}")
         [problem] = preflight.locks(0)
         dnf.stdin.close()
 
-    assert f"process {dnf.pid} ({sys.executable} -c input()) holds {rpm_locks}/rpmdb_lock.pid" in problem
+    assert f"process {dnf.pid} ({sys.executable} -c " in problem
+    assert f"holds {rpm_locks}/rpmdb_lock.pid" in problem
     assert list(preflight.locks(0)) == []
 
 

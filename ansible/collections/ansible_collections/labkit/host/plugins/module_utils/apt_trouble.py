@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import struct
-import time
 from pathlib import Path
 
-from .package_manager import Done, IndexOutdated, PackagesRefused, PackageUnknown, command_of
+from . import locks
+from .package_manager import Done, IndexOutdated, PackagesRefused, PackageUnknown
 
 LOCKS = (
     "/var/lib/dpkg/lock-frontend",
@@ -18,22 +16,6 @@ LOCKS = (
     "/var/lib/apt/lists/lock",
     "/var/cache/apt/archives/lock",
 )
-_FLOCK = "hhqqi0q"
-"""struct flock: type, whence, start, length, pid."""
-
-
-def holder(lock: str) -> int | None:
-    """Process that holds the lock; 0: one that is not seen from here; None: nobody does."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-    finally:
-        os.close(descriptor)
-    return None if kind == fcntl.F_UNLCK else pid
 
 
 def wait_for_locks(timeout_s: float) -> None:
@@ -41,19 +23,7 @@ def wait_for_locks(timeout_s: float) -> None:
 
     apt waits for some of its locks by itself, but neither for all, nor does it say in the end for whom.
     """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        held = [(lock, pid) for lock in LOCKS if (pid := holder(lock)) is not None]
-        if not held:
-            return
-        if time.monotonic() >= deadline:
-            lock, pid = held[0]
-            who = f"process {pid} ({command_of(pid)})" if pid > 0 else "a process outside this container"
-            raise PackagesRefused(
-                f"apt is in use: {who} holds {lock}, waited {timeout_s:g} s. Nothing was changed. Let it finish, "
-                "then run this again."
-            )
-        time.sleep(0.5)
+    locks.wait("apt", lambda: locks.held(locks.holder, LOCKS), timeout_s)
 
 
 def room(shown: str, *, archives: str = "/var/cache/apt/archives", installed: str = "/usr") -> None:
@@ -73,7 +43,7 @@ def room(shown: str, *, archives: str = "/var/cache/apt/archives", installed: st
         if size > free:
             raise PackagesRefused(
                 f"the disk of {place[device]} is too full: {size >> 20} MiB are needed, {free >> 20} MiB are free. "
-                "Nothing was changed. Make room (apt-get clean), then run this again."
+                "No package was changed. Make room (apt-get clean), then run this again."
             )
 
 
