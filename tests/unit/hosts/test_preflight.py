@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, locks, packages, preflight
 from ansible_collections.labkit.host.plugins.module_utils.preflight import Host
 from ansible_collections.labkit.host.plugins.module_utils.state import DIRECTORY, State
@@ -53,6 +55,43 @@ def test_release_that_is_alone_is_the_only_one(version, known):
 
     told = f"Rocky {version} is not supported: expected Debian 12 or newer, Rocky 9.*"
     assert problems == ([] if known else [told])
+
+
+ANSIBLE = Path(__file__).parents[3] / "ansible"
+
+
+def shipped(playbook):
+    """Distributions that a playbook takes where nobody says otherwise."""
+    play, *_ = yaml.safe_load((ANSIBLE / "local.yml").read_text())
+    roles = yaml.safe_load((ANSIBLE / "roles/labkit_host/defaults/main.yml").read_text())
+    return (play["vars"] if playbook == "local.yml" else roles)["labkit_host_supported"]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "taken_by"),
+    [
+        ("Debian", "11.11", []),
+        ("Debian", "12.11", ["site.yml", "local.yml"]),
+        ("Debian", "13", ["site.yml", "local.yml"]),
+        ("Ubuntu", "20.04", []),
+        ("Ubuntu", "22.04", ["site.yml"]),
+        ("Ubuntu", "24.04", ["site.yml", "local.yml"]),
+        ("Ubuntu", "25.10", ["site.yml", "local.yml"]),
+        ("RedHat", "8.10", []),
+        ("RedHat", "9.6", ["site.yml"]),
+        ("Rocky", "9.6", ["site.yml"]),
+        ("AlmaLinux", "9.6", ["site.yml"]),
+        ("CentOS", "7.9", []),
+        ("Fedora", "43", []),
+        ("Alpine", "3.22", []),
+        ("openSUSE Leap", "15.6", []),
+    ],
+)
+@pytest.mark.parametrize("playbook", ["site.yml", "local.yml"])
+def test_distributions_that_are_shipped_as_supported(playbook, name, version, taken_by):
+    problems = list(preflight.distribution(shipped(playbook), Host(name, version)))
+
+    assert (problems == []) == (playbook in taken_by)
 
 
 def test_all_problems_are_told_at_once(root):

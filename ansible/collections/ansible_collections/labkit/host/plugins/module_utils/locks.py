@@ -62,8 +62,8 @@ def wait(program: str, look: Callable[[], list[tuple[str, int]]], timeout_s: flo
             lock, pid = found[0]
             who = f"process {pid} ({command_of(pid)})" if pid > 0 else "a process outside this container"
             raise PackagesRefused(
-                f"{program} is in use: {who} holds {lock}, waited {timeout_s:g} s. No package was changed. Let it finish, "
-                "then run this again."
+                f"{program} is in use: {who} holds {lock}, waited {timeout_s:g} s. No package was changed. Let it "
+                "finish, then run this again."
             )
         time.sleep(0.5)
 
