@@ -102,7 +102,7 @@ def _mrr(measurement: Measurement, _load: str | None, _kernel: Measurement | Non
     return Observed(low=mrr.ci95_low_pps, high=high, quoted=mrr.median_pps, note="95 % CI of the median")
 
 
-def _stalled(trial: TrialResult, percentile: float | None, value_s: float) -> str:
+def stalled(trial: TrialResult, percentile: float | None, value_s: float) -> str:
     """Say whether the tester's own stalls are enough to make a percentile what it is; empty: they are not.
 
     Frames that fall due while the tester stands still come back late whatever the DUT does. If that was the case for
@@ -137,7 +137,7 @@ def _latency(field: str, percentile: float | None) -> Reader:
             values_s.append(value_us / 1e6)
         worst = points[values_s.index(max(values_s))]
         note = f"at {worst.load}, the slowest load" if len(points) > 1 else f"at {worst.load}"
-        doubt = _stalled(worst.trial, percentile, max(values_s))
+        doubt = stalled(worst.trial, percentile, max(values_s))
         return Observed(low=min(values_s), high=max(values_s), quoted=max(values_s), note=note, doubt=doubt)
 
     return read
@@ -151,9 +151,13 @@ def _loss_at_10_percent(
     if not trials:
         return Unknown("no trial at 10 % of the maximum load")
     middle = median(trial.loss_ratio for trial in trials)
-    stalled = median(trial.stall_total_s / trial.duration_s for trial in trials)
+    stood_still = median(trial.stall_total_s / trial.duration_s for trial in trials)
     # Frames that come back while the tester stands still overflow its rings, whatever the DUT does.
-    doubt = f"the tester itself stood still for {stalled:.2%} of the time" if stalled >= middle > 0 else ""
+    doubt = (
+        f"the tester itself stood still for {stood_still:.2%} of the time"
+        if stood_still >= middle > 0
+        else ""
+    )
     note = f"median of {len(trials)} trials"
     return Observed(low=middle, high=middle, quoted=middle, note=note, doubt=doubt)
 

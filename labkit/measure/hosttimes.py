@@ -46,6 +46,9 @@ class CoreTimes:
     max_us: float
     """The tool's own maximum."""
     times: Histogram
+    at_least: Histogram | None = None
+    """What surely was: only the wake-ups that took place, and those beyond the histogram where it ends (the maximum
+    once). None: that is `times`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,10 @@ def core_times(
         for us, n in late:
             for waited in range(us - interval_us, 0, -interval_us):
                 swallowed[waited] += n
+    at_least = None
+    if swallowed or beyond > 1:
+        seen = values + Counter({max_us: 1, reach_us: beyond - 1} if beyond else {})
+        at_least = record({us * 1000: n for us, n in seen.items()})
     values[max_us] += beyond
     everything = values + swallowed
     times = record({us * 1000: n for us, n in everything.items()})
@@ -119,6 +126,7 @@ def core_times(
         p9999_us=known[99.99],
         max_us=float(max_us),
         times=times,
+        at_least=at_least,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.measure.hosttimes import HostTimes
+from labkit.results import format as fmt
 from labkit.results.codec import encode
 from labkit.results.flavour import describe
 from labkit.results.likeness import (
@@ -33,9 +34,15 @@ WORDS = (
     "and rates to stay or to fall a little. Whether that is a gain depends on what you run."
 )
 SPREAD = (
-    "Within spread: what the method leaves open (a search's width, a 95 % interval) overlaps. From run to run there is "
-    "more: measure A, B, A, B in turn before you believe a small difference."
+    "Within spread: what the method leaves open (a search's width, a 95 % interval) overlaps. Lower and higher are so "
+    "in these two runs; from run to run there is more: measure A, B, A, B in turn before you believe a difference."
 )
+ALIKE_TIMES = 0.10
+"""A maximum grows with the time that one looks for it: durations within this share of the longer one are alike."""
+ALIKE_LOADS = 0.05
+"""Round trips wait longer under more load: loads within this share of the higher one are alike."""
+JUDGED = ("lower", "higher", "within spread")
+"""Findings that say something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +60,7 @@ class Difference:
     difference: float | None
     """B less A, in `unit`."""
     finding: str
-    """better, worse (B than A), within spread, invalid, or not comparable."""
+    """lower, higher (B than A, in these two runs), within spread, invalid, or not comparable."""
     reason: str
 
 
@@ -87,7 +94,7 @@ class Comparison:
     @property
     def compared(self) -> int:
         """Metrics of which something could be said."""
-        return sum(d.finding in ("better", "worse", "within spread") for d in self.differences)
+        return sum(d.finding in JUDGED for d in self.differences)
 
     @property
     def counts(self) -> Counter[str]:
@@ -115,11 +122,14 @@ def compare(a: Run, b: Run) -> Comparison:
         if then != later
     )
     notes = [] if kernel else ["Kernel and command line are the same in both: what differs is not theirs."]
+    if not (was.host and now.host):
+        notes.append("A machine id is missing: that both runs are of one machine is taken on trust.")
     if besides:
         notes.append("More than the kernel differs: a difference of figures may come from that.")
     if now.virtualisation.guest:
         notes.append("A virtual machine: the hypervisor's scheduling is in every figure of both.")
     notes += _cores_notes(a, b)
+    notes += [*_repeats("A", a), *_repeats("B", b)]
     notes += [
         f"Run {name} was interrupted." for name, run in (("A", a), ("B", b)) if run.state == "interrupted"
     ]
@@ -136,25 +146,59 @@ def compare(a: Run, b: Run) -> Comparison:
     )
 
 
-def _last(run: Run) -> dict[tuple[Key, str], Measurement]:
-    """By row and kind; the last one where it was repeated."""
-    return {(m.key, m.kind): m for m in run.measurements}
+def _by_row(run: Run) -> dict[tuple[Key, str], list[Measurement]]:
+    """By row and kind, in the order in which they were measured."""
+    out: dict[tuple[Key, str], list[Measurement]] = {}
+    for measurement in run.measurements:
+        out.setdefault((measurement.key, measurement.kind), []).append(measurement)
+    return out
+
+
+def _repeats(name: str, run: Run) -> list[str]:
+    """What was measured several times in one run, and what of that is compared."""
+    return [
+        f"Run {name}: {kind.replace('_', ' ')} {key.id} was measured {len(all_of)} times: "
+        + (
+            "the last that has its like is compared."
+            if key.is_host
+            else "the last of each metric is compared."
+        )
+        for (key, kind), all_of in _by_row(run).items()
+        if len(all_of) > 1
+    ]
 
 
 def _differences(a: Run, b: Run) -> list[Difference]:
-    then, now = _last(a), _last(b)
+    then, now = _by_row(a), _by_row(b)
     out: list[Difference] = []
     for key, kind in sorted(dict.fromkeys([*then, *now]), key=_place):
-        was, is_ = then.get((key, kind)), now.get((key, kind))
+        was, is_ = then.get((key, kind), []), now.get((key, kind), [])
         unlike = ""
-        if was is not None and is_ is not None:
-            was, is_, unlike = _on_the_same_cores(was, is_)
-        old = {r.metric: r for r in readings(was)} if was is not None else {}
-        new = {r.metric: r for r in readings(is_)} if is_ is not None else {}
+        if was and is_ and key.is_host:
+            one, other, unlike = _on_the_same_cores(*_alike(was, is_))
+            was, is_ = [one], [other]
+        # A ladder and a single load are two measurements of one kind: neither takes the other's place.
+        old = {r.metric: r for m in was for r in readings(m)}
+        new = {r.metric: r for m in is_ for r in readings(m)}
         for name in dict.fromkeys([*old, *new]):
             told = _judge(key, kind, name, old.get(name), new.get(name))
             out.append(replace(told, finding=NOT_COMPARABLE, reason=unlike) if unlike else told)
     return out
+
+
+def _alike(was: list[Measurement], now: list[Measurement]) -> tuple[Measurement, Measurement]:
+    """The last two that can be compared: of one interval, with a core in common, and of like durations if any are."""
+    pairs = [(one, other) for other in reversed(now) for one in reversed(was)]
+    return min(pairs, key=lambda pair: (_on_the_same_cores(*pair)[2] != "", not _like_times(*pair)))
+
+
+def _like_times(a: Measurement, b: Measurement) -> bool:
+    old, new = (host_times(m) or m.hardware for m in (a, b))
+    return old is None or new is None or _near(old.duration_s, new.duration_s, ALIKE_TIMES)
+
+
+def _near(a: float, b: float, share: float) -> bool:
+    return abs(a - b) <= share * max(a, b)
 
 
 def _on_the_same_cores(a: Measurement, b: Measurement) -> tuple[Measurement, Measurement, str]:
@@ -180,11 +224,12 @@ def _only(measurement: Measurement, times: HostTimes, cores: set[int]) -> Measur
 
 def _cores_notes(a: Run, b: Run) -> list[str]:
     """Where the two runs measured the host on different cores."""
-    then, now = _last(a), _last(b)
+    then, now = _by_row(a), _by_row(b)
     notes = []
     for key, kind in then:
-        old = host_times(then[key, kind])
-        new = host_times(now[key, kind]) if (key, kind) in now else None
+        if not key.is_host or (key, kind) not in now:
+            continue
+        old, new = map(host_times, _alike(then[key, kind], now[key, kind]))
         if old is None or new is None:
             continue
         there, here = ({core.core for core in times.cores} for times in (old, new))
@@ -229,15 +274,36 @@ def _judge(key: Key, kind: str, metric: str, a: Reading | None, b: Reading | Non
 
 
 def _finding(a: Reading, b: Reading) -> tuple[str, str]:
-    """Whether B is better or worse than A; where their spreads overlap, that nothing is shown."""
+    """Whether B is lower or higher than A in these two runs; where their spreads overlap, that nothing is shown.
+
+    Never better or worse: a spread is of one run, and what a repetition would bring is not known of either.
+    """
     invalid = [f"{name}: {r.invalid}" for name, r in (("A", a), ("B", b)) if r.invalid]
     if invalid:
         return "invalid", "; ".join(invalid)
+    if unlike := _unlike(a, b):
+        return NOT_COMPARABLE, unlike
     higher = a.high is not None and b.low > a.high
     lower = b.high is not None and b.high < a.low
     if higher or lower:
-        return ("better" if higher is (a.better == "high") else "worse"), ""
+        name, longer = ("B", b) if higher else ("A", a)
+        return (
+            ("invalid", f"{name}: {longer.doubt}") if longer.doubt else ("higher" if higher else "lower", "")
+        )
     open_ended = [name for name, r in (("A", a), ("B", b)) if r.high is None]
     if open_ended:
         return NOT_COMPARABLE, f"{' and '.join(open_ended)}: at least; no upper limit was found"
     return "within spread", ""
+
+
+def _unlike(a: Reading, b: Reading) -> str:
+    """Why two readings of one name are not of one thing; empty: they are."""
+    if not (a.judged and b.judged):
+        return "the hardware's and not the kernel's: shown, and not judged"
+    if a.cores and b.cores and a.cores != b.cores:
+        return f"{a.cores} in A; {b.cores} in B"
+    if a.load_pps is not None and b.load_pps is not None and not _near(a.load_pps, b.load_pps, ALIKE_LOADS):
+        return f"at {fmt.pps(a.load_pps)} in A, at {fmt.pps(b.load_pps)} in B"
+    if a.over_s is not None and b.over_s is not None and not _near(a.over_s, b.over_s, ALIKE_TIMES):
+        return f"the longest of {a.over_s:g} s in A, of {b.over_s:g} s in B"
+    return ""

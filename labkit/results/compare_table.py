@@ -16,7 +16,7 @@ from labkit.results.model import Key
 from labkit.results.spread import Reading
 from labkit.results.table import HOST_NAMES
 
-STYLES = {"better": "green", "worse": "bold red", "invalid": "yellow", "not comparable": "cyan"}
+STYLES = {"invalid": "yellow", "not comparable": "cyan"}
 
 
 def print_comparison(found: Comparison, *, file: IO[str] | None = None, width: int | None = None) -> None:
@@ -46,9 +46,9 @@ def print_comparison(found: Comparison, *, file: IO[str] | None = None, width: i
 
 
 def closing_line(found: Comparison) -> str:
-    """Such as "B against A: 3 better, 1 worse, 12 within spread, 0 invalid, 2 not comparable": all five, always."""
-    words = ("better", "worse", "within spread", "invalid", "not comparable")
-    return "B against A: " + ", ".join(f"{found.counts[word]} {word}" for word in words)
+    """Such as "B against A in these two runs: 3 lower, 1 higher, 12 within spread, ...": all five, always."""
+    words = ("lower", "higher", "within spread", "invalid", "not comparable")
+    return "B against A in these two runs: " + ", ".join(f"{found.counts[word]} {word}" for word in words)
 
 
 def row_name(key: Key) -> str:

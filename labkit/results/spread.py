@@ -7,12 +7,12 @@ percentile), not what a repetition would bring: that is more.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, sqrt
 
 from labkit.measure.histogram import SAMPLES_BEYOND, decode, samples_needed
-from labkit.measure.trial import Histogram
-from labkit.metrics import METRICS, Observed
+from labkit.measure.trial import Histogram, TrialResult
+from labkit.metrics import METRICS, Observed, stalled
 from labkit.results.model import Measurement
 from labkit.results.rows import host_times
 from labkit.targets import GATE_SCOPE
@@ -31,8 +31,6 @@ class Reading:
     """ndr, pdr, mrr; of times "p99.9 idle" (at a load), of the host itself "p99.9"."""
     unit: str
     """pps or us."""
-    better: str
-    """high or low."""
     value: float | None
     """None: below what the method can see (then `high` says at most what)."""
     low: float
@@ -40,10 +38,21 @@ class Reading:
     """Ends of the spread; None: no upper limit was found ("at least")."""
     invalid: str = ""
     """Why it can't be trusted; empty: it can."""
+    doubt: str = ""
+    """Why the time may be so long through no fault of the DUT: that it is the longer one then says nothing."""
+    over_s: float | None = None
+    """How long it was looked for; None where longer does not find more."""
+    load_pps: float | None = None
+    """None: at no load, or at one that the method chose."""
+    cores: str = ""
+    """On which cores tester and DUT ran, as read back; empty of the host itself, whose cores have rows of their own."""
+    judged: bool = True
+    """Whether a kernel can be blamed for it at all."""
 
 
 def readings(measurement: Measurement) -> Iterator[Reading]:
     """Every metric that can be compared of a measurement."""
+    cores = "" if measurement.key.is_host else _cores(measurement)
     for name in ("ndr", "pdr", "mrr"):
         if measurement.kind in METRICS[name].kinds:
             seen = METRICS[name].read(measurement, None, None)
@@ -51,78 +60,110 @@ def readings(measurement: Measurement) -> Iterator[Reading]:
                 yield Reading(
                     metric=name,
                     unit="pps",
-                    better="high",
                     value=seen.quoted,
                     low=seen.low,
                     high=seen.high,
                     invalid=_invalid(measurement, name),
+                    cores=cores,
                 )
     invalid = _invalid(measurement, "")
     if measurement.latency is not None:
         for point in measurement.latency.points:
-            if point.trial.rtt is not None:
-                yield from _times(point.trial.rtt, f" {point.load}", invalid)
+            if (rtt := point.trial.rtt) is not None:
+                for reading in _times(rtt, rtt, f" {point.load}", invalid, over_s=point.trial.duration_s):
+                    yield replace(
+                        reading,
+                        load_pps=point.load_pps,
+                        cores=cores,
+                        doubt=_doubt(reading, point.trial),
+                    )
     if (times := host_times(measurement)) is not None:
-        slowest = times.worst("max_us")
         # The rarest times are what a busy loop is about: all others are turns of the loop itself.
         names = (MAX,) if measurement.busy_loop is not None else (*PERCENTILES, MAX)
         for name in names:
-            field = f"{name.replace('.', '')}_us"
-            worst = times.worst(field) if name != MAX else slowest
+            worst = times.worst(f"{name.replace('.', '')}_us")
             if worst is not None:
-                for reading in _times(worst.times, "", invalid, step_us=times.resolution_us):
+                for reading in _times(
+                    worst.times,
+                    worst.at_least or worst.times,
+                    "",
+                    invalid,
+                    step_us=times.resolution_us,
+                    over_s=times.duration_s,
+                ):
                     if reading.metric == name:
                         yield reading
     if (gaps := measurement.hardware) is not None:
         yield Reading(
             metric=MAX,
             unit="us",
-            better="low",
             value=gaps.max_us,
-            low=0.0 if gaps.max_us is None else gaps.max_us,
+            low=0.0,
             high=gaps.threshold_us if gaps.max_us is None else gaps.max_us,
             invalid=invalid,
+            judged=False,
         )
 
 
-def _times(histogram: Histogram, at: str, invalid: str, *, step_us: float = 0.0) -> Iterator[Reading]:
+def _times(
+    histogram: Histogram,
+    at_least: Histogram,
+    at: str,
+    invalid: str,
+    *,
+    step_us: float = 0.0,
+    over_s: float,
+) -> Iterator[Reading]:
     """Percentiles that have their samples, each with the interval of its rank, and the maximum.
 
-    A maximum is one sample: its spread begins where ten samples lie beyond. `step_us` is what the tool cut off.
+    A maximum is one sample: its spread begins where ten samples lie beyond. `at_least` has only what surely was: the
+    hundred wake-ups that one stall swallowed are one event, and are no hundred samples that make a rank more certain.
+    A spread holds what both histograms say. `step_us` is what the tool cut off.
     """
-    known = decode(histogram)
+    both = [(decode(h), h.max_ns) for h in (histogram, at_least)]
+    n = at_least.n
 
-    def at_share(share: float) -> float:
-        return min(float(known.get_value_at_percentile(100.0 * min(share, 1.0))), histogram.max_ns) / 1e3
+    def at_share(share: float) -> list[float]:
+        percentile = 100.0 * min(share, 1.0)
+        return [min(float(known.get_value_at_percentile(percentile)), max_ns) / 1e3 for known, max_ns in both]
 
     def cut(us: float) -> float:
         """What the histogram's own resolution added to a time that was cut off is taken off again."""
         return float(floor(us)) if step_us else us
 
     for name, percentile in PERCENTILES.items():
-        if histogram.n >= samples_needed(percentile):
+        if n >= samples_needed(percentile):
             share = percentile / 100.0
-            margin = Z95 * sqrt(share * (1.0 - share) / histogram.n)
+            margin = Z95 * sqrt(share * (1.0 - share) / n)
             yield Reading(
                 metric=f"{name}{at}",
                 unit="us",
-                better="low",
-                value=cut(at_share(share)),
-                low=cut(at_share(share - margin)),
-                high=at_share(share + margin) + step_us,
+                value=cut(at_share(share)[0]),
+                low=cut(min(at_share(share - margin))),
+                high=max(at_share(share + margin)) + step_us,
                 invalid=invalid,
             )
-    tail = cut(at_share(1.0 - SAMPLES_BEYOND / histogram.n)) if histogram.n > SAMPLES_BEYOND else 0.0
     longest = histogram.max_ns / 1e3
     yield Reading(
         metric=f"{MAX}{at}",
         unit="us",
-        better="low",
         value=longest,
-        low=tail,
+        low=cut(min(at_share(1.0 - SAMPLES_BEYOND / n))) if n > SAMPLES_BEYOND else 0.0,
         high=longest + step_us,
         invalid=invalid,
+        over_s=over_s,
     )
+
+
+def _cores(measurement: Measurement) -> str:
+    """Such as "tester on 0, dut on 1"; empty where it was not read back."""
+    return next((g.value for g in measurement.gates if g.name == "affinity"), "")
+
+
+def _doubt(reading: Reading, trial: TrialResult) -> str:
+    """Whether the tester's own stalls are enough to make the time what it is."""
+    percentile = PERCENTILES.get(reading.metric.split()[0])
+    return stalled(trial, percentile, (reading.value or 0.0) / 1e6)
 
 
 def _invalid(measurement: Measurement, metric: str) -> str:
