@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 DIRECTORY = "var/lib/labkit/state"
 FORMAT = 1
+_TRIES = 1000
+"""How often another may remove the folder just when we want it, before there must be some other cause."""
 
 
 class StateUnreadable(Exception):
@@ -84,34 +88,73 @@ class State:
 
         A kind that tells by `Change.ours` whether somebody else was there gives as `earlier` what is there of ours.
         """
-        changes = self.changes()
-        for at, change in enumerate(changes):
-            if (change.kind, change.target) == (kind, target):
-                changes[at] = Change(kind, target, change.old, new, persist, earlier)
-                break
-        else:
-            changes.append(Change(kind, target, old, new, persist, earlier))
-        self._write(changes)
+        with self._alone():
+            changes = self.changes()
+            for at, change in enumerate(changes):
+                if (change.kind, change.target) == (kind, target):
+                    changes[at] = Change(kind, target, change.old, new, persist, earlier)
+                    break
+            else:
+                changes.append(Change(kind, target, old, new, persist, earlier))
+            self._write(changes)
 
     def forget(self, change: Change) -> None:
         """It is put back. The file goes with its last change, and so do folders that are empty then."""
-        left = [
-            other for other in self.changes() if (other.kind, other.target) != (change.kind, change.target)
-        ]
-        if left:
-            self._write(left)
-        else:
-            self.clear()
+        with self._alone():
+            left = [
+                other
+                for other in self.changes()
+                if (other.kind, other.target) != (change.kind, change.target)
+            ]
+            if left:
+                self._write(left)
+            else:
+                self._clear()
 
     def clear(self) -> None:
-        """Leave nothing behind: no file, also not of a run that was killed before its first change, no empty folder."""
+        """Leave nothing behind where nothing is written down, also of a run that was killed before its first change."""
+        if self.path.parent.parent.exists():  # one that was killed may have removed ours alone
+            with self._alone():
+                if not self.changes():
+                    self._clear()
+
+    def _clear(self) -> None:
         remove(self.path)
         for folder in (self.path.parent, self.path.parent.parent):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for other writers: a module goes on when SSH has dropped, while its operator begins anew."""
+        for _ in range(_TRIES):
+            folder = self._locked()
+            if folder is not None:
+                break
+        else:
+            raise OSError(f"{self.path.parent}: expected a folder, which could not be made")
+        try:
+            yield
+        finally:
+            os.close(folder)
+
+    def _locked(self) -> int | None:
+        """The folder, open and locked; None: another has removed it meanwhile, with its last change."""
+        try:
+            with contextlib.suppress(FileExistsError):
+                # Root's alone, as the files in it: whoever can open it can keep us waiting.
+                self.path.parent.mkdir(parents=True, mode=0o700)
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(folder), self.path.parent.stat()):
+                return folder
+        os.close(folder)
+        return None
+
     def _write(self, changes: list[Change]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         content = {"format": FORMAT, "changes": [asdict(change) for change in changes]}
         write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode(), mode=0o600)
 
