@@ -166,6 +166,7 @@ def _busy_loop(request: Request, guest: bool | None, on_second: OnSecond | None)
                 max_us=t.max_us,
                 min_us=t.min_us,
                 mean_us=t.mean_us,
+                reach_us=tool.buckets,
             )
             for t in found.threads
         ),
