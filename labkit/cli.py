@@ -168,9 +168,17 @@ def build_parser() -> argparse.ArgumentParser:
     report.set_defaults(handler=_verb("report"))
 
     compare = verbs.add_parser(
-        "compare", help="two runs of one host beside each other: a generic and a low-latency boot"
+        "compare",
+        help="two runs of one host beside each other: a generic and a low-latency boot",
+        description="Set run B beside run A, of one host: whether each figure of B is lower or higher than that of A "
+        "in these two runs, or within their spread. Which of them is better, two single runs cannot say.",
+        epilog="Exit codes: 0 something could be compared, 1 nothing could, 2 bad input: no such run, or the runs are "
+        "of two hosts or of labs of unlike tiers.",
     )
-    for name, text in (("run_a", "the run to compare with"), ("run_b", "the run that is compared")):
+    for name, text in (
+        ("run_a", "A, such as the generic boot"),
+        ("run_b", "B, such as the low-latency boot"),
+    ):
         action = compare.add_argument(name, metavar=name.upper(), help=f"{text}: its folder or results.json")
         _complete(action, _run_completer)
     compare.add_argument("--json", action="store_true", help="both runs' figures and findings as JSON")

@@ -396,6 +396,17 @@ def test_the_verb_prints_a_table_or_json_and_says_by_its_exit_code_whether_it_co
     assert "two hosts" in capsys.readouterr().err
 
 
+def test_its_help_says_what_a_and_b_are_and_what_its_exit_codes_mean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "A, such as the generic boot" in told
+    assert "lower or higher than that of A" in told
+    assert "Exit codes: 0 something could be compared, 1 nothing could, 2 bad input" in told
+
+
 def test_run_folders_are_offered_when_tab_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from labkit.cli import _run_completer
 
