@@ -281,7 +281,9 @@ def test_nic_with_virtual_functions_is_refused_by_every_way_to_another_driver(bu
     functions.write_text("0\n")
     assert undo.undo("dpdk", bus.root)[1] == []
     functions.write_text("2\n")
-    with pytest.raises(drivers.DriverRefused, match=r"2 virtual functions.*write 0 to its sriov_numvfs first"):
+    with pytest.raises(
+        drivers.DriverRefused, match=r"2 virtual functions.*write 0 to its sriov_numvfs first"
+    ):
         bind(bus)
     assert bus.driver(NIC) == "ixgbe"
 
