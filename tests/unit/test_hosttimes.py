@@ -96,6 +96,18 @@ def test_those_beyond_have_swallowed_at_least_what_the_histogram_reaches() -> No
     assert found.times.n == 1_011
 
 
+def test_what_surely_was_is_kept_apart_from_what_was_swallowed_and_from_what_lies_beyond() -> None:
+    assert core({5: 1_000}).at_least is None
+    assert core({5: 1_000}, beyond=1, max_us=50).at_least is None  # its one value beyond is known
+    late = core({5: 1_000, 10_000: 3}, interval_us=1_000).at_least
+    assert late is not None
+    assert [n for _, n in counts_us(late)] == [1_000, 3]
+    far = core({5: 1_000}, beyond=3, max_us=50_000, reach_us=30_000).at_least
+    assert far is not None
+    assert [us for us, _ in counts_us(far)] == pytest.approx([5, 30_000, 50_000], rel=1e-3)
+    assert [n for _, n in counts_us(far)] == [1_000, 2, 1]
+
+
 def test_a_histogram_that_holds_more_than_was_counted_is_a_bug() -> None:
     with pytest.raises(LabkitBug, match="3 counted, 5 in the histogram"):
         core_times(core=0, counted=3, bins_us={1: 5}, max_us=1, min_us=1, mean_us=1.0)
