@@ -75,3 +75,31 @@ def test_dpdk_from_its_source_is_foretold_to_the_last_file(run, tmp_path):
     told = re.findall(r"^changed: (.*)", done.stdout, re.MULTILINE)
     assert len(told) == 6, done.stdout
     assert told[1:3] == [f"[localhost] => (item={name})" for name in ("libdpdk.pc", "libdpdk-libs.pc")]
+
+
+REFUSED = "can be changed by others than root"
+
+
+@pytest.mark.parametrize("place", ["theirs/labkit", "theirs/bin/labkit", "link/labkit", "labkit"])
+def test_no_sudo_rule_for_what_others_could_put_there(run, tmp_path, place):
+    """Whether it is there yet or not: /tmp is everybody's, and so is a folder below it."""
+    (tmp_path / "theirs/bin").mkdir(parents=True)
+    (tmp_path / "theirs").chmod(0o777)
+    (tmp_path / "theirs/bin/labkit").touch(mode=0o755)
+    (tmp_path / "link").symlink_to("theirs")
+    command = str(tmp_path / place)
+
+    done = run("labkit_host", "sudo", labkit_host_user="lab", labkit_host_sudo_commands=[command])
+
+    assert done.returncode != 0
+    assert f"{command} {REFUSED}" in done.stdout
+    assert ("drwxrwxrwx" in done.stdout) is (place != "labkit")
+
+
+@pytest.mark.parametrize("command", ["/usr/bin/env", "/usr/bin/awk", "/usr/bin/no-such/labkit"])
+def test_sudo_rule_for_what_only_root_can_put_there(run, command):
+    """A program, one behind links whose own mode is 0777, and one that is not there yet."""
+    done = run("labkit_host", "sudo", labkit_host_user="lab", labkit_host_sudo_commands=[command])
+
+    assert REFUSED not in done.stdout
+    assert "Refuse what others than root could change" in done.stdout
