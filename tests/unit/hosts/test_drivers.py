@@ -471,6 +471,21 @@ def test_another_card_that_has_come_to_its_address_is_left_alone(bus, other):
     assert undo.undo("dpdk", bus.root) == ([f"driver {NIC}"], [])
 
 
+def test_after_a_boot_it_is_not_taken_before_its_interface_tells_which_card_it_is(bus):
+    bind(bus)
+    [change] = State("dpdk", bus.root).changes()
+    bus.write(bus.device(NIC) / "driver/unbind", NIC)
+    bus.write(bus.device(NIC) / "driver_override", "")  # booted, and its module is not loaded yet
+
+    with pytest.raises(drivers.DriverRefused, match=r"no interface yet \(it had data0\): left alone"):
+        drivers.again(change, bus.root)
+    assert bus.driver(NIC) is None
+
+    bus.probe(NIC)
+    drivers.again(change, bus.root)
+    assert bus.driver(NIC) == "vfio-pci"
+
+
 def test_undo_after_a_boot_that_forgot_finds_nothing_to_do(bus):
     bind(bus)
     drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)

@@ -190,9 +190,15 @@ def again(change: Change, root: Path) -> None:
     """Bind it once more, after a boot. Raises DriverRefused, WayUnknown and OSError.
 
     Refuses a device that the way to this host has come to go over, and another card at its address: this runs before
-    there is a network, so nothing else would tell the one by which the host is reached.
+    there is a network, so nothing else would tell the one by which the host is reached. Only its interface tells its
+    MAC address, and names are given in the order that interfaces come: so none is taken before it has one.
     """
     address = change.target
+    waits = change.old["interfaces"] and nics.driver_of(address, root) != change.new
+    if waits and not nics.interfaces_of(address, root):
+        raise DriverRefused(
+            f"{address} has no interface yet (it had {', '.join(change.old['interfaces'])}): left alone"
+        )
     moved = nics.another_card(change.old.get("card"), address, root)
     if moved:
         raise DriverRefused(f"{moved}: left alone")
