@@ -51,6 +51,27 @@ def test_ssh_connection_is_found_by_the_socket_of_sshd(tmp_path, table, local, r
     assert list(links.ssh_connections(tmp_path, 30)) == [Connection(own=own, peer=peer)]
 
 
+def test_ssh_connection_of_another_session_is_found_but_not_that_of_a_container(tmp_path):
+    process(tmp_path, 30, 1, "python3", b"SSH_CONNECTION=203.0.113.9 5000 192.0.2.10 22\0")
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/net").symlink_to("net:[1]")
+    for pid, local, namespace in ((40, "0B0200C0", 1), (50, "0C0200C0", 2)):
+        sshd = process(tmp_path, pid, 1, "sshd")
+        (sshd / "fd/4").symlink_to("socket:[777]")
+        (sshd / "ns").mkdir()
+        (sshd / "ns/net").symlink_to(f"net:[{namespace}]")
+        lines = [f" 0: {own}:0016 097100CB:1F90 01 0 0 0 0 0 777 1\n" for own in (local, "0100007F")]
+        (sshd / "net/tcp").write_text("header\n" + "".join(lines))
+
+    assert [one.own for one in links.ssh_connections(tmp_path, 30)] == ["192.0.2.10", "192.0.2.11"]
+
+
+def test_ssh_over_what_is_no_internet_address_is_passed_over(tmp_path):
+    process(tmp_path, 30, 1, "sh", b"SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535\0")
+
+    assert list(links.ssh_connections(tmp_path, 30)) == []
+
+
 def test_no_ssh_connection_is_told_where_there_is_none(tmp_path):
     process(tmp_path, 30, 1, "bash")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -152,8 +153,8 @@ def _physical_function(name: str, root: Path) -> str | None:
 def ssh_connections(root: Path = Path("/"), start: int | None = None) -> Iterator[Connection]:
     """The SSH connections that lead to this process.
 
-    sudo drops SSH_CONNECTION, so every ancestor's environment is asked; where none has it, the sockets of the sshd
-    among the ancestors are.
+    sudo drops SSH_CONNECTION, so every ancestor's environment is asked. A tmux has that of the session that started it
+    and not of the one that looks at it, and what cron starts has none: so those of every sshd here count, too.
     """
     pid = os.getpid() if start is None else start
     while pid > 1:
@@ -162,16 +163,40 @@ def ssh_connections(root: Path = Path("/"), start: int | None = None) -> Iterato
             environment = (process / "environ").read_bytes()
             status = (process / "status").read_text()
         except OSError:
-            return
+            break
         for variable in environment.split(b"\0"):
             if variable.startswith(b"SSH_CONNECTION="):
                 words = variable.decode(errors="replace").partition("=")[2].split()
-                if len(words) == 4:
+                if len(words) == 4 and all(map(_is_address, (words[0], words[2]))):
                     yield Connection(own=words[2], peer=words[0])
-        if re.search(r"^Name:\s*sshd", status, re.MULTILINE):
-            yield from _connections(process)
         parent = re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE)
         pid = int(parent.group(1)) if parent else 0
+    here = _namespace(root / "proc/self")
+    for process in sorted((root / "proc").glob("[0-9]*")):
+        try:
+            is_sshd = re.search(r"^Name:\s*sshd", (process / "status").read_text(), re.MULTILINE)
+        except OSError:  # it has ended
+            continue
+        if is_sshd and _namespace(process) == here:
+            # Over loopback sshd also connects to what it forwards.
+            yield from (one for one in _connections(process) if not ipaddress.ip_address(one.own).is_loopback)
+
+
+def _is_address(text: str) -> bool:
+    """Not so the UNKNOWN that sshd says of other ways in, such as a virtual machine's vsock."""
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _namespace(process: Path) -> str | None:
+    """The network namespace of a process."""
+    try:
+        return str((process / "ns/net").readlink())
+    except OSError:
+        return None
 
 
 def _connections(process: Path) -> Iterator[Connection]:
