@@ -228,6 +228,58 @@ def test_nic_that_may_carry_the_tunnel_to_the_host_is_protected(kind):
     assert names(Network(links, addresses, []), ssh=[SSH], over_ssh=True) == ["eth0", "vpn0"]
 
 
+@pytest.mark.parametrize("kind", ["ppp", "tun"])
+def test_running_nics_below_ppp_and_a_switch_in_user_space_are_protected_though_without_address(kind):
+    links = [
+        link(2, "eth0", flags=["UP"]),
+        link(3, "eth1", flags=[]),
+        link(4, "way0", linkinfo={"info_kind": kind, "info_data": {"type": "tap"} if kind == "tun" else {}}),
+    ]
+    pci = {"eth0": "0000:03:00.0", "eth1": "0000:03:00.1"}
+    network = Network(links, [address("way0", SSH)], [{"dst": "default", "dev": "way0"}], pci=pci)
+
+    assert names(network, ssh=[SSH], over_ssh=True) == ["eth0", "way0"]
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [link(4, "vxlan0", master="br0", linkinfo={"info_kind": "vxlan"}), link(5, "br0")],
+        [link(4, "gretap0", linkinfo={"info_kind": "gretap"}), link(5, "br0", link="gretap0")],
+        [link(5, "br0", linkinfo={"info_kind": "a kind of tunnel to come"})],
+    ],
+    ids=["bridge over vxlan", "VLAN on gretap", "new kind"],
+)
+def test_nic_that_may_carry_a_tunnel_below_the_way_in_is_protected(links):
+    network = Network([*TWO, *links], [address("eth1", "198.18.0.1"), address("br0", SSH)], [])
+
+    assert "eth1" in names(network, ssh=[SSH], over_ssh=True)
+    assert "eth0" not in names(network, ssh=[SSH], over_ssh=True)
+
+
+def test_ports_of_the_hsr_ring_over_which_the_host_is_reached_are_protected():
+    ring = {"info_kind": "hsr", "info_data": {"slave1": "eth0", "slave2": "eth1"}}
+    network = Network([*TWO, link(4, "hsr0", linkinfo=ring)], [address("hsr0", SSH)], [])
+
+    assert names(network, ssh=[SSH], over_ssh=True) == ["eth0", "eth1", "hsr0"]
+
+
+@pytest.mark.parametrize("own", ["127.0.0.1", "::1"])
+def test_ssh_over_loopback_is_the_end_of_a_tunnel_that_any_nic_may_carry(own):
+    network = Network([*TWO, link(4, "eth2")], [address("lo", own), address("eth1", "198.18.0.1")], [])
+
+    assert names(network, ssh=[own], over_ssh=True) == ["eth1"]
+    with pytest.raises(WayUnknown):
+        names(Network(TWO, [address("lo", own)], []), ssh=[own], over_ssh=True)
+
+
+def test_answers_to_a_link_local_address_leave_over_the_interface_of_its_zone():
+    routes = [{"dst": "fe80::/64", "dev": name} for name in ("eth0", "eth1")]
+    network = Network(TWO, [address("eth0", "fe80::1"), address("eth1", "fe80::2")], routes)
+
+    assert sorted(told(network, ssh=["fe80::1%eth0"], over_ssh=True, peer="fe80::99%eth0")) == ["eth0"]
+
+
 def test_tap_of_a_guest_in_the_bridge_protects_no_more_than_the_bridge():
     links = [
         link(2, "eth0", master="br0"),

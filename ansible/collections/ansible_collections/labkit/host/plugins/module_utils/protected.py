@@ -13,13 +13,16 @@ from typing import Any
 
 from . import pci
 
-TUNNELS = frozenset(
+NO_TUNNELS = frozenset(
     (
-        *("erspan", "fou", "geneve", "gre", "gretap", "gue", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl"),
-        *("ipip", "ppp", "sit", "tun", "vti", "vti6", "vxlan", "wireguard", "xfrm"),
+        *("bond", "bridge", "dummy", "hsr", "ifb", "ipvlan", "ipvtap", "macsec", "macvlan", "macvtap"),
+        *("netdevsim", "nlmon", "openvswitch", "team", "veth", "vlan", "vrf"),
     )
 )
-"""Kinds of interface whose frames leave over another one, which they need not name."""
+"""Kinds of interface whose frames leave over those that they name, or not at all.
+
+Those of every other kind leave over another interface, which they need not name: WireGuard, tap, PPP, VXLAN ...
+"""
 OVS = "ovs-system"
 """Master of all ports of the kernel's Open vSwitch."""
 
@@ -82,7 +85,13 @@ def protected(
         for name in names:
             protect(name, "named in labkit_host_management_interfaces")
         found = True
+    carriers = _carriers(network)
     for connection in ssh:
+        if _plain(connection.own).is_loopback:
+            for name in carriers:
+                protect(name, f"it may carry the tunnel whose end is the SSH connection to {connection.own}")
+                found = True
+            continue
         for name in _holders(network.addresses, connection.own):
             protect(name, f"it carries the SSH connection to {connection.own}")
             found = True
@@ -95,13 +104,15 @@ def protected(
         )
     for name in default_route_interfaces(network.routes, network.nexthops):
         protect(name, "the default route goes over it")
-    for name in _carriers(network, reasons):
-        protect(name, "it may carry the tunnel that is the way to this host")
-
     kin = _kin(network)
+    tunnels = _tunnels(network)
     pending = list(reasons)
     while pending:
         name = pending.pop()
+        for other in tunnels.get(name, ()):
+            if other not in reasons:
+                pending.append(other)
+                protect(other, "it may carry the tunnel that is the way to this host")
         for other, how in kin.get(name, ()):
             if other not in reasons:
                 pending.append(other)
@@ -151,6 +162,9 @@ def _paths(route: Mapping[str, Any], nexthops: Iterable[Mapping[str, Any]]) -> l
 def _towards(network: Network, peer: str) -> list[str]:
     """Interfaces of the closest routes to an address: those of every table, since rules may choose any."""
     address = _plain(peer)
+    zone = peer.partition("%")[2]
+    if any(zone == link["ifname"] for link in network.links):
+        return [zone]  # every interface has a route to its own neighbours
     closest: dict[str, int] = {}
     found: list[tuple[str, int, list[str]]] = []
     for route in network.routes:
@@ -168,24 +182,35 @@ def _towards(network: Network, peer: str) -> list[str]:
     return [name for table, length, paths in found if length == closest[table] for name in paths]
 
 
-def _carriers(network: Network, ways: Iterable[str]) -> list[str]:
-    """Interfaces that may carry the tunnels among `ways`, which the kernel does not tell: all with a routed address.
+def _tunnels(network: Network) -> dict[str, list[str]]:
+    """Tunnel to the interfaces that may carry it, which the kernel does not tell: all with a routed address.
 
-    A WireGuard or OpenVPN tunnel is in no relation to the NIC below it. Where such a tunnel is itself the way in
-    (and not only a tap in the bridge that is), in doubt every NIC may carry it.
+    A WireGuard or OpenVPN tunnel is in no relation to the NIC below it: in doubt every NIC may carry it. PPP and a tap
+    (a switch in user space) take frames from NICs that need no address. But a tap in a bridge is a guest's.
     """
-    tunnels = {
+    carriers = _carriers(network)
+    running = [
         link["ifname"]
         for link in network.links
-        if link.get("linkinfo", {}).get("info_kind") in TUNNELS and not _lower(link)
-    }
-    if tunnels.isdisjoint(ways):
-        return []
+        if link["ifname"] in network.pci and "UP" in link.get("flags", ())
+    ]
+    tunnels = {}
+    for link in network.links:
+        information = link.get("linkinfo", {})
+        kind = information.get("info_kind")
+        if not kind or kind in NO_TUNNELS or _lower(link) or (kind == "tun" and link.get("master")):
+            continue
+        of_frames = kind == "ppp" or (kind == "tun" and information.get("info_data", {}).get("type") != "tun")
+        tunnels[link["ifname"]] = [*carriers, *(running if of_frames else ())]
+    return tunnels
+
+
+def _carriers(network: Network) -> list[str]:
+    """Interfaces with an address that others reach."""
     return [
         link["ifname"]
         for link in network.addresses
-        if link["ifname"] not in tunnels
-        and any(
+        if any(
             not (address.is_loopback or address.is_link_local)
             for one in link.get("addr_info", ())
             if "local" in one
@@ -246,7 +271,10 @@ def _kin(network: Network) -> dict[str, list[tuple[str, str]]]:
             lower = by_index.get(link.get("link_index"))
         if lower and lower != name and "link_netnsid" not in link:
             tie(name, lower, "it is stacked on", "it is the parent of")
-        over = link.get("linkinfo", {}).get("info_data", {}).get("link")
+        data = link.get("linkinfo", {}).get("info_data", {})
+        for slave in (data[one] for one in ("slave1", "slave2") if data.get(one)):
+            tie(name, slave, "it is the HSR ring over", "it is a port of")
+        over = data.get("link")
         if over and over != lower:  # tunnels name the interface that carries them here
             tie(name, over, "it is a tunnel over", "it carries")
     for name in _of_kind(network, "openvswitch"):
