@@ -117,11 +117,18 @@ def test_members_of_the_bond_are_protected_and_so_are_vlans_on_it_and_the_bridge
     assert "bond0.7" in names(Network(links, [address("eth0", SSH)], []), ssh=[SSH], over_ssh=True)
 
 
-@pytest.mark.parametrize("kind", ["macvlan", "ipvlan", "vlan", "macsec"])
-def test_parent_of_a_stacked_interface_is_protected(kind):
-    links = [*TWO, link(4, "top", link="eth1", linkinfo={"info_kind": kind})]
+def test_parent_of_a_stacked_interface_is_protected():
+    links = [*TWO, link(4, "top", link="eth1", linkinfo={"info_kind": "macvlan"})]
 
     assert names(Network(links, [address("top", SSH)], []), ssh=[SSH], over_ssh=True) == ["eth1", "top"]
+
+
+@pytest.mark.parametrize("kind", ["bridge", "bond", "dummy", "veth", "vrf"])
+def test_interface_that_is_no_tunnel_needs_no_nic_that_it_does_not_name(kind):
+    links = [*TWO, link(4, "top", linkinfo={"info_kind": kind})]
+    network = Network(links, [address("top", SSH), address("eth1", "198.18.0.1")], [])
+
+    assert names(network, ssh=[SSH], over_ssh=True) == ["top"]
 
 
 def test_parent_that_is_named_by_its_index_is_found():
@@ -314,7 +321,7 @@ def test_ports_of_the_open_vswitch_over_which_the_host_is_reached_are_protected(
     ]
 
 
-def test_port_that_is_the_parent_of_the_vlan_on_the_bond_is_protected_by_its_pci_address():
+def test_port_that_is_named_by_its_pci_address_protects_the_bond_over_it_and_the_vlan_on_that():
     links = [
         link(2, "eth0", master="bond0"),
         link(3, "bond0"),
@@ -322,11 +329,10 @@ def test_port_that_is_the_parent_of_the_vlan_on_the_bond_is_protected_by_its_pci
         link(5, "eth1"),
     ]
     pci = {"eth0": "0000:03:00.0", "eth1": "0000:03:00.1"}
-    network = Network(links, [address("bond0.7", SSH)], [], pci=pci)
+    over_vlan = Network(links, [address("bond0.7", SSH)], [], pci=pci)
 
-    found = told(network, ssh=[SSH], over_ssh=True)
-
-    assert sorted(found) == ["bond0", "bond0.7", "eth0"]
+    assert names(over_vlan, ssh=[SSH], over_ssh=True) == ["bond0", "bond0.7", "eth0"]
+    assert names(Network(links, [], [], pci=pci), management=["3:0.0"]) == ["bond0", "bond0.7", "eth0"]
 
 
 def test_interface_named_in_the_inventory_answers_for_a_way_that_is_not_seen():
