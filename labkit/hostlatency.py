@@ -210,6 +210,8 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
                 max_us=c.max_us,
                 min_us=c.min_us,
                 mean_us=c.mean_us,
+                interval_us=interval_us,
+                reach_us=tool.entries,
             )
             for c in threads
         ),
@@ -228,6 +230,7 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
             noise.clock_gate(before, after),
             guest_gate(guest),
             beyond_gate(times.cores),
+            swallowed_gate(times.cores),
         ),
         deviations=("tracing has a cost of its own, which is in these times", *_short(duration_s)),
     )

@@ -106,6 +106,28 @@ def test_timerlat_keeps_the_threads_and_tells_of_the_interrupts(monkeypatch: pyt
     assert found.proof.proven
 
 
+def test_timerlat_counts_the_periods_that_a_stall_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stall = rtla.Column(
+        core=0,
+        context="thread",
+        counted=1_001,
+        beyond=1,
+        min_us=1,
+        mean_us=30.0,
+        max_us=30_000,
+        bins_us={2: 1_000},
+    )
+    monkeypatch.setattr(hostlatency.hostcores, "choose", lambda asked: (0,))
+    monkeypatch.setattr(hostlatency.rtla, "measure", lambda tool, on_second: ((stall,), done()))
+    found = hostlatency.measure(Request(kind="timerlat", duration_s=1, interval_us=500), guest=False)
+    times = found.payload["timerlat"]
+    assert isinstance(times, HostTimes)
+    (core,) = times.cores
+    assert core.swallowed == 59  # 29 500 us down to 500 us
+    assert core.p99_us == pytest.approx(25_000, abs=500)  # not 2 us
+    assert {g.name: g.state for g in found.gates}["swallowed"] == "warn"
+
+
 # cores
 
 
