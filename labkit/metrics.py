@@ -28,6 +28,8 @@ class Observed:
     note: str = ""
     doubt: str = ""
     """Why a missed bound would say nothing about the DUT; a bound that holds, holds all the same."""
+    watched_s: float | None = None
+    """Of the longest of something: for how long it was looked out for. None: anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ def _host(kind: str, field: str, percentile: float | None) -> Reader:
         note = f"core {worst.core}" + (f", the slowest of {len(times.cores)}" if len(times.cores) > 1 else "")
         if times.resolution_us:
             note += f"; the tool says {value_us:g} us and cuts off"
+        note += f"; in {times.duration_s:g} s"
         # Just under the next step: "< 20 us" holds of 19 us cut off.
         high_us = value_us + max(times.resolution_us - 1e-3, 0.0)
         return Observed(
@@ -223,6 +226,7 @@ def _host(kind: str, field: str, percentile: float | None) -> Reader:
             quoted=value_us / 1e6,
             note=note,
             doubt=_virtual(measurement),
+            watched_s=times.duration_s if percentile is None else None,
         )
 
     return read
@@ -240,12 +244,19 @@ def _hardware_max(
     found = measurement.hardware
     if found is None:
         return Unknown("the measurement holds no gaps of the hardware")
-    doubt = _virtual(measurement)
     if found.max_us is None:
-        note = f"no gap above the threshold of {found.threshold_us:g} us"
-        return Observed(low=0.0, high=found.threshold_us / 1e6, quoted=None, note=note, doubt=doubt)
-    longest_s, note = found.max_us / 1e6, f"{found.gaps} gaps above {found.threshold_us:g} us"
-    return Observed(low=longest_s, high=longest_s, quoted=longest_s, note=note, doubt=doubt)
+        low_s, high_s, quoted_s, gaps = 0.0, found.threshold_us / 1e6, None, "no gap above the threshold of"
+    else:
+        low_s = high_s = quoted_s = found.max_us / 1e6
+        gaps = f"{found.gaps} gaps above"
+    return Observed(
+        low=low_s,
+        high=high_s,
+        quoted=quoted_s,
+        note=f"{gaps} {found.threshold_us:g} us, in {found.duration_s:g} s",
+        doubt=_virtual(measurement),
+        watched_s=found.duration_s,
+    )
 
 
 def _wakeup_metric(name: str, percentile: float) -> Metric:

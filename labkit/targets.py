@@ -43,6 +43,8 @@ class Target:
     """For metrics of latency: only at this load; None: at every load measured."""
     source: str | None = None
     """File and line, where it stands in one."""
+    watch_s: float = 0.0
+    """The longest of something holds a bound only where it was looked out for at least so long."""
 
     @property
     def text(self) -> str:
@@ -104,6 +106,9 @@ class Target:
             between = f", and at most {high}" if bound.holds(seen.high) else ""
             return self._end(Outcome.FAIL, seen.quoted, f"{low}{between}{note}")
         if seen.high is not None and bound.holds(seen.high):
+            if seen.watched_s is not None and seen.watched_s < self.watch_s:
+                short = f"too short to hold a longest time: needs {self.watch_s:g} s"
+                return self._end(Outcome.INVALID, seen.quoted, f"{high}{note}; {short}")
             return self._end(Outcome.PASS, seen.quoted, f"{high}{note}")
         if seen.high is None and bound.holds(seen.low):
             return self._end(

@@ -9,7 +9,7 @@ targets:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labkit.errors import ConfigInvalid
@@ -25,6 +25,10 @@ _WHY = {
     True: "any machine may run it, and a shared or virtual one misses such a bound whatever its kernel does",
 }
 """Why an absolute target is refused, of a datapath (False) and of a host (True)."""
+
+WATCH_S = 300.0
+"""A host's longest time is a bound of its machine's hardware once it was looked out for so long: a second shows none.
+A miss is one however soon it came."""
 
 _MATCH = ("backend", "mode", "frame")
 
@@ -89,9 +93,10 @@ def _entry(node: Node, path: Path, tier: Tier) -> Entry:
         if "load" in keys and METRICS[name].kinds == ("latency",):
             bounds["load"] = _load(keys["load"])
         try:
-            targets += parse_targets(bounds, source=f"{path}:{keys[name].line}")
+            found = parse_targets(bounds, source=f"{path}:{keys[name].line}")
         except ConfigInvalid as error:
             keys[name].fail(error.message, hint=error.hint)
+        targets += [replace(t, watch_s=WATCH_S) if t.metric.of_host else t for t in found]
     if not targets:
         node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
     if "load" in keys and all(target.load is None for target in targets):

@@ -435,6 +435,28 @@ def test_the_latest_wakeup_is_held_by_what_the_tool_cut_off(
     assert f"core 3, the slowest of 2; the tool says {max_us} us and cuts off" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("duration_s", "max_us", "outcome"),
+    [(6.0, 10, Outcome.INVALID), (300.0, 10, Outcome.PASS), (6.0, 900, Outcome.FAIL)],
+)
+def test_a_longest_time_of_a_moment_holds_no_bound_of_a_file(
+    tmp_path: Path, duration_s: float, max_us: int, outcome: Outcome
+) -> None:
+    file = tmp_path / "lab.targets.yml"
+    file.write_text("targets:\n  - wakeup_max: < 20 us\n    wakeup_p50: < 20 us\n")
+    (entry,) = load_targets(file, tier=Tier.HARDWARE)
+    measurement = wakeups(max_us=max_us)
+    assert measurement.wakeup is not None
+    measurement = dataclasses.replace(
+        measurement, wakeup=dataclasses.replace(measurement.wakeup, duration_s=duration_s)
+    )
+    longest, middle = (target.evaluate([measurement]) for target in entry.targets)
+    assert longest.outcome is outcome, longest.reason
+    assert f"in {duration_s:g} s" in longest.reason
+    assert ("needs 300 s" in longest.reason) is (outcome is Outcome.INVALID)
+    assert middle.outcome is Outcome.PASS
+
+
 def test_a_percentile_of_wakeups_needs_its_samples_on_every_core() -> None:
     assert check(wakeups(max_us=900), wakeup_p999="<= 6 us").outcome is Outcome.PASS
     few = check(wakeups(max_us=900, n=9_999), wakeup_p999="<= 1 s")
