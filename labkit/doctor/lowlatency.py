@@ -8,11 +8,12 @@ from pathlib import Path
 
 from labkit.doctor.model import NotThere
 from labkit.errors import LabkitError
-from labkit.tools import running
+from labkit.tools import hwlatdetect, running
 from labkit.tools.rt_tests import PACKAGE
 
 _LAST_WORDS = 200
 _TRACEFS = Path("/sys/kernel/tracing")
+_MOUNTS = Path("/proc/mounts")
 _KERNEL = "a kernel that has it: {config} (Debian 12: the real-time kernel has, the generic one has not)"
 
 
@@ -61,9 +62,20 @@ def _tracer(name: str, config: str) -> None:
         )
 
 
+def _debugfs() -> None:
+    """The machine has debugfs where hwlatdetect looks for tracing: the table lists what is under the fresh /sys too."""
+    where = str(hwlatdetect.TRACING.parent)
+    mounted = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
+    if [where, "debugfs"] not in mounted:
+        raise NotThere(
+            f"no debugfs on {where}, where hwlatdetect looks", fix=f"sudo mount -t debugfs none {where}"
+        )
+
+
 def hwlat() -> str:
     """The program and the tracer that it drives; switching the tracer on would be felt by the whole machine."""
     _binary("hwlatdetect", PACKAGE)
+    _debugfs()
     _tracer("hwlat", "CONFIG_HWLAT_TRACER=y")
     return "hwlatdetect and the hwlat tracer are there"
 

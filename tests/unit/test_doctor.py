@@ -10,7 +10,7 @@ import pytest
 
 from labkit import cores, doctor, topology
 from labkit.backends import registry
-from labkit.doctor import machine, scratch
+from labkit.doctor import lowlatency, machine, scratch
 from labkit.doctor.model import NotThere
 from labkit.errors import LabkitBug
 
@@ -137,3 +137,19 @@ def test_json_holds_every_field_of_a_finding():
         "error": "bpf(BPF_PROG_LOAD, XDP): Operation not permitted",
         "fix": "run it as root: sudo labkit ...",
     }
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_hwlatdetect_needs_debugfs_where_it_looks_for_tracing(tmp_path, monkeypatch, there):
+    table = tmp_path / "mounts"
+    table.write_text("sysfs /sys sysfs rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n")
+    if there:
+        table.write_text(table.read_text() + "none /sys/kernel/debug debugfs rw 0 0\n")
+    monkeypatch.setattr(lowlatency, "_MOUNTS", table)
+    monkeypatch.setattr(lowlatency, "_binary", lambda name, package: name)
+    monkeypatch.setattr(lowlatency, "_tracer", lambda name, config: None)
+    if there:
+        assert "are there" in lowlatency.hwlat()
+    else:
+        with pytest.raises(NotThere, match="no debugfs on /sys/kernel/debug"):
+            lowlatency.hwlat()
