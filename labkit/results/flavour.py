@@ -26,11 +26,13 @@ def flavour(kernel: Kernel) -> str:
     if kernel.realtime:
         return "rt"
     mode = preemption(kernel)
+    if mode is None and kernel.preempt is None and "PREEMPT" not in kernel.version:
+        return "generic"  # built without preemption, whether "none" or "voluntary"
     return _BY_MODE.get(mode or "", UNKNOWN)
 
 
 def preemption(kernel: Kernel) -> str | None:
-    """The preemption mode in effect; None: the kernel can change it (PREEMPT_DYNAMIC) and does not let us see it."""
+    """The preemption mode in effect; None: nothing that we see tells it."""
     told = kernel.preempt
     if told is not None and told.lower() in _BY_MODE and told != "PREEMPT":
         return told.lower()  # as the scheduler's debug file has it
@@ -40,7 +42,7 @@ def preemption(kernel: Kernel) -> str | None:
         return asked[-1].lower() if asked else None
     if "PREEMPT" in words or "PREEMPT_RT" in words:
         return "full"
-    return "voluntary" if told is None else None
+    return None  # "none" or "voluntary": its version tells neither
 
 
 def describe(kernel: Kernel) -> str:

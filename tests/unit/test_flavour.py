@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.results.flavour import describe, flavour
+from labkit.results.flavour import describe, flavour, preemption
 from labkit.results.provenance import Kernel
 
 
@@ -50,3 +50,9 @@ def test_the_flavour_is_what_is_in_effect(found: Kernel, expected: str) -> None:
     assert flavour(found) == expected
     assert expected in describe(found)
     assert found.release in describe(found)
+
+
+def test_a_kernel_without_preemption_is_not_said_to_be_voluntary() -> None:
+    found = kernel("#1 SMP Debian")  # CONFIG_PREEMPT_NONE looks the same
+    assert preemption(found) is None
+    assert "voluntary" not in describe(found)
