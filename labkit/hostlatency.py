@@ -23,7 +23,7 @@ from labkit.measure.hosttimes import (
     swallowed_gate,
 )
 from labkit.measure.noise import Gate
-from labkit.tools import cyclictest, hwlatdetect, oslat, rtla
+from labkit.tools import cyclictest, hwlatdetect, oslat, rt_tests, rtla
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "hardware": ("hwlatdetect",),
@@ -219,7 +219,7 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
     irq = {f"irq_max_us_core_{c.core}": c.max_us for c in columns if c.context == "irq"}
     return HostResult(
         payload={"timerlat": times},
-        tester={**_tester("rtla timerlat", None, done.argv, chosen), **irq},
+        tester={**_tester("rtla timerlat", rtla.version(), done.argv, chosen), **irq},
         proof=Proof(
             proven={c.core for c in threads} == set(chosen),
             claim=f"the timerlat tracer's threads on cores {', '.join(str(c.core) for c in threads)}",
@@ -253,7 +253,7 @@ def _hardware(request: Request, guest: bool | None, on_second: OnSecond | None) 
                 smis=found.smis,
             )
         },
-        tester=_tester("hwlatdetect", None, done.argv, ()),
+        tester=_tester("hwlatdetect", rt_tests.version(), done.argv, ()),
         proof=Proof(
             proven=True,
             claim="the kernel's hwlat tracer ran to its end",

@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import ToolFailed
+from labkit.tools import running
 
 PACKAGE = "rt-tests"
+
+
+def version() -> str | None:
+    """The package's, by cyclictest's word: hwlatdetect, a script of it, says none. None: no cyclictest tells."""
+    return running.said(["cyclictest", "--help"], r"^cyclictest V (\S+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,11 @@ def parse(text: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
+def version() -> str | None:
+    """Its own word (it ends with an error after that); None: it says none."""
+    return running.said(["rtla", "--version"], r"^rtla version (\S+)")
+
+
 def measure(
     tool: Timerlat, *, on_second: Callable[[float], None] | None = None
 ) -> tuple[tuple[Column, ...], running.Finished]:

@@ -6,6 +6,7 @@ It must not know what any program measures. The program dies with labkit; Ctrl-C
 from __future__ import annotations
 
 import os
+import re
 import resource
 import select
 import shutil
@@ -54,6 +55,17 @@ def binary(name: str, *, package: str) -> str:
     if found is None:
         raise EnvironmentBroken(f"{name}: not found", hint=f"sudo apt-get install {package}")
     return found
+
+
+def said(argv: Sequence[str], pattern: str) -> str | None:
+    """What a program says where `pattern` has its group (by line); None: not there, or it says no such thing."""
+    try:
+        command = [binary(argv[0], package=argv[0]), *argv[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=END_TIMEOUT_S)
+    except (EnvironmentBroken, OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(pattern, done.stdout + "\n" + done.stderr, re.MULTILINE)
+    return match[1] if match else None
 
 
 def run(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import EnvironmentBroken, ToolFailed
-from labkit.tools import cyclictest, hwlatdetect, oslat, rtla, running
+from labkit.tools import cyclictest, hwlatdetect, oslat, rt_tests, rtla, running
 
 DATA = Path(__file__).parent / "data"
 
@@ -296,3 +296,21 @@ def wait_for(holds, deadline_s: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+# versions
+
+
+def test_tools_are_asked_for_their_version(on_path: Path) -> None:
+    (on_path / "rtla").write_text("#!/bin/sh\necho >&2; echo rtla version 6.1 >&2; exit 1\n")
+    (on_path / "cyclictest").write_text("#!/bin/sh\necho cyclictest V 2.40\necho Usage:\n")
+    assert (rtla.version(), rt_tests.version()) == ("6.1", "2.40")
+
+
+def test_a_tool_that_tells_no_version_or_is_not_there_has_none(
+    on_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (on_path / "rtla").write_text("#!/bin/sh\necho 6.1\n")
+    assert rtla.version() is None
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert rt_tests.version() is None
