@@ -159,3 +159,11 @@ def test_a_thread_is_read_back_of_the_thread_itself() -> None:
     assert facts.policy in ("SCHED_OTHER", "SCHED_BATCH")
     assert facts.priority == 0
     assert hostcores._facts(os.getpid(), "1") is None or os.getpid() == 1
+
+
+def test_policy_and_priority_are_those_two_fields_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = [str(n) for n in range(1, 53)]  # every one holds its own number: proc_pid_stat(5)
+    fields[1], fields[2] = "(odd) name 1)", "S"
+    fields[40 - 1], fields[41 - 1] = "95", "1"
+    monkeypatch.setattr(Path, "read_text", lambda self: " ".join(fields))
+    assert hostcores._facts(1, "7") == ThreadFacts(tid=7, policy="SCHED_FIFO", priority=95)
