@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,20 +55,24 @@ class Container:
         """What a command starts with to run in it."""
         return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--", "chroot", self.root]
 
-    def run(self, *command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run a command in it."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """For what runs in it."""
+        return {
             **os.environ,
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible/ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
+
+    def run(self, *command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run a command in it."""
         return subprocess.run(
             [*self.enter, *command],
             capture_output=True,
             text=True,
-            env=environment,
+            env=self.environment,
             check=False,
             timeout=timeout_s,
         )
@@ -77,6 +82,26 @@ class Container:
         return self.run(
             "ansible-playbook", "-i", str(inventory), *arguments, str(CHECKOUT / "ansible" / playbook)
         )
+
+    def play_until(self, task: str, playbook: str, inventory: Path, *, delay_s: float) -> bool:
+        """Run one until a task of this name has begun, and that long into it; then all in here is killed at once.
+
+        Returns whether the task was reached.
+        """
+        command = [
+            *self.enter,
+            "ansible-playbook",
+            "-i",
+            str(inventory),
+            str(CHECKOUT / "ansible" / playbook),
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
+        ) as process:
+            reached = any(f"TASK [{task}]" in line for line in process.stdout)
+            time.sleep(delay_s)
+            self.run("sh", "-c", "kill -KILL -1")  # but for the first process
+        return reached
 
     def snapshot(self) -> object:
         """The whole of it, to be compared."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -33,14 +34,21 @@ LINKS = "ip link add data0 type veth peer name data1; ip link set data0 up; ip l
 INVENTORY = "/tmp/hosts.yml"
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
+@contextmanager
+def stock(folder):
     """A stock host, with its inventory in it."""
-    with container(tmp_path_factory.mktemp("container")) as made:
+    with container(folder) as made:
         local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
         inventory = yaml.safe_dump({"all": {"hosts": {"localhost": {**local, **WANTED}}}})
         links = made.run("sh", "-ec", f'{LINKS}; printf %s "$1" > {INVENTORY}', "sh", inventory)
         assert links.returncode == 0, links.stderr
+        yield made
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """One for the whole story."""
+    with stock(tmp_path_factory.mktemp("container")) as made:
         yield made
 
 
