@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import trees, undo
+from ansible_collections.labkit.host.plugins.module_utils import files, state, trees, undo
 
 
 @pytest.fixture
@@ -96,3 +96,23 @@ def test_archive_that_takes_for_ever_is_an_error_and_leaves_no_half_a_folder(
     with pytest.raises(trees.TreeRefused, match=r"src.tar: not unpacked after 0.1 s, stopped"):
         trees.change("probe", "/src", **archive, root=root)
     assert [path.name for path in root.iterdir()] == ["var"]
+
+
+@pytest.mark.parametrize("order", [("replay", "labkit_host"), ("labkit_host", "replay")])
+def test_folder_that_two_roles_use_goes_with_the_last_of_them(root, order):
+    files.change("replay", "/usr/local/lib/labkit/replay.py", "text", root=root)
+    trees.change("labkit_host", "/usr/local/lib/labkit/probe", root=root)
+
+    assert [undo.undo(role, root)[1] for role in order] == [[], []]
+
+    assert not (root / "usr/local/lib/labkit").exists()
+    assert state.roles(root) == []
+
+
+def test_folder_with_something_of_nobody_in_it_stays_and_is_told(root):
+    files.change("replay", "/usr/local/lib/labkit/replay.py", "text", root=root)
+    (root / "usr/local/lib/labkit/theirs").touch()
+
+    _, left = undo.undo("replay", root)
+
+    assert any("/usr/local/lib/labkit: other files are in it" in reason for reason in left)

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from .state import Change, State, half_written, remove, write_whole
+from .state import Change, State, half_written, remove, roles, write_whole
 
 KIND = "file"
 FOLDER = "folder"
@@ -129,11 +129,20 @@ def _alike(now: dict[str, Any] | None, old: dict[str, Any] | None) -> bool:
 
 
 def restore_folder(change: Change, root: Path) -> str | None:
-    """Remove a folder that we made, unless there is something else in it by now."""
+    """Remove a folder that we made, unless there is something else in it by now.
+
+    Where another role has something in it, it is that role's from now on, to be removed with the last of its things.
+    """
     folder = root / change.target.lstrip("/")
     if not folder.exists():
         return None
-    if any(folder.iterdir()):
-        return "other files are in it by now"
-    folder.rmdir()
-    return None
+    if not any(folder.iterdir()):
+        folder.rmdir()
+        return None
+    for other in (State(role, root) for role in roles(root)):
+        if other.noted(FOLDER, change.target) is None and any(
+            one.target.startswith(f"{change.target}/") for one in other.changes()
+        ):
+            other.inherit(change)
+            return None
+    return "other files are in it by now"

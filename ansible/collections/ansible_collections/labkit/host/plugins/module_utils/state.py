@@ -98,6 +98,12 @@ class State:
                 changes.append(Change(kind, target, old, new, persist, earlier))
             self._write(changes)
 
+    def inherit(self, change: Change) -> None:
+        """Take over a change of another role's, to be put back after all of this one's own."""
+        with self._alone():
+            if self.noted(change.kind, change.target) is None:
+                self._write([change, *self.changes()])
+
     def forget(self, change: Change) -> None:
         """It is put back. The file goes with its last change, and so do folders that are empty then."""
         with self._alone():
