@@ -80,6 +80,8 @@ def _let(program: Path, group: str, capabilities: str, check: bool) -> bool:
         given = _setcap(f"{capabilities}=ep", str(program))
         if given.returncode:
             raise ProbeFailed(f"{program}: {given.stderr.strip() or given.stdout.strip()}")
+    if not _has(program, capabilities):
+        raise ProbeFailed(f"{program}: expected {capabilities or 'no capability'}, and setcap finds another")
     return True
 
 
