@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.labkit.host.plugins.module_utils import boot_commands
+from ansible_collections.labkit.host.plugins.module_utils.boot_look import Wanted
 from ansible_collections.labkit.host.plugins.module_utils.grub_menu import read
 
 DATA = Path(__file__).parent / "data"
@@ -25,6 +26,8 @@ CONFIGS = {
     RT: "CONFIG_PREEMPT_LAZY=y\n# CONFIG_PREEMPT is not set\nCONFIG_PREEMPT_RT=y\n",
     NEWER: "CONFIG_PREEMPT_VOLUNTARY=y\nCONFIG_PREEMPT_DYNAMIC=y\n",
 }
+ISOLATED = ("isolcpus=managed_irq,domain,1", "nohz_full=1")
+REAL_TIME = Wanted(arguments=ISOLATED, flavour="rt", packages=("linux-image-rt-amd64",))
 _SAID: dict[tuple[object, ...], str] = {}
 
 

@@ -14,7 +14,7 @@ from ansible_collections.labkit.host.plugins.module_utils import (
 from ansible_collections.labkit.host.plugins.module_utils.bls import Bls
 from ansible_collections.labkit.host.plugins.module_utils.boot_look import Wanted
 from ansible_collections.labkit.host.plugins.module_utils.boot_trial import Trial
-from boot_host import Host
+from boot_host import ISOLATED, Host
 
 STOCK = "5.14.0-427.13.1.el9_4.x86_64"
 RT = "5.14.0-427.13.1.el9_4.x86_64+rt"
@@ -43,7 +43,6 @@ if [ -f  ${config_directory}/custom.cfg ]; then
   source ${config_directory}/custom.cfg
 fi
 """
-ISOLATED = ("isolcpus=managed_irq,domain,1", "nohz_full=1")
 REAL_TIME = Wanted(arguments=ISOLATED, flavour="rt", packages=("kernel-rt",))
 
 

@@ -18,11 +18,9 @@ from ansible_collections.labkit.host.plugins.module_utils import (
 )
 from ansible_collections.labkit.host.plugins.module_utils.boot_look import BootRefused, Wanted
 from ansible_collections.labkit.host.plugins.module_utils.state import State
-from boot_host import RT, STOCK, Host
+from boot_host import ISOLATED, REAL_TIME, RT, STOCK, Host
 
-ISOLATED = ("isolcpus=managed_irq,domain,1", "nohz_full=1")
 ARGUMENTS = Wanted(arguments=ISOLATED)
-REAL_TIME = Wanted(arguments=ISOLATED, flavour="rt", packages=("linux-image-rt-amd64",))
 
 
 @pytest.fixture

@@ -16,13 +16,8 @@ from ansible_collections.labkit.host.plugins.module_utils import (
     undo,
 )
 from ansible_collections.labkit.host.plugins.module_utils.boot_look import Wanted
-from boot_host import RT, STOCK, Host
+from boot_host import REAL_TIME, RT, STOCK, Host
 
-REAL_TIME = Wanted(
-    arguments=("isolcpus=managed_irq,domain,1", "nohz_full=1"),
-    flavour="rt",
-    packages=("linux-image-rt-amd64",),
-)
 OTHER = Wanted(
     arguments=("isolcpus=managed_irq,domain,1", "nohz_full=0"), flavour="rt", packages=REAL_TIME.packages
 )

@@ -10,15 +10,10 @@ from ansible_collections.labkit.host.plugins.module_utils import (
     boot_undo,
     undo,
 )
-from ansible_collections.labkit.host.plugins.module_utils.boot_look import BootRefused, Wanted
+from ansible_collections.labkit.host.plugins.module_utils.boot_look import BootRefused
 from ansible_collections.labkit.host.plugins.module_utils.state import State
-from boot_host import NEWER, RT, STOCK, Host
+from boot_host import NEWER, REAL_TIME, RT, STOCK, Host
 
-REAL_TIME = Wanted(
-    arguments=("isolcpus=managed_irq,domain,1", "nohz_full=1"),
-    flavour="rt",
-    packages=("linux-image-rt-amd64",),
-)
 ADDED = {"added": [f"linux-image-{RT}", "linux-image-rt-amd64"], "configured": [], "under_way": []}
 
 

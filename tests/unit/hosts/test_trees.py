@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from pathlib import Path
 
@@ -84,13 +83,9 @@ def test_run_that_was_killed_in_the_midst_is_made_good_by_the_next(root, archive
 
 
 def test_archive_that_takes_for_ever_is_an_error_and_leaves_no_half_a_folder(
-    root, archive, tmp_path, monkeypatch
+    root, archive, endless, monkeypatch
 ):
-    slow = tmp_path / "bin/tar"
-    slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
-    slow.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    endless("tar")
     monkeypatch.setattr(trees, "_UNPACKED_S", 0.1)
 
     with pytest.raises(trees.TreeRefused, match=r"src.tar: not unpacked after 0.1 s, stopped"):
