@@ -197,7 +197,7 @@ def _ratio_to_kernel(
         return Unknown(f"the kernel's {name} is tester-limited: a ratio to it would flatter")
     return Observed(
         low=own.low / base.high,
-        high=None if own.high is None else own.high / base.low,
+        high=None if own.high is None or not base.low else own.high / base.low,
         quoted=None if own.quoted is None else own.quoted / base.quoted,
         note=f"{name}, kernel {format_quantity(base.quoted, Unit.PPS)} on {kernel.key.topology if kernel else '?'}",
     )

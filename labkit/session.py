@@ -26,10 +26,10 @@ from labkit.lab import Lab
 from labkit.measure import noise
 from labkit.measure.burst import measure_back_to_back
 from labkit.measure.ceiling import mrr_limited_by, search_limited_by
-from labkit.measure.latency import measure_latency, rung_for
+from labkit.measure.latency import IDLE_LOAD_PPS, measure_latency, rung_for
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import Progress as SearchProgress
-from labkit.measure.search import search
+from labkit.measure.search import search_upwards
 from labkit.measure.trial import TrialResult
 from labkit.plan import plan_for
 from labkit.progress import Progress
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 MIN_LOAD_PPS = 9001.0  # CSIT's: below it a trial has too few frames to say anything
 SEARCH_ABOVE_MRR = 1.1
+LIVELOCK_ATTEMPTS = 3
+"""Trials at a low load before a path counts as dead: it may still be at what it was overloaded with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +128,29 @@ class Session:
                 trials=self._plan.mrr_trials,
                 on_trial=notes.count,
             )
-            if not result.median_pps:
-                raise ToolFailed(
-                    f"{datapath.key(frame=str(frames.size)).id}: nothing came back in most trials at full rate"
-                )
+            if silent := sum(not trial.received for trial in result.trials):
+                notes.deviations.append(self._livelock(rig, datapath, frames, notes, silent))
             notes.deciding = result.trials
             notes.limited_by = mrr_limited_by(result, ceiling_pps=notes.ceiling_pps)
             return {"mrr": result}
 
         return self._measurement("mrr", datapath, frames, body)
+
+    def _livelock(self, rig: Rig, datapath: Datapath, frames: FrameSpec, notes: _Notes, silent: int) -> str:
+        """Say what a path does that is silent under overload. Raises ToolFailed where it is silent at any load."""
+        for _ in range(LIVELOCK_ATTEMPTS):
+            low = _Lean(rig).measure(load_pps=IDLE_LOAD_PPS, duration_s=self._plan.mrr_duration_s)
+            notes.count(low)
+            if low.received:
+                break
+        trials = f"nothing came back in {silent} of {self._plan.mrr_trials} trials at full rate"
+        if not low.received:
+            where = datapath.key(frame=str(frames.size)).id
+            raise ToolFailed(f"{where}: {trials}, nor at {IDLE_LOAD_PPS:.0f} pps")
+        return (
+            f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: receive livelock, "
+            "so the MRR says little of what this path can do"
+        )
 
     def throughput(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """NDR and PDR; MRR comes first, to know where to search."""
@@ -144,22 +160,24 @@ class Session:
         offered_pps = max(trial.offered_pps for trial in mrr.trials)
         # Under overload some paths forward far less than they can; the offered rate is no such underestimate.
         max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
+        highest_load_pps = max(SEARCH_ABOVE_MRR * offered_pps, max_load_pps)
 
         def body(rig: Rig, notes: _Notes) -> dict[str, object]:
             stability = noise.measure_stability(
                 _Lean(rig),
-                mrr_pps=mrr.median_pps,
+                load_pps=0.1 * (mrr.median_pps or IDLE_LOAD_PPS),
                 ndr=self._plan.ndr,
                 pdr=self._plan.pdr,
                 trials=self._plan.stability_trials,
             )
             notes.gates += stability.gates()
-            result = search(
+            result = search_upwards(
                 _Lean(rig),
                 ndr=self._plan.ndr,
                 pdr=self._plan.pdr,
                 min_load_pps=min(MIN_LOAD_PPS, max_load_pps / 2),
                 max_load_pps=max_load_pps,
+                highest_load_pps=highest_load_pps,
                 max_search_s=self._plan.max_search_s,
                 clock=rig.clock,
                 on_progress=lambda state: self.progress.update(_search_line(state)),
@@ -187,7 +205,7 @@ class Session:
             notes.deciding = [point.trial for point in result.points]
             notes.deviations += result.deviations
             for name, rate_pps in rates_pps.items():
-                if rate_pps is None:
+                if not rate_pps:
                     notes.deviations.append(f"no {name} was found, so loads relative to it were not measured")
             return {"latency": result}
 

@@ -52,7 +52,7 @@ class Rung:
 
 
 def rung_for(load: Load, rates_pps: Mapping[str, float | None]) -> Rung | None:
-    """The rung of a load as written. None: it is a share of a rate that was not found.
+    """The rung of a load as written. None: it is a share of a rate that was not found, or is nothing.
 
     Idle is IDLE_LOAD_PPS, or a twentieth of PDR where that is less.
     """
@@ -60,7 +60,7 @@ def rung_for(load: Load, rates_pps: Mapping[str, float | None]) -> Rung | None:
         return Rung(load=load.text, load_pps=load.pps)
     if load.of is not None and load.share is not None:
         rate_pps = rates_pps.get(load.of)
-        return None if rate_pps is None else Rung(load=load.text, load_pps=load.share * rate_pps)
+        return Rung(load=load.text, load_pps=load.share * rate_pps) if rate_pps else None
     pdr_pps = rates_pps.get("PDR")
     return Rung(
         load=load.text, load_pps=IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)

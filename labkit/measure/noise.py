@@ -243,6 +243,8 @@ class Stability:
     low in 0, 3, 15 and 62 % of cases at q = 0.2, 0.3, 0.4 and 0.5: about as often as they misjudge one good load.
     """
 
+    load_pps: float
+    """What they were made at."""
     trials: int
     lossy_ndr: int
     """Trials that lost any frame."""
@@ -265,7 +267,7 @@ class Stability:
         return Gate(
             name=name,
             state=state,
-            value=f"{rate} {finding}: {lossy} of {self.trials} trials at 10 % of MRR lost {what}",
+            value=f"{rate} {finding}: {lossy} of {self.trials} trials at {self.load_pps:.0f} pps lost {what}",
             limit=f"warn: a good load is misjudged in > {MISJUDGE_WARN:.0%}, invalid: in > {MISJUDGE_INVALID:.0%}",
             why=f"a load without fault of its own is taken for an upper bound in {misjudge:.1%} of cases",
         )
@@ -298,6 +300,7 @@ def stability(trials: Sequence[TrialResult], *, ndr: Goal, pdr: Goal) -> Stabili
     lossy_ndr = sum(trial.loss_ratio > ndr.loss_ratio for trial in trials)
     lossy_pdr = sum(trial.loss_ratio > pdr.loss_ratio for trial in trials)
     return Stability(
+        load_pps=median(trial.intended_load_pps or trial.offered_pps for trial in trials),
         trials=len(trials),
         lossy_ndr=lossy_ndr,
         lossy_pdr=lossy_pdr,
@@ -309,16 +312,16 @@ def stability(trials: Sequence[TrialResult], *, ndr: Goal, pdr: Goal) -> Stabili
 def measure_stability(
     measurer: Measurer,
     *,
-    mrr_pps: float,
+    load_pps: float,
     ndr: Goal,
     pdr: Goal,
     trials: int = 20,
     on_trial: Callable[[TrialResult], None] | None = None,
 ) -> Stability:
-    """Run the preflight: `trials` trials of the goals' own duration at 10 % of MRR."""
+    """Run the preflight: `trials` trials of the goals' own duration at a load far below what the DUT can do."""
     made: list[TrialResult] = []
     for _ in range(trials):
-        made.append(measurer.measure(load_pps=0.1 * mrr_pps, duration_s=ndr.final_trial_duration_s))
+        made.append(measurer.measure(load_pps=load_pps, duration_s=ndr.final_trial_duration_s))
         if on_trial is not None:
             on_trial(made[-1])
     return stability(made, ndr=ndr, pdr=pdr)

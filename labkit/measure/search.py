@@ -191,6 +191,53 @@ def search(
     )
 
 
+WIDEN = 4.0
+"""How much higher the next search goes where the maximum load itself was carried."""
+
+
+def search_upwards(
+    measurer: Measurer,
+    *,
+    ndr: Goal,
+    pdr: Goal,
+    min_load_pps: float,
+    max_load_pps: float,
+    highest_load_pps: float,
+    clock: Callable[[], float] = time.monotonic,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_trial: Callable[[TrialResult], None] | None = None,
+    max_search_s: float = 600.0,
+) -> SearchResult:
+    """Search below `max_load_pps`, and up to `highest_load_pps` (what the tester can offer) where that was no maximum.
+
+    `max_load_pps` is a guess from what a path forwards under overload, and some forward far less then than they can:
+    one in receive livelock (Mogul and Ramakrishnan, 1997) next to nothing. The time is that of all searches together;
+    the result is the highest one's that came to its end.
+    """
+    left_s = max_search_s
+    before: SearchResult | None = None
+    while True:
+        found = search(
+            measurer,
+            ndr=ndr,
+            pdr=pdr,
+            min_load_pps=min_load_pps,
+            max_load_pps=max_load_pps,
+            clock=clock,
+            on_progress=on_progress,
+            on_trial=on_trial,
+            max_search_s=left_s,
+        )
+        kinds = (found.ndr.kind, found.pdr.kind)
+        if before is not None and Irregularity.TIME_LIMIT in kinds:
+            return before
+        left_s -= found.duration_s
+        carried = Irregularity.MAX_LOAD_LOSSLESS in kinds
+        if not carried or max_load_pps >= highest_load_pps or left_s <= 0.0:
+            return found
+        before, max_load_pps = found, min(WIDEN * max_load_pps, highest_load_pps)
+
+
 class _OutOfTime(Exception):
     """Raised through the engine when `max_search_s` is over."""
 

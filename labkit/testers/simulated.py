@@ -48,6 +48,8 @@ class SimulatedSpec:
     """Such a trial loses 1 to this many."""
     buffer_frames: int = 256
     """Frames that the DUT can hold: a burst of these is taken at any rate."""
+    livelock_pps: float = math.inf
+    """Above this rate the DUT only receives, and forwards nothing."""
     tester_ceiling_pps: float = 20e6
     """The tester sends no faster; what a load asks for beyond is unsent."""
     base_latency_s: float = 10e-6
@@ -73,6 +75,7 @@ class SimulatedSpec:
             "lossy_trials": 0 <= self.lossy_trials <= 1,
             "lossy_frames": self.lossy_frames >= 1,
             "buffer_frames": self.buffer_frames >= 0,
+            "livelock": self.livelock_pps > 0,
             "tester_ceiling": self.tester_ceiling_pps > 0,
             "base_latency": self.base_latency_s > 0,
             "tail_latency": self.tail_latency_s >= 0,
@@ -143,7 +146,7 @@ class SimulatedSpec:
         if self.noise:
             capacity_pps *= 1.0 + self.noise * NormalDist().inv_cdf(1.0 - good_share)
         load_pps = (capacity_pps + self.buffer_frames / duration_s) / (1.0 - loss_ratio)
-        return min(load_pps, self.tester_ceiling_pps / (1.0 - loss_ratio))
+        return min(load_pps, self.livelock_pps, self.tester_ceiling_pps / (1.0 - loss_ratio))
 
 
 class SimulatedTester:
@@ -185,6 +188,8 @@ class SimulatedTester:
         unlucky = draw.randint(1, spec.lossy_frames)
         if lossy:
             received = max(received - unlucky, 0)
+        if sent_pps > spec.livelock_pps:
+            received = 0
         if spec.drop_one_in:
             received = min(received, sent - sent // spec.drop_one_in)
         return TrialResult(

@@ -18,10 +18,12 @@ from labkit.measure.latency import (
     latency_point,
     measure_latency,
     merge_trials,
+    rung_for,
     rungs,
 )
 from labkit.measure.trial import TrialResult
 from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.units import Load
 
 values = st.lists(st.integers(1, 10**10), min_size=1, max_size=200)
 
@@ -139,6 +141,7 @@ def test_the_ladder_is_idle_and_shares_of_pdr_each_long_enough_for_p999() -> Non
 
 def test_without_a_pdr_there_is_only_idle() -> None:
     assert [r.load for r in rungs(pdr_pps=None)] == ["idle"]
+    assert rung_for(Load("10% MRR", share=0.1, of="MRR"), {"MRR": 0.0}) is None  # nothing to send
     assert rungs(pdr_pps=20_000)[0].load_pps == 1000  # idle stays far below what the DUT can do
 
 

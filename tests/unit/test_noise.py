@@ -194,10 +194,11 @@ def test_half_of_all_trials_lossy_is_not_measurable() -> None:
     assert state(stability(made, ndr=NDR, pdr=PDR).gates()) == ("invalid", "invalid")
 
 
-def test_the_preflight_runs_at_a_tenth_of_mrr() -> None:
+def test_the_preflight_says_at_what_load_it_was_made() -> None:
     tester = SimulatedTester(SimulatedSpec(lossy_trials=0.9), record_rtt=False)
-    found = measure_stability(tester, mrr_pps=1e6, ndr=NDR, pdr=PDR)
+    found = measure_stability(tester, load_pps=1e5, ndr=NDR, pdr=PDR)
     assert found.trials == tester.trials == 20
+    assert "trials at 100000 pps" in found.gates()[0].value
     assert not found.ndr_measurable
 
 

@@ -283,6 +283,39 @@ def test_a_dut_that_dies_fails_the_test_and_keeps_what_was_finished(lab: pytest.
     assert [(v["outcome"], v["target"]) for v in run["verdicts"]] == [("fail", "can be measured")]
 
 
+LIVELOCK = """description: a DUT that only receives under overload
+tier: simulated
+backends: [dpdk]
+simulation:
+  dpdk:
+    capacity: 1 Mpps
+    livelock: {livelock}
+"""
+
+
+def test_a_dut_in_livelock_is_a_finding_and_its_throughput_is_found_below(lab: pytest.Pytester) -> None:
+    (lab.path / "livelock.yml").write_text(LIVELOCK.format(livelock="60 kpps"))
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 50 kpps"))
+    result = lab.runpytest_subprocess(
+        "--topology=livelock.yml", "--labkit-quick", "-k", "test_mine", "-o", "addopts=-p no:cacheprovider"
+    )
+    result.assert_outcomes(passed=1)
+    by_kind = {m["kind"]: m for m in results(lab)["measurements"]}
+    assert by_kind["mrr"]["mrr"]["median_pps"] == 0
+    assert any("receive livelock" in text for text in by_kind["mrr"]["deviations"])
+    assert 50e3 <= by_kind["throughput"]["throughput"]["ndr"]["relevant_lower_bound_pps"] <= 60e3
+
+
+def test_a_path_that_carries_nothing_at_any_load_fails_the_test(lab: pytest.Pytester) -> None:
+    (lab.path / "dead.yml").write_text(LIVELOCK.format(livelock="100 pps"))
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps"))
+    result = lab.runpytest_subprocess(
+        "--topology=dead.yml", "-k", "test_mine", "-o", "addopts=-p no:cacheprovider"
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*nothing came back in 10 of 10 trials at full rate, nor at 9000 pps*"])
+
+
 def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_plain(): pass")
     result = pytester.runpytest_subprocess()

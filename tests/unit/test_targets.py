@@ -233,6 +233,14 @@ def test_a_ratio_is_taken_between_conservative_sides() -> None:
     assert "pdr" in of_pdr.reason
 
 
+def test_a_kernel_that_was_silent_once_under_overload_bounds_no_ratio_from_above() -> None:
+    kernel = measured("mrr", SimulatedSpec(capacity_pps=2e5), key=KERNEL)
+    assert kernel.mrr is not None
+    silent = dataclasses.replace(kernel, mrr=dataclasses.replace(kernel.mrr, ci95_low_pps=0.0, min_pps=0.0))
+    assert check(MRR, silent, ratio_to_kernel=">= 4x").outcome is Outcome.PASS
+    assert check(MRR, silent, ratio_to_kernel="<= 100x").outcome is not Outcome.PASS
+
+
 def test_a_ratio_needs_a_trustworthy_kernel_measurement() -> None:
     kernel = measured("mrr", SimulatedSpec(capacity_pps=2e5), key=KERNEL)
     assert check(MRR, ratio_to_kernel=">= 1x").outcome is Outcome.INVALID
