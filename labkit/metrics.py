@@ -259,14 +259,26 @@ def _hardware_max(
     )
 
 
-def _wakeup_metric(name: str, percentile: float) -> Metric:
-    return Metric(
-        name=f"wakeup_{name}",
-        unit=Unit.SECONDS,
-        better="low",
-        kinds=("wakeup",),
-        comes_from=f"{percentile:g}th percentile of the wake-up latency (cyclictest), on the slowest core",
-        read=_host("wakeup", f"{name}_us", percentile),
+def _wakeup_metrics(kind: str, tool: str) -> tuple[Metric, ...]:
+    """How late threads are woken, as one tool sees it."""
+
+    def metric(name: str, percentile: float | None, comes_from: str) -> Metric:
+        return Metric(
+            name=f"{kind}_{name}",
+            unit=Unit.SECONDS,
+            better="low",
+            kinds=(kind,),
+            comes_from=f"{comes_from}, on the slowest core",
+            read=_host(kind, f"{name}_us", percentile),
+        )
+
+    percentiles = {"p50": 50, "p99": 99, "p999": 99.9, "p9999": 99.99}
+    return (
+        *(
+            metric(name, percentile, f"{percentile:g}th percentile of the wake-up latency ({tool})")
+            for name, percentile in percentiles.items()
+        ),
+        metric("max", None, f"the latest wake-up ({tool}'s own maximum)"),
     )
 
 
@@ -352,18 +364,8 @@ _TABLE = (
         read=_ratio_to_kernel,
         relative=True,
     ),
-    _wakeup_metric("p50", 50),
-    _wakeup_metric("p99", 99),
-    _wakeup_metric("p999", 99.9),
-    _wakeup_metric("p9999", 99.99),
-    Metric(
-        name="wakeup_max",
-        unit=Unit.SECONDS,
-        better="low",
-        kinds=("wakeup",),
-        comes_from="the latest wake-up (cyclictest's own maximum), on the slowest core",
-        read=_host("wakeup", "max_us", None),
-    ),
+    *_wakeup_metrics("wakeup", "cyclictest"),
+    *_wakeup_metrics("timerlat", "rtla timerlat"),
     Metric(
         name="busy_loop_max",
         unit=Unit.SECONDS,

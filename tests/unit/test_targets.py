@@ -473,6 +473,16 @@ def test_a_percentile_of_wakeups_needs_its_samples_on_every_core() -> None:
     assert check(wakeups(max_us=900, n=9_999), wakeup_max="<= 1 ms").outcome is Outcome.PASS
 
 
+def test_what_the_kernels_own_tracer_saw_is_held_to_bounds_of_its_own() -> None:
+    seen = wakeups(max_us=900)
+    traced = dataclasses.replace(
+        seen, key=Key.of_host("lab", "timerlat"), kind="timerlat", wakeup=None, timerlat=seen.wakeup
+    )
+    assert check(traced, timerlat_p999="<= 6 us").outcome is Outcome.PASS
+    assert check(traced, timerlat_max="<= 100 us").outcome is Outcome.FAIL
+    assert check(traced, wakeup_max="<= 1 ms").outcome is Outcome.INVALID  # cyclictest did not run
+
+
 def test_a_bound_that_a_virtual_machine_misses_says_nothing_of_its_kernel() -> None:
     assert check(wakeups(max_us=900, guest=True), wakeup_max="<= 1 ms").outcome is Outcome.PASS
     missed = check(wakeups(max_us=900, guest=True), wakeup_max="<= 100 us")
