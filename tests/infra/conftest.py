@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from labkit.errors import ConfigInvalid, LabkitError
 from labkit.promises import PROMISES
 from labkit.promises.connect import opened
 from labkit.promises.desired import Desired, Source, hosts
-from labkit.promises.doctor import source
+from labkit.promises.doctor import NOTHING_HELD, source
 from labkit.promises.eyes import Eyes
 
 LookAt = Callable[[Source], tuple[Eyes, Desired]]
@@ -40,6 +41,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         ("where", "promise"), cases, ids=[f"{promise.id}[{where.host}]" for where, promise in cases]
     )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where no promise applies nothing was held, and that is not called well: as `labkit doctor --host` does."""
+    if session.exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly:
+        reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+        if not reporter.stats.get("passed"):
+            reporter.write_line("no promise applies: nothing was asked of a host by its variables", red=True)
+            session.exitstatus = NOTHING_HELD
 
 
 @pytest.fixture(scope="session")

@@ -143,6 +143,16 @@ def test_broken_promise_fails_its_test_and_says_what_closes_it(tmp_path):
     assert "--tags af_xdp" in done.stdout
 
 
+def test_suite_of_which_no_promise_applies_does_not_pass(tmp_path):
+    (tmp_path / "desired.yml").write_text(DESIRED)
+    suite = f"{sys.executable} -m pytest {CHECKOUT}/tests/infra -p no:cacheprovider --desired {tmp_path}/desired.yml"
+
+    done = inside(tmp_path, *suite.split(), "-k", "governor")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "no promise applies" in done.stdout
+
+
 def test_bad_input_ends_the_suite_before_a_host_is_asked(tmp_path):
     (tmp_path / "wrong.yml").write_text("hugepages_cuont: 3\n")
     command = [sys.executable, "-m", "pytest", str(CHECKOUT / "tests/infra"), "-p", "no:cacheprovider"]
