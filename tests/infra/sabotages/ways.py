@@ -112,8 +112,9 @@ def another(name: str, *values: str) -> Callable[[Desired], str]:
 
 
 def changed(option: str, name: str, wanted: Mapping[str, Any]) -> tuple[str, str]:
-    """ethtool's commands that set the first of these settings to another value, and back."""
-    key, value = next((key, value) for key, value in wanted.items() if value is not None)
-    value = text_of(value)
+    """ethtool's commands that set the first of these settings to another value, and all of them back."""
+    asked = {key: text_of(value) for key, value in wanted.items() if value is not None}
+    key, value = next(iter(asked.items()))
     other = {"on": "off", "off": "on"}.get(value) or str(int(value) // 2 or 1)
-    return f"ethtool {option} {name} {key} {other}", f"ethtool {option} {name} {key} {value} || true"
+    all_of_them = " ".join(f"{key} {value}" for key, value in asked.items())
+    return f"ethtool {option} {name} {key} {other}", f"ethtool {option} {name} {all_of_them} || true"
