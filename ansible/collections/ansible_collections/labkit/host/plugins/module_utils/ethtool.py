@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from . import ethtool_text, links, protected
-from .ethtool_groups import GROUPS, EthtoolFailed, NotPutBack, meant, read, remade, run, slip, text_of
+from .ethtool_groups import (
+    GROUPS,
+    EthtoolFailed,
+    NotPutBack,
+    is_down,
+    meant,
+    read,
+    remade,
+    run,
+    slip,
+    text_of,
+)
 from .ethtool_text import Values
 from .state import Change, State
 
@@ -98,7 +109,8 @@ def _allowed(name: str, group: str, wanted: Mapping[str, str]) -> Values:
     for key, value in wanted.items():
         if key not in values:
             there = ", ".join(one for one in values if not values[one].fixed) or "none at all"
-            raise EthtoolFailed(f"{name}: its driver has no {group} {key}; it has {there}")
+            down = ". It is down: some drivers have that only while it is up" if is_down(name) else ""
+            raise EthtoolFailed(f"{name}: its driver has no {group} {key}; it has {there}{down}")
         one = values[key]
         if one.fixed and one.now != value:
             raise EthtoolFailed(f"{name}: {group} {key} is fixed by the driver at {one.now}, wanted {value}")

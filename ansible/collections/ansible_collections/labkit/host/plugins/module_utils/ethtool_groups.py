@@ -168,6 +168,14 @@ a restart with other channels makes rings, their moderation and the RSS table an
 _REMADE = ("rings", "coalescing", "rss")
 
 
+def is_down(name: str) -> bool:
+    """Whether nobody has brought the interface up (IFF_UP)."""
+    try:
+        return not int((NET / name / "flags").read_text(), 16) & 1
+    except OSError:
+        return False
+
+
 def read(name: str, group: str) -> Values:
     """The settings that the driver has. Raises EthtoolFailed."""
     with _plainly(name, group):
