@@ -7,6 +7,7 @@ first test that asks for it.
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ def stock_image(say: Say) -> image.Image:
 @pytest.fixture(scope="session")
 def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
     """The data links by slot: the DUT's end, and the tester's."""
-    ends = {slot: link() for slot in (desired.FORWARDING_SLOT, desired.XDP_SLOT, desired.TUNED_SLOT)}
+    slots = (desired.FORWARDING_SLOT, desired.XDP_SLOT, desired.TUNED_SLOT, desired.SPREAD_SLOT)
+    ends = {slot: link() for slot in slots}
     yield ends
     for pair in ends.values():
         for end in pair:
@@ -74,13 +76,28 @@ def dut(
     stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
 ) -> Iterator[Guest]:
     """The machine that the story is about."""
-    models = {desired.TUNED_SLOT: "e1000e"}
+    models = {desired.TUNED_SLOT: "e1000e", desired.SPREAD_SLOT: "vmxnet3"}
     nics = [
         Nic(models.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
         for slot, ends in links.items()
     ]
+    compiled = subprocess.run(
+        ["iasl", "-p", str(folder / "processors"), str(Path(__file__).with_name("processors.asl"))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert compiled.returncode == 0, compiled.stdout + compiled.stderr
     with Guest(
-        "dut", stock_image, nics=nics, cpus=3, memory_mib=2048, iommu=True, log=folder / "dut.console"
+        "dut",
+        stock_image,
+        nics=nics,
+        cpus=3,
+        memory_mib=2048,
+        iommu=True,
+        nodes=desired.NODES,
+        acpi=folder / "processors.aml",
+        log=folder / "dut.console",
     ) as guest:
         guest.wait()
         say("the DUT is up")

@@ -6,12 +6,16 @@ from typing import Any
 
 ISOLATED = 2
 """The core that is kept free. Emulated guests would crawl with one core for all the rest."""
-FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT = 0x10, 0x11, 0x12
-"""Slots of the data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing."""
+FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT, SPREAD_SLOT = 0x10, 0x11, 0x12, 0x13
+"""Slots of the data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing, with several queues."""
 FORWARDING_PCI = f"0000:00:{FORWARDING_SLOT:02x}.0"
 XDP_NAME = f"enp0s{XDP_SLOT}"
 TUNED_NAME = f"enp0s{TUNED_SLOT}"
-HUGEPAGES = 128
+SPREAD_NAME = f"enp0s{SPREAD_SLOT}"
+NODES = ("0-1", "2")
+"""Cores of the NUMA nodes."""
+HUGEPAGES = (48, 80)
+"""On each of them."""
 
 KERNEL: dict[str, Any] = {
     "lowlatency_kernel_flavour": "rt",
@@ -24,9 +28,14 @@ DUT: dict[str, Any] = {
     "cpu_isolation_cpus": str(ISOLATED),
     "cpu_isolation_rt_runtime_us": "-1",
     "cpu_isolation_timer_migration": "0",
+    "cpu_isolation_governor": "performance",
+    "cpu_isolation_max_cstate": "1",
     "hugepages_count": "0",
     "hugepages_group": "labkit",
-    "hugepages_pools": [{"size_kib": 2048, "count": HUGEPAGES, "when": "boot"}],
+    "hugepages_pools": [
+        {"size_kib": 2048, "count": count, "node": node, "when": "boot"}
+        for node, count in enumerate(HUGEPAGES)
+    ],
     "hugepages_mounts": [{"path": "/dev/hugepages-labkit", "size_kib": 2048, "mode": "0770"}],
     "dpdk_packages": ["dpdk", "dpdk-dev"],
     "dpdk_iommu": "on",
@@ -45,6 +54,7 @@ DUT: dict[str, Any] = {
             "rings": {"rx": 512},
             "coalescing": {"rx-usecs": 20},
             "features": {"gro": "off"},
+            "pause": {"autoneg": False, "rx": False, "tx": False},
         }
     ],
     "labkit_host_user": "tester",
@@ -53,3 +63,15 @@ DUT: dict[str, Any] = {
     "labkit_host_build": True,
     "labkit_host_capabilities": True,
 }
+
+GENERIC: dict[str, Any] = {
+    **DUT,
+    "lowlatency_kernel_flavour": "generic",
+    "af_xdp_busy_read_us": "50",
+    "nic_tuning_interfaces": [
+        *DUT["nic_tuning_interfaces"],
+        {"name": SPREAD_NAME, "rss": {"indirection": "weight 1 3"}},
+    ],
+}
+"""The same host on the kernel that it came with: what only that can, and a spread over queues, which the driver of that
+NIC knows of as long as it is up."""

@@ -79,10 +79,16 @@ class Guest:
         cpus: int = 2,
         memory_mib: int = 2048,
         iommu: bool = False,
+        nodes: Sequence[str] = (),
+        acpi: Path | None = None,
         keep: bool = False,
         log: Path | None = None,
     ) -> None:
-        """With `keep` the image itself is written to, else what the guest writes is gone with it."""
+        """With `keep` the image itself is written to, else what the guest writes is gone with it.
+
+        `nodes` are the cores of each NUMA node, which share the memory evenly; `acpi` is a table for the guest's
+        firmware to have besides its own.
+        """
         self.name = name
         self.image = image
         self.nics = tuple(nics)
@@ -92,6 +98,12 @@ class Guest:
         self._arguments = ["-smp", str(cpus), "-m", str(memory_mib)]
         if iommu:
             self._arguments += ["-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"]
+        for number, cores in enumerate(nodes):
+            memory = f"memory-backend-ram,id=node{number},size={memory_mib // len(nodes)}M"
+            self._arguments += ["-object", memory]
+            self._arguments += ["-numa", f"node,nodeid={number},cpus={cores},memdev=node{number}"]
+        if acpi is not None:
+            self._arguments += ["-acpitable", f"file={acpi}"]
         self._iommu = iommu
         self._process: subprocess.Popen[bytes] | None = None
         self._control: _Control | None = None

@@ -44,9 +44,19 @@ DOWNLOADS = (
     *("gcc", "libc6-dev", "libjansson-dev", "meson", "ninja-build", "zlib1g-dev", "rt-tests", "rtla"),
 )
 """What the playbooks and tests install or unpack, so that nobody waits for it."""
-TOOLS = ("mmdebstrap", "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "parted", "grub-mkimage", "ssh-keygen")
+TOOLS = (
+    "mmdebstrap",
+    "qemu-system-x86_64",
+    "qemu-img",
+    "mkfs.ext4",
+    "parted",
+    "grub-mkimage",
+    "ssh-keygen",
+    "iasl",
+)
 TOOL_PACKAGES = (
-    "mmdebstrap qemu-system-x86 qemu-utils e2fsprogs parted grub2-common grub-pc-bin openssh-client uidmap"
+    "mmdebstrap qemu-system-x86 qemu-utils e2fsprogs parted grub2-common grub-pc-bin openssh-client uidmap "
+    "acpica-tools"
 )
 
 

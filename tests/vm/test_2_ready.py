@@ -19,7 +19,8 @@ def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
     cmdline = dut.run("cat /proc/cmdline").out.split()
     assert "intel_iommu=on" in cmdline
     assert dut.run("cat /sys/devices/system/cpu/isolated").out.strip() == str(desired.ISOLATED)
-    assert dut.run("cat /proc/sys/vm/nr_hugepages").out.strip() == str(desired.HUGEPAGES)
+    pages = dut.run("cat /sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages").out.split()
+    assert tuple(map(int, pages)) == desired.HUGEPAGES
 
 
 def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):

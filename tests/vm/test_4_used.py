@@ -18,6 +18,7 @@ from tests.vm import desired
 from tests.vm.guest import Guest
 from tests.vm.labkit_there import measured
 from tests.vm.playbook import Playbooks, Provisioned, Say, Stock
+from tests.vm.sabotages_there import sabotaged
 
 FRAMES = 1000
 SCRIPT = Path(__file__).with_name("frames.py").read_text()
@@ -153,3 +154,16 @@ def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say
     assert "PREEMPT_RT" in told
     assert re.search(r"wake-up p50 \d\S* .?s \d", told), "wake-ups of both boots stand beside each other"
     assert "not about throughput" in told
+
+
+def test_what_only_the_generic_kernel_can_promise_is_caught_when_broken(
+    dut: Guest, generic_run: Path, stock: Stock, playbooks: Playbooks, say: Say
+):
+    dut.run(f"ip link set {desired.SPREAD_NAME} up")
+    playbooks.host(dut, {**desired.GENERIC, "lowlatency_kernel_release": stock.release})
+    played = playbooks.play("site.yml", "--tags", "af_xdp,nic_tuning")
+    assert played.code == 0, played.output[-4000:]
+
+    found = sabotaged(playbooks, say, part=r"^(af_xdp\.busy_poll|nic_tuning\.rss)$")
+
+    assert found == {"caught": ["af_xdp.busy_poll", "nic_tuning.rss"], "skipped": []}

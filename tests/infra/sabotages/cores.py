@@ -7,7 +7,7 @@ from collections.abc import Callable
 from labkit.cores import parse_list
 from labkit.promises.desired import Desired
 
-from .ways import FOLDER, Sabotage, another, cover, covered, uncover, written
+from .ways import FOLDER, Sabotage, another, cover, covered, keep, put_back, uncover, written
 
 
 def _core(desired: Desired) -> str:
@@ -29,6 +29,18 @@ def _interrupts_back(desired: Desired) -> str:
     return (
         f"cd {_IRQ}; if test -e {FOLDER}/irqs; then while IFS=: read -r file cores; do echo $cores >$file; done "
         f"<{FOLDER}/irqs 2>/dev/null; rm {FOLDER}/irqs; fi; sleep 1"
+    )
+
+
+def _governor(desired: Desired) -> str:
+    return f"{_CPU}/cpu{_core(desired)}/cpufreq/scaling_governor"
+
+
+def _another_governor(desired: Desired) -> str:
+    wanted, path = desired.text("cpu_isolation_governor"), _governor(desired)
+    return (
+        f"{keep(path, 'governor')}; for other in $(cat {path.replace('governor', 'available_governors')}); do "
+        f"if [ $other != {wanted or 'none'} ]; then break; fi; done; echo $other >{path}"
     )
 
 
@@ -87,10 +99,8 @@ CORES = (
     ),
     Sabotage(
         promise="cpu_isolation.governor",
-        breaks=lambda desired: cover(
-            f"{_CPU}/cpu{_core(desired)}/cpufreq/scaling_governor", "labkit-sabotage"
-        ),
-        mends=lambda desired: uncover(f"{_CPU}/cpu{_core(desired)}/cpufreq/scaling_governor"),
+        breaks=_another_governor,
+        mends=lambda desired: put_back(_governor(desired), "governor"),
     ),
     Sabotage(
         promise="cpu_isolation.cstates",
