@@ -1,7 +1,8 @@
 """oslat (rt-tests): how long a thread that never sleeps is kept from running, as a polling core would be.
 
 A thread a core reads the CPU's counter in a loop and notes the gaps. It counts in whole microseconds, rounded up; its
-last bucket holds everything longer, whose values it does not keep.
+last bucket holds everything longer, whose values it does not keep. From rt-tests 2.6 on its buckets say one microsecond
+more than its own minimum and maximum do of the same gap: that is taken off.
 """
 
 from __future__ import annotations
@@ -74,14 +75,17 @@ def parse(text: str, *, buckets: int) -> Result:
     for one in found:
         counts = rt_tests.bins(one, "oslat")
         try:
+            # Seen in 2.6: minimum 1, all counts from bucket 2 on, and the mean by the buckets.
+            shift = min((us for us, n in counts.items() if n and us < buckets), default=0) - int(one["min"])
+            shift = int(shift == 1)
             thread = Thread(
                 core=int(one["cpu"]),
                 loops=sum(counts.values()),
                 min_us=int(one["min"]),
                 max_us=int(one["max"]),
-                mean_us=float(one["avg"]),
+                mean_us=float(one["avg"]) - shift,
                 duration_s=float(one["duration"]),
-                bins_us={us: count for us, count in counts.items() if us < buckets},
+                bins_us={us - shift: count for us, count in counts.items() if us < buckets},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ToolFailed(f"oslat: a thread of its JSON lacks {error}") from error

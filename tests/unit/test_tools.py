@@ -114,13 +114,18 @@ def test_a_program_that_is_not_there_is_told_with_its_package(monkeypatch: pytes
 # oslat
 
 
-def test_gaps_of_a_busy_loop_are_read_by_core() -> None:
-    found = oslat.parse(recorded("oslat/rt-tests-2.4.json"), buckets=1024)
-    document = json.loads(recorded("oslat/rt-tests-2.4.json"))
+@pytest.mark.parametrize("version", ["2.4", "2.6"])
+def test_gaps_of_a_busy_loop_are_read_by_core(version: str) -> None:
+    found = oslat.parse(recorded(f"oslat/rt-tests-{version}.json"), buckets=1024)
+    document = json.loads(recorded(f"oslat/rt-tests-{version}.json"))
+    assert found.version == f"{version}0"
     for i, thread in enumerate(found.threads):
         raw = document["thread"][str(i)]
         assert (thread.core, thread.max_us) == (raw["cpu"], raw["max"])
         assert thread.loops == sum(raw["histogram"].values())
+        assert min(thread.bins_us) == thread.min_us == 1, "the same gap, by its bucket and as the minimum"
+        within = sum(us * n for us, n in thread.bins_us.items()) / sum(thread.bins_us.values())
+        assert thread.mean_us == pytest.approx(within, abs=0.05)
 
 
 def test_the_last_bucket_holds_what_is_longer_and_is_no_value() -> None:

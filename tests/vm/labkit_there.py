@@ -72,7 +72,10 @@ def measured(guest: Guest, folder: Path, say: Say) -> Path:
     put(guest, folder, debs="rtla_*.deb libtracefs1_*.deb libtraceevent1_*.deb")
     done = guest.run(command("run -m lowlatency --quick --slow --allow-invalid"), timeout_s=600, check=False)
     say(done.out)
-    if done.code not in (0, 1):  # 1: a target was missed, as it may be on an emulated CPU; what is measured is stored
+    if done.code not in (
+        0,
+        1,
+    ):  # 1: a target was missed, as it may be on an emulated CPU; what is measured is stored
         raise AssertionError(f"labkit run ended with {done.code}: {done.out}{done.err}")
     run = fetch(guest, folder)
     # labkit's own journal, which is empty, is no change of a role's.
