@@ -70,19 +70,19 @@ def fetch(guest: Guest, folder: Path) -> Path:
 def measured(guest: Guest, folder: Path, say: Say) -> Path:
     """Run `labkit run -m lowlatency` there as it is booted now, with the probe built there; the run's folder here."""
     put(guest, folder, debs="rtla_*.deb libtracefs1_*.deb libtraceevent1_*.deb")
-    done = guest.run(command("run -m lowlatency --quick --slow --allow-invalid"), timeout_s=600, check=False)
-    say(done.out)
-    if done.code not in (
-        0,
-        1,
-    ):  # 1: a target was missed, as it may be on an emulated CPU; what is measured is stored
-        raise AssertionError(f"labkit run ended with {done.code}: {done.out}{done.err}")
-    run = fetch(guest, folder)
-    # labkit's own journal, which is empty, is no change of a role's.
-    guest.run(
-        f"umount {THERE}; rm -f /var/lib/labkit/journal.jsonl; rmdir /var/lib/labkit 2>/dev/null || true"
-    )
-    return run
+    try:
+        done = guest.run(
+            command("run -m lowlatency --quick --slow --allow-invalid"), timeout_s=600, check=False
+        )
+        say(done.out)
+        if done.code not in (0, 1):  # 1: a target was missed, as it may be on an emulated CPU
+            raise AssertionError(f"labkit run ended with {done.code}: {done.out}{done.err}")
+        return fetch(guest, folder)
+    finally:
+        # labkit's own journal, which is empty, is no change of a role's.
+        guest.run(
+            f"umount {THERE}; rm -f /var/lib/labkit/journal.jsonl; rmdir /var/lib/labkit 2>/dev/null || true"
+        )
 
 
 def _requirements() -> list[str]:
