@@ -148,8 +148,8 @@ class Session:
             where = datapath.key(frame=str(frames.size)).id
             raise ToolFailed(f"{where}: {trials}, nor at {IDLE_LOAD_PPS:.0f} pps")
         return (
-            f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: receive livelock, "
-            "so the MRR says little of what this path can do"
+            f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: overload silences this "
+            "path (receive livelock, or a core that is taken away)"
         )
 
     def throughput(self, datapath: Datapath, frames: FrameSpec) -> Measurement:

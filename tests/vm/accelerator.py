@@ -25,7 +25,7 @@ def arguments(kernel: Path) -> tuple[str, ...]:
     # that QEMU says otherwise (tests/vm/processors.asl).
     return (
         *("-machine", "q35", "-accel", "tcg,thread=multi,tb-size=1024"),
-        *("-cpu", "max,la57=off,family=23,model=1"),
+        *("-cpu", "max,la57=off,family=16,model=1"),
     )
 
 
