@@ -138,8 +138,14 @@ def _build(
 def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
     sources = work / "sources.list"
     sources.write_text("".join(f"{line}\n" for line in source.lines))
+    # Its processes and mounts end with it, whatever ends it: told to end, it leaves dpkg running. Who is not root has
+    # that from mmdebstrap itself.
+    alone = (
+        ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc") if os.geteuid() == 0 else ()
+    )
     command = [
         *DIE_WITH_PARENT,
+        *alone,
         *(
             "mmdebstrap",
             "--variant=apt",
@@ -159,6 +165,7 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         "DOWNLOADS": " ".join(DOWNLOADS),
         "DISK_MIB": str(DISK_MIB),
         "OUTPUT": str(work),
+        "TMPDIR": str(work),  # removed with it
         "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
     }
     log = work / "mmdebstrap.log"
@@ -169,7 +176,7 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         try:
             code = process.wait()
         except BaseException:
-            process.terminate()  # it unmounts and removes what it made; the block waits for that
+            process.kill()
             raise
     if code:
         told = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
