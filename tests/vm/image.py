@@ -138,11 +138,9 @@ def _build(
 def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
     sources = work / "sources.list"
     sources.write_text("".join(f"{line}\n" for line in source.lines))
-    # Its processes and mounts end with it, whatever ends it: told to end, it leaves dpkg running. Who is not root has
-    # that from mmdebstrap itself.
-    alone = (
-        ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc") if os.geteuid() == 0 else ()
-    )
+    # Its processes and mounts end with it, whatever ends it: told to end, it leaves dpkg running. That takes root.
+    root = os.geteuid() == 0
+    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc") if root else ()
     command = [
         *DIE_WITH_PARENT,
         *alone,
@@ -165,7 +163,7 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         "DOWNLOADS": " ".join(DOWNLOADS),
         "DISK_MIB": str(DISK_MIB),
         "OUTPUT": str(work),
-        "TMPDIR": str(work),  # removed with it
+        **({"TMPDIR": str(work)} if root else {}),  # removed with it
         "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
     }
     log = work / "mmdebstrap.log"
@@ -176,7 +174,7 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         try:
             code = process.wait()
         except BaseException:
-            process.kill()
+            process.kill() if root else process.terminate()
             raise
     if code:
         told = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
