@@ -193,11 +193,15 @@ def _ratio_to_kernel(
         return own
     if isinstance(base, Unknown) or not base.quoted:
         return Unknown(f"the kernel's {name}: {base.reason if isinstance(base, Unknown) else base.note}")
+    if kernel is not None and kernel.mrr is not None and kernel.mrr.silent:
+        return Unknown(
+            f"the kernel was silent in {kernel.mrr.silent} trials: a ratio to its mrr would flatter"
+        )
     if base.high is None:
         return Unknown(f"the kernel's {name} is tester-limited: a ratio to it would flatter")
     return Observed(
         low=own.low / base.high,
-        high=None if own.high is None or not base.low else own.high / base.low,
+        high=None if own.high is None else own.high / base.low,
         quoted=None if own.quoted is None else own.quoted / base.quoted,
         note=f"{name}, kernel {format_quantity(base.quoted, Unit.PPS)} on {kernel.key.topology if kernel else '?'}",
     )

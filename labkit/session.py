@@ -128,8 +128,8 @@ class Session:
                 trials=self._plan.mrr_trials,
                 on_trial=notes.count,
             )
-            if silent := sum(not trial.received for trial in result.trials):
-                notes.deviations.append(self._livelock(rig, datapath, frames, notes, silent))
+            if result.silent:
+                notes.deviations.append(self._livelock(rig, datapath, frames, notes, result.silent))
             notes.deciding = result.trials
             notes.limited_by = mrr_limited_by(result, ceiling_pps=notes.ceiling_pps)
             return {"mrr": result}

@@ -25,6 +25,11 @@ class Mrr:
     ci95_low_pps: float
     ci95_high_pps: float
 
+    @property
+    def silent(self) -> int:
+        """Trials in which nothing came back. With any, what else was found is no rate to take a ratio to."""
+        return sum(not trial.received for trial in self.trials)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossPoint:

@@ -57,7 +57,8 @@ def claims(run: Run) -> list[Claim]:
 
 
 def _rate(row: Row) -> float | None:
-    return row.mrr_pps if row.mrr_pps is not None else row.pdr_pps
+    """The highest that was forwarded: under overload, or below it where overload silences the path."""
+    return max((rate for rate in (row.mrr_pps, row.pdr_pps) if rate is not None), default=None)
 
 
 def _best(found: Iterable[Row], *, frame: str = "64", backend: str | None = None) -> Row | None:

@@ -135,6 +135,11 @@ def _mrr_pps(measurement: Measurement | None) -> float | None:
     return measurement.mrr.median_pps if measurement and measurement.mrr else None
 
 
+def _mrr_to_compare_pps(measurement: Measurement | None) -> float | None:
+    """None too where the path was silent under overload: a ratio to that would flatter every other."""
+    return None if measurement and measurement.mrr and measurement.mrr.silent else _mrr_pps(measurement)
+
+
 def doubts(measurement: Measurement) -> list[str]:
     """Why its figures can't be trusted: gates that it missed, a mode that it could not prove.
 
@@ -197,7 +202,7 @@ def _row(run: Run, key: Key) -> Row:
         pdr_pps=pdr,
         mrr_pps=peak,
         ratio_to_kernel=_ratio(pdr, _pdr_pps(kernel["throughput"])),
-        mrr_ratio_to_kernel=_ratio(peak, _mrr_pps(kernel["mrr"])),
+        mrr_ratio_to_kernel=_ratio(peak, _mrr_to_compare_pps(kernel["mrr"])),
         rtt_p50_us=idle.p50_us if idle else None,
         rtt_p99_us=idle.p99_us if idle else None,
         rtt_p999_us=idle.p999_us if idle else None,

@@ -76,6 +76,21 @@ def test_the_ratio_is_to_the_kernel_with_the_same_frames():
     assert kernel.ratio_to_kernel == 1
 
 
+def test_a_kernel_that_overload_silences_is_neither_a_base_nor_slower_than_it_is():
+    def silenced(m):
+        if (m.key.backend, m.kind) != ("kernel", "mrr"):
+            return m
+        trials = (replace(m.mrr.trials[0], received=0), *m.mrr.trials[1:])
+        return replace(m, mrr=replace(m.mrr, trials=trials, median_pps=170.0, ci95_low_pps=0.0))
+
+    run = replace(RUN, measurements=tuple(map(silenced, RUN.measurements)))
+
+    assert row(run, "dpdk", "vhost").mrr_ratio_to_kernel is None
+    assert row(RUN, "dpdk", "vhost").mrr_ratio_to_kernel is not None
+    kernel = claims(run)[0]
+    assert fmt.pps(row(run, "kernel", "veth").pdr_pps) in kernel.measured
+
+
 def test_without_a_kernel_row_there_is_no_ratio():
     run = replace(RUN, measurements=tuple(m for m in RUN.measurements if m.key.backend != "kernel"))
     assert row(run, "dpdk", "vhost").ratio_to_kernel is None

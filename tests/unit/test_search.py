@@ -141,23 +141,28 @@ def test_min_load_with_loss_is_irregular_and_claims_no_throughput() -> None:
         assert goal.at_least_pps is None
 
 
-@pytest.mark.parametrize("livelock_pps", [40e3, 150e3])
-def test_a_dut_in_livelock_is_searched_above_what_it_forwards_under_overload(livelock_pps: float) -> None:
-    """Steps: start where an MRR of next to nothing says. Verify: found is what it carries, not where it began."""
-    spec = SimulatedSpec(livelock_pps=livelock_pps, noise=0.0, tester_ceiling_pps=500e3)
-    tester = SimulatedTester(spec, record_rtt=False)
+def upwards(tester: SimulatedTester, *, highest_load_pps: float, **options: object) -> SearchResult:
+    """As after an MRR of next to nothing."""
     ndr, pdr = quick_goals()
-    seen: list[TrialResult] = []
-    found = search_upwards(
+    return search_upwards(
         tester,
         ndr=ndr,
         pdr=pdr,
         min_load_pps=9e3,
         max_load_pps=18e3,
-        highest_load_pps=550e3,
+        highest_load_pps=highest_load_pps,
         clock=tester.clock,
-        on_trial=seen.append,
+        **options,  # type: ignore[arg-type]
     )
+
+
+@pytest.mark.parametrize("livelock_pps", [40e3, 150e3])
+def test_a_dut_in_livelock_is_searched_above_what_it_forwards_under_overload(livelock_pps: float) -> None:
+    """Steps: start where an MRR of next to nothing says. Verify: found is what it carries, not where it began."""
+    spec = SimulatedSpec(livelock_pps=livelock_pps, noise=0.0, tester_ceiling_pps=500e3)
+    tester = SimulatedTester(spec, record_rtt=False)
+    seen: list[TrialResult] = []
+    found = upwards(tester, highest_load_pps=550e3, on_trial=seen.append)
     for goal in (found.ndr, found.pdr):
         assert goal.regular, goal
         assert goal.relevant_lower_bound_pps is not None
@@ -167,42 +172,15 @@ def test_a_dut_in_livelock_is_searched_above_what_it_forwards_under_overload(liv
 
 def test_a_search_goes_no_higher_than_the_tester_can_offer() -> None:
     tester = SimulatedTester(SimulatedSpec(capacity_pps=5e6, noise=0.0), record_rtt=False)
-    ndr, pdr = quick_goals()
-    found = search_upwards(
-        tester,
-        ndr=ndr,
-        pdr=pdr,
-        min_load_pps=9e3,
-        max_load_pps=18e3,
-        highest_load_pps=100e3,
-        clock=tester.clock,
-    )
+    found = upwards(tester, highest_load_pps=100e3)
     assert found.max_load_pps == 100e3
     assert found.ndr.at_least_pps == pytest.approx(100e3)
 
 
 def test_a_search_that_time_ends_on_the_way_up_keeps_what_was_found_below() -> None:
     tester = SimulatedTester(SimulatedSpec(capacity_pps=50e3, noise=0.0), record_rtt=False)
-    ndr, pdr = quick_goals()
-    below = search_upwards(
-        tester,
-        ndr=ndr,
-        pdr=pdr,
-        min_load_pps=9e3,
-        max_load_pps=18e3,
-        highest_load_pps=18e3,
-        clock=tester.clock,
-    )
-    found = search_upwards(
-        tester,
-        ndr=ndr,
-        pdr=pdr,
-        min_load_pps=9e3,
-        max_load_pps=18e3,
-        highest_load_pps=500e3,
-        clock=tester.clock,
-        max_search_s=below.duration_s * 1.2,
-    )
+    below = upwards(tester, highest_load_pps=18e3)
+    found = upwards(tester, highest_load_pps=500e3, max_search_s=below.duration_s * 1.2)
     assert found.max_load_pps == 18e3
     assert found.ndr.at_least_pps == pytest.approx(18e3)
 

@@ -233,12 +233,17 @@ def test_a_ratio_is_taken_between_conservative_sides() -> None:
     assert "pdr" in of_pdr.reason
 
 
-def test_a_kernel_that_was_silent_once_under_overload_bounds_no_ratio_from_above() -> None:
+def test_no_ratio_is_taken_to_a_kernel_that_was_silent_under_overload() -> None:
     kernel = measured("mrr", SimulatedSpec(capacity_pps=2e5), key=KERNEL)
     assert kernel.mrr is not None
-    silent = dataclasses.replace(kernel, mrr=dataclasses.replace(kernel.mrr, ci95_low_pps=0.0, min_pps=0.0))
-    assert check(MRR, silent, ratio_to_kernel=">= 4x").outcome is Outcome.PASS
-    assert check(MRR, silent, ratio_to_kernel="<= 100x").outcome is not Outcome.PASS
+    trials = (dataclasses.replace(kernel.mrr.trials[0], received=0), *kernel.mrr.trials[1:])
+    silent = dataclasses.replace(
+        kernel, mrr=dataclasses.replace(kernel.mrr, trials=trials, ci95_low_pps=0.0, min_pps=0.0)
+    )
+    assert check(MRR, kernel, ratio_to_kernel=">= 4x").outcome is Outcome.PASS
+    found = check(MRR, silent, ratio_to_kernel=">= 4x")
+    assert found.outcome is Outcome.INVALID
+    assert "silent in 1 trials" in found.reason
 
 
 def test_a_ratio_needs_a_trustworthy_kernel_measurement() -> None:

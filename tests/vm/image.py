@@ -174,7 +174,10 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
         try:
             code = process.wait()
         except BaseException:
-            process.kill() if root else process.terminate()
+            if root:
+                process.kill()
+            else:
+                process.terminate()
             raise
     if code:
         told = "\n".join(log.read_text(errors="replace").splitlines()[-20:])

@@ -136,7 +136,7 @@ def test_the_host_is_measured_with_the_kernels_own_tracers_and_over_udp(rt_run: 
     assert set(found) == host | path
     assert found["wakeup"]["wakeup"]["cores"][0]["core"] == desired.ISOLATED, "not on the isolated core"
     assert found["timerlat"]["timerlat"]["cores"][0]["counted"] > 0
-    assert found["latency"]["latency"]["points"][0]["n"] > 0, "no frame came back"
+    assert found["latency"]["latency"]["points"], "no frame came back"
 
 
 def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say: Say):

@@ -104,6 +104,18 @@ def test_folder_that_two_roles_use_goes_with_the_last_of_them(root, order):
     assert state.roles(root) == []
 
 
+def test_revert_that_was_killed_when_it_had_handed_the_folder_on_comes_right(root):
+    files.change("replay", "/usr/local/lib/labkit/replay.py", "text", root=root)
+    trees.change("labkit_host", "/usr/local/lib/labkit/probe", root=root)
+    folder = state.State("replay", root).noted(files.FOLDER, "/usr/local/lib/labkit")
+    assert files.restore_folder(folder, root) is None
+
+    assert [undo.undo(role, root)[1] for role in ("replay", "labkit_host")] == [[], []]
+
+    assert not (root / "usr/local/lib/labkit").exists()
+    assert state.roles(root) == []
+
+
 def test_folder_with_something_of_nobody_in_it_stays_and_is_told(root):
     files.change("replay", "/usr/local/lib/labkit/replay.py", "text", root=root)
     (root / "usr/local/lib/labkit/theirs").touch()

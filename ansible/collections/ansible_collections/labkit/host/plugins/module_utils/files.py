@@ -139,7 +139,10 @@ def restore_folder(change: Change, root: Path) -> str | None:
     if not any(folder.iterdir()):
         folder.rmdir()
         return None
-    for other in (State(role, root) for role in roles(root)):
+    states = [State(role, root) for role in roles(root)]
+    if sum(one.noted(FOLDER, change.target) is not None for one in states) > 1:
+        return None  # handed on already, by a revert that was killed before it could forget it
+    for other in states:
         if other.noted(FOLDER, change.target) is None and any(
             one.target.startswith(f"{change.target}/") for one in other.changes()
         ):
