@@ -26,7 +26,7 @@ def _unit(eyes: Eyes, desired: Desired) -> Outcome:
     told = ", ".join(f"{name} {found.get(name, '?')}" for name in ("UnitFileState", "Result", "ActiveState"))
     if found.get("UnitFileState") != "enabled":
         return Broken(f"{UNIT} enabled", told)
-    if found.get("Result") != "success" or found.get("ActiveState") == "failed":
+    if found.get("Result") != "success" or found.get("ActiveState") in ("failed", "activating"):
         return Broken(f"{UNIT} ended well", told)
     return Kept(told)
 

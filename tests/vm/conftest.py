@@ -1,7 +1,8 @@
 """One story in one boot of the lab: stock machine, made ready, proven, used, put back. Files run in their order.
 
 What costs minutes is a fixture of the session: a boot, a run of site.yml. A step is made once, for the
-first test that asks for it.
+first test that asks for it. Tests without the DUT have guests of their own, and run beside the story where
+pytest-xdist has a second process for them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
+            story = "dut" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("story" if story else "beside"))
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,9 @@ def say(request: pytest.FixtureRequest) -> Say:
         line = f"[{time.monotonic() - began:5.0f} s] {text}"
         capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
+            if reporter is None:  # a process of xdist's: its terminal is elsewhere
+                print(line, file=sys.__stderr__, flush=True)
+                return
             reporter.ensure_newline()
             reporter.write_line(line)
             sys.stdout.flush()

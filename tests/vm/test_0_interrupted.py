@@ -88,7 +88,8 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
         process = subprocess.Popen(
             [
                 *("env", "--default-signal=INT", sys.executable, "-m", "pytest", f"--basetemp={folder}/in"),
-                *("-p", "no:cacheprovider", "tests/vm/test_1_refused.py", "-k", "every_mistake"),
+                *("-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"),
+                *("tests/vm/test_1_refused.py", "-k", "every_mistake"),
             ],
             cwd=Path(__file__).parents[2],
             env={**os.environ, "TMPDIR": str(folder)},
@@ -98,7 +99,7 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
             start_new_session=True,
         )
     try:
-        log = folder / "in" / "vm0" / "01-site.yml.log"
+        log = folder / "in" / "popen-gw0" / "vm0" / "01-site.yml.log"
         assert wait_until(lambda: log.exists() and "TASK [" in log.read_text(), 300), told.read_text()
         time.sleep(2)
         running = processes_that_name(f"{folder}/in")

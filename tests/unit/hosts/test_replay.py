@@ -148,6 +148,8 @@ def test_unit_asks_for_no_default_dependencies_and_keeps_to_its_privileges():
         "DefaultDependencies=no",
         "Before=network-pre.target shutdown.target",
         "RemainAfterExit=yes",
+        "Restart=on-failure",
+        "StartLimitBurst=4",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "ProtectHome=yes",

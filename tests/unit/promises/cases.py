@@ -667,6 +667,9 @@ REPLAY = {
             "failed at boot": _SYSTEMD.but(
                 commands={"unit": _UNIT.replace("success", "exit-code").replace("=active", "=failed")}
             ),
+            "being tried once more": _SYSTEMD.but(
+                commands={"unit": _UNIT.replace("ActiveState=active", "ActiveState=activating")}
+            ),
             "not installed": _SYSTEMD.but(
                 commands={"unit": "UnitFileState=\nResult=success\nActiveState=inactive"}
             ),

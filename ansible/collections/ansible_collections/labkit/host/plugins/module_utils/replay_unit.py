@@ -25,6 +25,10 @@ After=local-fs.target systemd-modules-load.service systemd-sysctl.service system
 Before=network-pre.target shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
+# Some drivers have a setting only while their interface is up (the RSS table of vmxnet3): when the network has had its
+# time it is tried again, and given up after the fourth time.
+StartLimitIntervalSec=15min
+StartLimitBurst=4
 
 [Service]
 Type=oneshot
@@ -33,6 +37,8 @@ Environment=PYTHONPATH={FOLDER} PYTHONDONTWRITEBYTECODE=1
 ExecStart=/usr/bin/python3 -m labkit_host.replay
 # A NIC that hangs must not keep the machine from booting.
 TimeoutStartSec=120
+Restart=on-failure
+RestartSec=10
 RuntimeDirectory=labkit-host
 RuntimeDirectoryPreserve=yes
 
