@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots machines with QEMU (tox -e vm)")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -44,7 +45,7 @@ def say(request: pytest.FixtureRequest) -> Say:
         line = f"[{time.monotonic() - began:5.0f} s] {text}"
         capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
-            if reporter is None:  # a process of xdist's: its terminal is elsewhere
+            if hasattr(request.config, "workerinput"):  # a process of xdist's: its reporter has no terminal
                 print(line, file=sys.__stderr__, flush=True)
                 return
             reporter.ensure_newline()

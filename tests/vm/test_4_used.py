@@ -160,7 +160,7 @@ def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say
 
 @pytest.fixture(scope="module")
 def spread(dut: Guest, generic_run: Path, stock: Stock, playbooks: Playbooks) -> str:
-    """Made ready on the generic kernel for what only that can; the table of the interface that is spread over queues."""
+    """Made ready on the generic kernel for what only that can; the RSS table of that host."""
     dut.run(f"ip link set {desired.SPREAD_NAME} up")
     playbooks.host(dut, {**desired.GENERIC, "lowlatency_kernel_release": stock.release})
     played = playbooks.play("site.yml", "--tags", "af_xdp,nic_tuning")
