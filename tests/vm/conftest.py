@@ -26,13 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots machines with QEMU (tox -e vm)")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.vm)
-            story = "dut" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("story" if story else "beside"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if Path(__file__).parent in item.path.parents:
+        item.add_marker(pytest.mark.vm)
+        story = "dut" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("story" if story else "beside"))
 
 
 @pytest.fixture(scope="session")
