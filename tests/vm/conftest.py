@@ -1,8 +1,7 @@
 """One story in one boot of the lab: stock machine, made ready, proven, used, put back. Files run in their order.
 
 What costs minutes is a fixture of the session: a boot, a run of site.yml. A step is made once, for the
-first test that asks for it. Tests without the DUT have guests of their own, and run beside the story where
-pytest-xdist has a second process for them.
+first test that asks for it. With pytest-xdist's second process (-n 2) what needs no DUT runs beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.vm import desired, image
 from tests.vm.guest import Guest, Nic, finish_image, link
@@ -29,8 +29,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     if Path(__file__).parent in item.path.parents:
         item.add_marker(pytest.mark.vm)
-        story = "dut" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("story" if story else "beside"))
+
+
+class Beside(LoadScopeScheduling):
+    """One process for the story, another for what has guests of its own (test_0_*.py).
+
+    Marks of xdist_group would say the same, but xdist 3.8 writes them to an attribute that pytest 9.2 no longer has.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "beside" if "/test_0_" in nodeid else "story"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Beside(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
         process = subprocess.Popen(
             [
                 *("env", "--default-signal=INT", sys.executable, "-m", "pytest", f"--basetemp={folder}/in"),
-                *("-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"),
+                *("-p", "no:cacheprovider", "-n", "2"),
                 *("tests/vm/test_1_refused.py", "-k", "every_mistake"),
             ],
             cwd=Path(__file__).parents[2],
