@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,14 @@ def stock_image(say: Say) -> image.Image:
     return image.stock(finish_image, say=say)
 
 
-@pytest.fixture(scope="session")
-def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
-    """The data links by slot: the DUT's end, and the tester's."""
-    slots = (desired.FORWARDING_SLOT, desired.XDP_SLOT, desired.TUNED_SLOT, desired.SPREAD_SLOT)
-    ends = {slot: link() for slot in slots}
+Links = dict[int, tuple[socket.socket, socket.socket]]
+"""The data links by slot: the DUT's end, and the tester's."""
+
+
+@contextmanager
+def made_links() -> Iterator[Links]:
+    """Gone with the block."""
+    ends = {slot: link() for slot in desired.SLOTS}
     yield ends
     for pair in ends.values():
         for end in pair:
@@ -89,33 +93,43 @@ def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
 
 
 @pytest.fixture(scope="session")
-def dut(
-    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
-) -> Iterator[Guest]:
-    """The machine that the story is about."""
+def links() -> Iterator[Links]:
+    """Those of the story."""
+    with made_links() as made:
+        yield made
+
+
+def machine(name: str, stock_image: image.Image, links: Links, folder: Path) -> Guest:
+    """One of the DUT's make, at its end of the links."""
     models = {desired.TUNED_SLOT: "e1000e", desired.SPREAD_SLOT: "vmxnet3"}
     nics = [
         Nic(models.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
         for slot, ends in links.items()
     ]
     compiled = subprocess.run(
-        ["iasl", "-p", str(folder / "processors"), str(Path(__file__).with_name("processors.asl"))],
+        ["iasl", "-p", str(folder / name), str(Path(__file__).with_name("processors.asl"))],
         capture_output=True,
         text=True,
         check=False,
     )
     assert compiled.returncode == 0, compiled.stdout + compiled.stderr
-    with Guest(
-        "dut",
+    return Guest(
+        name,
         stock_image,
         nics=nics,
         cpus=3,
         memory_mib=2048,
         iommu=True,
         nodes=desired.NODES,
-        acpi=folder / "processors.aml",
-        log=folder / "dut.console",
-    ) as guest:
+        acpi=folder / f"{name}.aml",
+        log=folder / f"{name}.console",
+    )
+
+
+@pytest.fixture(scope="session")
+def dut(stock_image: image.Image, links: Links, folder: Path, say: Say) -> Iterator[Guest]:
+    """The machine that the story is about."""
+    with machine("dut", stock_image, links, folder) as guest:
         guest.wait()
         say("the DUT is up")
         yield guest
@@ -124,9 +138,7 @@ def dut(
 
 
 @pytest.fixture(scope="session")
-def tester(
-    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
-) -> Iterator[Guest]:
+def tester(stock_image: image.Image, links: Links, folder: Path, say: Say) -> Iterator[Guest]:
     """The machine at the other end of the links; started when it is wanted."""
     nics = [
         Nic("virtio-net-pci", f"52:54:00:00:02:{slot:02x}", slot, ends[1]) for slot, ends in links.items()
@@ -155,11 +167,20 @@ def stock(dut: Guest, playbooks: Playbooks, say: Say) -> Stock:
 
 
 @pytest.fixture(scope="session")
-def provisioned(dut: Guest, stock: Stock, playbooks: Playbooks, say: Say) -> Provisioned:
-    """The DUT after site.yml: foretold by check mode, then really."""
+def provisioned(
+    dut: Guest, stock: Stock, stock_image: image.Image, playbooks: Playbooks, folder: Path, say: Say
+) -> Provisioned:
+    """The DUT after site.yml. Meanwhile check mode foretells that on a twin of it, which is gone afterwards."""
     playbooks.host(dut, desired.DUT)
-    foretold = playbooks.play("site.yml", "--check")
-    say(f"check mode took {foretold.took_s:.0f} s; now site.yml ...")
-    played = playbooks.play("site.yml")
-    say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
-    return Provisioned(foretold, played)
+    with made_links() as links, machine("twin", stock_image, links, folder) as twin:
+        twin.wait()
+        beside = Playbooks(folder / "twin")
+        beside.host(twin, desired.DUT)
+        say("site.yml on the DUT, and in check mode on its twin ...")
+        with beside.playing("site.yml", "--check") as foretold:
+            played = playbooks.play("site.yml")
+            say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
+            told = foretold()
+        say(f"check mode took {told.took_s:.0f} s beside it")
+        untouched = twin.run("ls /var/lib/labkit", check=False).code != 0
+    return Provisioned(told, played, untouched)

@@ -6,7 +6,7 @@ from typing import Any
 
 ISOLATED = 2
 """The core that is kept free. Emulated guests would crawl with one core for all the rest."""
-FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT, SPREAD_SLOT = 0x10, 0x11, 0x12, 0x13
+SLOTS = FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT, SPREAD_SLOT = 0x10, 0x11, 0x12, 0x13
 """Slots of the data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing, with several queues."""
 FORWARDING_PCI = f"0000:00:{FORWARDING_SLOT:02x}.0"
 XDP_NAME = f"enp0s{XDP_SLOT}"

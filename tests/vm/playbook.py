@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,17 @@ class Provisioned:
     """How the DUT was made ready."""
 
     foretold: Played
-    """site.yml in check mode, before."""
+    """site.yml in check mode, on another machine of the same make."""
     played: Played
+    untouched: bool
+    """Whether check mode left that machine as it was: whatever is changed is written down first."""
 
 
 class Playbooks:
     """An inventory of guests, and the playbooks over it."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._runs = 0
         self._hosts: dict[str, dict[str, object]] = {}
@@ -105,21 +109,39 @@ class Playbooks:
 
     def play(self, playbook: str, *arguments: str, timeout_s: float = 1500) -> Played:
         """Run one; its output is kept in a file of the folder as well."""
+        with self.playing(playbook, *arguments, timeout_s=timeout_s) as ended:
+            return ended()
+
+    @contextmanager
+    def playing(
+        self, playbook: str, *arguments: str, timeout_s: float = 1500
+    ) -> Iterator[Callable[[], Played]]:
+        """One that runs while the block does; what it yields waits for its end."""
         self._runs += 1
         log = self._folder / f"{self._runs:02d}-{playbook}.log"
         command = ["ansible-playbook", "-i", str(self.inventory), *arguments, str(ANSIBLE / playbook)]
         began = time.monotonic()
-        with log.open("w") as stream:
-            done = subprocess.run(
+        with (
+            log.open("w") as stream,
+            subprocess.Popen(
                 [*DIE_WITH_PARENT, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env=self.environment(),
-                timeout=timeout_s,
-                check=False,
-            )
-        return Played(done.returncode, log.read_text(errors="replace"), time.monotonic() - began)
+            ) as process,
+        ):
+
+            def ended() -> Played:
+                code = process.wait(timeout_s)
+                # Of one that ended while nobody waited: when it last said something.
+                took_s = time.monotonic() - began - max(0.0, time.time() - log.stat().st_mtime)
+                return Played(code, log.read_text(errors="replace"), took_s)
+
+            try:
+                yield ended
+            finally:
+                process.kill()
 
     def module(self, host: str, name: str, *arguments: str) -> dict[str, Any]:
         """Run one module there as root; what it returns."""

@@ -76,3 +76,6 @@ def test_a_kernel_that_panics_brings_the_host_back_on_the_old_one(
     back = playbooks.play("revert.yml")
     assert back.code == 0, back.output[-3000:]
     assert PANICS not in host.run("ls /boot").out
+
+    again = playbooks.play("revert.yml")
+    assert (again.code, again.count("panicking", "changed")) == (0, 0), "there was nothing left to put back"

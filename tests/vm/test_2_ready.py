@@ -26,6 +26,7 @@ def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
 def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):
     foretold, happened = (set(run.changed_tasks()) for run in (provisioned.foretold, provisioned.played))
     assert provisioned.foretold.code == 0, provisioned.foretold.output[-4000:]
+    assert provisioned.untouched, "check mode wrote something down, so changed something"
     assert happened - foretold == set(), "changed, but not foretold"
     assert foretold - happened == set(), "foretold, but not changed"
 
