@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def say(request: pytest.FixtureRequest) -> Say:
         capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
             if hasattr(request.config, "workerinput"):  # a process of xdist's: its reporter has no terminal
-                print(line, file=sys.__stderr__, flush=True)
+                print(f"\n{line}", file=sys.__stderr__, flush=True)
                 return
             reporter.ensure_newline()
             reporter.write_line(line)
@@ -78,13 +77,9 @@ def stock_image(say: Say) -> image.Image:
     return image.stock(finish_image, say=say)
 
 
-Links = dict[int, tuple[socket.socket, socket.socket]]
-"""The data links by slot: the DUT's end, and the tester's."""
-
-
-@contextmanager
-def made_links() -> Iterator[Links]:
-    """Gone with the block."""
+@pytest.fixture(scope="session")
+def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
+    """The data links by slot: the DUT's end, and the tester's."""
     ends = {slot: link() for slot in desired.SLOTS}
     yield ends
     for pair in ends.values():
@@ -93,43 +88,33 @@ def made_links() -> Iterator[Links]:
 
 
 @pytest.fixture(scope="session")
-def links() -> Iterator[Links]:
-    """Those of the story."""
-    with made_links() as made:
-        yield made
-
-
-def machine(name: str, stock_image: image.Image, links: Links, folder: Path) -> Guest:
-    """One of the DUT's make, at its end of the links."""
-    models = {desired.TUNED_SLOT: "e1000e", desired.SPREAD_SLOT: "vmxnet3"}
+def dut(
+    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
+) -> Iterator[Guest]:
+    """The machine that the story is about."""
+    models = {desired.TUNED_SLOT: "e1000e"}
     nics = [
         Nic(models.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
         for slot, ends in links.items()
     ]
     compiled = subprocess.run(
-        ["iasl", "-p", str(folder / name), str(Path(__file__).with_name("processors.asl"))],
+        ["iasl", "-p", str(folder / "processors"), str(Path(__file__).with_name("processors.asl"))],
         capture_output=True,
         text=True,
         check=False,
     )
     assert compiled.returncode == 0, compiled.stdout + compiled.stderr
-    return Guest(
-        name,
+    with Guest(
+        "dut",
         stock_image,
         nics=nics,
         cpus=3,
         memory_mib=2048,
         iommu=True,
         nodes=desired.NODES,
-        acpi=folder / f"{name}.aml",
-        log=folder / f"{name}.console",
-    )
-
-
-@pytest.fixture(scope="session")
-def dut(stock_image: image.Image, links: Links, folder: Path, say: Say) -> Iterator[Guest]:
-    """The machine that the story is about."""
-    with machine("dut", stock_image, links, folder) as guest:
+        acpi=folder / "processors.aml",
+        log=folder / "dut.console",
+    ) as guest:
         guest.wait()
         say("the DUT is up")
         yield guest
@@ -138,7 +123,9 @@ def dut(stock_image: image.Image, links: Links, folder: Path, say: Say) -> Itera
 
 
 @pytest.fixture(scope="session")
-def tester(stock_image: image.Image, links: Links, folder: Path, say: Say) -> Iterator[Guest]:
+def tester(
+    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
+) -> Iterator[Guest]:
     """The machine at the other end of the links; started when it is wanted."""
     nics = [
         Nic("virtio-net-pci", f"52:54:00:00:02:{slot:02x}", slot, ends[1]) for slot, ends in links.items()
@@ -167,20 +154,12 @@ def stock(dut: Guest, playbooks: Playbooks, say: Say) -> Stock:
 
 
 @pytest.fixture(scope="session")
-def provisioned(
-    dut: Guest, stock: Stock, stock_image: image.Image, playbooks: Playbooks, folder: Path, say: Say
-) -> Provisioned:
-    """The DUT after site.yml. Meanwhile check mode foretells that on a twin of it, which is gone afterwards."""
+def provisioned(dut: Guest, stock: Stock, playbooks: Playbooks, say: Say) -> Provisioned:
+    """The DUT after site.yml: foretold by check mode, then really."""
     playbooks.host(dut, desired.DUT)
-    with made_links() as links, machine("twin", stock_image, links, folder) as twin:
-        twin.wait()
-        beside = Playbooks(folder / "twin")
-        beside.host(twin, desired.DUT)
-        say("site.yml on the DUT, and in check mode on its twin ...")
-        with beside.playing("site.yml", "--check") as foretold:
-            played = playbooks.play("site.yml")
-            say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
-            told = foretold()
-        say(f"check mode took {told.took_s:.0f} s beside it")
-        untouched = twin.run("ls /var/lib/labkit", check=False).code != 0
-    return Provisioned(told, played, untouched)
+    foretold = playbooks.play("site.yml", "--check")
+    say(f"check mode took {foretold.took_s:.0f} s; now site.yml ...")
+    untouched = dut.run("ls /var/lib/labkit", check=False).code != 0
+    played = playbooks.play("site.yml")
+    say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
+    return Provisioned(foretold, untouched, played)

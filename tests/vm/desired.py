@@ -6,8 +6,10 @@ from typing import Any
 
 ISOLATED = 2
 """The core that is kept free. Emulated guests would crawl with one core for all the rest."""
-SLOTS = FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT, SPREAD_SLOT = 0x10, 0x11, 0x12, 0x13
-"""Slots of the data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing, with several queues."""
+SLOTS = FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT = 0x10, 0x11, 0x12
+"""Slots of the DUT's data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing."""
+SPREAD_SLOT = 0x13
+"""Of an interface with several queues, which another guest has."""
 FORWARDING_PCI = f"0000:00:{FORWARDING_SLOT:02x}.0"
 XDP_NAME = f"enp0s{XDP_SLOT}"
 TUNED_NAME = f"enp0s{TUNED_SLOT}"
@@ -65,13 +67,9 @@ DUT: dict[str, Any] = {
 }
 
 GENERIC: dict[str, Any] = {
-    **DUT,
-    "lowlatency_kernel_flavour": "generic",
+    "af_xdp_packages": [],
     "af_xdp_busy_read_us": "50",
-    "nic_tuning_interfaces": [
-        *DUT["nic_tuning_interfaces"],
-        {"name": SPREAD_NAME, "rss": {"indirection": "weight 1 3"}},
-    ],
+    "nic_tuning_interfaces": [{"name": SPREAD_NAME, "rss": {"indirection": "weight 1 3"}}],
 }
-"""The same host on the kernel that it came with: what only that can, and a spread over queues, which the driver of that
-NIC knows of as long as it is up."""
+"""Of another host, on the kernel that it came with: what only that can, and a spread over queues, which the driver of
+that NIC knows of as long as it is up."""

@@ -8,8 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,17 +73,16 @@ class Provisioned:
     """How the DUT was made ready."""
 
     foretold: Played
-    """site.yml in check mode, on another machine of the same make."""
-    played: Played
+    """site.yml in check mode, before."""
     untouched: bool
-    """Whether check mode left that machine as it was: whatever is changed is written down first."""
+    """Whether that left it as it was: whatever is changed is written down first."""
+    played: Played
 
 
 class Playbooks:
     """An inventory of guests, and the playbooks over it."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._runs = 0
         self._hosts: dict[str, dict[str, object]] = {}
@@ -109,39 +107,21 @@ class Playbooks:
 
     def play(self, playbook: str, *arguments: str, timeout_s: float = 1500) -> Played:
         """Run one; its output is kept in a file of the folder as well."""
-        with self.playing(playbook, *arguments, timeout_s=timeout_s) as ended:
-            return ended()
-
-    @contextmanager
-    def playing(
-        self, playbook: str, *arguments: str, timeout_s: float = 1500
-    ) -> Iterator[Callable[[], Played]]:
-        """One that runs while the block does; what it yields waits for its end."""
         self._runs += 1
         log = self._folder / f"{self._runs:02d}-{playbook}.log"
         command = ["ansible-playbook", "-i", str(self.inventory), *arguments, str(ANSIBLE / playbook)]
         began = time.monotonic()
-        with (
-            log.open("w") as stream,
-            subprocess.Popen(
+        with log.open("w") as stream:
+            done = subprocess.run(
                 [*DIE_WITH_PARENT, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env=self.environment(),
-            ) as process,
-        ):
-
-            def ended() -> Played:
-                code = process.wait(timeout_s)
-                # Of one that ended while nobody waited: when it last said something.
-                took_s = time.monotonic() - began - max(0.0, time.time() - log.stat().st_mtime)
-                return Played(code, log.read_text(errors="replace"), took_s)
-
-            try:
-                yield ended
-            finally:
-                process.kill()
+                timeout=timeout_s,
+                check=False,
+            )
+        return Played(done.returncode, log.read_text(errors="replace"), time.monotonic() - began)
 
     def module(self, host: str, name: str, *arguments: str) -> dict[str, Any]:
         """Run one module there as root; what it returns."""

@@ -10,9 +10,9 @@ from labkit.hosts import DIE_WITH_PARENT
 from tests.vm.playbook import Playbooks, Say
 
 
-def sabotaged(playbooks: Playbooks, say: Say, *, part: str = "") -> dict[str, list[str]]:
-    """Break what the inventory promises of the DUT, or what `part` finds of that; the promises by verdict."""
-    command = [sys.executable, "-m", "tests.infra.sabotage", "--host", "dut", "-i", str(playbooks.inventory)]
+def sabotaged(playbooks: Playbooks, say: Say, *, host: str, part: str = "") -> dict[str, list[str]]:
+    """Break what the inventory promises of the host, or what `part` finds of that; the promises by verdict."""
+    command = [sys.executable, "-m", "tests.infra.sabotage", "--host", host, "-i", str(playbooks.inventory)]
     done = subprocess.run(
         [*DIE_WITH_PARENT, *command, "-k", part],
         stdin=subprocess.DEVNULL,

@@ -18,7 +18,6 @@ from tests.vm import desired
 from tests.vm.guest import Guest
 from tests.vm.labkit_there import measured
 from tests.vm.playbook import Playbooks, Provisioned, Say, Stock
-from tests.vm.sabotages_there import sabotaged
 
 FRAMES = 1000
 SCRIPT = Path(__file__).with_name("frames.py").read_text()
@@ -156,48 +155,3 @@ def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say
     assert "PREEMPT_RT" in told
     assert re.search(r"wake-up p50 \d\S* .?s \d", told), "wake-ups of both boots stand beside each other"
     assert "not about throughput" in told
-
-
-@pytest.fixture(scope="module")
-def spread(dut: Guest, generic_run: Path, stock: Stock, playbooks: Playbooks) -> str:
-    """Made ready on the generic kernel for what only that can; the RSS table of that host."""
-    dut.run(f"ip link set {desired.SPREAD_NAME} up")
-    playbooks.host(dut, {**desired.GENERIC, "lowlatency_kernel_release": stock.release})
-    played = playbooks.play("site.yml", "--tags", "af_xdp,nic_tuning")
-    assert played.code == 0, played.output[-4000:]
-    return table(dut)
-
-
-def table(dut: Guest) -> str:
-    """Which receive queue each hash goes to."""
-    return dut.run(f"ethtool --show-rxfh-indir {desired.SPREAD_NAME}").out
-
-
-def test_what_only_the_generic_kernel_can_promise_is_caught_when_broken(
-    playbooks: Playbooks, spread: str, say: Say
-):
-    found = sabotaged(playbooks, say, part=r"^(af_xdp\.busy_poll|nic_tuning\.rss)$")
-
-    assert found == {"caught": ["af_xdp.busy_poll", "nic_tuning.rss"], "skipped": []}
-
-
-BROUGHT_UP = f"/etc/systemd/network/20-{desired.SPREAD_NAME}.network"
-
-
-def test_a_setting_that_a_driver_has_only_while_its_interface_is_up_is_made_again_at_boot(
-    dut: Guest, spread: str
-):
-    """Steps: have the host's network settings bring it up, reboot. Verify: its table is there once it is up."""
-    network = f"[Match]\nName={desired.SPREAD_NAME}\n[Network]\nLinkLocalAddressing=no\nConfigureWithoutCarrier=yes\n"
-    dut.run(f"cat >{BROUGHT_UP}", stdin=network)
-    boot = dut.wait()
-    dut.run("systemctl reboot", check=False)
-    dut.wait(other_than=boot)
-
-    state = "systemctl show labkit-host --property=ActiveState --value"
-    dut.run(f"for second in $(seq 120); do [ $({state}) = activating ] || break; sleep 1; done")
-
-    assert dut.run(state).out.strip() == "active", dut.run("journalctl -b -u labkit-host").out
-    assert "NOT made again" in dut.run("journalctl -b -u labkit-host").out, "it did not have to wait for it"
-    assert table(dut) == spread
-    dut.run(f"rm {BROUGHT_UP}")
