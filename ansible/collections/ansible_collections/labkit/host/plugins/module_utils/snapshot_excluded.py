@@ -53,7 +53,8 @@ SYSCTLS = (
         "counters, random values and what the kernel adapts by itself",
     ),
     Excluded(
-        "fs.file-max fs.epoll.max_user_watches fs.inotify.max_user_watches kernel.threads-max user.max_* "
+        "fs.file-max fs.epoll.max_user_watches fs.inotify.max_user_watches fs.fanotify.max_user_marks "
+        "kernel.threads-max user.max_* "
         "kernel.shmall net.ipv4.tcp_mem net.ipv4.udp_mem net.ipv4.tcp_max_orphans net.sctp.* "
         "net.ipv4.tcp_max_tw_buckets net.ipv4.tcp_max_syn_backlog vm.min_free_kbytes "
         "vm.user_reserve_kbytes vm.admin_reserve_kbytes vm.lowmem_reserve_ratio net.*.neigh.*.gc_* "
