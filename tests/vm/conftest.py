@@ -159,7 +159,7 @@ def provisioned(dut: Guest, stock: Stock, playbooks: Playbooks, say: Say) -> Pro
     playbooks.host(dut, desired.DUT)
     foretold = playbooks.play("site.yml", "--check")
     say(f"check mode took {foretold.took_s:.0f} s; now site.yml ...")
-    untouched = dut.run("ls /var/lib/labkit", check=False).code != 0
+    untouched = dut.run("test ! -e /var/lib/labkit", check=False).code == 0
     played = playbooks.play("site.yml")
     say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
     return Provisioned(foretold, untouched, played)

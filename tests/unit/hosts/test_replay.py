@@ -80,6 +80,24 @@ def test_device_that_appears_late_is_waited_for(root):
     assert values(root)["one"] == "1"
 
 
+def test_what_a_role_changes_or_takes_back_meanwhile_is_not_made_as_it_was(root):
+    tune(root, "one", "1")
+    tune(root, "two", "2")
+    boot(root)
+    for name in ("one", "two"):
+        (root / "proc/sys" / name).unlink()
+
+    def sleep(_):
+        for name in ("one", "two"):
+            (root / "proc/sys" / name).write_text("0\n")
+        tune(root, "one", "7")
+        (root / "proc/sys/one").write_text("0\n")
+        undo.undo("tune", root, wanted=["/proc/sys/one"])
+
+    assert list(replay.replay(root, patience_s=1e9, sleep=sleep)) == [("tune: setting /proc/sys/one", None)]
+    assert values(root) == {"one": "7", "two": "0", "three": "0"}
+
+
 def test_waiting_ends(root):
     tune(root, "one", "1")
     (root / "proc/sys/one").unlink()

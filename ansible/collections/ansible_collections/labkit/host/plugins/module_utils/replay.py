@@ -34,29 +34,38 @@ def replay(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[str, str | None]]:
     """Make all of it again, oldest first; tells what, and why it could not be (None: it is so)."""
-    left: list[tuple[str, Change]] = []
+    deadline = clock() + patience_s
+    left: set[str] | None = None
+    while left is None or left:
+        failed: dict[str, str] = {}
+        # Read anew each time: a role may have changed meanwhile what failed, or taken it back.
+        for name, found in _noted(root):
+            if isinstance(found, str):
+                if left is None:
+                    yield name, found
+            elif left is None or name in left:
+                reason = _again(found, root)
+                if reason is None:
+                    yield name, None
+                else:
+                    failed[name] = reason
+        if failed and clock() >= deadline:
+            yield from failed.items()
+            return
+        left = set(failed)
+        if left:
+            sleep(0.5)
+
+
+def _noted(root: Path) -> Iterator[tuple[str, Change | str]]:
+    """What is to be made again, by name, oldest first; for a role whose notes cannot be read, why not."""
     for role in roles(root):
         try:
             changes = State(role, root).changes()
         except (StateUnreadable, OSError) as error:
             yield role, str(error)
             continue
-        left += [(f"{role}: {one.kind} {one.target}", one) for one in changes if one.persist]
-    deadline = clock() + patience_s
-    while left:
-        failed = []
-        for name, change in left:
-            reason = _again(change, root)
-            if reason is None:
-                yield name, None
-            else:
-                failed.append((name, change, reason))
-        if failed and clock() >= deadline:
-            yield from ((name, reason) for name, _, reason in failed)
-            return
-        left = [(name, change) for name, change, _ in failed]
-        if left:
-            sleep(0.5)
+        yield from ((f"{role}: {one.kind} {one.target}", one) for one in changes if one.persist)
 
 
 def _again(change: Change, root: Path) -> str | None:
