@@ -104,9 +104,13 @@ def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_rcu_nocbs"):
         return off
     told = _seen(eyes).commands["rcu"].out
-    if "rcu: " not in told:
-        return NotApplicable("the kernel's log of this boot is gone, and nothing else tells: reboot to look")
     offloaded = re.search(r"Offload RCU callbacks from CPUs: ([0-9,-]+)", told)
+    # Said first of all: where this is lost, the line that counts may be as well.
+    if not offloaded and "ierarchical RCU implementation" not in told:
+        raise ToolFailed(
+            "the log no longer has what the kernel said of RCU at boot, and nothing else tells",
+            hint="reboot to look; journald keeps the log of a boot",
+        )
     found = parse_list(offloaded.group(1)) if offloaded else set()
     if missing := _cores(desired) - found:
         return Broken(

@@ -298,7 +298,7 @@ CORES = {
     ),
     **_cores(
         "rcu_nocbs",
-        none_offloaded=_ISOLATED.but(commands={"rcu": "rcu: Hierarchical SRCU implementation."}),
+        none_offloaded=_ISOLATED.but(commands={"rcu": "rcu: Preemptible hierarchical RCU implementation."}),
         core_3_not_offloaded=_ISOLATED.but(commands={"rcu": "rcu: \tOffload RCU callbacks from CPUs: 1-2."}),
     ),
     **_cores(

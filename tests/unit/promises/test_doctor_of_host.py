@@ -15,6 +15,7 @@ from labkit.promises.model import Promise
 
 KEPT, BROKEN, LEFT = Kept("as wanted"), Broken("1", "2"), NotApplicable("left alone")
 INTERRUPTS = next(one for one in PROMISES if one.id == "cpu_isolation.interrupts")
+RCU = next(one for one in PROMISES if one.id == "cpu_isolation.rcu_nocbs")
 JOURNAL = "/run/labkit-host/irqs.json"
 
 
@@ -97,6 +98,16 @@ def test_damaged_journal_of_interrupts_is_named_and_leaves_the_other_promises(to
     assert code == 3
     assert f"{JOURNAL}: not what labkit writes" in printed
     assert "as wanted" in printed
+
+
+@pytest.mark.parametrize("log", ["", "rcu: INFO: rcu_preempt self-detected stall on CPU"])
+def test_kernel_whose_log_of_the_boot_is_lost_is_taken_for_neither_good_nor_bad(told, log):
+    case = CASES[RCU.id]
+    code, printed = told(RCU, promise(KEPT), eyes=case.kept.but(commands={"rcu": log}), wanted=case.wanted)
+
+    assert code == 3
+    assert "UNKNOWN" in printed
+    assert "reboot to look" in printed
 
 
 def test_interrupt_that_waits_to_leave_is_not_counted_as_elsewhere():
