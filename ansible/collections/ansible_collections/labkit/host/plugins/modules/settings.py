@@ -1,0 +1,93 @@
+#!/usr/bin/python
+"""Set values of the kernel."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.labkit.host.plugins.module_utils import settings
+from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
+
+DOCUMENTATION = """
+module: settings
+short_description: Values in /proc/sys or /sys, read back
+description:
+  - Writes each old value down, writes the new one and reads it back. A value that does not take is an error, told when
+    the others are set.
+  - A file that is not there is told before the first is written.
+options:
+  role: {description: Whose change it is; names the state file., type: str, required: true}
+  values:
+    description: What is to be set.
+    type: list
+    elements: dict
+    required: true
+    options:
+      path: {description: File below /proc/sys or /sys., type: path, required: true}
+      value: {description: What it shall be., type: str, required: true}
+      reads_as: {description: How two spellings compare., type: str, default: exact,
+                 choices: [exact, selected, cpumask, cpulist, int]}
+  persist: {description: Whether they are set again at every boot (role replay)., type: bool, default: false}
+  missing: {description: What a kernel without such a file means., type: str, default: fail, choices: [fail, skip]}
+author: [the labkit authors (@labkit)]
+"""
+
+
+def main() -> None:
+    """See DOCUMENTATION."""
+    module = AnsibleModule(
+        argument_spec={
+            "role": {"type": "str", "required": True},
+            "values": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "value": {"type": "str", "required": True},
+                    "reads_as": {"type": "str", "default": "exact", "choices": sorted(settings.READERS)},
+                },
+            },
+            "persist": {"type": "bool", "default": False},
+            "missing": {"type": "str", "default": "fail", "choices": ["fail", "skip"]},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    wanted = [
+        (settings.Setting(one["path"], one["reads_as"]), one["value"])
+        for one in given["values"]
+        if _there(module, one["path"])
+    ]
+    diff: list[dict[str, str]] = []
+    refused: list[str] = []
+    for setting, value in wanted:
+        try:
+            changed, before = settings.change(
+                given["role"], setting, value, persist=given["persist"], check=module.check_mode
+            )
+        except (settings.SettingRefused, StateUnreadable, ValueError, OSError) as error:
+            refused.append(str(error))
+            continue
+        if changed:
+            header = {"before_header": setting.path, "after_header": setting.path}
+            diff.append({**header, "before": f"{before}\n", "after": f"{value}\n"})
+    if refused:
+        module.fail_json(msg="; ".join(refused), changed=bool(diff), diff=diff)
+    told = [f"{one['after_header']}: {one['before'].strip()} -> {one['after'].strip()}" for one in diff]
+    module.exit_json(changed=bool(diff), set=told, diff=diff)
+
+
+def _there(module: AnsibleModule, path: str) -> bool:
+    """Whether this kernel has it; ends the module where it must."""
+    if not path.startswith(("/proc/sys/", "/sys/")):
+        module.fail_json(
+            msg=f"{path}: expected a file below /proc/sys or /sys; other files: labkit.host.file"
+        )
+    there = settings.Setting(path).exists()
+    if not there and module.params["missing"] == "fail":
+        module.fail_json(msg=f"{path}: this kernel does not have it")
+    return there
+
+
+if __name__ == "__main__":
+    main()
