@@ -15,6 +15,9 @@ ECN = {"path": f"{NET}/tcp_ecn", "value": "0", "reads_as": "int"}
 def host(tmp_path):
     """A host with a network and notes of its own."""
     made = Host(tmp_path)
+    # A new namespace has these from the machine's own, or from the kernel's release.
+    for path, value in ((FORWARDING["path"], 0), (REFUSED["path"], 64), (ECN["path"], 2)):
+        made.run(f"echo {value} >{path}")
     yield made
     made.end()
 

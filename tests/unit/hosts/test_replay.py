@@ -98,6 +98,18 @@ def test_what_a_role_changes_or_takes_back_meanwhile_is_not_made_as_it_was(root)
     assert values(root) == {"one": "7", "two": "0", "three": "0"}
 
 
+def test_notes_that_become_unreadable_meanwhile_are_told(root):
+    tune(root, "one", "1")
+    (root / "proc/sys/one").unlink()
+
+    def sleep(_):
+        State("tune", root).path.write_text("{")
+
+    [(role, reason)] = replay.replay(root, patience_s=1e9, sleep=sleep)
+    assert role == "tune"
+    assert reason is not None
+
+
 def test_waiting_ends(root):
     tune(root, "one", "1")
     (root / "proc/sys/one").unlink()

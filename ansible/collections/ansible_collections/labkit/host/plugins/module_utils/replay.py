@@ -36,12 +36,14 @@ def replay(
     """Make all of it again, oldest first; tells what, and why it could not be (None: it is so)."""
     deadline = clock() + patience_s
     left: set[str] | None = None
+    unreadable: set[str] = set()
     while left is None or left:
         failed: dict[str, str] = {}
         # Read anew each time: a role may have changed meanwhile what failed, or taken it back.
         for name, found in _noted(root):
             if isinstance(found, str):
-                if left is None:
+                if name not in unreadable:
+                    unreadable.add(name)
                     yield name, found
             elif left is None or name in left:
                 reason = _again(found, root)

@@ -21,7 +21,7 @@ options:
     type: list
     elements: dict
     required: true
-    options:
+    suboptions:
       path: {description: File below /proc/sys or /sys., type: path, required: true}
       value: {description: What it shall be., type: str, required: true}
       reads_as: {description: How two spellings compare., type: str, default: exact,
@@ -72,7 +72,7 @@ def main() -> None:
             header = {"before_header": setting.path, "after_header": setting.path}
             diff.append({**header, "before": f"{before}\n", "after": f"{value}\n"})
     if refused:
-        module.fail_json(msg="; ".join(refused), changed=bool(diff), diff=diff)
+        module.fail_json(msg="; ".join(dict.fromkeys(refused)), changed=bool(diff), diff=diff)
     told = [f"{one['after_header']}: {one['before'].strip()} -> {one['after'].strip()}" for one in diff]
     module.exit_json(changed=bool(diff), set=told, diff=diff)
 
