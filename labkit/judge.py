@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.results.model import Key, Measurement, Outcome, Verdict
-from labkit.targets import GATE_SCOPE, Target
+from labkit.targets import GATE_SCOPE, Evaluation, Target, gate_words, worth_another
 from labkit.targets_file import declared, load_targets
 from labkit.topology import Topology
 
@@ -17,15 +17,35 @@ def declared_targets(topology: Topology, key: Key, kinds: Sequence[str]) -> tupl
 
 
 def by_targets(
-    test: str,
-    key: Key,
     targets: Sequence[Target],
     measurements: Sequence[Measurement],
     *,
     kernel: Sequence[Measurement],
-) -> tuple[Verdict, ...]:
-    """One verdict a target; ratios are taken to those of `kernel` that fit."""
-    ends = [target.evaluate(measurements, kernel=kernel) for target in targets]
+    strict: bool = False,
+) -> tuple[Evaluation, ...]:
+    """One end a target; ratios are taken to those of `kernel` that fit. `strict` as of `Target.evaluate`."""
+    return tuple(target.evaluate(measurements, kernel=kernel, strict=strict) for target in targets)
+
+
+def without_target(measurements: Sequence[Measurement]) -> Evaluation:
+    """The end of a test that has no target: passed, unless a gate says that the figures cannot be trusted."""
+    failing = {
+        m.kind: (m, [g for g in m.gates if g.state == "invalid" and g.name not in GATE_SCOPE])
+        for m in measurements
+    }
+    reasons = [gate_words(gate) for _, gates in failing.values() for gate in gates]
+    return Evaluation(
+        target="measured",
+        outcome=Outcome.INVALID if reasons else Outcome.PASS,
+        value=None,
+        unit=None,
+        reason="; ".join(reasons) or "no target declared",
+        blamed=tuple(b for m, gates in failing.values() if gates for b in worth_another((m,), gates)),
+    )
+
+
+def verdicts(test: str, key: Key, ends: Sequence[Evaluation], *, attempt: int) -> tuple[Verdict, ...]:
+    """The ends of a test's targets, as they are stored."""
     return tuple(
         Verdict(
             test=test,
@@ -35,36 +55,17 @@ def by_targets(
             value=end.value,
             unit=end.unit,
             reason=end.reason,
+            attempt=attempt,
         )
         for end in ends
     )
 
 
-def without_target(test: str, key: Key, measurements: Sequence[Measurement]) -> Verdict:
-    """The end of a test that has no target: passed, unless a gate says that the figures cannot be trusted."""
-    failing = [g for m in measurements for g in m.gates if g.state == "invalid" and g.name not in GATE_SCOPE]
-    reason = "; ".join(f"gate {g.name}: {g.value} ({g.limit})" for g in failing) or "no target declared"
-    outcome = Outcome.INVALID if failing else Outcome.PASS
-    return Verdict(
-        test=test, key=key, target="measured", outcome=outcome, value=None, unit=None, reason=reason
-    )
-
-
-def skipped(test: str, key: Key, reason: str) -> Verdict:
+def skipped(reason: str) -> Evaluation:
     """What could not run here, and why, and what would mend it."""
-    return Verdict(
-        test=test, key=key, target="can run here", outcome=Outcome.SKIP, value=None, unit=None, reason=reason
-    )
+    return Evaluation(target="can run here", outcome=Outcome.SKIP, value=None, unit=None, reason=reason)
 
 
-def broken(test: str, key: Key, reason: str) -> Verdict:
+def broken(reason: str) -> Evaluation:
     """A measurement that could not be made although it should have been."""
-    return Verdict(
-        test=test,
-        key=key,
-        target="can be measured",
-        outcome=Outcome.FAIL,
-        value=None,
-        unit=None,
-        reason=reason,
-    )
+    return Evaluation(target="can be measured", outcome=Outcome.FAIL, value=None, unit=None, reason=reason)

@@ -28,6 +28,8 @@ class Observed:
     note: str = ""
     doubt: str = ""
     """Why a missed bound would say nothing about the DUT; a bound that holds, holds all the same."""
+    doubt_passes: bool = False
+    """Whether the doubt is of that moment (the tester stood still), not of this machine (it is a virtual one)."""
     watched_s: float | None = None
     """Of the longest of something: for how long it was looked out for. None: anything else."""
 
@@ -140,7 +142,14 @@ def _latency(field: str, percentile: float | None) -> Reader:
         worst = points[values_s.index(max(values_s))]
         note = f"at {worst.load}, the slowest load" if len(points) > 1 else f"at {worst.load}"
         doubt = stalled(worst.trial, percentile, max(values_s))
-        return Observed(low=min(values_s), high=max(values_s), quoted=max(values_s), note=note, doubt=doubt)
+        return Observed(
+            low=min(values_s),
+            high=max(values_s),
+            quoted=max(values_s),
+            note=note,
+            doubt=doubt,
+            doubt_passes=True,
+        )
 
     return read
 
@@ -161,7 +170,7 @@ def _loss_at_10_percent(
         else ""
     )
     note = f"median of {len(trials)} trials"
-    return Observed(low=middle, high=middle, quoted=middle, note=note, doubt=doubt)
+    return Observed(low=middle, high=middle, quoted=middle, note=note, doubt=doubt, doubt_passes=True)
 
 
 def _offered_within(

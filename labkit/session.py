@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from labkit import environment, hostlatency, judge, readings, topology
+from labkit.attempts import Attempts
 from labkit.backends import registry
 from labkit.backends.base import Proof
 from labkit.datapaths import Datapath, find_mode
@@ -36,7 +37,7 @@ from labkit.progress import Progress
 from labkit.results.model import Key, Measurement, Verdict
 from labkit.rig import Rig
 from labkit.rigs import Rigs
-from labkit.targets import Target, kernel_baseline, parse_targets
+from labkit.targets import Evaluation, Target, kernel_baseline, parse_targets
 from labkit.topology import LinkKind, Topology
 from labkit.units import Load
 
@@ -90,6 +91,9 @@ class Session:
             on_change=self._record_environment,
         )
         self._found: dict[str, _Found] = {}
+        self.attempts = Attempts()
+        self._former: dict[tuple[str, str], int] = {}
+        """How many attempts at a measurement (row, name) were invalid."""
         self._lacking: dict[str, str | None] = {}
         self._folder: Path | None = None
         self._finished: Run | None = None
@@ -193,6 +197,7 @@ class Session:
         """Round trips at these loads; one measurement for each set of loads that was asked for."""
         rates_pps = self._rates_pps(datapath, frames, {load.of for load in loads if load.of is not None})
         ladder = [rung for load in loads if (rung := rung_for(load, rates_pps)) is not None]
+        key = datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
 
         def body(rig: Rig, notes: _Notes) -> dict[str, object]:
             result = measure_latency(
@@ -204,6 +209,7 @@ class Session:
             )
             notes.deciding = [point.trial for point in result.points]
             notes.deviations += result.deviations
+            notes.deviations += self._doubtful_rates(key, rates_pps)
             for name, rate_pps in rates_pps.items():
                 if not rate_pps:
                     notes.deviations.append(f"no {name} was found, so loads relative to it were not measured")
@@ -292,6 +298,8 @@ class Session:
             gates=(noise.proof_gate(proven=result.proof.proven, claim=result.proof.claim), *result.gates),
             limited_by="none",
             deviations=result.deviations,
+            variant=name,
+            attempt=self._attempt(key, name),
             **result.payload,  # type: ignore[arg-type]  # the one payload of its kind
         )
         found.by_kind[name] = measurement
@@ -325,6 +333,21 @@ class Session:
                 if name in names:
                     found[name] = goal.conditional_throughput_pps or goal.at_least_pps
         return found
+
+    def _doubtful_rates(self, key: Key, rates: Collection[str]) -> list[str]:
+        """Say which of these rates come from measurements that were invalid themselves."""
+        sources = {"MRR": "mrr", "NDR": "throughput", "PDR": "throughput"}
+        found = {name: self._found[key.id].by_kind.get(sources[name]) for name in rates}
+        failing = {
+            name: [g.name for g in m.gates if g.state == "invalid"]
+            for name, m in found.items()
+            if m is not None
+        }
+        return [
+            f"the {name} that loads are shares of was invalid itself ({', '.join(gates)})"
+            for name, gates in failing.items()
+            if gates
+        ]
 
     def _measurement(
         self,
@@ -372,6 +395,8 @@ class Session:
             gates=(*gates, *notes.gates),
             limited_by=notes.limited_by,
             deviations=(*self._plan.deviations, *notes.deviations),
+            variant=variant,
+            attempt=self._attempt(key, name),
             **payload,  # type: ignore[arg-type]  # each body returns the one payload of its kind
         )
         found.by_kind[name] = measurement
@@ -380,12 +405,15 @@ class Session:
         self.progress.done()
         return measurement
 
+    def _attempt(self, key: Key, name: str) -> int:
+        return self._former.get((key.id, name), 0) + 1
+
     # --- judging and storing -----------------------------------------------------------------------------
 
     def judge(self, test: str, measurement: Measurement, bounds: Mapping[str, str]) -> tuple[Verdict, ...]:
         """Hold a measurement to targets; other measurements of its row serve the metrics that it does not have."""
         row = [measurement, *(m for m in self._row(measurement.key) if m is not measurement)]
-        return self._stored(self._judged(test, measurement.key, parse_targets(bounds), row))
+        return self._judged(test, measurement.key, parse_targets(bounds), row)
 
     def judge_declared(
         self, test: str, lab_file: Topology, measurements: Sequence[Measurement]
@@ -394,29 +422,43 @@ class Session:
         key = measurements[0].key
         targets = declared_targets(lab_file, key, [m.kind for m in measurements])
         if not targets:
-            return self._stored((judge.without_target(test, key, measurements),))
-        return self._stored(self._judged(test, key, targets, measurements))
+            return self._ended(test, key, (judge.without_target(measurements),))
+        return self._judged(test, key, targets, measurements)
 
     def _judged(
         self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
         if any(target.metric.relative for target in targets):
             self._measure_kernel_baseline(key)
-        return judge.by_targets(test, key, targets, measurements, kernel=self._everything())
+        strict = self.attempts.strict(test)
+        ends = judge.by_targets(targets, measurements, kernel=self._everything(), strict=strict)
+        return self._ended(test, key, ends)
 
     def record_skip(self, test: str, key: Key, reason: str) -> None:
         """Leave a verdict for what could not run here."""
-        self._stored((judge.skipped(test, key, reason),))
+        self._ended(test, key, (judge.skipped(reason),))
 
     def record_broken(self, test: str, key: Key, error: BaseException) -> None:
         """Leave a verdict for a measurement that broke off."""
-        self._stored((judge.broken(test, key, str(error).splitlines()[0]),))
+        self._ended(test, key, (judge.broken(str(error).splitlines()[0]),))
 
-    def _stored(self, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    def _ended(self, test: str, key: Key, ends: Sequence[Evaluation]) -> tuple[Verdict, ...]:
+        """Store how a test's targets ended, and remember what is worth another attempt."""
+        for end in ends:
+            self.attempts.blame(test, end.blamed, stood_still=end.stood_still)
+        verdicts = judge.verdicts(test, key, ends, attempt=self.attempts.number(test))
         if (store := self.store) is not None:
             for verdict in verdicts:
                 store.add_verdict(verdict)
         return verdicts
+
+    def repeat(self, test: str) -> None:
+        """The next attempt of a test begins: what made it invalid is forgotten, and measured again when asked for."""
+        for measurement in self.attempts.begin(test):
+            known = self._found[measurement.key.id].by_kind
+            for name in [name for name, m in known.items() if m is measurement]:
+                del known[name]
+                self._former[measurement.key.id, name] = measurement.attempt
 
     def _everything(self) -> list[Measurement]:
         return [m for found in self._found.values() for m in found.by_kind.values()]

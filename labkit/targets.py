@@ -8,9 +8,10 @@ targets_file.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
+from labkit.measure.noise import PASSING, Gate
 from labkit.metrics import METRICS, Metric, Observed, Unknown
 from labkit.results.model import Key, Measurement, Outcome
 from labkit.units import Bound, Unit, parse_bound, parse_load
@@ -28,9 +29,13 @@ class Evaluation:
     outcome: Outcome
     value: float | None
     """What was measured, in `unit`; None where there is no figure."""
-    unit: str
-    """pps, us, 1 (a share) or x (a ratio)."""
+    unit: str | None
+    """pps, us, 1 (a share) or x (a ratio); None where there is no figure to have one."""
     reason: str
+    blamed: tuple[Measurement, ...] = ()
+    """Of an invalid end: the measurements that are worth another attempt, their reason being one that can pass."""
+    stood_still: bool = False
+    """Whether it is invalid because the tester stood still while the bound was missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +57,41 @@ class Target:
         return f"{self.metric.name} {self.bound.text}" + (f" at {self.load}" if self.load else "")
 
     def evaluate(
-        self, measurements: Sequence[Measurement], *, kernel: Sequence[Measurement] = ()
+        self,
+        measurements: Sequence[Measurement],
+        *,
+        kernel: Sequence[Measurement] = (),
+        strict: bool = False,
     ) -> Evaluation:
-        """Judge the measurements of one row; `kernel` are those that ratios are taken to."""
+        """Judge the measurements of one row; `kernel` are those that ratios are taken to.
+
+        `strict`: it is invalid whenever the tester stood still, even where the bound holds (labkit.attempts says when).
+        """
         measurement = self._pick(measurements)
         if measurement is None:
             return self._end(Outcome.INVALID, None, f"not measured: needs {' or '.join(self.metric.kinds)}")
-        failing = self._invalid_gate(measurement)
-        if failing is not None:
-            return self._end(Outcome.INVALID, None, failing)
+        failing = self._invalid_gates(measurement)
+        if failing:
+            return self._distrusted(measurement, failing, "")
         baseline = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind)
         if self.metric.relative:
             if baseline is None:
                 return self._end(
                     Outcome.INVALID, None, f"no {measurement.kind} of the kernel was measured to compare with"
                 )
-            failing = self._invalid_gate(baseline)
-            if failing is not None:
-                return self._end(Outcome.INVALID, None, f"the kernel's measurement: {failing}")
+            failing = self._invalid_gates(baseline)
+            if failing:
+                return self._distrusted(baseline, failing, "the kernel's measurement: ")
         observed = self.metric.read(measurement, self.load, baseline)
         if isinstance(observed, Unknown):
             return self._end(Outcome.INVALID, None, observed.reason)
-        return self._judge(observed)
+        end = self._judge(observed)
+        if observed.doubt and observed.doubt_passes:
+            if strict and end.outcome is not Outcome.INVALID:
+                end = self._end(Outcome.INVALID, observed.quoted, f"{end.reason}; {observed.doubt}")
+            if end.outcome is Outcome.INVALID:
+                return replace(end, blamed=(measurement,), stood_still=True)
+        return end
 
     def _pick(self, measurements: Sequence[Measurement]) -> Measurement | None:
         return next(
@@ -81,12 +99,16 @@ class Target:
             None,
         )
 
-    def _invalid_gate(self, measurement: Measurement) -> str | None:
-        for gate in measurement.gates:
-            scope = GATE_SCOPE.get(gate.name)
-            if gate.state == "invalid" and (scope is None or self.metric.name in scope):
-                return f"gate {gate.name}: {gate.value} ({gate.limit})"
-        return None
+    def _invalid_gates(self, measurement: Measurement) -> list[Gate]:
+        return [
+            gate
+            for gate in measurement.gates
+            if gate.state == "invalid" and self.metric.name in GATE_SCOPE.get(gate.name, {self.metric.name})
+        ]
+
+    def _distrusted(self, measurement: Measurement, failing: Sequence[Gate], whose: str) -> Evaluation:
+        end = self._end(Outcome.INVALID, None, f"{whose}{gate_words(failing[0])}")
+        return replace(end, blamed=worth_another((measurement,), failing))
 
     def _judge(self, seen: Observed) -> Evaluation:
         """Hold the conservative side against the bound."""
@@ -134,6 +156,16 @@ class Target:
             unit=unit,
             reason=reason,
         )
+
+
+def gate_words(gate: Gate) -> str:
+    """A gate as the reason of a verdict."""
+    return f"gate {gate.name}: {gate.value} ({gate.limit})"
+
+
+def worth_another(measurements: Sequence[Measurement], failing: Sequence[Gate]) -> tuple[Measurement, ...]:
+    """The measurements, where all that makes them invalid can pass by itself; else none."""
+    return tuple(measurements) if all(gate.name in PASSING for gate in failing) else ()
 
 
 def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tuple[Target, ...]:

@@ -65,6 +65,10 @@ DEFAULT_LIMITS = Limits()
 MISJUDGE_WARN, MISJUDGE_INVALID = 0.05, 0.2
 """Probability of misjudging a good load beyond which NDR (or PDR) is doubtful, and not measurable."""
 
+PASSING = frozenset({"steal", "clock", "unsent", "offered", "stability", "stability-ndr"})
+"""Gates whose reason can pass by itself: what they made invalid is worth another attempt. A mode that is not proven, or
+workers that share a core, will be no other the next time."""
+
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 
 

@@ -122,9 +122,9 @@ def _add(run: Run | None, record: dict[str, Any], where: str) -> Run:
         case "environment":
             return replace(run, environment=decode(Environment, value, "$.value"))
         case "measurement":
-            return replace(run, measurements=(*run.measurements, decode(Measurement, value, "$.value")))
+            return run.with_measurement(decode(Measurement, value, "$.value"))
         case "verdict":
-            return replace(run, verdicts=(*run.verdicts, decode(Verdict, value, "$.value")))
+            return run.with_verdict(decode(Verdict, value, "$.value"))
         case "end":
             return replace(run, end=decode(RunEnd, value, "$.value"))
     raise ConfigInvalid(f"{where}: $.record: unknown kind {kind!r}")

@@ -83,6 +83,10 @@ class Measurement:
     limited_by: str
     """dut, tester ("at least"), or none (no bound was found)."""
     deviations: tuple[str, ...] = ()
+    variant: str = ""
+    """What tells it from others of its kind and row: the loads of a latency measurement, the request of a host's."""
+    attempt: int = 1
+    """Above 1: measured again, because the attempt before was invalid for a reason that can pass."""
     throughput: SearchResult | None = None
     mrr: Mrr | None = None
     latency: LatencyLadder | None = None
@@ -109,3 +113,5 @@ class Verdict:
     reason: str
     """What decided; for skip also the fix, for invalid the gate."""
     extra: Mapping[str, object] = field(default_factory=dict)
+    attempt: int = 1
+    """Which run of the test it ended."""

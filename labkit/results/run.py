@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from labkit.results.model import Measurement, Verdict
@@ -49,7 +49,34 @@ class Run:
     """None: it was killed, or is still going; what it had finished is here."""
     environment: Environment | None
     measurements: tuple[Measurement, ...]
+    """Those that stand: of a measurement that was repeated the last attempt."""
     verdicts: tuple[Verdict, ...]
+    """Those that stand: of a test that was repeated the last attempt's."""
+    former_measurements: tuple[Measurement, ...] = ()
+    """Attempts that were invalid and measured again."""
+    former_verdicts: tuple[Verdict, ...] = ()
+    """What the tests that were repeated had ended with before."""
+
+    def with_measurement(self, new: Measurement) -> Run:
+        """The run with one more measurement; a later attempt takes the place of the former one."""
+        of = (new.key, new.kind, new.variant)
+        former = [
+            m for m in self.measurements if (m.key, m.kind, m.variant) == of and m.attempt < new.attempt
+        ]
+        return replace(
+            self,
+            measurements=(*(m for m in self.measurements if all(m is not f for f in former)), new),
+            former_measurements=(*self.former_measurements, *former),
+        )
+
+    def with_verdict(self, new: Verdict) -> Run:
+        """The run with one more verdict; those of a test's later attempt take the place of all of the former ones."""
+        former = [v for v in self.verdicts if v.test == new.test and v.attempt < new.attempt]
+        return replace(
+            self,
+            verdicts=(*(v for v in self.verdicts if all(v is not f for f in former)), new),
+            former_verdicts=(*self.former_verdicts, *former),
+        )
 
     @property
     def state(self) -> State:

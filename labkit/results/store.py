@@ -195,9 +195,9 @@ class RunStore:
         run = self._run
         match record:
             case Measurement():
-                self._run = replace(run, measurements=(*run.measurements, record))
+                self._run = run.with_measurement(record)
             case Verdict():
-                self._run = replace(run, verdicts=(*run.verdicts, record))
+                self._run = run.with_verdict(record)
             case Environment():
                 self._run = replace(run, environment=record)
             case RunEnd():
