@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from labkit.measure.ceiling import TESTER
 from labkit.measure.histogram import samples_needed
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.noise import offered_error
-from labkit.measure.search import GoalResult, Irregularity
+from labkit.measure.search import Irregularity
 from labkit.measure.trial import TrialResult
 from labkit.results.model import Measurement
+from labkit.results.rates import goal, limited_by
 from labkit.units import Unit, format_quantity
 
 
@@ -77,13 +79,13 @@ class Metric:
         return f"{value:.3g}x" if self.relative else format_quantity(value, self.unit)
 
 
-def _goal(pick: Callable[[Measurement], GoalResult | None]) -> Reader:
+def _goal(name: str) -> Reader:
     def read(measurement: Measurement, _load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
-        result = pick(measurement)
+        result = goal(measurement, name)
         if result is None:
             return Unknown("the measurement holds no search")
         lower, upper = result.relevant_lower_bound_pps, result.relevant_upper_bound_pps
-        tester_limited = measurement.limited_by == "tester"
+        tester_limited = limited_by(measurement, name) == TESTER
         if result.conditional_throughput_pps is not None:
             # Never above the relevant lower bound: the figure quoted is the one that has to hold.
             quoted = result.conditional_throughput_pps
@@ -102,7 +104,7 @@ def _mrr(measurement: Measurement, _load: str | None, _kernel: Measurement | Non
     mrr = measurement.mrr
     if mrr is None:
         return Unknown("the measurement holds no MRR")
-    high = None if measurement.limited_by == "tester" else mrr.ci95_high_pps
+    high = None if limited_by(measurement, "mrr") == TESTER else mrr.ci95_high_pps
     return Observed(low=mrr.ci95_low_pps, high=high, quoted=mrr.median_pps, note="95 % CI of the median")
 
 
@@ -313,7 +315,7 @@ _TABLE = (
         better="high",
         kinds=("throughput",),
         comes_from="conditional throughput of the NDR goal (<=: its relevant upper bound)",
-        read=_goal(lambda m: None if m.throughput is None else m.throughput.ndr),
+        read=_goal("ndr"),
     ),
     Metric(
         name="pdr",
@@ -321,7 +323,7 @@ _TABLE = (
         better="high",
         kinds=("throughput",),
         comes_from="conditional throughput of the PDR goal (<=: its relevant upper bound)",
-        read=_goal(lambda m: None if m.throughput is None else m.throughput.pdr),
+        read=_goal("pdr"),
     ),
     Metric(
         name="mrr",

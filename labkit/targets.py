@@ -117,13 +117,14 @@ class Target:
         note = f" ({seen.note})" if seen.note else ""
         if bound.at_least:
             if bound.holds(seen.low):
-                words = "at least " if seen.high is None else ""
+                words = "at least " if seen.high is None and seen.low > 0 else ""
                 return self._end(Outcome.PASS, seen.quoted, f"{words}{low}{note}")
             if seen.high is None:
+                shown = (
+                    f"at least {low}, more" if seen.low > 0 else "nothing got through, and that more would"
+                )
                 return self._end(
-                    Outcome.INVALID,
-                    seen.quoted,
-                    f"tester-limited: at least {low}, more cannot be shown here{note}",
+                    Outcome.INVALID, seen.quoted, f"tester-limited: {shown} cannot be shown here{note}"
                 )
             between = f", and at most {high}" if bound.holds(seen.high) else ""
             return self._end(Outcome.FAIL, seen.quoted, f"{low}{between}{note}")
@@ -136,7 +137,7 @@ class Target:
             return self._end(
                 Outcome.INVALID,
                 seen.quoted,
-                f"tester-limited: at least {low}, no upper limit was found{note}",
+                f"tester-limited: {f'at least {low}, ' if seen.low > 0 else ''}no upper limit was found{note}",
             )
         outcome = Outcome.INVALID if seen.doubt else Outcome.FAIL
         doubt = f"; {seen.doubt}" if seen.doubt else ""

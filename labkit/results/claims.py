@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from labkit.measure.hosttimes import CLAIM_US
 from labkit.results import format as fmt
 from labkit.results.flavour import describe
+from labkit.results.rates import Rate
 from labkit.results.rows import HALF, Row, doubts, of_kind, point, rows
 from labkit.results.run import Run
 
@@ -56,9 +57,20 @@ def claims(run: Run) -> list[Claim]:
     ]
 
 
-def _rate(row: Row) -> float | None:
+def _rate(row: Row) -> Rate | None:
     """The highest that was forwarded: under overload, or below it where overload silences the path."""
-    return max((rate for rate in (row.mrr_pps, row.pdr_pps) if rate is not None), default=None)
+    known = [(rate.pps, rate) for rate in (row.rate("mrr"), row.rate("pdr")) if rate.pps is not None]
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def _pps(row: Row) -> float:
+    rate = _rate(row)
+    return (rate.pps or 0.0) if rate else 0.0
+
+
+def _is_bound(row: Row) -> bool:
+    rate = _rate(row)
+    return rate is not None and rate.at_least
 
 
 def _best(found: Iterable[Row], *, frame: str = "64", backend: str | None = None) -> Row | None:
@@ -71,7 +83,7 @@ def _best(found: Iterable[Row], *, frame: str = "64", backend: str | None = None
         and backend in (None, r.backend)
         and _rate(r) is not None
     ]
-    return max(able, key=lambda r: _rate(r) or 0.0, default=None)
+    return max(able, key=_pps, default=None)
 
 
 def _path(row: Row) -> str:
@@ -79,8 +91,8 @@ def _path(row: Row) -> str:
 
 
 def _said(row: Row) -> str:
-    least = "at least " if row.at_least else ""
-    return f"{least}{fmt.pps(_rate(row))}"
+    least = "at least " if _is_bound(row) else ""
+    return f"{least}{fmt.pps(_pps(row))}"
 
 
 def _kernel(found: list[Row]) -> Claim:
@@ -100,8 +112,8 @@ def _line_rate(found: list[Row]) -> Claim:
     row = _best(found)
     measured = NOT_MEASURED
     if row:
-        share = (_rate(row) or 0.0) / line_pps
-        measured = f"{_said(row)} at 64 B, {_path(row)}: {share * 100:.0f} % of that rate"
+        share = _pps(row) / line_pps
+        measured = f"{_said(row)} at 64 B, {_path(row)}: {fmt.significant(share * 100, 2)} % of that rate"
     return Claim(
         statement="A 10 Gb/s NIC does 10 Mpps.",
         holds=f"10 GbE carries {line_pps / 1e6:.2f} Mpps of 64-byte frames, one every {gap_ns(64, 10e9):.1f} ns; "
@@ -116,8 +128,8 @@ def _gap(found: list[Row]) -> Claim:
     parts = []
     for frame in ("64", "1518"):
         row = _best(found, frame=frame)
-        if row and (rate := _rate(row)):
-            bound = "at most " if row.at_least else ""
+        if row and (rate := _pps(row)):
+            bound = "at most " if _is_bound(row) else ""
             parts.append(f"{bound}{fmt.significant(1e9 / rate)} ns a frame at {frame} B ({_path(row)})")
     return Claim(
         statement="At 200 Gb/s there are 61 ns between packets.",

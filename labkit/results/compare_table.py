@@ -100,7 +100,7 @@ def _value(reading: Reading | None) -> str:
         return fmt.DASH
     if reading.value is None:
         return f"≤ {_quantity(reading.high, reading.unit)}"
-    least = "≥ " if reading.high is None else ""
+    least = fmt.MARKS["at least"] if reading.high is None and reading.value > 0 else ""
     return f"{least}{_quantity(reading.value, reading.unit)}"
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from labkit.results.rates import Rate
+    from labkit.results.rows import Row
 
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
 
@@ -63,3 +68,31 @@ def size(value: int | None) -> str:
         if value >= step:
             return f"{significant(value / step)} {unit}"
     return f"{value} B"
+
+
+MARKS = {"at least": "≥ ", "at most": "≤ ", "": ""}
+"""What stands before a figure that is a bound."""
+
+
+def rate(found: Rate) -> str:
+    """A rate with its own mark, such as "≥ 11.2 Mpps"."""
+    return DASH if found.pps is None else f"{MARKS['at least'] if found.at_least else ''}{pps(found.pps)}"
+
+
+def times_kernel(row: Row, *, mrr: bool = False) -> str:
+    """The row's PDR (or MRR) to the kernel's, with its mark, such as "≤ 12.3x"."""
+    value, bound = (
+        (row.mrr_ratio_to_kernel, row.mrr_ratio_bound) if mrr else (row.ratio_to_kernel, row.ratio_bound)
+    )
+    return DASH if value is None else f"{MARKS[bound]}{ratio(value)}"
+
+
+def limits(row: Row) -> str:
+    """Whose limit the rates of a row are: "dut", or "tester (NDR, PDR), dut (MRR)" where they differ."""
+    by_limit: dict[str, list[str]] = {}
+    for found in row.rates:
+        if found.pps is not None:
+            by_limit.setdefault(found.limited_by, []).append(found.name.upper())
+    if len(by_limit) > 1:
+        return ", ".join(f"{limit} ({', '.join(names)})" for limit, names in by_limit.items())
+    return next(iter(by_limit), DASH)

@@ -93,7 +93,7 @@ def html(run: Run) -> str:
         claims=claims(run),
         environment=_environment(run),
         flat=_flat,
-        tester_limited=any(r.at_least for r in found),
+        bounds=any(rate.at_least for r in found for rate in r.rates),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_sha256=digest,

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from labkit.measure.ceiling import DUT
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
-from labkit.measure.search import GoalResult
+from labkit.results import rates
 from labkit.results.model import Key, Measurement, Outcome, Verdict
+from labkit.results.rates import Rate, Ratio
 from labkit.results.run import Run
 from labkit.targets import GATE_SCOPE, kernel_baseline
 
@@ -40,9 +42,20 @@ class Row:
     ndr_pps: float | None
     pdr_pps: float | None
     mrr_pps: float | None
+    ndr_limited_by: str | None
+    """dut, tester or none (no upper bound was found); see `at_least`. One for each rate: they may differ."""
+    pdr_limited_by: str | None
+    mrr_limited_by: str | None
     ratio_to_kernel: float | None
     """PDR to the kernel backend's PDR at the same frame and flows: on the same lab, else on another."""
+    ratio_bound: str
+    """ "at least" or "at most", where one of the two PDRs is a lower bound; else empty."""
+    ratio_note: str
+    """Why there is no ratio; empty where there is one."""
     mrr_ratio_to_kernel: float | None
+    """The same of MRR."""
+    mrr_ratio_bound: str
+    mrr_ratio_note: str
     rtt_p50_us: float | None
     rtt_p99_us: float | None
     rtt_p999_us: float | None
@@ -52,7 +65,7 @@ class Row:
     rtt_50pdr_p999_us: float | None
     rtt_50pdr_max_us: float | None
     limited_by: str | None
-    """dut, tester or none (no upper bound was found); see `at_least`."""
+    """The worse of NDR's and PDR's, else MRR's: what the row said before each rate had its own."""
     host_n: int | None
     """Of the host itself (link "host"): times counted, on all cores."""
     host_cores: str | None
@@ -63,14 +76,24 @@ class Row:
     host_max_us: float | None
     host_note: str
     """What the figures alone do not say."""
+    doubt: str
+    """Why a rate is not to be believed although no target failed for it."""
     quick: bool
     verdict: str | None
     reason: str
 
+    def rate(self, name: str) -> Rate:
+        """NDR, PDR or MRR with its own mark."""
+        return Rate(
+            name=name,
+            pps=getattr(self, f"{name}_pps"),
+            limited_by=getattr(self, f"{name}_limited_by") or DUT,
+        )
+
     @property
-    def at_least(self) -> bool:
-        """Whether the rates are lower bounds: it was the tester that could not go on, or no upper bound was found."""
-        return self.limited_by in ("tester", "none")
+    def rates(self) -> tuple[Rate, ...]:
+        """All three."""
+        return tuple(self.rate(name) for name in rates.KINDS)
 
     @property
     def is_host(self) -> bool:
@@ -91,8 +114,8 @@ class Row:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The row as a JSON object, keys as the fields are named."""
-        return asdict(self)
+        """The row as a JSON object, keys as the fields are named, and for each rate whether it is a lower bound."""
+        return {**asdict(self), **{f"{rate.name}_at_least": rate.at_least for rate in self.rates}}
 
 
 def rows(run: Run) -> list[Row]:
@@ -120,24 +143,6 @@ def point(measurement: Measurement | None, load: str) -> LatencyPoint | None:
     if measurement is None or measurement.latency is None:
         return None
     return next((p for p in measurement.latency.points if p.load == load), None)
-
-
-def _claimed(found: GoalResult) -> float | None:
-    """The figure that a goal result gives: its conditional throughput, else the load that it carried at least."""
-    return found.conditional_throughput_pps or found.at_least_pps
-
-
-def _pdr_pps(measurement: Measurement | None) -> float | None:
-    return _claimed(measurement.throughput.pdr) if measurement and measurement.throughput else None
-
-
-def _mrr_pps(measurement: Measurement | None) -> float | None:
-    return measurement.mrr.median_pps if measurement and measurement.mrr else None
-
-
-def _mrr_to_compare_pps(measurement: Measurement | None) -> float | None:
-    """None too where the path was silent under overload: a ratio to that would flatter every other."""
-    return None if measurement and measurement.mrr and measurement.mrr.silent else _mrr_pps(measurement)
 
 
 def doubts(measurement: Measurement) -> list[str]:
@@ -185,10 +190,9 @@ def _row(run: Run, key: Key) -> Row:
     throughput, mrr, latency = (of_kind(run, key, k) for k in ("throughput", "mrr", "latency"))
     idle, half = point(latency, IDLE), point(latency, HALF)
     verdict, reason = _verdict(run, key, measurements)
-    rate = throughput or mrr
-    ndr = _claimed(throughput.throughput.ndr) if throughput and throughput.throughput else None
-    pdr, peak = _pdr_pps(throughput), _mrr_pps(mrr)
-    kernel = {k: kernel_baseline(run.measurements, key=key, kind=k) for k in ("throughput", "mrr")}
+    ndr, pdr, peak = (rate_of(run, key, name) for name in rates.KINDS)
+    ratio, mrr_ratio = (_ratio(run, key, name, verdict) for name in ("pdr", "mrr"))
+    whole = throughput or mrr
     return Row(
         backend=key.backend,
         mode=key.mode,
@@ -198,11 +202,18 @@ def _row(run: Run, key: Key) -> Row:
         frame_size_bytes=int(key.frame) if key.frame.isdigit() else None,
         ip_version=key.ip_version,
         flows=key.flows,
-        ndr_pps=ndr,
-        pdr_pps=pdr,
-        mrr_pps=peak,
-        ratio_to_kernel=_ratio(pdr, _pdr_pps(kernel["throughput"])),
-        mrr_ratio_to_kernel=_ratio(peak, _mrr_to_compare_pps(kernel["mrr"])),
+        ndr_pps=ndr.pps if ndr else None,
+        pdr_pps=pdr.pps if pdr else None,
+        mrr_pps=peak.pps if peak else None,
+        ndr_limited_by=ndr.limited_by if ndr else None,
+        pdr_limited_by=pdr.limited_by if pdr else None,
+        mrr_limited_by=peak.limited_by if peak else None,
+        ratio_to_kernel=ratio.value,
+        ratio_bound=ratio.bound,
+        ratio_note=ratio.why,
+        mrr_ratio_to_kernel=mrr_ratio.value,
+        mrr_ratio_bound=mrr_ratio.bound,
+        mrr_ratio_note=mrr_ratio.why,
         rtt_p50_us=idle.p50_us if idle else None,
         rtt_p99_us=idle.p99_us if idle else None,
         rtt_p999_us=idle.p999_us if idle else None,
@@ -211,12 +222,60 @@ def _row(run: Run, key: Key) -> Row:
         rtt_50pdr_p99_us=half.p99_us if half else None,
         rtt_50pdr_p999_us=half.p999_us if half else None,
         rtt_50pdr_max_us=half.max_us if half else None,
-        limited_by=rate.limited_by if rate else None,
+        limited_by=whole.limited_by if whole else None,
         **_host(measurements[-1] if key.is_host and measurements else None),
+        doubt=_doubt(run, key),
         quick=run.start.quick,
         verdict=verdict.value if verdict else None,
         reason=reason,
     )
+
+
+def rate_of(run: Run, key: Key, name: str) -> Rate | None:
+    """The row's rate of that name; None where it was not measured."""
+    return rates.rate(of_kind(run, key, rates.KINDS[name]), name)
+
+
+def _ratio(run: Run, key: Key, name: str, verdict: Outcome | None) -> Ratio:
+    """The row's rate to the kernel's of the same name. What can't be trusted has no ratio, and is no base of one."""
+    own_measured = of_kind(run, key, rates.KINDS[name])
+    own = rates.rate(own_measured, name)
+    word = name.upper()
+    if own is None or own_measured is None:
+        return Ratio(value=None, why="" if key.is_host else f"its {word} was not measured")
+    if verdict is Outcome.INVALID or doubts(own_measured):
+        return Ratio(value=None, why="it is invalid")
+    found = kernel_baseline(run.measurements, key=key, kind=rates.KINDS[name])
+    base_measured = of_kind(run, found.key, found.kind) if found else None
+    base = rates.rate(base_measured, name)
+    if base is None or base_measured is None:
+        return Ratio(value=None, why=f"the kernel's {word} with these frames was not measured")
+    where = f"the kernel's {word} on {base_measured.key.topology}"
+    if why := doubts(base_measured):
+        return Ratio(value=None, why=f"{where} is invalid ({'; '.join(why)})")
+    if base_measured is own_measured:
+        return Ratio(value=1.0 if own.pps else None, why="" if own.pps else f"it has no {word}")
+    if name == "pdr":
+        if _far_below(run, key):
+            return Ratio(value=None, why="its PDR is far below its MRR")
+        if _far_below(run, base_measured.key):
+            return Ratio(value=None, why=f"{where} is far below its MRR")
+    return rates.ratio(own, base)
+
+
+def _far_below(run: Run, key: Key) -> str:
+    return rates.far_below(rate_of(run, key, "pdr"), rate_of(run, key, "mrr"))
+
+
+def _doubt(run: Run, key: Key) -> str:
+    """What makes one rate doubtful and leaves the others: it is said, whatever the verdict."""
+    throughput = of_kind(run, key, "throughput")
+    gates = [
+        f"{'/'.join(sorted(GATE_SCOPE[g.name])).upper()}: gate {g.name}: {g.value} ({g.limit})"
+        for g in (throughput.gates if throughput else ())
+        if g.state == "invalid" and g.name in GATE_SCOPE
+    ]
+    return "; ".join(part for part in (*gates, _far_below(run, key)) if part)
 
 
 def host_times(measurement: Measurement) -> HostTimes | None:
@@ -253,10 +312,6 @@ def listed(cores: Iterable[int]) -> str:
         else:
             spans.append([core, core])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
-
-
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
 
 
 def _verdict(run: Run, key: Key, measurements: list[Measurement]) -> tuple[Outcome | None, str]:

@@ -91,7 +91,7 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append("host: " + "; ".join(told))
     if run.start.quick:
         out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
-    if any(r.at_least for r in found):
+    if any(rate.at_least for r in found for rate in r.rates):
         out.append(
             "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
         )
@@ -120,7 +120,7 @@ def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
         words = [name(r), r.topology if r.topology == r.link else f"{r.topology} ({r.link})", r.frame]
         words += _rates(r) if rates else []
         words += _both_times(r) if times else []
-        words += [r.limited_by or fmt.DASH] if rates and times else []
+        words += [fmt.limits(r)] if rates and times else []
         out.add_row(
             *map(Text, words), *([_verdict(r)] if rates else [])
         )  # Text: brackets in names are no markup
@@ -142,10 +142,7 @@ def _host_table(hosts: list[Row]) -> Table:
 
 
 def _rates(r: Row) -> list[str]:
-    mark = "≥ " if r.at_least else ""
-    ratio = r.ratio_to_kernel if r.ratio_to_kernel is not None else r.mrr_ratio_to_kernel
-    figures = [fmt.DASH if v is None else f"{mark}{fmt.pps(v)}" for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps)]
-    return [*figures, fmt.ratio(ratio)]
+    return [*map(fmt.rate, r.rates), fmt.times_kernel(r)]
 
 
 def _both_times(r: Row) -> list[str]:

@@ -146,7 +146,78 @@ def test_what_the_search_found_no_upper_bound_for_is_at_least():
     changed = replace(m, limited_by="none", throughput=replace(m.throughput, pdr=open_end))
     r = row(replace(RUN, measurements=(changed, *RUN.measurements[1:])), "kernel", "veth")
     assert r.pdr_pps == 5e5
-    assert r.at_least
+    assert [rate.at_least for rate in r.rates] == [False, True, False]
+    assert fmt.limits(r) == "dut (NDR, MRR), none (PDR)"
+
+
+def with_row(run, backend: str, link: str, kind: str, change, frame: str = "64", mode: str = ""):
+    """The run with the measurements of one kind of one row changed."""
+    wanted = (backend, mode, link, frame, kind)
+    return replace(
+        run,
+        measurements=tuple(
+            change(m) if (m.key.backend, m.key.mode, m.key.topology, m.key.frame, m.kind) == wanted else m
+            for m in run.measurements
+        ),
+    )
+
+
+def with_mrr(run, backend: str, link: str, pps: float, limited_by: str = "dut"):
+    def change(m):
+        mrr = replace(m.mrr, median_pps=pps, min_pps=pps, max_pps=pps, ci95_low_pps=pps, ci95_high_pps=pps)
+        return replace(m, mrr=mrr, limited_by=limited_by)
+
+    return with_row(run, backend, link, "mrr", change)
+
+
+def printed(run, width: int = 200) -> str:
+    out = io.StringIO()
+    print_table(run, file=out, width=width)
+    return out.getvalue()
+
+
+def test_each_rate_has_a_mark_of_its_own_in_table_page_and_json():
+    """The tester was the limit of the search, and the DUT of the MRR: it went silent."""
+    run = with_row(RUN, "af_packet", "veth", "throughput", lambda m: replace(m, limited_by="tester"))
+    run = with_mrr(run, "af_packet", "veth", 0.0)
+    r = row(run, "af_packet", "veth")
+    assert [(rate.limited_by, rate.at_least) for rate in r.rates] == [
+        ("tester", True),
+        ("tester", True),
+        ("dut", False),
+    ]
+    found = r.as_json()
+    assert (found["ndr_at_least"], found["pdr_at_least"], found["mrr_at_least"]) == (True, True, False)
+    assert found["limited_by"] == "tester"
+    line = next(line for line in printed(run).splitlines() if line.startswith("af_packet"))
+    assert re.search(r"≥ \S+ kpps +≥ \S+ kpps +0 pps", line)
+    assert "tester (NDR, PDR), dut (MRR)" in line
+    for text in (printed(run), Page(html(run)).text, str(claims(run))):
+        assert not re.search(r"(≥|at least|≤) 0\b(?![.])", text)
+
+
+def test_nothing_is_at_least_zero_even_where_the_tester_was_the_limit():
+    run = with_mrr(RUN, "af_packet", "veth", 0.0, limited_by="tester")
+    assert not row(run, "af_packet", "veth").rate("mrr").at_least
+    assert "≥ 0" not in printed(run)
+
+
+def test_the_tester_may_be_the_limit_of_one_goal_only():
+    """What is missing at the PDR's upper bound was never sent; at the NDR's it was sent and lost."""
+
+    def change(m):
+        ndr, pdr = m.throughput.ndr, m.throughput.pdr
+        ndr = replace(ndr, relevant_upper_bound_pps=2e5)
+        pdr = replace(pdr, relevant_upper_bound_pps=3e5)
+        lost = replace(m.throughput.trials[1], intended_load_pps=2e5, intended=1000, sent=1000, received=900)
+        unsent = replace(lost, intended_load_pps=3e5, sent=900, received=900)
+        trials = (m.throughput.trials[0], lost, unsent)
+        return replace(
+            m, limited_by="tester", throughput=replace(m.throughput, ndr=ndr, pdr=pdr, trials=trials)
+        )
+
+    r = row(with_row(RUN, "kernel", "veth", "throughput", change), "kernel", "veth")
+    assert [rate.limited_by for rate in r.rates] == ["dut", "tester", "dut"]
 
 
 def test_the_closing_line_counts_all_four_even_where_none_is():
