@@ -188,6 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--sanitize", action="store_true", help="with AddressSanitizer and UBSan, beside the plain one"
     )
+    build.add_argument("--force", action="store_true", help="build although nothing has changed")
     build.set_defaults(handler=_verb("build"))
 
     completion = verbs.add_parser("completion", help="print the shell code that completes labkit's arguments")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
+from labkit.ownership import hand_over
 from labkit.verdicts import InvalidMeasurement
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = config.stash[SESSION_KEY].folder if SESSION_KEY in config.stash else None
     if folder is not None and text:
         (folder / "junit.xml").write_bytes(text)
+        hand_over(folder / "junit.xml")
 
 
 def _session(config: pytest.Config) -> Session:

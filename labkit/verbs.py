@@ -147,11 +147,15 @@ def status(arguments: argparse.Namespace) -> int:
 def down(arguments: argparse.Namespace) -> int:
     """`labkit down`."""
     from labkit import lab
+    from labkit.probe import build as probe_build
 
     undone = lab.down(force=arguments.force)
     for change in undone:
         print(f"{change.lab}: {change.what}: {'undone' if change.done else f'LEFT: {change.left}'}")
-    if not undone:
+    cleared = probe_build.clear_abandoned()
+    for folder in cleared:
+        print(f"build: {folder}, of a build that was killed: removed")
+    if not undone and not cleared:
         print("nothing to undo")
     return 0 if all(change.done for change in undone) else EnvironmentBroken.exit_code
 
@@ -226,7 +230,9 @@ def build(arguments: argparse.Namespace) -> int:
     from labkit.probe import build as probe_build
 
     directory = probe_build.build(
-        sanitize=arguments.sanitize, progress=lambda text: print(text, file=sys.stderr)
+        sanitize=arguments.sanitize,
+        force=arguments.force,
+        progress=lambda text: print(text, file=sys.stderr),
     )
     print(directory)
     return 0

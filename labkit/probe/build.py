@@ -1,100 +1,146 @@
 """Builds the probe, and finds what was built.
 
-Executables lie in a cache folder named by a hash of the sources, so a changed source is never measured with an old
-binary. `python -m labkit.probe.build [--sanitize]` does the same as `labkit build`.
+`python -m labkit.probe.build [--sanitize]` does the same as `labkit build`. Where a build lies: labkit.probe.cache.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError, ToolFailed
+from labkit import fix
+from labkit.errors import EnvironmentBroken, LabkitError, ToolFailed
+from labkit.ownership import hand_over, make_folders
+from labkit.probe.cache import (
+    ENGINES,
+    LIBRARIES,
+    MANIFEST,
+    SOURCES,
+    TOOLS,
+    build_directory,
+    built_executables,
+    cache_folders,
+    checksum,
+    engine_path,
+    fault,
+    has_library,
+    linked,
+    manifest_of,
+    missing,
+    source_hash,
+)
 
-SOURCES = Path(__file__).parent
-ENGINES = ("socket", "packet", "xdp", "dpdk", "bpf")
-MANIFEST = "manifest.json"
+__all__ = [
+    "SOURCES",
+    "build",
+    "build_directory",
+    "built_executables",
+    "clear_abandoned",
+    "engine_path",
+    "source_hash",
+]
 
-# What an engine needs beyond a compiler: pkg-config's name (or a program) and Debian's package.
-_NEEDS = {
-    "xdp": (("libxdp", "libxdp-dev"), ("libbpf", "libbpf-dev"), ("clang", "clang")),
-    "bpf": (("libxdp", "libxdp-dev"), ("libbpf", "libbpf-dev"), ("clang", "clang")),
-    "dpdk": (("libdpdk", "libdpdk-dev"),),
-}
-_LIBRARIES = {"jansson": "libjansson-dev", "zlib": "zlib1g-dev"}
-_TOOLS = {"meson": "meson", "ninja": "ninja-build", "pkg-config": "pkg-config", "cc": "gcc"}
-
-
-def _cpu() -> str:
-    """What -march=native depends on: two hosts that share a home must not share a build."""
-    try:
-        first = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n", 1)[0]
-    except OSError:
-        return ""
-    return "\n".join(
-        line for line in first.splitlines() if line.startswith(("model name", "flags", "Features"))
-    )
-
-
-@cache
-def source_hash() -> str:
-    """Hash of all that the executables are made of: the sources, and the CPU that they are compiled for."""
-    digest = hashlib.sha256(_cpu().encode())
-    for path in sorted(SOURCES.rglob("*")):
-        if path.suffix in (".c", ".h", ".py", ".build", ".options") or path.name == "meson_options.txt":
-            if path.parent == SOURCES and path.suffix == ".py":
-                continue
-            digest.update(str(path.relative_to(SOURCES)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def build_directory(*, sanitize: bool = False) -> Path:
-    """Where the executables of these sources are, or would be. LABKIT_PROBE_DIR is the folder above."""
-    root = os.environ.get("LABKIT_PROBE_DIR")
-    if root is None:
-        root = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labkit" / "probe")
-    return Path(root) / (source_hash() + ("-sanitize" if sanitize else ""))
-
-
-def _has_library(name: str) -> bool:
-    return subprocess.run(["pkg-config", "--exists", name], check=False).returncode == 0
-
-
-def _missing(engine: str) -> str | None:
-    """What an engine lacks here, as a reason with the package's name."""
-    for name, package in _NEEDS.get(engine, ()):
-        found = shutil.which(name) is not None if name == "clang" else _has_library(name)
-        if not found:
-            return f"{name} is missing (apt-get install {package})"
-    return None
+_SCRATCH = ".build-"
+_TRY_TIMEOUT_S = 10.0
 
 
 def _run(command: list[str], log: Path) -> None:
+    # They end with us, whatever ends us: the folder they work in is removed then.
     with log.open("ab") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
         raise ToolFailed(f"{command[0]} failed, exit code {done.returncode}:\n{tail}")
 
 
-def _up_to_date(target: Path) -> bool:
-    """Whether a whole build of these sources is there, and nothing that it went without can be had now."""
+def _does_not_start(program: Path) -> str | None:
+    """Why an executable doesn't come up here; None: it does. Without a command it ends at once."""
     try:
-        manifest = json.loads((target / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return False
-    return manifest.get("sources") == source_hash() and all(
-        reason is None or _missing(engine) is not None for engine, reason in manifest["missing"].items()
-    )
+        done = subprocess.run(
+            [str(program)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TRY_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "it does not end when its input does"
+    except OSError as error:
+        return error.strerror or str(error)
+    if done.returncode == 0:
+        return None
+    said = done.stderr.strip().splitlines()
+    return said[-1] if said else f"exit code {done.returncode}, nothing was said"
+
+
+def _up_to_date(target: Path) -> str | None:
+    """Why there is something to build; None: a whole build is there, it starts, and nothing has come since."""
+    manifest = manifest_of(target)
+    if manifest is None:
+        return "nothing is there"
+    for engine in ENGINES:
+        reason = manifest["missing"].get(engine, "it was not built")
+        if reason is not None:
+            if missing(engine) is None:
+                return f"{engine}: {reason}, and may be built now"
+            continue
+        program = target / f"labkit-probe-{engine}"
+        wrong = fault(program, manifest.get("executables", {}).get(engine)) or _does_not_start(program)
+        if wrong:
+            return f"{engine}: {wrong}"
+    return None
+
+
+@contextmanager
+def _alone(root: Path, *, wait: bool = True) -> Iterator[bool]:
+    """One build at a time in a cache folder; False: another one is at work, or nobody can tell (a lock on NFS)."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:
+            held = False
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _abandoned(root: Path) -> list[Path]:
+    """Work folders of builds that were killed; only for who holds the lock."""
+    gone = []
+    for folder in sorted(root.glob(f"{_SCRATCH}*")):
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder)
+    return gone
+
+
+def clear_abandoned() -> list[Path]:
+    """Remove what killed builds left in the cache; these are the folders. One that is being built is left alone."""
+    gone: list[Path] = []
+    for root in cache_folders():
+        with suppress(OSError):
+            if any(root.glob(f"{_SCRATCH}*")):
+                with _alone(root, wait=False) as held:
+                    gone += _abandoned(root) if held else []
+    return gone
 
 
 def build(
@@ -102,38 +148,70 @@ def build(
     sanitize: bool = False,
     directory: Path | None = None,
     look: bool = False,
+    force: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Build every engine whose libraries are here; returns the folder of the executables (`directory`, or the cache's).
 
-    Nothing is done where these sources were built and no missing library has come since; else it takes 5 to 15 s.
+    Nothing is done where these sources were built for this machine, the executables are whole and start, and no missing
+    library has come since; else, and with `force`, it takes 5 to 15 s.
     With `look` nothing is done at all: `progress` is told what would be.
     The folder is put in place whole, or not at all. Raises EnvironmentBroken where a build tool is missing,
     ToolFailed with the compiler's last lines where it fails.
     """
-    for tool, package in _TOOLS.items():
-        if shutil.which(tool) is None:
-            raise EnvironmentBroken(f"{tool} is not installed", hint=f"apt-get install {package}")
-    for library, package in _LIBRARIES.items():
-        if not _has_library(library):
-            raise EnvironmentBroken(f"{library} is not installed", hint=f"apt-get install {package}")
+    linked.cache_clear()  # what was installed since this process began counts
+    lacking = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if not lacking or "pkg-config" not in lacking:
+        lacking += [package for library, package in LIBRARIES.items() if not has_library(library)]
+    if lacking:
+        names = {package: name for name, package in (*TOOLS.items(), *LIBRARIES.items())}
+        raise EnvironmentBroken(
+            f"{', '.join(names[package] for package in lacking)} "
+            f"{'is' if len(lacking) == 1 else 'are'} not installed",
+            hint=fix.packages(*lacking),
+        )
     target = directory or build_directory(sanitize=sanitize)
-    if _up_to_date(target):
+    why = "it is asked for" if force else _up_to_date(target)
+    if why is None:
         progress(f"built already: {target}")
         return target
     if look:
         progress(f"would be built: {target}")
         return target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(target.parent)
+        with _alone(target.parent) as held:
+            if held:
+                _abandoned(target.parent)
+            if not force and _up_to_date(target) is None:  # another build was at work meanwhile
+                progress(f"built already: {target}")
+                return target
+            if manifest_of(target) is not None:
+                progress(f"built again: {why}")
+            engines = _build_into(target, sanitize=sanitize, progress=progress)
     except OSError as error:
         raise EnvironmentBroken(
             f"the probe cannot be built in {target.parent}: {error.strerror}",
             hint="set LABKIT_PROBE_DIR to a folder that you may write to",
         ) from error
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as scratch:
-        work, out = Path(scratch) / "work", Path(scratch) / "out"
-        log = Path(scratch) / "log"
+    for engine, reason in engines.items():
+        progress(f"{engine}: {reason or 'built'}")
+    return target
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build_into(target: Path, *, sanitize: bool, progress: Callable[[str], None]) -> dict[str, str | None]:
+    """Build, and put it in place; why each engine is missing, or None."""
+    with _scratch(target.parent) as scratch:
+        work, out, log = scratch / "work", scratch / "out", scratch / "log"
         options = (
             ["-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized", "-Db_lundef=false"]
             if sanitize
@@ -145,55 +223,42 @@ def build(
         _run(["ninja", "-C", str(work)], log)
         out.mkdir()
         engines: dict[str, str | None] = {}
+        sums: dict[str, str] = {}
         for engine in ENGINES:
             program = work / f"labkit-probe-{engine}"
-            engines[engine] = None if program.is_file() else _missing(engine) or "it was not built"
-            if program.is_file():
-                shutil.copy2(program, out / program.name)
-        (out / MANIFEST).write_text(json.dumps({"sources": source_hash(), "missing": engines}))
-        if target.exists():  # older, or with fewer engines; who runs one of them keeps it open
-            target.rename(Path(scratch) / "old")
+            if not program.is_file():
+                engines[engine] = missing(engine) or "it was not built"
+                continue
+            shutil.copy2(program, out / program.name)
+            wrong = _does_not_start(out / program.name)
+            engines[engine] = f"it was built and does not start: {wrong}" if wrong else None
+            sums[engine] = checksum(out / program.name)
+        manifest = {
+            "sources": source_hash(),
+            "linked": linked(),
+            "missing": engines,
+            "executables": sums,
+        }
+        (out / MANIFEST).write_text(json.dumps(manifest))
+        hand_over(out)
+        if target.exists():  # broken, older, or with fewer engines; who runs one of them keeps it open
+            target.rename(scratch / "old")
         out.rename(target)
-    for engine, reason in engines.items():
-        progress(f"{engine}: {reason or 'built'}")
-    return target
-
-
-def _hint(engine: str, command: str) -> str:
-    packages = " ".join(package for _, package in _NEEDS.get(engine, ()))
-    return f"apt-get install {packages} && {command}" if packages else command
-
-
-def engine_path(engine: str, *, sanitize: bool = False) -> Path:
-    """The executable of an engine. Raises EnvironmentBroken where it is not built, with the way to it."""
-    if engine not in ENGINES:
-        raise ConfigInvalid(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
-    where = build_directory(sanitize=sanitize)
-    command = "labkit build" + (" --sanitize" if sanitize else "")
-    if not (where / MANIFEST).is_file():
-        raise EnvironmentBroken("the probe is not built for these sources", hint=command)
-    program = where / f"labkit-probe-{engine}"
-    if not program.is_file():
-        reason = json.loads((where / MANIFEST).read_text())["missing"].get(engine) or "it was not built"
-        raise EnvironmentBroken(f"the probe has no {engine} engine: {reason}", hint=_hint(engine, command))
-    return program
-
-
-def built_executables() -> dict[str, Path]:
-    """The executables that there are, by name: for the record of the environment."""
-    return {path.name: path for path in sorted(build_directory().glob("labkit-probe-*"))}
+    return engines
 
 
 def main() -> int:
     """Command line of the module."""
     parser = argparse.ArgumentParser(description="Build the probe for this machine.")
     parser.add_argument("--sanitize", action="store_true", help="with AddressSanitizer and UBSan")
+    parser.add_argument("--force", action="store_true", help="build although nothing has changed")
     parser.add_argument("--look", action="store_true", help="only say whether anything would be built")
     arguments = parser.parse_args()
     try:
         built = build(
             sanitize=arguments.sanitize,
             look=arguments.look,
+            force=arguments.force,
             progress=lambda text: print(text, file=sys.stderr),
         )
         print(built)

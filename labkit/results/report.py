@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from labkit.errors import EnvironmentBroken
 from labkit.measure.trial import TrialResult
+from labkit.ownership import hand_over
 from labkit.results import format as fmt
 from labkit.results.claims import claims
 from labkit.results.codec import encode
@@ -48,6 +49,7 @@ def render(run: Run, destination: Path) -> Path:
     try:
         draft.write_text(html(run), encoding="utf-8")
         draft.replace(target)
+        hand_over(target)
     except OSError as error:
         raise EnvironmentBroken(
             f"{target} can't be written: {error.strerror}",

@@ -3,7 +3,9 @@
     results/<UTC time>-<short id>/
         records.jsonl   one line a record, fsynced as it comes: the truth until the run ends
         results.json    all of it, put in place whole when the run ends
-        ballast         room held back for the last records, should the disk fill up
+
+Beside them room is held back for the last records, should the disk fill up: a file without a name, so that a run that
+is killed leaves none.
 
 `RunStore` writes, `load` (labkit.results.load) reads either file. Neither knows how a result is shown.
 """
@@ -25,6 +27,7 @@ from typing import Self
 
 import labkit
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
+from labkit.ownership import hand_over, make_folders
 from labkit.results.codec import CodecError, decode, encode
 from labkit.results.load import RECORDS, RESULTS, latest, load, parse_json
 from labkit.results.model import Measurement, Verdict
@@ -34,7 +37,6 @@ from labkit.results.schema import validate
 
 __all__ = ["RunStore", "check_root", "latest", "load"]
 
-BALLAST = "ballast"
 BALLAST_BYTES = 4 << 20
 """More than the largest record (a search of some hundred trials with three histograms each)."""
 
@@ -77,6 +79,7 @@ class RunStore:
             verdicts=(),
         )
         self._descriptor = descriptor
+        self._ballast = -1
         self._size = 0
 
     @classmethod
@@ -97,16 +100,20 @@ class RunStore:
         )
         folder = root / name
         try:
-            folder.mkdir(parents=True)
+            make_folders(root)
+            folder.mkdir()
+            hand_over(folder)
             descriptor = os.open(folder / RECORDS, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         except OSError as e:
             raise _unwritable(root, e.strerror or str(e)) from e
+        hand_over(folder / RECORDS)
         store = cls(folder, start, descriptor)
         try:
             store._take_ballast()
             store._append("start", start)
             _sync_folder(folder)
         except BaseException:
+            store._drop_ballast()
             os.close(descriptor)
             raise
         return store
@@ -151,6 +158,7 @@ class RunStore:
             _write_whole(draft, json.dumps(encode(self._run), indent=1, allow_nan=False).encode())
             self._check(draft)
             draft.replace(target)
+            hand_over(target)
             _sync_folder(self.folder)
         except OSError as e:
             raise self._broken(e, f"{RESULTS} could not be written") from e
@@ -218,23 +226,22 @@ class RunStore:
 
     def _take_ballast(self) -> None:
         """Hold back room now, so that a disk that fills up later can't cost the record being written."""
-        path = self.folder / BALLAST
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        descriptor = _nameless(self.folder)
         try:
             os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
         except OSError as e:
-            path.unlink(missing_ok=True)
+            os.close(descriptor)
             if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise self._broken(e, "there is no room for results") from e
-        finally:
-            os.close(descriptor)
+            return
+        self._ballast = descriptor
 
     def _drop_ballast(self) -> bool:
         """Give the room back; whether there was any."""
-        try:
-            (self.folder / BALLAST).unlink()
-        except OSError:
+        if self._ballast < 0:
             return False
+        os.close(self._ballast)
+        self._ballast = -1
         return True
 
     def _broken(self, e: OSError, what: str) -> EnvironmentBroken:
@@ -274,6 +281,20 @@ def _without_names(command: list[str]) -> tuple[str, ...]:
     home = re.escape(str(Path.home()))
     rest = [re.sub(rf"(?:{home}|/home/[^/\s]+)(?=/|$)", "~", word) for word in command[1:]]
     return (*(Path(word).name for word in command[:1]), *rest)
+
+
+def _nameless(folder: Path) -> int:
+    """A file on the disk of `folder` that is gone when it is closed, whatever ends this process."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(folder, flags | os.O_TMPFILE, 0o600)
+    except OSError as e:
+        if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    path = folder / f".ballast-{secrets.token_hex(3)}"  # a file system that knows only files with names
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    path.unlink()
+    return descriptor
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

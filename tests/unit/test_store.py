@@ -16,7 +16,7 @@ from sample_run import ENVIRONMENT, sample_run
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
 from labkit.results import store as store_module
 from labkit.results.model import Outcome, Verdict
-from labkit.results.store import BALLAST, RunStore, latest, load
+from labkit.results.store import BALLAST_BYTES, RunStore, latest, load
 
 RUN = sample_run()
 
@@ -29,6 +29,19 @@ def files(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
+def held_back(folder: Path) -> int:
+    """Bytes of files without a name that this process holds open on the disk of `folder`."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            target, status = str(descriptor.readlink()), descriptor.stat()
+        except OSError:
+            continue
+        if target.startswith(str(folder)) and status.st_nlink == 0:
+            found.append(status.st_blocks * 512)
+    return sum(found)
+
+
 def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
     with create(tmp_path) as store:
         store.set_environment(ENVIRONMENT)
@@ -36,7 +49,8 @@ def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
             store.add_measurement(m)
         for v in RUN.verdicts:
             store.add_verdict(v)
-        assert BALLAST in files(store.folder)
+        assert held_back(store.folder) == BALLAST_BYTES
+        assert files(store.folder) == {"records.jsonl"}
     back = load(store.folder)
     assert back.state == "finished"
     assert (back.measurements, back.verdicts) == (RUN.measurements, RUN.verdicts)
@@ -125,6 +139,16 @@ def test_a_torn_last_line_is_left_out_at_every_length(tmp_path):
     assert load(records).verdicts == RUN.verdicts[:1]
 
 
+def test_a_run_that_is_killed_leaves_its_records_and_no_file_that_holds_back_room(tmp_path):
+    code = "import os, signal, sys; from pathlib import Path; from labkit.results.store import RunStore\n"
+    code += "RunStore.create(Path(sys.argv[1]), command=['labkit'], quick=True, seed=7)\n"
+    code += "os.kill(os.getpid(), signal.SIGKILL)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (folder,) = tmp_path.iterdir()
+    assert files(folder) == {"records.jsonl"}
+
+
 class FullDisk:
     """os.write with `room` bytes left on the disk: a part goes through, then ENOSPC. Dropped ballast adds room."""
 
@@ -132,7 +156,7 @@ class FullDisk:
         self.room, self.folder, self.ballast = room, folder, ballast
 
     def __call__(self, descriptor: int, data: memoryview) -> int:
-        if self.ballast and not (self.folder / BALLAST).exists():
+        if self.ballast and not held_back(self.folder):
             self.room, self.ballast = self.room + self.ballast, 0
         if self.room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -161,7 +185,7 @@ def test_a_full_disk_keeps_even_the_measurement_being_written(tmp_path, monkeypa
 def test_a_full_disk_without_ballast_says_what_is_kept_and_leaves_no_torn_line(tmp_path, monkeypatch, room):
     with pytest.raises(EnvironmentBroken, match="could not be stored") as e, create(tmp_path) as store:
         store.add_measurement(RUN.measurements[0])
-        (store.folder / BALLAST).unlink()
+        store._drop_ballast()
         monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder))
         store.add_measurement(RUN.measurements[1])
     assert "1 measurements" in str(e.value)

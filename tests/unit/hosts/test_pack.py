@@ -51,6 +51,8 @@ def test_archive_is_enough_to_build_from_without_anything_installed(pack, tmp_pa
     assert done.stdout.splitlines()[1] == str(tmp_path / "there/labkit/probe")
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "errors.py", "probe/__init__.py", "probe/build.py"])
+@pytest.mark.parametrize(
+    "name", ["__init__.py", "errors.py", "fix.py", "ownership.py", "probe/__init__.py", "probe/build.py"]
+)
 def test_what_builds_it_is_understood_by_python_3_9(name):
     ast.parse((CHECKOUT / "labkit" / name).read_text(), feature_version=(3, 9))
