@@ -75,6 +75,17 @@ def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> Non
     _complete(action, _topology_completer)
 
 
+def _wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        nargs="?",
+        const="forever",
+        metavar="TIME",
+        help="where another process measures on this machine, wait for it: as long as it takes, or up to TIME "
+        "('10min'; default: refuse, or LABKIT_WAIT)",
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(
@@ -124,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     trial.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
     trial.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
+    _wait(trial)
     trial.add_argument("--json", action="store_true", help="counts, percentiles and proof as JSON")
     trial.set_defaults(handler=_verb("trial"))
 

@@ -19,6 +19,10 @@ class Progress(Protocol):
         """Where the piece of work stands ("NDR 512..530 kpps, 12 s left"). Cheap; called often."""
         ...
 
+    def say(self, text: str) -> None:
+        """Something that must not be overwritten by what comes next."""
+        ...
+
     def done(self) -> None:
         """Nothing is under way any more: clear the line."""
         ...
@@ -31,6 +35,9 @@ class Silent:
         """Ignore."""
 
     def update(self, text: str) -> None:
+        """Ignore."""
+
+    def say(self, text: str) -> None:
         """Ignore."""
 
     def done(self) -> None:
@@ -84,6 +91,11 @@ class StreamProgress:
             self._dirty = True
         else:
             self._write(f"labkit: {self._phase}: {text}\n")
+
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        self.done()
+        self._write(f"labkit: {text}\n")
 
     def done(self) -> None:
         """Clear the status line."""

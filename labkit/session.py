@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from labkit.errors import LabkitBug, ToolFailed
 from labkit.frames import FrameSpec, frame_spec
 from labkit.judge import declared_targets
 from labkit.lab import Lab
+from labkit.machine import usage
+from labkit.machine.usage import Usage
 from labkit.measure import noise
 from labkit.measure.burst import measure_back_to_back
 from labkit.measure.ceiling import mrr_limited_by, search_limited_by
@@ -34,11 +37,12 @@ from labkit.measure.search import search_upwards
 from labkit.measure.trial import TrialResult
 from labkit.plan import plan_for
 from labkit.progress import Progress
+from labkit.reservation import reserved
 from labkit.results.model import Key, Measurement, Verdict
 from labkit.rig import Rig
 from labkit.rigs import Rigs
 from labkit.targets import Evaluation, Target, kernel_baseline, parse_targets
-from labkit.topology import LinkKind, Topology
+from labkit.topology import LinkKind, Tier, Topology
 from labkit.units import Load
 
 if TYPE_CHECKING:
@@ -64,6 +68,12 @@ class Settings:
     store: bool = True
     """False: nothing is written (`labkit trial`)."""
     command: tuple[str, ...] = ()
+    wait_s: float | None = 0.0
+    """How long to wait while another process measures on this machine; None: as long as it takes."""
+    listen_s: float = 0.0
+    """How long the machine is listened to before the first measurement."""
+    retry_s: float = 0.0
+    """Budget for measuring again what was invalid for a reason that can pass: stated in the record."""
 
 
 @dataclass(slots=True)
@@ -95,6 +105,10 @@ class Session:
         self._former: dict[tuple[str, str], int] = {}
         """How many attempts at a measurement (row, name) were invalid."""
         self._lacking: dict[str, str | None] = {}
+        self._reservation = ExitStack()
+        self._reserved = False
+        self.usage: Usage | None = None
+        """Who else used the machine when it was last listened to."""
         self._folder: Path | None = None
         self._finished: Run | None = None
 
@@ -118,6 +132,31 @@ class Session:
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
         self._rigs.use(lab)
+
+    def reserve(self, *, using: str | None = None) -> None:
+        """Have this machine until `close`; free where it is had already. `using`: id of a lab that is up.
+
+        Raises Busy, naming who measures here, once the time that the user chose to wait has passed.
+        """
+        if self._reserved:
+            return
+        self.usage = self._reservation.enter_context(
+            reserved(
+                wait_s=self.settings.wait_s,
+                listen_s=self.settings.listen_s,
+                using=using,
+                progress=self.progress,
+            )
+        )
+        self._reserved = True
+        if self.usage is not None and self.usage.busy:
+            self.progress.say(
+                f"the machine is busy: {self.usage.describe()}. What that disturbs comes out invalid: end it, or wait"
+            )
+
+    def listen(self, seconds: float) -> None:
+        """Do nothing for so long but listen to the machine."""
+        self.usage = usage.listen(seconds)
 
     # --- measuring ---------------------------------------------------------------------------------------
 
@@ -278,6 +317,7 @@ class Session:
         name = str(request)
         if name in found.by_kind:
             return found.by_kind[name]
+        self.reserve()
         self._rigs.close_rig()  # a datapath that polls would be measured with the host
         self._rigs.topologies.setdefault(lab_file.name, lab_file)
         self._record_environment()
@@ -312,6 +352,8 @@ class Session:
         self, datapath: Datapath, frames: FrameSpec, *, load_pps: float | None, duration_s: float
     ) -> tuple[TrialResult, Proof, Mapping[str, object]]:
         """A single trial, with the proof of its path and the tester's facts."""
+        if datapath.topology.tier is not Tier.SIMULATED:
+            self.reserve()
         rig = self._rigs.rig(datapath, frames.ip_version)
         rig.set_frames(frames)
         self.progress.phase(f"{datapath.key(frame=str(frames.size)).id}: one trial of {duration_s:g} s")
@@ -363,6 +405,8 @@ class Session:
         name = f"{kind}:{variant}" if variant else kind
         if name in found.by_kind:
             return found.by_kind[name]
+        if datapath.topology.tier is not Tier.SIMULATED:
+            self.reserve()
         ceiling_pps = self._rigs.ceiling_pps(datapath, frames)
         rig = self._rigs.rig(datapath, frames.ip_version)
         rig.set_frames(frames)
@@ -522,7 +566,7 @@ class Session:
                 links=self._rigs.links,
                 tools=built_executables(),
                 seed=self.seed,
-                parameters=asdict(self._plan),
+                parameters={**asdict(self._plan), "retry_budget_s": self.settings.retry_s},
             )
         )
 
@@ -531,6 +575,7 @@ class Session:
         try:
             self._rigs.close()
         finally:
+            self._reservation.close()
             self.progress.done()
             if self._store is not None:
                 from labkit.results import report

@@ -13,6 +13,7 @@ from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity
 
 MAX_TRIAL_S = 3600.0
+TRIAL_LISTEN_S = 0.5
 MAX_LOAD_PPS = 1e9
 """Above 200 Gb/s of the smallest frames, and far above what a core can send."""
 
@@ -73,6 +74,7 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
     from labkit.frames import frame_spec
     from labkit.preflight import load_all
+    from labkit.reservation import parse_wait
     from labkit.session import Session, Settings
     from labkit.trialview import as_json, as_text
 
@@ -90,9 +92,12 @@ def trial(arguments: argparse.Namespace) -> int:
     frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
     backend = registry.load(arguments.backend)
     with ExitStack() as stack:
-        session = stack.enter_context(Session(Settings(store=False), progress=_progress()))
+        wait_s = parse_wait(arguments.wait, option="--wait")
+        settings = Settings(store=False, wait_s=wait_s, listen_s=TRIAL_LISTEN_S)
+        session = stack.enter_context(Session(settings, progress=_progress()))
         records = [record for record in lab.status() if record.alive]
         if arguments.topology is None and records:
+            session.reserve(using=records[-1].id)  # before attach: a process moves into the lab's namespaces
             live = lab.attach(records[-1])
             datapath = Datapath(
                 topology=live.topology,

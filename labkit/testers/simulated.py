@@ -18,6 +18,8 @@ from labkit.measure.histogram import record
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.units import Unit, parse_quantity
 
+STALL, STALL_LOSS = 0.3, 0.01
+
 
 class VirtualClock:
     """A clock that only moves when told to; call it for the time [s]."""
@@ -46,6 +48,8 @@ class SimulatedSpec:
     """Share of trials that lose a few frames whatever the load [1]."""
     lossy_frames: int = 5
     """Such a trial loses 1 to this many."""
+    stalled_trials: float = 0.0
+    """Share of trials in which the tester stands still for STALL of the time and loses STALL_LOSS of the frames [1]."""
     buffer_frames: int = 256
     """Frames that the DUT can hold: a burst of these is taken at any rate."""
     livelock_pps: float = math.inf
@@ -74,6 +78,7 @@ class SimulatedSpec:
             "noise": 0 <= self.noise < 0.5,
             "lossy_trials": 0 <= self.lossy_trials <= 1,
             "lossy_frames": self.lossy_frames >= 1,
+            "stalled_trials": 0 <= self.stalled_trials <= 1,
             "buffer_frames": self.buffer_frames >= 0,
             "livelock": self.livelock_pps > 0,
             "tester_ceiling": self.tester_ceiling_pps > 0,
@@ -96,7 +101,7 @@ class SimulatedSpec:
         known: dict[str, tuple[str, Unit | None]] = {}
         for field in fields(cls):
             suffix = next((s for s in units if field.name.endswith(s)), "")
-            ratio = field.name in ("noise", "lossy_trials")
+            ratio = field.name in ("noise", "lossy_trials", "stalled_trials")
             unit = Unit.RATIO if ratio else units.get(suffix)
             known[field.name.removesuffix(suffix)] = (field.name, unit)
         return known
@@ -188,6 +193,10 @@ class SimulatedTester:
         unlucky = draw.randint(1, spec.lossy_frames)
         if lossy:
             received = max(received - unlucky, 0)
+        # Drawn only where it is wanted: what other simulations give for a seed stays.
+        stalled = bool(spec.stalled_trials) and draw.random() < spec.stalled_trials
+        if stalled:
+            received = max(received - round(sent * STALL_LOSS), 0)
         if sent_pps > spec.livelock_pps:
             received = 0
         if spec.drop_one_in:
@@ -202,6 +211,8 @@ class SimulatedTester:
             reordered=received // spec.reorder_one_in if spec.reorder_one_in else 0,
             tx_duration_s=duration_s,
             overhead_s=spec.overhead_s,
+            stall_total_s=STALL * duration_s if stalled else 0.0,
+            stall_max_s=STALL * duration_s if stalled else 0.0,
             rtt=self._rtt(received, sent_pps, capacity_pps) if received and self._record_rtt else None,
             tester_busy=min(sent_pps / spec.tester_ceiling_pps, 1.0),
         )

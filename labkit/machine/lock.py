@@ -1,0 +1,130 @@
+"""One measurement at a time on a machine: two halve each other's figures without a word.
+
+The lock is a name in Linux's abstract socket namespace: it dies with the process that holds it, whatever ends that,
+leaves no file, and needs no folder that every user may write to. Who connects to it is told by the kernel which
+process listens (SO_PEERCRED), and hears when it ends. The name belongs to a network namespace: a container with
+one of its own has a lock of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import EnvironmentBroken
+
+NAME = "\0labkit/measuring"
+_CREDENTIALS = struct.Struct("3i")
+TELL_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Who measures."""
+
+    pid: int
+    """0: it is in a process namespace that this one can't see."""
+    user: str
+    command: str
+
+    def __str__(self) -> str:
+        who = f"pid {self.pid}" if self.pid else "a process of another container"
+        return f"{who}, user {self.user}" + (f": {self.command}" if self.command else "")
+
+
+class Busy(EnvironmentBroken):
+    """Another process measures on this machine."""
+
+
+@contextmanager
+def measuring(*, wait_s: float | None = 0.0, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Hold the machine for the time of the context.
+
+    Where another process holds it, wait `wait_s` seconds (None: as long as it takes), and `tell` so now and then.
+    Raises Busy, naming the holder, where it holds it still.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as lock:
+        deadline = None if wait_s is None else time.monotonic() + wait_s
+        while not _taken(lock):
+            if not _wait(deadline, tell):
+                break
+        yield
+
+
+def _taken(lock: socket.socket) -> bool:
+    """Take the name; whether it was free."""
+    try:
+        lock.bind(NAME)
+    except OSError:  # EADDRINUSE: the only thing that can be wrong with an abstract name
+        return False
+    lock.listen(128)
+    return True
+
+
+def holder() -> Taken | None:
+    """Who measures now; None: nobody."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
+        try:
+            asking.connect(NAME)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
+        return _peer(asking)
+
+
+def _peer(connection: socket.socket) -> Taken:
+    pid, uid, _ = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    return Taken(pid, user, _command(pid))
+
+
+def _command(pid: int) -> str:
+    """What was typed, without the folders of interpreter and program."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return ""
+    named = [os.path.basename(word) for word in words[:2]] + words[2:]  # noqa: PTH119 - a word, no path of ours
+    if len(named) > 1 and named[0].startswith("python"):
+        named = named[1:]
+    return " ".join(" ".join(named).split())[:120]
+
+
+def _wait(deadline: float | None, tell: Callable[[str], None]) -> bool:
+    """Until the holder is gone; False: it is this very process, which may. Raises Busy at the deadline."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
+        try:
+            asking.connect(NAME)
+        except ConnectionRefusedError:
+            time.sleep(0.01)  # it has just gone, or does not listen yet
+            return True
+        taken, began = _peer(asking), time.monotonic()
+        if taken.pid == os.getpid():
+            return False
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise Busy(f"another measurement runs on this machine ({taken})", hint=_HINT)
+            tell(f"waiting for another measurement to end, {time.monotonic() - began:.0f} s ({taken})")
+            asking.settimeout(TELL_EVERY_S if left is None else min(left, TELL_EVERY_S))
+            try:
+                asking.recv(1)  # nothing is ever sent: it returns when the holder has ended
+                return True
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return True
+
+
+_HINT = "two at once halve each other's figures: wait for it (--wait, or LABKIT_WAIT=10min), or end it"
