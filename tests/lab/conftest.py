@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Two of these suites on one machine wait for each other.
+os.environ.setdefault("LABKIT_WAIT", "10min")
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "ansible" / "collections"))
 
 
