@@ -6,10 +6,9 @@ import json
 import re
 from functools import partial
 
-from labkit.cores import parse_list
-from labkit.errors import ToolFailed
+from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.promises.desired import Desired
-from labkit.promises.eyes import Eyes, Seen
+from labkit.promises.eyes import Eyes, Seen, understood
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
 from labkit.promises.roles import host_module
 
@@ -35,6 +34,7 @@ _SYSCTLS = {
 """Promise to the file that keeps it."""
 _FILES = (
     f"{_CPU}/isolated",
+    f"{_CPU}/online",
     f"{_CPU}/nohz_full",
     f"{_CPU}/cpu[0-9]*/cpufreq/scaling_governor",
     f"{_CPU}/cpuidle/current_driver",
@@ -62,8 +62,29 @@ def _seen(eyes: Eyes) -> Seen:
     return eyes.look(files=_FILES, commands=_COMMANDS)
 
 
+def parse_list(text: str) -> set[int]:
+    """Cores in a list as the kernel prints it. Raises ValueError."""
+    # What prints none where there are none says "(null)".
+    return set(host_module("cpus").parse("" if text == "(null)" else text))
+
+
 def _cores(desired: Desired) -> set[int]:
-    return parse_list(desired.text("cpu_isolation_cpus"))
+    try:
+        return parse_list(desired.text("cpu_isolation_cpus"))
+    except ValueError as error:
+        raise ConfigInvalid(f"{desired.host}: cpu_isolation_cpus: {error}") from error
+
+
+def _offline(seen: Seen, cores: set[int]) -> set[int]:
+    """Those that are there and don't run (SMT off): nothing can be set for them, and nothing runs on them."""
+    online = seen.read(f"{_CPU}/online", parse_list)
+    return cores - online if online else set()
+
+
+def _left_out(offline: set[int]) -> str:
+    if not offline:
+        return ""
+    return f"; {listed(offline)} {'is' if len(offline) == 1 else 'are'} offline (SMT off?) and can't be used"
 
 
 def _switched_off(desired: Desired, switch: str = "") -> NotApplicable | None:
@@ -80,16 +101,16 @@ def listed(cores: set[int]) -> str:
 
 
 def _mask(text: str) -> set[int]:
-    bits = int(text.replace(",", "") or "0", 16)
-    return {core for core in range(bits.bit_length()) if bits >> core & 1}
+    return set(host_module("cpus").from_mask(text))
 
 
 def _list_file(eyes: Eyes, desired: Desired, name: str) -> Outcome:
-    text = _seen(eyes).text(f"{_CPU}/{name}")
-    if text is None:
-        return Broken(listed(_cores(desired)), f"this kernel has no {_CPU}/{name}")
-    found = parse_list(text) if re.fullmatch(r"[\d,-]*", text) else set()  # "(null)" where there are none
-    return compare([("cores", listed(_cores(desired)), listed(found))], f"cores {listed(found)}")
+    seen, cores = _seen(eyes), _cores(desired)
+    found = seen.read(f"{_CPU}/{name}", parse_list)
+    if found is None:
+        return Broken(listed(cores), f"this kernel has no {_CPU}/{name}")
+    told = f"cores {listed(found)}{_left_out(_offline(seen, cores))}"
+    return compare([("cores", listed(cores), listed(found))], told)
 
 
 def _isolated(eyes: Eyes, desired: Desired) -> Outcome:
@@ -111,7 +132,7 @@ def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
             "the log no longer has what the kernel said of RCU at boot, and nothing else tells",
             hint="reboot to look; journald keeps the log of a boot",
         )
-    found = parse_list(offloaded.group(1)) if offloaded else set()
+    found = understood("the kernel's log", offloaded.group(1), parse_list) if offloaded else set()
     if missing := _cores(desired) - found:
         return Broken(
             f"RCU callbacks of cores {listed(_cores(desired))} offloaded", f"not those of {listed(missing)}"
@@ -123,6 +144,7 @@ def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_irq_affinity"):
         return off
     seen, cores = _seen(eyes), _cores(desired)
+    online = cores - _offline(seen, cores)
     masks = seen.matching(f"{_IRQ}/*/smp_affinity_list")
     effective = seen.matching(f"{_IRQ}/*/effective_affinity_list")
     stay: list[str] = []
@@ -131,17 +153,18 @@ def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
     for path, mask in masks.items():
         irq = path.split("/")[3]
         # Not every controller tells; an empty list is one that nobody has asked for.
-        goes_to = parse_list(effective.get(f"{_IRQ}/{irq}/effective_affinity_list", mask)) & cores
+        told_by = f"{_IRQ}/{irq}/effective_affinity_list"
+        goes_to = understood(told_by, effective.get(told_by, mask), parse_list) & online
         if not goes_to:
             continue
         told = f"{irq} on {listed(goes_to)}"
-        if not parse_list(mask) & cores:
+        if not understood(path, mask, parse_list) & cores:
             waiting.append(told)  # most x86 hosts move an interrupt no sooner than when it comes
         else:
             (stay if irq in _fixed(seen) else wrong).append(told)
     if wrong:
         return Broken(f"no interrupt on cores {listed(cores)}", f"interrupts {', '.join(sorted(wrong))}")
-    default = _mask(seen.text(f"{_IRQ}/default_smp_affinity") or "") & cores
+    default = (seen.read(f"{_IRQ}/default_smp_affinity", _mask) or set()) & cores
     if default:
         return Broken(
             f"new interrupts not on cores {listed(cores)}", f"default_smp_affinity has {listed(default)}"
@@ -192,7 +215,7 @@ def _settings(eyes: Eyes, desired: Desired, *, below: str) -> Outcome:
     differences = []
     for one, text in found:
         reader = readers[one["reads_as"]]
-        differences.append((one["path"], reader(str(one["value"])), reader(text)))
+        differences.append((one["path"], reader(str(one["value"])), understood(one["path"], text, reader)))
     return compare(differences, ", ".join(f"{one['path']} {text}" for one, text in found))
 
 
@@ -208,7 +231,9 @@ def _irqbalance(eyes: Eyes, desired: Desired) -> Outcome:
         return Kept("it does not run")
     if what == "stop":
         return Broken("irqbalance does not run", "it runs")
-    banned = set.intersection(*(set(host_module("irqbalance").banned(told)) for told in processes))
+    # One that was told nothing keeps off isolated cores by itself; that it was told is what the role promises.
+    of_process = host_module("irqbalance_bans").of_process
+    banned = set.intersection(*(set(of_process(told).cores) for told in processes))
     if missing := cores - banned:
         return Broken(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
     return Kept(f"banned from cores {listed(banned)}")
@@ -220,14 +245,19 @@ def _governor(eyes: Eyes, desired: Desired) -> Outcome:
         return off
     if not wanted:
         return NotApplicable("cpu_isolation_governor is empty: left alone")
-    seen = _seen(eyes)
+    seen, cores = _seen(eyes), _cores(desired)
+    offline = _offline(seen, cores)
+    if not cores - offline:
+        return NotApplicable(f"no isolated core is online ({listed(cores)})")
     found = [
-        (f"cpu{core}", seen.text(f"{_CPU}/cpu{core}/cpufreq/scaling_governor")) for core in _cores(desired)
+        (f"cpu{core}", seen.text(f"{_CPU}/cpu{core}/cpufreq/scaling_governor"))
+        for core in sorted(cores - offline)
     ]
     if not any(text for _, text in found):
         return NotApplicable("this machine has no frequencies to choose (a guest's are its host's)")
     return compare(
-        [(core, wanted, text or "none") for core, text in found], f"{wanted} on {len(found)} cores"
+        [(core, wanted, text or "none") for core, text in found],
+        f"{wanted} on {len(found)} cores{_left_out(offline)}",
     )
 
 

@@ -65,7 +65,7 @@ def run(where: Source) -> list[Verdict]:
 def _outcome(promise: Promise, eyes: Eyes, desired: Desired) -> Outcome | Unknown:
     """What looking found. What is wrong with one variable or file of a host leaves the other promises to be told."""
     try:
-        return promise.check(eyes, desired)
+        return promise.look(eyes, desired)
     except (ConfigInvalid, ToolFailed) as error:
         return Unknown(str(error))
 

@@ -7,24 +7,32 @@ at once, and what was asked once is remembered.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from labkit.errors import EnvironmentBroken, ToolFailed
 
 _MARK = "\x1e"
 """ASCII's record separator: in no file of /proc and /sys."""
+_T = TypeVar("_T")
 _AS_ROOT = 'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c %s; else exec sudo -n /bin/sh -c %s; fi'
+
+
+_SHOWN = 200
+"""Characters of what can't be read."""
 
 
 class Result(Protocol):
     """What a command of testinfra's came to."""
 
     rc: int
-    stdout: str
     stderr: str
+
+    @property
+    def stdout_bytes(self) -> bytes:
+        """What it printed, in whatever encoding a host's files have."""
 
 
 class Host(Protocol):
@@ -57,6 +65,11 @@ class Seen:
         """Content of a file; None where there is none."""
         return self.files.get(path)
 
+    def read(self, path: str, reader: Callable[[str], _T]) -> _T | None:
+        """Content of a file as `reader` understands it; None where there is none. See `understood`."""
+        text = self.text(path)
+        return None if text is None else understood(path, text, reader)
+
     def matching(self, pattern: str) -> dict[str, str]:
         """The files whose path matches (* also over slashes)."""
         return {path: text for path, text in self.files.items() if fnmatchcase(path, pattern)}
@@ -64,6 +77,20 @@ class Seen:
     def target(self, path: str) -> str | None:
         """Last part of what a link points at, such as the driver's name."""
         return self.links[path].rpartition("/")[2] if path in self.links else None
+
+
+def understood(place: str, text: str, reader: Callable[[str], _T]) -> _T:
+    """What a host has there, as `reader` understands it. Raises ToolFailed that names the place.
+
+    Only the promise that needs it can't be told then.
+    """
+    try:
+        return reader(text)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        found = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise ToolFailed(
+            f"{place}: can't be read, found {found!r} ({error})", hint="look at it on the host"
+        ) from error
 
 
 class Eyes:
@@ -93,7 +120,7 @@ class Eyes:
     def _run(self, script: str) -> str:
         done = as_root(self._host, script, name=self.name)
         if done.rc == 0:
-            return done.stdout
+            return done.stdout_bytes.decode(errors="replace")
         raise EnvironmentBroken(
             f"{self.name}: expected to look around as root, got: {done.stderr.strip() or f'exit code {done.rc}'}",
             hint="log in as root, or as a user whose sudo asks for no password",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit.errors import ToolFailed
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
 
@@ -44,6 +45,19 @@ class Promise:
     """What holds when it is kept."""
     check: Callable[[Eyes, Desired], Outcome]
     """Looks at the host, changes nothing."""
+
+    def look(self, eyes: Eyes, desired: Desired) -> Outcome:
+        """What `check` finds. Raises LabkitError where that can't be told: one answer that nobody expected is no more.
+
+        The readers name the file that they can't read; this is for what they did not think of.
+        """
+        try:
+            return self.check(eyes, desired)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ToolFailed(
+                f"{self.id}: what was found can't be read ({type(error).__name__}: {error})",
+                hint="this is a fault of labkit's: please report it",
+            ) from error
 
     @property
     def role(self) -> str:

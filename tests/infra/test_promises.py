@@ -16,7 +16,7 @@ def test_promise(where: Source, promise: Promise, look_at):
     eyes, desired = look_at(where)
     outcome = told_of_error = None
     try:
-        outcome = promise.check(eyes, desired)
+        outcome = promise.look(eyes, desired)
     except LabkitError as error:
         told_of_error = str(error)
 

@@ -319,6 +319,12 @@ CORES = {
             commands={"irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPULIST=1-2"}
         ),
         told_nothing=_ISOLATED.but(commands={"irqbalance": "irqbalance runs\nPATH=/bin"}),
+        ban_nothing=_ISOLATED.but(commands={"irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPULIST=-"}),
+        a_mask_that_counts_first=_ISOLATED.but(
+            commands={
+                "irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPUS=2\nIRQBALANCE_BANNED_CPULIST=1-3"
+            }
+        ),
         a_second_one=_ISOLATED.but(
             commands={"irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPULIST=1-3\nirqbalance runs"}
         ),

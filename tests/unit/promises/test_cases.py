@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import cases
 import pytest
 from cases import CASES
 from fakes import FakeEyes, desired
 
+from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.promises import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, replay
 from labkit.promises.model import compare
 from labkit.promises.roles import host_module
@@ -55,6 +59,72 @@ def test_machine_without_cstates_or_frequencies_of_its_own_is_told_so():
 
         assert isinstance(outcome, NotApplicable)
         assert "this machine has no" in outcome.reason
+
+
+SMT_OFF = {f"{cases.CPU}/online": "0-2", f"{cases.CPU}/cpu3/cpufreq/scaling_governor": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("governor", "performance on 2 cores; 3 is offline (SMT off?) and can't be used"),
+        ("isolated", "cores 1,2,3; 3 is offline (SMT off?) and can't be used"),
+    ],
+)
+def test_offline_core_is_left_out_and_told(name, found):
+    case = CASES[f"cpu_isolation.{name}"]
+
+    assert BY_ID[f"cpu_isolation.{name}"].check(case.kept.but(files=SMT_OFF), desired(**case.wanted)) == Kept(
+        found
+    )
+
+
+def test_governor_of_cores_that_are_all_offline_is_not_applicable():
+    case = CASES["cpu_isolation.governor"]
+    eyes = case.kept.but(files={f"{cases.CPU}/online": "0"})
+
+    assert isinstance(BY_ID["cpu_isolation.governor"].check(eyes, desired(**case.wanted)), NotApplicable)
+
+
+def test_interrupt_that_may_go_to_an_offline_core_alone_is_not_taken_for_one_that_does():
+    case = CASES["cpu_isolation.interrupts"]
+    files = {
+        f"{cases.IRQ}/24/smp_affinity_list": "0,3",
+        f"{cases.IRQ}/24/effective_affinity_list": None,
+    }
+    check = BY_ID["cpu_isolation.interrupts"].check
+
+    assert isinstance(check(case.kept.but(files=files), desired(**case.wanted)), Broken)
+    assert isinstance(check(case.kept.but(files={**files, **SMT_OFF}), desired(**case.wanted)), Kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "text"),
+    [
+        ("isolated", f"{cases.CPU}/isolated", "1-"),
+        ("nohz_full", f"{cases.CPU}/nohz_full", "x"),
+        ("governor", f"{cases.CPU}/online", "?"),
+        ("interrupts", f"{cases.IRQ}/24/effective_affinity_list", "-"),
+        ("interrupts", f"{cases.IRQ}/default_smp_affinity", "xyz"),
+        ("workqueues", "/sys/devices/virtual/workqueue/cpumask", "g"),
+        ("watchdogs", f"{cases.SYS}/watchdog_cpumask", "all"),
+        ("rt_runtime", f"{cases.SYS}/sched_rt_runtime_us", "max"),
+    ],
+)
+def test_file_that_cannot_be_read_is_named(name, path, text):
+    case = CASES[f"cpu_isolation.{name}"]
+
+    with pytest.raises(ToolFailed, match=re.escape(f"{path}: can't be read, found {text!r}")):
+        BY_ID[f"cpu_isolation.{name}"].look(case.kept.but(files={path: text}), desired(**case.wanted))
+
+
+def test_list_of_cores_that_is_none_is_told_with_its_variable():
+    case = CASES["cpu_isolation.isolated"]
+
+    with pytest.raises(ConfigInvalid, match="dut: cpu_isolation_cpus: cores '1-x'"):
+        BY_ID["cpu_isolation.isolated"].look(
+            case.kept, desired(**{**case.wanted, "cpu_isolation_cpus": "1-x"})
+        )
 
 
 def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():

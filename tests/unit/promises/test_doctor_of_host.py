@@ -80,6 +80,19 @@ def test_promise_that_cannot_be_told_leaves_the_others(told):
     assert '"state": "kept"' in printed
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("no list"), KeyError("group"), IndexError("0"), TypeError("None")]
+)
+def test_answer_that_nobody_expected_leaves_the_other_promises(told, error):
+    code, printed = told(promise(error), promise(KEPT))
+
+    assert code == 3
+    assert "UNKNOWN hugepages.granted" in printed
+    assert f"hugepages.granted: what was found can't be read ({type(error).__name__}: " in printed
+    assert "as wanted" in printed
+    assert "Traceback" not in printed
+
+
 def test_host_that_cannot_be_reached_is_told_once(told):
     code, printed = told(promise(EnvironmentBroken("dut cannot be reached")), promise(KEPT))
 

@@ -18,6 +18,10 @@ class Done:
     stdout: str = ""
     stderr: str = ""
 
+    @property
+    def stdout_bytes(self) -> bytes:
+        return self.stdout.encode("utf-8", "surrogateescape")
+
 
 class Here:
     """This machine, as whoever runs the tests; a sudo that is not asked."""
@@ -27,7 +31,13 @@ class Here:
 
     def run(self, command: str, *args: str) -> Done:
         self.asked += 1
-        done = subprocess.run(["/bin/sh", "-c", args[0]], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", args[0]],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+        )
         return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -90,6 +100,23 @@ def test_sudo_that_asks_for_a_password_is_told():
         EnvironmentBroken, match=r"dut: expected to look around as root, got: sudo: a password"
     ):
         Eyes(Saying(done), name="dut").look(files=["/proc/cmdline"])
+
+
+def test_file_in_another_encoding_is_read_nevertheless(tmp_path):
+    (tmp_path / "latin").write_bytes(b"# caf\xe9\nA=1\n")
+
+    seen = Eyes(Here(), name="here").look(files=[f"{tmp_path}/latin"])
+
+    assert seen.text(f"{tmp_path}/latin") == "# caf\ufffd\nA=1"
+
+
+def test_what_cannot_be_read_is_told_with_its_file(tmp_path):
+    (tmp_path / "list").write_text("1-3,x\n")
+    seen = Eyes(Here(), name="here").look(files=[f"{tmp_path}/list"])
+
+    with pytest.raises(ToolFailed, match=rf"{tmp_path}/list: can't be read, found '1-3,x' \(invalid literal"):
+        seen.read(f"{tmp_path}/list", int)
+    assert seen.read(f"{tmp_path}/none", int) is None
 
 
 def test_half_an_answer_is_none():

@@ -64,7 +64,8 @@ class Shell:
 
     def run(self, command: str, *args: str):
         done = subprocess.run(["/bin/sh", "-c", args[0]], capture_output=True, text=True, check=False)
-        return type("Done", (), {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
+        said = {"stdout": done.stdout, "stdout_bytes": done.stdout.encode(), "stderr": done.stderr}
+        return type("Done", (), {"rc": done.returncode, **said})
 
 
 @pytest.fixture

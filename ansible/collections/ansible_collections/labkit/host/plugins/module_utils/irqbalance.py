@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import cpus, files
+from . import cpus, environment_files, files, irqbalance_bans
+from .irqbalance_bans import LIST, MASK
 from .state import Change, State
 
 KIND = "irqbalance"
 UNIT = "irqbalance.service"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/labkit.conf"
 ENVIRONMENT = "/etc/labkit/irqbalance"
-THEIRS = ("/etc/default/irqbalance", "/etc/sysconfig/irqbalance")
-"""Where Debian and EL keep the user's settings."""
-
 START_S = 10.0
 
 Systemctl = Callable[..., str]
@@ -37,21 +36,49 @@ def systemctl(*words: str) -> str:
     return done.stdout.strip()
 
 
-def banned(environment: str) -> frozenset[int]:
-    """Cores that a file of settings, or a process's environment a line each, bans. Raises ValueError.
+def theirs(root: Path, systemctl: Systemctl) -> tuple[frozenset[int], list[str]]:
+    """Cores that the user bans, and what irqbalance itself does not read of that, with file and line.
 
-    As irqbalance does, which reads the older mask only where there is no list; the last of several lines counts.
+    By the settings that systemd gives to the service, but for ours. Raises IrqbalanceFailed for a file that can't be
+    read.
     """
-    found = dict(
-        re.findall(
-            r"""^\s*(?:export\s+)?(IRQBALANCE_BANNED_CPU(?:LIST|S))=["']?([0-9a-fA-F,-]*)""",
-            environment,
-            re.M,
-        )
-    )
-    if "IRQBALANCE_BANNED_CPULIST" in found:
-        return cpus.parse(found["IRQBALANCE_BANNED_CPULIST"])
-    return cpus.from_mask(found.get("IRQBALANCE_BANNED_CPUS", ""))
+    environment: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for place, name, value in _settings(root, systemctl):
+        environment[name], places[name] = value, place
+    bans = irqbalance_bans.of(environment)
+    trouble = bans.trouble()
+    return bans.cores, [f"{places[bans.name]}: {trouble}"] if trouble else []
+
+
+def _settings(root: Path, systemctl: Systemctl) -> Iterator[tuple[str, str, str]]:
+    """Place, name and value of each setting, in the order in which a later one counts."""
+    shown = systemctl("show", "--property=Environment,EnvironmentFiles", UNIT).splitlines()
+    for line in shown:
+        if line.startswith("Environment="):
+            for word in _words(line.partition("=")[2]):
+                name, _, value = word.partition("=")
+                yield f"Environment= of {UNIT}", name, value
+    for line in shown:
+        if found := re.fullmatch(r"EnvironmentFiles=(/.*?)(?: \(ignore_errors=(?:yes|no)\))?", line):
+            for file in sorted(root.glob(found[1].lstrip("/"))):
+                path = f"/{file.relative_to(root)}"
+                if path == ENVIRONMENT or not file.is_file():
+                    continue
+                try:
+                    text = file.read_text(encoding="utf-8", errors="replace")
+                except OSError as error:
+                    raise IrqbalanceFailed(f"{path}: {error.strerror}") from error
+                for one in environment_files.parse(text):
+                    yield f"{path}:{one.line}", one.name, one.value
+
+
+def _words(text: str) -> list[str]:
+    """As systemctl prints several: with blanks between, and in quotes where they need them."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def change(
@@ -61,22 +88,23 @@ def change(
     root: Path = Path("/"),
     check: bool = False,
     systemctl: Systemctl = systemctl,
-) -> tuple[bool, str]:
-    """Ban these cores besides those that the user bans. Returns whether that changes anything, and what was found.
+) -> tuple[bool, str, list[str]]:
+    """Ban these cores besides those that the user bans.
+
+    Returns whether that changes anything, what was found, and what irqbalance does not read of the user's settings.
 
     Judged by the environment of the process that runs: a file that it never read bans nothing.
     """
     if not (root / "run/systemd/system").is_dir():
-        return False, "systemd does not run here: nothing to do"
+        return False, "systemd does not run here: nothing to do", []
     if systemctl("show", "--property=LoadState", "--value", UNIT) != "loaded":
-        return False, "irqbalance is not installed: nothing to do"
-    wanted = cpus.parse(isolated)
-    for theirs in THEIRS:
-        if (root / theirs.lstrip("/")).is_file():
-            wanted |= banned((root / theirs.lstrip("/")).read_text())
+        return False, "irqbalance is not installed: nothing to do", []
+    also, unread = theirs(root, systemctl)
+    wanted = cpus.parse(isolated) | also
     ours = {
-        ENVIRONMENT: "# Isolated cores, and those that /etc/default or /etc/sysconfig bans.\n"
-        f"IRQBALANCE_BANNED_CPULIST={cpus.listed(wanted)}\n",
+        # A mask that somebody has set would count before the list.
+        ENVIRONMENT: "# Isolated cores, and those that the settings of irqbalance banned besides.\n"
+        f"{MASK}=\n{LIST}={cpus.listed(wanted)}\n",
         # The last file counts, so this one is added after the user's.
         DROP_IN: f"[Service]\nEnvironmentFile={ENVIRONMENT}\n",
     }
@@ -92,10 +120,10 @@ def change(
             systemctl("try-restart", UNIT)
         if not _comes_to_run(wanted, root, systemctl):
             raise IrqbalanceFailed(
-                f"{UNIT} was restarted with {DROP_IN}, but runs without IRQBALANCE_BANNED_CPULIST="
+                f"{UNIT} was restarted with {DROP_IN}, but runs without {LIST}="
                 f"{cpus.listed(wanted)}: look at systemctl cat {UNIT}"
             )
-    return changed or stale, f"banned cores: {cpus.listed(wanted)}"
+    return changed or stale, f"banned cores: {cpus.listed(wanted)}", unread
 
 
 def _running(root: Path, systemctl: Systemctl) -> frozenset[int] | None:
@@ -107,7 +135,9 @@ def _running(root: Path, systemctl: Systemctl) -> frozenset[int] | None:
         )
     except FileNotFoundError:
         return None
-    return None if environment is None else banned(environment.replace("\0", "\n"))
+    if environment is None:
+        return None
+    return irqbalance_bans.of_process(environment.replace("\0", "\n")).cores
 
 
 def _comes_to_run(wanted: frozenset[int], root: Path, systemctl: Systemctl) -> bool:
