@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from host_namespace import Host
 
 ANSIBLE = Path(__file__).parents[2] / "ansible"
 WORKQUEUES = Path("/sys/devices/virtual/workqueue/cpumask")
@@ -166,3 +167,38 @@ def test_cores_that_can_not_be_isolated_are_refused_before_anything_is_changed(
     assert done.returncode != 0
     assert re.search(f"({problem}).*Nothing was changed", told(done))
     assert list((tmp_path / "lib").iterdir()) == []
+
+
+def test_governor_is_set_on_the_cores_that_run_and_those_that_do_not_are_told(tmp_path):
+    cpu = tmp_path / "cpu"
+    for core, governor in enumerate(["powersave", "powersave", "powersave", None]):
+        (cpu / f"cpu{core}/cpufreq").mkdir(parents=True)
+        if governor:
+            (cpu / f"cpu{core}/cpufreq/scaling_governor").write_text(f"{governor}\n")
+    (cpu / "present").write_text("0-3\n")
+    (cpu / "online").write_text("0-2\n")
+    (tmp_path / "notes").mkdir()
+    host = Host(tmp_path / "notes")
+    wanted = {
+        "cpu_isolation_cpus": "1,3",  # 3 is the sibling of 1
+        "cpu_isolation_governor": "performance",
+        "cpu_isolation_irq_affinity": False,
+        "cpu_isolation_irqbalance": "keep",
+        "cpu_isolation_workqueues": False,
+        "cpu_isolation_watchdogs": "keep",
+        "cpu_isolation_vm_stat_interval_s": "",
+        "replay_enabled": False,
+    }
+    try:
+        host.run(f"mount --bind {cpu} /sys/devices/system/cpu")
+        told = host.play(["cpu_isolation"], wanted, "2>&1")
+        after = [path.read_text().strip() for path in sorted(cpu.glob("cpu*/cpufreq/scaling_governor"))]
+        again = host.play(["cpu_isolation"], wanted)
+    finally:
+        host.end()
+
+    assert "failed=0" in told, told
+    assert "cores 3 are offline (SMT off?) and left out: scaling_governor" in " ".join(told.split())
+    assert after == ["powersave", "performance", "powersave"]
+    assert "changed=0" in again
+    assert "failed=0" in again

@@ -222,3 +222,50 @@ def test_journal_that_is_not_ours_is_an_error_and_nothing_moves(host):
     with pytest.raises(StateUnreadable, match=r"run/labkit-host/irqs.json: not what labkit writes"):
         host.change()
     assert host.affinity(24) == "0-3"
+
+
+class TestSmtOff:
+    """Cores 2 and 3 are the siblings of 0 and 1, present and offline."""
+
+    @pytest.fixture
+    def host(self, host, monkeypatch):
+        (host.root / "sys/devices/system/cpu/online").write_text("0-1\n")
+        taken = irqs.Irq.move
+
+        def move(irq, cores):
+            if not cores & {0, 1}:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            taken(irq, cores)
+
+        monkeypatch.setattr(irqs.Irq, "move", move)
+        return host
+
+    def test_irq_of_a_core_and_its_offline_sibling_leaves_the_isolated_core(self, host):
+        host.add(28, "eth0-tx", "1,3", "1")
+
+        outcome = host.change(isolated="1")
+
+        assert (host.affinity(28), outcome.stay, outcome.on_isolated) == ("0,2-3", {}, [])
+        assert not host.change(isolated="1").changed
+
+    def test_offline_cores_among_the_isolated_are_told(self, host):
+        host.add(28, "eth0-tx", "1,3", "1")
+
+        outcome = host.change(isolated="1,3")
+
+        assert (host.affinity(28), outcome.stay, outcome.offline) == ("0,2", {}, "3")
+
+    def test_irq_that_can_not_go_back_to_offline_cores_is_told_with_the_reason(self, host):
+        (host.root / "sys/devices/system/cpu/online").write_text("0-3\n")
+        host.add(28, "eth0-tx", "1", "1")
+        host.change(isolated="1")
+        journal = json.loads((host.root / irqs.JOURNAL).read_text())
+        journal["old"]["28"]["affinity"] = "3"
+        (host.root / irqs.JOURNAL).write_text(json.dumps(journal))
+        (host.root / "sys/devices/system/cpu/online").write_text("0-1\n")
+
+        _, left = undo.undo("cpu_isolation", host.root)
+
+        assert "IRQ 28 (eth0-tx) does not go back to cores 3: Invalid argument (3 offline by now)" in str(
+            left
+        )

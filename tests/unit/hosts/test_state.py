@@ -327,3 +327,27 @@ def test_state_is_for_root_alone_and_no_temporary_file_stays(root):
 def test_role_names_no_path():
     with pytest.raises(ValueError, match="expected lower-case letters"):
         State("../boot")
+
+
+def test_setting_of_an_offline_core_is_left_alone_at_boot_and_told_when_it_can_not_go_back(tmp_path):
+    path = "/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor"
+    file = tmp_path / path.lstrip("/")
+    file.parent.mkdir(parents=True)
+    file.write_text("powersave\n")
+    online = tmp_path / "sys/devices/system/cpu/online"
+    online.write_text("0-1\n")
+    setting = settings.Setting(path, root=tmp_path)
+    settings.change("tuning", setting, "performance", persist=True)
+    (noted,) = State("tuning", tmp_path).changes()
+
+    online.write_text("0\n")
+    file.unlink()
+    assert setting.offline() == 1
+    settings.again(noted, tmp_path)  # nothing to be set, and no failure of the unit
+    _, left = undo.undo("tuning", tmp_path)
+    assert "can't be put back while core 1 is offline: chcpu -e 1" in str(left)
+
+    online.write_text("0-1\n")
+    file.write_text("performance\n")
+    _, left = undo.undo("tuning", tmp_path)
+    assert (left, file.read_text().strip()) == ([], "powersave")

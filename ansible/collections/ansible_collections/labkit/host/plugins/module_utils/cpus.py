@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 PRESENT = "/sys/devices/system/cpu/present"
 """The list of the cores that a host has, offline ones too: boot arguments must not depend on what is offline now."""
+ONLINE = "/sys/devices/system/cpu/online"
+"""The list of those that run: with SMT off the siblings are present and offline, and nothing can be put on them."""
 FORM = 'expected core numbers and ranges with commas between, such as "1-3,5"'
 
 
@@ -40,6 +42,11 @@ def listed(cores: Collection[int]) -> str:
 def rest(isolated: str, present: str) -> str:
     """The cores of a host that stay for everything else: time, IRQs, the kernel's own work."""
     return listed(parse(present) - parse(isolated))
+
+
+def offline(cores: Collection[int], online: str) -> frozenset[int]:
+    """Those that don't run; `online` is the list of those that do, an empty one tells nothing."""
+    return frozenset(cores) - parse(online) if online.strip() else frozenset()
 
 
 def mask(cores: Collection[int]) -> str:

@@ -68,6 +68,8 @@ class Outcome:
     """Those that do go there by effective_affinity_list, and stay."""
     waiting: list[str] = field(default_factory=list)
     """Those that still go there, but leave with their next interrupt: most x86 hosts move an IRQ no sooner."""
+    offline: str = ""
+    """List of the isolated cores that don't run: no IRQ goes there."""
 
 
 def irqs(root: Path) -> list[Irq]:
@@ -109,7 +111,8 @@ def again(change: Change, root: Path) -> None:
 
 
 def _keep_off(isolated: frozenset[int], present: frozenset[int], root: Path, *, check: bool) -> Outcome:
-    outcome = Outcome()
+    offline = cpus.offline(present, _online(root))
+    outcome = Outcome(offline=cpus.listed(isolated & offline))
     rest = present - isolated
     default = Setting(DEFAULT, "cpumask", root)
     if cpus.from_mask(default.read()) & present != rest:
@@ -128,7 +131,9 @@ def _keep_off(isolated: frozenset[int], present: frozenset[int], root: Path, *, 
         if not movable or journal["fixed"].get(str(irq.number)) == irq.name:
             outcome.stay[str(irq)] = "the kernel lets nobody move it"
             continue
-        to_move.append((irq, affinity - isolated or rest))
+        # The kernel takes no list of which nothing runs: a core's sibling alone, with SMT off (EINVAL).
+        left = affinity - isolated
+        to_move.append((irq, left if left - offline else rest))
         old = journal["old"].get(str(irq.number))
         if old is None or old["name"] != irq.name:
             journal["old"][str(irq.number)] = {"name": irq.name, "affinity": cpus.listed(affinity)}
@@ -142,11 +147,19 @@ def _keep_off(isolated: frozenset[int], present: frozenset[int], root: Path, *, 
     outcome.changed = outcome.changed or bool(outcome.moved)
     for irq in irqs(root):
         try:
-            if irq.effective() & isolated and not (check and str(irq) in outcome.moved):
+            if irq.effective() & isolated - offline and not (check and str(irq) in outcome.moved):
                 (outcome.on_isolated if irq.affinity() & isolated else outcome.waiting).append(str(irq))
         except FileNotFoundError:
             continue
     return outcome
+
+
+def _online(root: Path) -> str:
+    """The list of the cores that run; empty where the kernel does not tell."""
+    try:
+        return (root / cpus.ONLINE.lstrip("/")).read_text()
+    except OSError:
+        return ""
 
 
 def _moved(irq: Irq, cores: frozenset[int], journal: dict[str, Any], outcome: Outcome) -> bool:
@@ -171,6 +184,12 @@ def restore(change: Change, root: Path) -> str | None:
     """Let those that are still there go where they went before; None when done, else why not."""
     journal = _journal(root)
     wrong: list[str] = []
+    online = _online(root)
+
+    def offline(old: dict[str, Any]) -> str:
+        gone = cpus.offline(cpus.parse(old["affinity"]), online)
+        return f" ({cpus.listed(gone)} offline by now)" if gone else ""
+
     for irq in irqs(root):
         old = journal["old"].get(str(irq.number))
         if not old or old["name"] != irq.name:
@@ -180,7 +199,9 @@ def restore(change: Change, root: Path) -> str | None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            wrong.append(f"IRQ {irq} does not go back to cores {old['affinity']}: {error.strerror}")
+            wrong.append(
+                f"IRQ {irq} does not go back to cores {old['affinity']}: {error.strerror}{offline(old)}"
+            )
     if wrong:
         return "; ".join(wrong)
     default = Setting(DEFAULT, "cpumask", root)

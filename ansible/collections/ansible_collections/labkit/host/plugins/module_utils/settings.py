@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import cpus
 from .state import Change, State
 
 KIND = "setting"
@@ -61,6 +62,16 @@ class Setting:
     def exists(self) -> bool:
         """Whether this kernel has it."""
         return self._file.exists()
+
+    def offline(self) -> int | None:
+        """Core that this is a setting of and that does not run, so that the kernel neither tells nor takes it."""
+        found = re.match(r"/sys/devices/system/cpu/cpu(\d+)/", self.path)
+        try:
+            online = (self.root / cpus.ONLINE.lstrip("/")).read_text()
+        except OSError:
+            return None
+        core = int(found[1]) if found else None
+        return core if core is not None and cpus.offline({core}, online) else None
 
     def read(self) -> str:
         """The value now, as it has to be written to get it back."""
@@ -128,6 +139,8 @@ def _old(setting: Setting, value: str) -> dict[str, str]:
 def again(change: Change, root: Path) -> None:
     """Make it so once more, after a boot. Raises SettingRefused and OSError."""
     setting = Setting(change.target, change.old["reads_as"], root)
+    if setting.offline() is not None:
+        return
     if not setting.same(setting.read(), change.new):
         setting.write(change.new)
 
@@ -148,6 +161,12 @@ def restore(change: Change, root: Path) -> str | None:
 
 def refusal(change: Change, root: Path) -> str | None:
     """Why `restore` would leave it, as far as that shows before the kernel is asked. Changes nothing."""
-    if Setting(change.target, change.old["reads_as"], root).exists():
+    setting = Setting(change.target, change.old["reads_as"], root)
+    if (core := setting.offline()) is not None:
+        return (
+            f"{change.target} (it was {change.old['value']}) can't be put back while core {core} is offline: "
+            f"chcpu -e {core}, then revert again"
+        )
+    if setting.exists():
         return None
     return f"{change.target} is no longer there (it was {change.old['value']})"

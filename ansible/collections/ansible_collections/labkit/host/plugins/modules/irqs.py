@@ -39,6 +39,8 @@ def main() -> None:
         )
     except (SettingRefused, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
+    if outcome.offline:
+        module.warn(f"isolated cores {outcome.offline} are offline (SMT off?): no interrupt goes there")
     if outcome.on_isolated:
         module.warn(
             f"IRQs that go to isolated cores and can't be moved: {', '.join(outcome.on_isolated)}. Boot with "

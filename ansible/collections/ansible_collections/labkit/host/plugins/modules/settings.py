@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.labkit.host.plugins.module_utils import settings
+from ansible_collections.labkit.host.plugins.module_utils import cpus, settings
 from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
 
 DOCUMENTATION = """
@@ -14,6 +14,7 @@ description:
   - Writes each old value down, writes the new one and reads it back. A value that does not take is an error, told when
     the others are set.
   - A file that is not there is told before the first is written.
+  - What belongs to a core that is offline is left out, and told.
 options:
   role: {description: Whose change it is; names the state file., type: str, required: true}
   values:
@@ -53,11 +54,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    offline = [
+        core for one in given["values"] if (core := settings.Setting(one["path"]).offline()) is not None
+    ]
     wanted = [
         (settings.Setting(one["path"], one["reads_as"]), one["value"])
         for one in given["values"]
-        if _there(module, one["path"])
+        if settings.Setting(one["path"]).offline() is None and _there(module, one["path"])
     ]
+    if offline:
+        module.warn(
+            f"cores {cpus.listed(offline)} are offline (SMT off?) and left out: {', '.join(_files(given['values']))}"
+        )
     diff: list[dict[str, str]] = []
     refused: list[str] = []
     for setting, value in wanted:
@@ -74,7 +82,12 @@ def main() -> None:
     if refused:
         module.fail_json(msg="; ".join(dict.fromkeys(refused)), changed=bool(diff), diff=diff)
     told = [f"{one['after_header']}: {one['before'].strip()} -> {one['after'].strip()}" for one in diff]
-    module.exit_json(changed=bool(diff), set=told, diff=diff)
+    module.exit_json(changed=bool(diff), set=told, offline=offline, diff=diff)
+
+
+def _files(values: list[dict[str, str]]) -> list[str]:
+    """Names of the files that are set, each once."""
+    return list(dict.fromkeys(one["path"].rpartition("/")[2] for one in values))
 
 
 def _there(module: AnsibleModule, path: str) -> bool:
