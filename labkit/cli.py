@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from labkit import __version__
+from labkit import __version__, output
 from labkit.errors import ConfigInvalid, LabkitError
 
 Handler = Callable[[argparse.Namespace], int]
@@ -211,15 +211,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code."""
-    parser = build_parser()
-    if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
-
-        argcomplete.autocomplete(parser)
-    arguments = parser.parse_args(argv)
-    handler: Handler = arguments.handler
+    output.secure()
     try:
-        return handler(arguments)
+        try:
+            return _call(argv)
+        finally:
+            output.flush()
     except LabkitError as error:
         label = "bad input" if isinstance(error, ConfigInvalid) else "error"
         print(f"labkit: {label}: {error}", file=sys.stderr)
@@ -227,10 +224,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("labkit: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away (labkit report | head): nothing is wrong on our side.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _call(argv: Sequence[str] | None) -> int:
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args(argv)
+    handler: Handler = arguments.handler
+    return handler(arguments)
 
 
 if __name__ == "__main__":

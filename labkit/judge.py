@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.results.model import Key, Measurement, Outcome, Verdict
+from labkit.results.model import CAN_BE_MEASURED, CAN_RUN, MEASURED, Key, Measurement, Outcome, Verdict
 from labkit.targets import GATE_SCOPE, Evaluation, Target, gate_words, worth_another
 from labkit.targets_file import declared, load_targets
 from labkit.topology import Topology
@@ -35,7 +35,7 @@ def without_target(measurements: Sequence[Measurement]) -> Evaluation:
     }
     reasons = [gate_words(gate) for _, gates in failing.values() for gate in gates]
     return Evaluation(
-        target="measured",
+        target=MEASURED,
         outcome=Outcome.INVALID if reasons else Outcome.PASS,
         value=None,
         unit=None,
@@ -63,9 +63,9 @@ def verdicts(test: str, key: Key, ends: Sequence[Evaluation], *, attempt: int) -
 
 def skipped(reason: str) -> Evaluation:
     """What could not run here, and why, and what would mend it."""
-    return Evaluation(target="can run here", outcome=Outcome.SKIP, value=None, unit=None, reason=reason)
+    return Evaluation(target=CAN_RUN, outcome=Outcome.SKIP, value=None, unit=None, reason=reason)
 
 
 def broken(reason: str) -> Evaluation:
     """A measurement that could not be made although it should have been."""
-    return Evaluation(target="can be measured", outcome=Outcome.FAIL, value=None, unit=None, reason=reason)
+    return Evaluation(target=CAN_BE_MEASURED, outcome=Outcome.FAIL, value=None, unit=None, reason=reason)

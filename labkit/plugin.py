@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from labkit import output
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
 from labkit.ownership import hand_over
 from labkit.verdicts import InvalidMeasurement
@@ -114,6 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.xmlpath = f"/proc/self/fd/{config.stash[JUNIT_KEY]}"
     from labkit.backends import registry
 
+    output.tolerate(sys.stdout)  # pytest would write the whole summary as one escaped line
     if config.getoption("--topology"):
         _topologies(config)  # bad input is told at once, before anything is collected
     for name in registry.names():
@@ -388,7 +390,11 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         for report in invalid:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             terminalreporter.write_line(f"{report.nodeid}: {reason}")
-    text = state.summary(terminalreporter._tw.fullwidth)
+    writer = terminalreporter._tw
+    text = state.summary(
+        width=writer.fullwidth if output.is_terminal(writer._file) else None,
+        encoding=getattr(writer._file, "encoding", None),
+    )
     if text:
         terminalreporter.section("labkit")
         terminalreporter.write(text)

@@ -521,17 +521,14 @@ class Session:
         found = self._found.get(key.id)
         return list(found.by_kind.values()) if found is not None else []
 
-    def summary(self, width: int) -> str:
-        """The table of what was measured, as text for a terminal of that width."""
+    def summary(self, *, width: int | None, encoding: str | None) -> str:
+        """The table of what was measured, as text for a terminal of that width (None: for what is no terminal)."""
         if self._folder is None or self._finished is None:
             return ""
-        from io import StringIO
+        from labkit.results.table import as_text
 
-        from labkit.results.table import print_table
-
-        text = StringIO()
-        print_table(self._finished, file=text, width=width)
-        return f"{text.getvalue()}report: {self._folder / 'report.html'}\n"
+        table = as_text(self._finished, width=width, encoding=encoding)
+        return f"{table}report: {self._folder / 'report.html'}\n"
 
     @property
     def folder(self) -> Path | None:

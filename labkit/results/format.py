@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from labkit.results.rates import Rate
+    from labkit.results.rates import Rate, Ratio
     from labkit.results.rows import Row
 
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
@@ -60,6 +60,11 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def frame(name: str) -> str:
+    """A frame size as "64 B"; a mix of sizes by its name."""
+    return f"{name} B" if name.isdigit() else name
+
+
 def size(value: int | None) -> str:
     """Such as "32 MiB"."""
     if value is None:
@@ -79,12 +84,9 @@ def rate(found: Rate) -> str:
     return DASH if found.pps is None else f"{MARKS['at least'] if found.at_least else ''}{pps(found.pps)}"
 
 
-def times_kernel(row: Row, *, mrr: bool = False) -> str:
-    """The row's PDR (or MRR) to the kernel's, with its mark, such as "≤ 12.3x"."""
-    value, bound = (
-        (row.mrr_ratio_to_kernel, row.mrr_ratio_bound) if mrr else (row.ratio_to_kernel, row.ratio_bound)
-    )
-    return DASH if value is None else f"{MARKS[bound]}{ratio(value)}"
+def times_kernel(found: Ratio) -> str:
+    """A ratio with its mark, such as "≤ 12.3x"."""
+    return DASH if found.value is None else f"{MARKS[found.bound]}{ratio(found.value)}"
 
 
 def limits(row: Row) -> str:

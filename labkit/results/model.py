@@ -24,6 +24,10 @@ class Outcome(StrEnum):
     INVALID = "invalid"
 
 
+MEASURED, CAN_RUN, CAN_BE_MEASURED = "measured", "can run here", "can be measured"
+NO_TARGET = frozenset({MEASURED, CAN_RUN, CAN_BE_MEASURED})
+"""What stands for the target of a test that has none, that was skipped, or that broke off."""
+
 HOST_BACKEND = "lowlatency"
 """Stands in a key where a backend's name does: what is measured is the host, not a datapath."""
 HOST_LINK = "host"

@@ -27,7 +27,7 @@ from labkit.results.codec import encode
 from labkit.results.figures import Figures
 from labkit.results.flavour import tuning
 from labkit.results.model import Measurement, Outcome
-from labkit.results.rows import closing_line, counts, host_times, of_kind, rows
+from labkit.results.rows import closing_lines, counts, host_times, of_kind, ratio_basis, rows
 from labkit.results.run import Run
 from labkit.results.table import name
 
@@ -86,7 +86,8 @@ def html(run: Run) -> str:
         tuning=tuning(run.environment) if run.environment else [],
         notes=notices(run),
         counts=[(outcome.value, n[outcome], word) for outcome, word in OUTCOMES.items()],
-        closing=closing_line(run),
+        closing=closing_lines(run),
+        basis=ratio_basis(found),
         duration=_duration(run),
         figures=Figures(run, measured),
         ladder=_ladder,

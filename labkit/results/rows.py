@@ -11,7 +11,7 @@ from labkit.measure.ceiling import DUT
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
 from labkit.results import rates
-from labkit.results.model import Key, Measurement, Outcome, Verdict
+from labkit.results.model import MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
 from labkit.results.rates import Rate, Ratio
 from labkit.results.run import Run
 from labkit.targets import GATE_SCOPE, kernel_baseline
@@ -113,6 +113,12 @@ class Row:
             flows=self.flows,
         )
 
+    def ratio(self, name: str) -> Ratio:
+        """PDR's or MRR's ratio to the kernel's."""
+        if name == "mrr":
+            return Ratio(value=self.mrr_ratio_to_kernel, bound=self.mrr_ratio_bound, why=self.mrr_ratio_note)
+        return Ratio(value=self.ratio_to_kernel, bound=self.ratio_bound, why=self.ratio_note)
+
     def as_json(self) -> dict[str, Any]:
         """The row as a JSON object, keys as the fields are named, and for each rate whether it is a lower bound."""
         return {**asdict(self), **{f"{rate.name}_at_least": rate.at_least for rate in self.rates}}
@@ -173,9 +179,25 @@ def counts(run: Run) -> Counter[Outcome]:
     return Counter(v.outcome for v in run.verdicts)
 
 
-def closing_line(run: Run) -> str:
-    """Such as "7 passed, 1 failed, 2 skipped, 1 invalid": all four, always."""
-    n = counts(run)
+def ratio_basis(found: Iterable[Row]) -> str:
+    """The rate whose ratios a table shows: one for all rows. MRR only where no row has a PDR."""
+    measured = [r for r in found if not r.is_host]
+    no_pdr = all(r.pdr_limited_by is None for r in measured)
+    return "mrr" if no_pdr and any(r.mrr_pps is not None for r in measured) else "pdr"
+
+
+def closing_lines(run: Run) -> tuple[str, str]:
+    """Such as "targets: 7 passed, 1 failed, 2 skipped, 1 invalid", and the same of tests: all four, always."""
+    by_test: dict[str, list[Verdict]] = {}
+    for verdict in run.verdicts:
+        by_test.setdefault(verdict.test, []).append(verdict)
+    tests = Counter(outcome for of in by_test.values() if (outcome := worst(of)) is not None)
+    without = sum(v.target == MEASURED and v.outcome is Outcome.PASS for v in run.verdicts)
+    note = f" ({without} of the passed had no target: they were measured)" if without else ""
+    return f"targets: {_counted(counts(run))}{note}", f"tests:   {_counted(tests)}"
+
+
+def _counted(n: Counter[Outcome]) -> str:
     words = {
         Outcome.PASS: "passed",
         Outcome.FAIL: "failed",
@@ -244,15 +266,15 @@ def _ratio(run: Run, key: Key, name: str, verdict: Outcome | None) -> Ratio:
     if own is None or own_measured is None:
         return Ratio(value=None, why="" if key.is_host else f"its {word} was not measured")
     if verdict is Outcome.INVALID or doubts(own_measured):
-        return Ratio(value=None, why="it is invalid")
+        return Ratio(value=None, why="invalid itself")
     found = kernel_baseline(run.measurements, key=key, kind=rates.KINDS[name])
     base_measured = of_kind(run, found.key, found.kind) if found else None
     base = rates.rate(base_measured, name)
     if base is None or base_measured is None:
         return Ratio(value=None, why=f"the kernel's {word} with these frames was not measured")
     where = f"the kernel's {word} on {base_measured.key.topology}"
-    if why := doubts(base_measured):
-        return Ratio(value=None, why=f"{where} is invalid ({'; '.join(why)})")
+    if doubts(base_measured):
+        return Ratio(value=None, why=f"{where} is invalid")
     if base_measured is own_measured:
         return Ratio(value=1.0 if own.pps else None, why="" if own.pps else f"it has no {word}")
     if name == "pdr":
@@ -318,8 +340,18 @@ def _verdict(run: Run, key: Key, measurements: list[Measurement]) -> tuple[Outco
     """The worst of the row's targets. A measurement that can't be trusted makes it invalid, target or none."""
     verdicts = [v for v in run.verdicts if v.key == key]
     outcome = worst(verdicts)
-    reasons = [v.reason for v in verdicts if v.outcome is outcome and v.reason]
+    by_reason: dict[str, dict[str, None]] = {}
+    for v in verdicts:
+        if v.outcome is outcome and v.reason:
+            by_reason.setdefault(v.reason, {})[v.target] = None
+    reasons = [_with_targets(reason, list(targets)) for reason, targets in by_reason.items()]
     why = [d for m in measurements for d in doubts(m)]
     if why and SEVERITY[outcome or Outcome.PASS] < SEVERITY[Outcome.INVALID]:
         outcome, reasons = Outcome.INVALID, why
     return outcome, "; ".join(dict.fromkeys(reasons))
+
+
+def _with_targets(reason: str, targets: list[str]) -> str:
+    """Such as "pdr >= 10 Mpps, p99 <= 100 us: gate steal: 3.1%": what could not run at all had no target."""
+    named = [target for target in targets if target not in NO_TARGET]
+    return f"{', '.join(named)}: {reason}" if named else reason

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import StringIO
 from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
+from labkit.output import console, plain
 from labkit.results import format as fmt
 from labkit.results.flavour import COMMAND_LINE, tuning
-from labkit.results.rows import Row, closing_line, rows
+from labkit.results.layout import Column, choose
+from labkit.results.rows import Row, closing_lines, ratio_basis, rows
 from labkit.results.run import Run
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yellow"}
-
-
-WIDE_COLUMNS = 150
-"""From here on one table holds all; on a narrower terminal rates and times stand in two."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +24,47 @@ class RunTable:
     """The rows, why those that didn't pass didn't, what to know of the figures, and the closing counts."""
 
     run: Run
+    encoding: str | None = None
+    """What the reader's encoding is; None: it has every letter."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         everything = rows(self.run)
         hosts, found = ([r for r in everything if r.is_host is wanted] for wanted in (True, False))
         if hosts:
-            yield _host_table(hosts)
-            yield Text()
-        if found and options.max_width >= WIDE_COLUMNS:
-            yield _table(found, rates=True, times=True)
-        elif found:
-            yield _table(found, rates=True, times=False)
-            timed = [r for r in found if r.rtt_p50_us is not None or r.rtt_50pdr_p50_us is not None]
-            if timed:
-                yield Text()
-                yield _table(timed, rates=False, times=True)
+            yield from choose(console, options, [[_host_columns(hosts)]], encoding=self.encoding)
+        if found:
+            yield from choose(console, options, _layouts(found), encoding=self.encoding)
         for row in everything:
             if row.reason and row.verdict not in (None, "pass"):
-                frame = f", {row.frame} B" if row.frame else ""
-                where = f" {name(row)} on {row.topology}{frame}: "
-                yield Text.assemble((str(row.verdict), STYLES[str(row.verdict)]), where, row.reason)
+                yield self._line(f"{row.verdict} {where(row)}: {row.reason}", STYLES[row.verdict])
+            if row.doubt:
+                yield self._line(f"doubt {where(row)}: {row.doubt}", "yellow")
         for note in notes(self.run, everything):
-            yield Text(note, style="dim")
-        yield Text(closing_line(self.run), style="bold")
+            yield self._line(note, "dim")
+        for line in closing_lines(self.run):
+            yield self._line(line, "bold")
+
+    def _line(self, text: str, style: str) -> Text:
+        """A line; of one that tells of a row the first word alone is in colour."""
+        line = Text(plain(text, self.encoding))
+        if style in ("dim", "bold"):
+            line.stylize(style)
+        else:
+            line.stylize(style, 0, text.index(" "))
+        return line
 
 
 def print_table(run: Run, *, file: IO[str] | None = None, width: int | None = None) -> None:
-    """Print the table to `file` (default: stdout), plain where that is no terminal."""
-    Console(file=file, width=width, highlight=False).print(RunTable(run))
+    """Print the table to `file` (default: stdout), plain and as wide as it is where that is no terminal."""
+    to = console(file, width=width)
+    to.print(RunTable(run, encoding=getattr(to.file, "encoding", None)))
+
+
+def as_text(run: Run, *, width: int | None, encoding: str | None) -> str:
+    """The same for whoever writes it himself; `width` None: as wide as it is."""
+    text = StringIO()
+    console(text, width=width).print(RunTable(run, encoding=encoding))
+    return text.getvalue()
 
 
 HOST_NAMES = {
@@ -78,6 +89,11 @@ def name(row: Row) -> str:
     return " ".join(p for p in parts if p)
 
 
+def where(row: Row) -> str:
+    """The row in a sentence: "dpdk on memif, 64 B"."""
+    return f"{name(row)} on {row.topology}{f', {fmt.frame(row.frame)}' if row.frame else ''}"
+
+
 def notes(run: Run, found: list[Row]) -> list[str]:
     """What a reader must know before the figures, in the order of weight."""
     out = []
@@ -95,54 +111,100 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append(
             "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
         )
-    kernel_links = {r.link for r in found if r.backend == "kernel"}
-    if any(r.ratio_to_kernel is not None and r.link not in kernel_links for r in found):
+    return [*out, *_ratio_notes(found)]
+
+
+def _ratio_notes(found: list[Row]) -> list[str]:
+    """What the ratios are of, and why some rows have none, each reason once."""
+    basis = ratio_basis(found)
+    paths = [r for r in found if not r.is_host]
+    out = []
+    if any(r.ratio(basis).bound == "at most" for r in paths):
+        out.append("≤: at most: the kernel's own figure is a lower bound")
+    kernel_links = {r.link for r in paths if r.backend == "kernel"}
+    if any(r.ratio(basis).value is not None and r.link not in kernel_links for r in paths):
         out.append("vs kernel: on another kind of link than the kernel's row, with the same frames")
+    by_reason: dict[str, list[str]] = {}
+    for r in paths:
+        # What was not measured has its reason above.
+        if (why := r.ratio(basis).why) and r.rate(basis).pps is not None:
+            by_reason.setdefault(why, []).append(where(r))
+    out += [f"no ratio to the kernel for {'; '.join(rows_)}: {why}" for why, rows_ in by_reason.items()]
     return out
 
 
-def _table(found: list[Row], *, rates: bool, times: bool) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if rates and times else 1, 0, 0))
-    for head in ("backend", "link"):
-        out.add_column(head, no_wrap=True)
-    out.add_column("frame", justify="right")
-    if rates:
-        for head in ("NDR", "PDR", "MRR", "vs\nkernel"):
-            out.add_column(head, justify="right", no_wrap=True)
-    if times:
-        for head in ("RTT idle, µs", "at 50 % PDR, µs"):
-            out.add_column(f"{head}\np50 / p99 / p99.9 / max", justify="right", no_wrap=True)
-    if rates and times:
-        out.add_column("limited by", no_wrap=True)  # "≥" says it where there is no room
-    if rates:
-        out.add_column("verdict", no_wrap=True)
-    for r in found:
-        words = [name(r), r.topology if r.topology == r.link else f"{r.topology} ({r.link})", r.frame]
-        words += _rates(r) if rates else []
-        words += _both_times(r) if times else []
-        words += [fmt.limits(r)] if rates and times else []
-        out.add_row(
-            *map(Text, words), *([_verdict(r)] if rates else [])
-        )  # Text: brackets in names are no markup
-    return out
+Columns = list[Column]
 
 
-def _host_table(hosts: list[Row]) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in ("host", "cores"):
-        out.add_column(head, no_wrap=True)
-    out.add_column("counted", justify="right", no_wrap=True)
-    out.add_column("p50 / p99 / p99.9 / max, µs", justify="right", no_wrap=True)
-    out.add_column("verdict", no_wrap=True)
-    for r in hosts:
-        times = r.host_note or _times(r.host_p50_us, r.host_p99_us, r.host_p999_us, r.host_max_us)
-        counted = fmt.DASH if r.host_n is None else fmt.count(r.host_n)
-        out.add_row(*map(Text, (name(r), r.host_cores or fmt.DASH, counted, times)), _verdict(r))
-    return out
+def _layouts(found: list[Row]) -> list[list[Columns]]:
+    """One table of all; rates and times in two; the same with what was measured in one column."""
+    timed = [r for r in found if r.rtt_p50_us is not None or r.rtt_50pdr_p50_us is not None]
+    mine = Column(head="verdict", cells=tuple(map(_verdict, found)), right=False, style=_style)
+    limited = Column(head="limited by", cells=tuple(map(fmt.limits, found)), right=False)
+    whole = [[*_names(found), *_rates(found), *_times_of(found), limited, mine]]
+    apart = [[*_names(found), *_rates(found), mine]]
+    short = [[_name(found), *_rates(found), mine]]
+    if timed:
+        apart.append([*_names(timed), *_times_of(timed)])
+        short.append([_name(timed), *_times_of(timed)])
+    return [whole, apart, short]
 
 
-def _rates(r: Row) -> list[str]:
-    return [*map(fmt.rate, r.rates), fmt.times_kernel(r)]
+def _names(found: list[Row]) -> Columns:
+    return [
+        Column(head="backend", cells=tuple(map(name, found)), figure=False, right=False),
+        Column(head="link", cells=tuple(map(_link, found)), figure=False, right=False),
+        Column(head="frame", cells=tuple(r.frame for r in found), figure=False),
+    ]
+
+
+def _name(found: list[Row]) -> Column:
+    cells = tuple(f"{name(r)} {_link(r)} {fmt.frame(r.frame)}" for r in found)
+    return Column(head="datapath", cells=cells, figure=False, right=False)
+
+
+def _link(r: Row) -> str:
+    return r.topology if r.topology == r.link else f"{r.topology} ({r.link})"
+
+
+def _rates(found: list[Row]) -> Columns:
+    basis = ratio_basis(found)
+    return [
+        *(
+            Column(head=which.upper(), cells=tuple(fmt.rate(r.rate(which)) for r in found))
+            for which in ("ndr", "pdr", "mrr")
+        ),
+        Column(
+            head="vs kernel",
+            legend=basis.upper(),
+            cells=tuple(fmt.times_kernel(r.ratio(basis)) for r in found),
+        ),
+    ]
+
+
+def _times_of(found: list[Row]) -> Columns:
+    both = [_both_times(r) for r in found]
+    return [
+        Column(head=head, legend="p50 / p99 / p99.9 / max", cells=tuple(times[i] for times in both))
+        for i, head in enumerate(("RTT idle, µs", "at 50 % PDR, µs"))
+    ]
+
+
+def _host_columns(hosts: list[Row]) -> Columns:
+    def times(r: Row) -> str:
+        return r.host_note or _times(r.host_p50_us, r.host_p99_us, r.host_p999_us, r.host_max_us)
+
+    def counted(r: Row) -> str:
+        return fmt.DASH if r.host_n is None else fmt.count(r.host_n)
+
+    cores = tuple(r.host_cores or fmt.DASH for r in hosts)
+    return [
+        Column(head="host", cells=tuple(map(name, hosts)), figure=False, right=False),
+        Column(head="cores", cells=cores, right=False),
+        Column(head="counted", cells=tuple(map(counted, hosts))),
+        Column(head="time, µs", legend="p50 / p99 / p99.9 / max", cells=tuple(map(times, hosts))),
+        Column(head="verdict", cells=tuple(map(_verdict, hosts)), right=False, style=_style),
+    ]
 
 
 def _both_times(r: Row) -> list[str]:
@@ -156,5 +218,9 @@ def _times(*values: float | None) -> str:
     return fmt.DASH if all(v is None for v in values) else " / ".join(fmt.us(v) for v in values)
 
 
-def _verdict(row: Row) -> Text:
-    return Text(row.verdict, style=STYLES[row.verdict]) if row.verdict else Text(fmt.DASH)
+def _verdict(row: Row) -> str:
+    return row.verdict or fmt.DASH
+
+
+def _style(verdict: str) -> str:
+    return STYLES.get(verdict, "")

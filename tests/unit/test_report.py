@@ -7,6 +7,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
@@ -19,8 +20,8 @@ from labkit.results.claims import NOT_MEASURED, claims, gap_ns
 from labkit.results.figures import judge, rarity
 from labkit.results.model import Outcome, Verdict
 from labkit.results.report import html, notices, render
-from labkit.results.rows import Row, closing_line, rows
-from labkit.results.table import print_table
+from labkit.results.rows import Row, closing_lines, rows
+from labkit.results.table import name, print_table
 
 RUN = sample_run()
 HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}</style>"
@@ -114,7 +115,7 @@ def test_a_rows_verdict_is_the_worst_of_its_targets(outcomes, worst):
         for o in outcomes
     )
     r = row(replace(RUN, verdicts=verdicts), "kernel", "veth")
-    assert (r.verdict, r.reason) == (worst, f"because {worst}")
+    assert (r.verdict, r.reason) == (worst, f"x: because {worst}")
 
 
 def test_a_measurement_that_cannot_be_trusted_is_never_a_pass():
@@ -148,6 +149,27 @@ def test_what_the_search_found_no_upper_bound_for_is_at_least():
     assert r.pdr_pps == 5e5
     assert [rate.at_least for rate in r.rates] == [False, True, False]
     assert fmt.limits(r) == "dut (NDR, MRR), none (PDR)"
+
+
+def long_names(run):
+    """The run with names as long as they come."""
+
+    def key(k):
+        return replace(k, topology=f"{k.topology}-through-the-rack", ip_version=6, flows=1024)
+
+    return replace(
+        run,
+        measurements=tuple(replace(m, key=key(m.key)) for m in run.measurements),
+        verdicts=tuple(replace(v, key=key(v.key)) if v.key else v for v in run.verdicts),
+    )
+
+
+WIDE = long_names(sample_run(host=True))
+
+
+@cache
+def wide_lines() -> str:
+    return printed(WIDE, 100_000)
 
 
 def with_row(run, backend: str, link: str, kind: str, change, frame: str = "64", mode: str = ""):
@@ -221,8 +243,42 @@ def test_the_tester_may_be_the_limit_of_one_goal_only():
 
 
 def test_the_closing_line_counts_all_four_even_where_none_is():
-    assert closing_line(RUN) == "8 passed, 1 failed, 2 skipped, 1 invalid"
-    assert closing_line(replace(RUN, verdicts=())) == "0 passed, 0 failed, 0 skipped, 0 invalid"
+    assert closing_lines(RUN)[0] == "targets: 8 passed, 1 failed, 2 skipped, 1 invalid"
+    none = "0 passed, 0 failed, 0 skipped, 0 invalid"
+    assert closing_lines(replace(RUN, verdicts=())) == (f"targets: {none}", f"tests:   {none}")
+
+
+def test_targets_and_tests_are_counted_apart_and_each_line_says_which_it_counts():
+    """Three targets of one test, and one without any, which is no target that was met."""
+    key = RUN.measurements[0].key
+
+    def verdict(test: str, target: str, outcome: str) -> Verdict:
+        return Verdict(
+            test=test, key=key, target=target, outcome=Outcome(outcome), value=1.0, unit=None, reason="so"
+        )
+
+    ends = [("a", "pdr >= 1 pps", "pass"), ("a", "ndr >= 1 pps", "pass"), ("a", "p99 <= 1 us", "fail")]
+    run = replace(RUN, verdicts=tuple(verdict(*end) for end in [*ends, ("b", "measured", "pass")]))
+    targets, tests = closing_lines(run)
+    assert targets.startswith(
+        "targets: 3 passed, 1 failed, 0 skipped, 0 invalid (1 of the passed had no target"
+    )
+    assert tests == "tests:   1 passed, 1 failed, 0 skipped, 0 invalid"
+    assert printed(run).rstrip().endswith(f"{targets}\n{tests}")
+    assert targets in Page(html(run)).text
+    assert tests in Page(html(run)).text
+
+
+def test_a_reason_names_the_targets_that_it_belongs_to_and_is_said_once():
+    key = RUN.measurements[0].key
+    verdicts = tuple(
+        Verdict(test="t", key=key, target=t, outcome=Outcome.FAIL, value=1.0, unit=None, reason=why)
+        for t, why in [("pdr >= 1 Mpps", "416 kpps"), ("ndr >= 1 Mpps", "416 kpps"), ("p99 <= 1 us", "9 us")]
+    )
+    told = "pdr >= 1 Mpps, ndr >= 1 Mpps: 416 kpps; p99 <= 1 us: 9 us"
+    assert row(replace(RUN, verdicts=verdicts), "kernel", "veth").reason == told
+    # What could not run had no target.
+    assert row(RUN, "onload", "veth").reason.startswith("no onload module here")
 
 
 # the terminal
@@ -236,7 +292,52 @@ def test_the_table_fits_and_says_what_must_be_known(width):
     assert all(len(line) <= width for line in text.splitlines())
     for word in ("11.2 Mpps", "≥ 1.28 Mpps", "27.2×", "QUICK", "INTERRUPTED", "steal", "p99.9"):  # noqa: RUF001
         assert word in text
-    assert text.rstrip().endswith("8 passed, 1 failed, 2 skipped, 1 invalid")
+    assert "targets: 8 passed, 1 failed, 2 skipped, 1 invalid" in text
+
+
+FIGURE = re.compile(r"[≥≤]? ?[0-9][0-9.,]* ?(?:[GMk]?pps|×)|[0-9.]+(?: / [0-9.]+){3}")  # noqa: RUF001
+
+
+@pytest.mark.parametrize("width", [50, 60, 70, 79, 80, 100, 120, 160])
+def test_every_figure_is_whole_at_every_width(width):
+    """Long names too: they go on in the next line, and the figures beside them do not."""
+    wanted = sorted(FIGURE.findall(wide_lines().split("skip onload")[0]))
+    text = printed(WIDE, width)
+    assert sorted(FIGURE.findall(text.split("skip onload")[0])) == wanted
+    assert "…" not in text
+    assert all(len(line) <= width for line in text.splitlines())
+    for word in ("pass", "fail", "skip", "invalid"):
+        assert re.search(rf"\b{word}\b", text)
+
+
+def test_off_a_terminal_nothing_is_cut_or_broken():
+    """Neither by a width that nobody has, nor by that of another (COLUMNS)."""
+    out = io.StringIO()
+    print_table(WIDE, file=out)
+    lines = out.getvalue().splitlines()
+    assert out.getvalue() == wide_lines()
+    assert max(map(len, lines)) > 150
+    for r in rows(WIDE):
+        assert any(line.startswith(name(r)) for line in lines)
+        assert r.verdict == "pass" or any(r.reason in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark", "times"),
+    [("ascii", ">= 1.28 Mpps", "27.2x"), ("latin-1", ">= 1.28 Mpps", "27.2×")],  # noqa: RUF001
+)
+def test_a_terminal_without_utf8_gets_plain_letters_and_a_table_that_is_still_one(encoding, mark, times):
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding)
+    print_table(RUN, file=out, width=200)
+    out.flush()
+    text = raw.getvalue().decode(encoding)
+    assert mark in text
+    assert times in text
+    heads = next(line for line in text.splitlines() if line.startswith("backend"))
+    table = [line for line in text.splitlines() if " veth " in line and "pass" in line]
+    assert len(table) > 3
+    assert {line.rindex("pass") for line in table} == {heads.rindex("verdict")}
 
 
 def test_the_table_takes_markup_as_text():

@@ -1,0 +1,171 @@
+"""What is printed reaches its reader: in any encoding, at any width, and when the reader goes away.
+
+A terminal or a pipe without UTF-8 gets plain letters; one that is closed early (`labkit report | head`) gets no more,
+and changes no exit code; what is no terminal is written as wide as it comes, for nothing there may be cut.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import select
+import sys
+import unicodedata
+from typing import IO, TYPE_CHECKING
+
+from labkit.errors import EnvironmentBroken
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from rich.console import Console
+
+PLAIN_ERRORS = "labkit-plain"
+"""The name of the codec error handler that writes what an encoding lacks in plain letters."""
+PLAIN = {
+    "≥": ">=",
+    "≤": "<=",
+    "µ": "u",
+    "\N{GREEK SMALL LETTER MU}": "u",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "·": "-",
+    "…": "...",
+    "→": "->",
+    "“": '"',
+    "”": '"',
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{NO-BREAK SPACE}": " ",
+}
+UNLIMITED = 100_000
+"""Columns of what is no terminal."""
+
+
+def _plain_letter(error: UnicodeError) -> tuple[str | bytes, int]:
+    """One character that the encoding lacks; a byte of a file's name that was no text stays that byte."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    if 0xDC80 <= ord(letter) <= 0xDCFF:
+        return bytes([ord(letter) - 0xDC00]), error.start + 1
+    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return PLAIN.get(letter, bare or "?"), error.start + 1
+
+
+codecs.register_error(PLAIN_ERRORS, _plain_letter)
+
+
+def plain(text: str, encoding: str | None) -> str:
+    """The text in letters that the encoding has (None: all that there are)."""
+    if encoding is None:
+        return text
+    try:
+        return text.encode(encoding, PLAIN_ERRORS).decode(encoding, "replace")
+    except LookupError:
+        return text.encode("ascii", PLAIN_ERRORS).decode()
+
+
+class _Lasting(io.RawIOBase):
+    """A standard stream: when its reader is gone, the rest is written to nobody."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        while True:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:  # a pipe that another program made non-blocking
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                self._discard()
+                if error.errno in (errno.EPIPE, errno.EIO):  # EIO: the terminal was closed
+                    return memoryview(data).nbytes
+                raise EnvironmentBroken(
+                    f"the output can't be written: {error.strerror}", hint="make room, or send it elsewhere"
+                ) from error
+
+    def _discard(self) -> None:
+        nobody = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nobody, self._descriptor)
+        os.close(nobody)
+
+
+def secure() -> None:
+    """Make both standard streams last. Called once, before anything is printed."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            _fill(descriptor)  # it was closed: the next file that is opened must not take its place
+            encoding, at_once = "utf-8", False
+        elif _is_standard(stream, descriptor):
+            stream.flush()
+            encoding, at_once = stream.encoding, stream.line_buffering or stream.write_through
+        else:
+            continue  # someone captures it
+        lasting = io.TextIOWrapper(
+            io.BufferedWriter(_Lasting(descriptor)),
+            encoding=encoding,
+            errors=PLAIN_ERRORS,
+            line_buffering=at_once or descriptor == 2,
+        )
+        setattr(sys, name, lasting)
+        setattr(sys, f"__{name}__", lasting)
+
+
+def _is_standard(stream: object, descriptor: int) -> bool:
+    """Whether it is the interpreter's own stream, and not made to last already."""
+    return (
+        isinstance(stream, io.TextIOWrapper)
+        and stream.fileno() == descriptor
+        # With PYTHONUNBUFFERED there is no buffer in between.
+        and not isinstance(getattr(stream.buffer, "raw", stream.buffer), _Lasting)
+    )
+
+
+def _fill(descriptor: int) -> None:
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    if nobody != descriptor:
+        os.dup2(nobody, descriptor)
+        os.close(nobody)
+
+
+def tolerate(stream: IO[str] | None) -> None:
+    """Let a stream that is another's (pytest's) write plain letters where it would refuse to write."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors != PLAIN_ERRORS:
+        stream.reconfigure(errors=PLAIN_ERRORS)
+
+
+def flush() -> None:
+    """Write what is left, while an error can still be told."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether it has a width to keep to. TERM=dumb (an editor, a log) has none."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
+    """A console on `file` (default: stdout): as wide as the terminal; what is no terminal has no width."""
+    from rich.console import Console
+
+    file = sys.stdout if file is None else file
+    if width is None and not is_terminal(file):
+        width = UNLIMITED
+    # With a height too: else rich takes a dumb terminal for 80 columns wide, whatever the width.
+    return Console(file=file, width=width, height=None if width is None else 25, highlight=False)
