@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import files, grub_defaults, grub_menu
-from .boot_arguments import missing
+from . import files, grub_defaults, grub_menu, grub_script
+from .boot_arguments import missing, replaced
 from .boot_commands import CommandFailed, Run, run
 from .grub_environment import Environment
 
@@ -18,6 +18,16 @@ ARGUMENTS_ROLE = "boot"
 _LATER_PIN = f"look for a file after {grub_defaults.PIN} that sets GRUB_DEFAULT"
 _LATER_ARGUMENTS = f"look for a file after {grub_defaults.ARGUMENTS} that sets GRUB_CMDLINE_LINUX_DEFAULT"
 
+_SET_DEFAULT = (
+    "Set GRUB_DEFAULT in /etc/default/grub to the id of an entry (grep menuentry_id_option /boot/grub/grub.cfg) or to "
+    "its number, look for files in /etc/grub.d that set `default`, and run update-grub"
+)
+_SOME_TRIAL = "menuentry 'labkit trial' --id 'labkit-trial-' {\n}\n"
+_BEHIND_OURS = ("$vt_handoff", "${vt_handoff}")
+"""What 10_linux of Ubuntu puts behind all that is configured."""
+_NOT_ON_TRIAL = ("savedefault", "recordfail")
+"""What would make the entry of a trial the default, or show the menu after it."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -26,12 +36,23 @@ class Target:
     release: str
     image: str
     arguments: tuple[str, ...]
+    """Also words that the boot loader fills in, such as $tuned_params, that stand before where ours go."""
     variables: tuple[str, ...]
-    """Words that the boot loader fills in, such as $vt_handoff."""
+    """Words that the boot loader fills in, behind ours, such as $vt_handoff."""
     initrd: str
     """Empty: none."""
     preparation: tuple[str, ...]
     """Lines of the boot loader's language that find the disk."""
+    filled: Mapping[str, str | None] = field(default_factory=dict)
+    """Value of each of those words; None: nothing tells."""
+
+    def line(self, ours: Sequence[str], wanted: Sequence[str]) -> list[str]:
+        """The command line as the kernel gets it, with `wanted` in the place of `ours`. What nothing tells stays."""
+        found: list[str] = []
+        for word in [*replaced(self.arguments, ours, wanted), *self.variables]:
+            value = self.filled.get(word)
+            found += [word] if value is None else value.split()
+        return found
 
 
 class Grub:
@@ -43,8 +64,12 @@ class Grub:
         self.folder = root / "boot/grub"
         self.environment = Environment("grub", self.folder, run)
 
-    def _menu(self) -> grub_menu.Menu:
-        return grub_menu.read((self.folder / "grub.cfg").read_text(errors="replace"))
+    def _menu(self, trial: str = "") -> grub_menu.Menu:
+        """`trial`: an entry at the end of custom.cfg."""
+        text = (self.folder / "grub.cfg").read_text(errors="replace")
+        custom = self.folder / "custom.cfg"
+        theirs = custom.read_text(errors="replace") if custom.exists() else ""
+        return grub_menu.read(grub_menu.with_custom(text, f"{theirs}\n{trial}"))
 
     def refusal(self) -> str | None:
         """Why no kernel can be booted for once here; None: one can."""
@@ -53,11 +78,28 @@ class Grub:
             return f"{self.folder}/grub.cfg does not follow next_entry: it was not made by grub-mkconfig"
         if not menu.reads_custom:
             return f"{self.folder}/grub.cfg does not read custom.cfg: make /etc/grub.d/41_custom executable again"
-        return self._undecided(menu) or self.environment.unwritable()
+        once = self.environment.chosen_by_others()
+        return once or self._undecided(menu) or self.environment.unwritable()
 
     def _undecided(self, menu: grub_menu.Menu) -> str | None:
+        """Why no trial would tell of the boots after it."""
+        environment = self.environment.read()
+        doubt = menu.doubt(environment)
+        if doubt:
+            return (
+                f"{self.folder}/grub.cfg: {doubt}, so no boot on trial would tell of the next. {_SET_DEFAULT}"
+            )
+        default = menu.chosen(environment)
+        beside = self._menu(_SOME_TRIAL).chosen(environment)
+        if default and (beside is None or (beside.title, beside.linux) != (default.title, default.linux)):
+            return (
+                f"{self.folder}/grub.cfg: its default {menu.default!r} counts entries, and with that of a trial among "
+                f"them it would be another one. {_SET_DEFAULT}"
+            )
+        return self._several_lines(menu, default)
+
+    def _several_lines(self, menu: grub_menu.Menu, default: grub_menu.Entry | None) -> str | None:
         """An entry that counts here and is not one kernel line, as 10_linux of Ubuntu writes it on cloud images."""
-        default = menu.chosen(self.environment.read())
         for entry in menu.walk():
             if entry.undecided and (entry is default or entry.id.startswith("gnulinux-")):
                 found = grub_defaults.forced_partuuid(self.root)
@@ -71,11 +113,13 @@ class Grub:
 
     def target(self, release: str) -> Target | None:
         """A kernel of the menu."""
-        return _target(self._menu().of_release(release))
+        menu = self._menu()
+        return self._target(menu, menu.of_release(release))
 
     def default(self) -> Target | None:
         """What the next boot starts, if nothing is chosen for once."""
-        return _target(self._menu().chosen(self.environment.read()))
+        menu = self._menu()
+        return self._target(menu, menu.chosen(self.environment.read()))
 
     def ours(self) -> list[str]:
         """Arguments that we have added."""
@@ -169,16 +213,22 @@ class Grub:
                 f"of the default {'; '.join(missing(arguments, default.arguments))}: {_LATER_ARGUMENTS}"
             )
 
-
-def _target(entry: grub_menu.Entry | None) -> Target | None:
-    if entry is None or not entry.release:
-        return None
-    words = entry.linux.split()
-    return Target(
-        release=entry.release,
-        image=words[0],
-        arguments=tuple(entry.arguments),
-        variables=tuple(word for word in words[1:] if word.startswith("$")),
-        initrd=entry.initrd,
-        preparation=tuple(line.strip() for line in entry.preparation),
-    )
+    def _target(self, menu: grub_menu.Menu, entry: grub_menu.Entry | None) -> Target | None:
+        if entry is None or not entry.release:
+            return None
+        image, *words = entry.linux.split()
+        known = menu.values(self.environment.read())
+        behind = len(words)
+        while behind and words[behind - 1] in _BEHIND_OURS:
+            behind -= 1
+        return Target(
+            release=entry.release,
+            image=image,
+            arguments=tuple(words[:behind]),
+            variables=tuple(words[behind:]),
+            initrd=entry.initrd,
+            preparation=tuple(
+                line.strip() for line in entry.preparation if line.strip() not in _NOT_ON_TRIAL
+            ),
+            filled={word: grub_script.expanded(word, known) for word in words if "$" in word},
+        )

@@ -31,6 +31,16 @@ class Environment:
         lines = self._run([f"{self.prefix}-editenv", str(self.file), "list"]).splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
+    def chosen_by_others(self) -> str | None:
+        """Why nothing can be chosen for one boot: somebody did; None: nobody."""
+        entry = self.read().get("next_entry", "")
+        if not entry or entry.startswith("labkit-trial-"):
+            return None
+        return (
+            f"{self.file}: next_entry={entry}: somebody chose that for the next boot. Reboot first, or take it back "
+            f"({self.prefix}-editenv {self.file} unset next_entry)"
+        )
+
     def choose_once(self, entry: str) -> None:
         """Boot an entry at the next boot alone, and look whether that stuck. Raises CommandFailed."""
         if not self.file.exists():

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from . import grub_choice, grub_script
 
 _OPENING = re.compile(r"^\s*(menuentry|submenu)\s+(.*)$")
 _LINUX = re.compile(r"^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$")
 _INITRD = re.compile(r"^\s*initrd(?:16|efi)?\s+(.+)$")
 _IMAGE = re.compile(r"/(?:vmlinu[xz]|kernel)-([^/]+?)(?:\.efi\.signed)?$")
 _DEFAULT = re.compile(r'^\s*set default="(.*)"\s*$', re.MULTILINE)
+_CUSTOM = re.compile(r"^\s*(?:source|\.)\s+\S*/custom\.cfg\s*$")
 NEXT = "${next_entry}"
-SAVED = "${saved_entry}"
+_NOTHING_FOR_ONCE = {"next_entry": "", "prev_saved_entry": ""}
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Entry:
     entries: list[Entry] = field(default_factory=list)
     """What a submenu holds."""
     submenu: bool = False
+    conditional: bool = False
+    """Whether it is there under a condition alone."""
 
     @property
     def linux(self) -> str:
@@ -78,11 +83,13 @@ class Menu:
 
     entries: list[Entry]
     default: str
-    """As in the file: a number, a title, an id, a path of those, or ${saved_entry}."""
+    """As update-grub wrote it: a number, a title, an id, a path of those, or ${saved_entry}."""
     reads_custom: bool
     """Whether /boot/grub/custom.cfg is read at every boot (/etc/grub.d/41_custom)."""
     one_shot: bool
     """Whether next_entry of the environment is followed, and cleared."""
+    script: str = ""
+    """All that is outside of entries and functions."""
 
     def walk(self) -> Iterator[Entry]:
         """Every entry that boots something."""
@@ -95,18 +102,54 @@ class Menu:
         plain = [entry for entry in found if not {"single", "recovery"} & set(entry.arguments)]
         return next(iter(named or plain), None)
 
-    def chosen(self, environment: Mapping[str, str]) -> Entry | None:
+    def values(self, environment: Mapping[str, str], default: str | None = None) -> grub_script.Values:
+        """GRUB's variables when it shows the menu, where nothing was chosen for one boot.
+
+        `default`: what update-grub will write instead of that which stands there.
+        """
+        # prev_saved_entry: saved_entry is for the next boot alone, and GRUB puts this one back in its place.
+        lasting = (
+            {"saved_entry": environment["prev_saved_entry"]} if environment.get("prev_saved_entry") else {}
+        )
+        script = self.script
+        if default is not None:
+            script = script.replace(f'set default="{self.default}"', f'set default="{default}"', 1)
+        return grub_script.run(script, {**environment, **lasting, **_NOTHING_FOR_ONCE})
+
+    def chosen(self, environment: Mapping[str, str], default: str | None = None) -> Entry | None:
         """What boots when nothing is given for one boot. As GRUB does, the first one where the default is unknown."""
-        wanted = environment.get("saved_entry", "") if self.default == SAVED else self.default
-        entries = self.entries
-        parts = wanted.split(">")
-        while entries:
-            found = _find(entries, parts[0] if parts else "")
-            parts = parts[1:]
-            if not found.submenu:
-                return found
-            entries = found.entries
+        known = self.values(environment, default)
+        return self.named(known.get("default") or "")
+
+    def doubt(self, environment: Mapping[str, str], default: str | None = None) -> str | None:
+        """Why the text does not tell which entry that is; None: it does."""
+        may_be = self.values(environment, default).all_of("default")
+        if len(may_be) > 1 or None in may_be:
+            known = ", ".join(sorted(repr(one) for one in may_be if one is not None))
+            return (
+                f"its default is decided at each boot ({f'{known} or another' if None in may_be else known})"
+            )
+        wanted = next(iter(may_be), "") or ""
+        if grub_choice.depends_on_firmware(wanted):
+            return f"its default {wanted!r} has a number that GRUB reads otherwise on BIOS than on UEFI"
+        always = [entry for entry in self.entries if not entry.conditional]
+        if _descend(always, wanted) is not self.named(wanted):
+            return f"its default {wanted!r} counts entries that are not there on every machine (UEFI, disks)"
         return None
+
+    def named(self, wanted: str) -> Entry | None:
+        """The entry that a default leads to."""
+        return _descend(self.entries, wanted)
+
+
+def _descend(entries: Sequence[Entry], wanted: str) -> Entry | None:
+    while entries:
+        at = grub_choice.index(entries, wanted)
+        entry = entries[0 if at is None else at]
+        if not entry.submenu:
+            return entry
+        entries, wanted = entry.entries, grub_choice.parts(wanted)[1]
+    return None
 
 
 def _walk(entries: list[Entry]) -> Iterator[Entry]:
@@ -117,21 +160,23 @@ def _walk(entries: list[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-def _find(entries: list[Entry], name: str) -> Entry:
-    """By number, title or id; else the first."""
-    if name.isdigit():
-        return entries[int(name)] if int(name) < len(entries) else entries[0]
-    for entry in entries:
-        if name and name in (entry.id, entry.title):
-            return entry
-    return entries[0]
+def with_custom(text: str, custom: str) -> str:
+    """A grub.cfg with custom.cfg in it, where it is read: behind the `if` that looks for the file."""
+    lines = text.splitlines()
+    at = next((at for at, line in enumerate(lines) if _CUSTOM.match(line)), None)
+    if at is None:
+        return text
+    end = next((behind for behind in range(at, len(lines)) if lines[behind].strip() == "fi"), at)
+    return "\n".join([*lines[: end + 1], custom, *lines[end + 1 :], ""])
 
 
 def read(text: str) -> Menu:
     """Read a grub.cfg."""
     top: list[Entry] = []
     open_entries: list[Entry] = []
+    script: list[str] = []
     depth = 0  # of other braces (functions) inside the innermost entry, or outside all
+    conditions = 0  # open `if`s outside of entries
     for line in text.splitlines():
         opening = _OPENING.match(line)
         bare = line.strip()
@@ -139,6 +184,7 @@ def read(text: str) -> Menu:
             rest = opening.group(2).strip()
             above = open_entries[-1] if open_entries else None
             entry = _entry(opening.group(1), rest.partition("{")[0], above)
+            entry.conditional = conditions > 0
             (above.entries if above else top).append(entry)
             if not bare.endswith("}"):
                 open_entries.append(entry)
@@ -154,13 +200,22 @@ def read(text: str) -> Menu:
                 depth += 1
             if open_entries:
                 open_entries[-1].body.append(line)
+            elif not depth:
+                script.append(line)
+                words = re.findall(r"(?:^|;)\s*(?:then\s+|else\s+)?(if|fi)\b", bare)
+                conditions += words.count("if") - words.count("fi")
     defaults = [value for value in _DEFAULT.findall(text) if value != NEXT]
-    return Menu(
+    menu = Menu(
         entries=top,
-        default=defaults[-1] if defaults else "0",
-        reads_custom="/custom.cfg" in text,
+        default=defaults[0] if defaults else "0",
+        reads_custom=any(_CUSTOM.match(line) for line in text.splitlines()),
         one_shot=NEXT in _DEFAULT.findall(text) and "save_env next_entry" in text,
+        script="\n".join(script),
     )
+    for entry in menu.walk():
+        if entry.path and menu.named(entry.path) is not entry:
+            entry.path = ""  # an id that begins with a digit, or one that another entry has as well
+    return menu
 
 
 def _entry(kind: str, head: str, above: Entry | None) -> Entry:
