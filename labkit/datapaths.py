@@ -52,6 +52,17 @@ class Datapath:
                     hint=f"give its tester and its dut an {family} address, or measure IPv{10 - frames.ip_version}",
                 )
 
+    def unfit(self, frames: FrameSpec) -> str | None:
+        """Why its backend does not move such frames, with the way out. None: it does."""
+        limit, size = self.mode.largest_frame_bytes, max(frames.sizes)
+        if limit is None or size <= limit:
+            return None
+        called = f"{self.backend.name} {self.mode.name}".rstrip()
+        return (
+            f"frame size {size}: {called} moves frames of up to {limit} bytes with FCS: "
+            f"{self.mode.largest_frame_why} (fix: frames of at most {limit} bytes, or another backend)"
+        )
+
     @property
     def is_default_mode(self) -> bool:
         """Whether the mode is what a user gets who names none."""

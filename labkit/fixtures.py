@@ -126,6 +126,9 @@ class Measure(HostMeasure):
             self._frame if frame_size_bytes is None else frame_size_bytes, ip_version=ip_version, flows=flows
         )
         self.datapath.check_frames(frames)
+        if reason := self.datapath.unfit(frames):
+            key = self.datapath.key(frame=str(frames.size), ip_version=ip_version, flows=flows)
+            self._skip(key, reason)
         return frames
 
     def throughput(

@@ -57,8 +57,11 @@ class Rig(Protocol):
 class LiveRig:
     """A probe on the tester's ports and a backend on the DUT's."""
 
-    def __init__(self, lab: Lab, datapath: Datapath, dut: Dut, tester: ProbeTester) -> None:
+    def __init__(
+        self, lab: Lab, datapath: Datapath, dut: Dut, tester: ProbeTester, engine_note: str | None = None
+    ) -> None:
         self._lab = lab
+        self._engine_note = engine_note
         self._datapath = datapath
         self._dut = dut
         self._tester = tester
@@ -89,8 +92,9 @@ class LiveRig:
         return self._dut.proof()
 
     def tester(self) -> Mapping[str, object]:
-        """Engine, core, clock and mode."""
-        return self._tester.describe()
+        """Engine, core, clock and mode; and why it is not the fastest engine, where it is not."""
+        note = {"engine_note": self._engine_note} if self._engine_note else {}
+        return {**self._tester.describe(), **note}
 
     def workers(self) -> Mapping[str, tuple[int, int]]:
         """The workers of the probes that run."""
@@ -103,7 +107,13 @@ class LiveRig:
 
 @contextmanager
 def live_rig(
-    lab: Lab, datapath: Datapath, *, engine: str, ip_version: int, settle: Settle
+    lab: Lab,
+    datapath: Datapath,
+    *,
+    engine: str,
+    engine_note: str | None = None,
+    ip_version: int,
+    settle: Settle,
 ) -> Iterator[LiveRig]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
     if datapath.backend.name == "xdp" and engine == "packet":
@@ -115,7 +125,7 @@ def live_rig(
     with ExitStack() as stack:
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
         tester = stack.enter_context(generating(lab, engine, settle=settle))
-        yield LiveRig(lab, datapath, dut, tester)
+        yield LiveRig(lab, datapath, dut, tester, engine_note)
 
 
 class SimulatedRig:

@@ -14,7 +14,7 @@ from labkit.plan import Plan
 from labkit.progress import Progress
 from labkit.rig import Rig, SimulatedRig, live_rig
 from labkit.testers.ceiling import measure_ceiling
-from labkit.testers.probe import default_engine
+from labkit.testers.probe import XDP_TESTER, default_engine
 from labkit.topology import Topology
 
 
@@ -67,13 +67,20 @@ class Rigs:
             self._on_change()
         return self._lab
 
-    def _engine(self, lab: Lab) -> str:
-        if self._tester_engine is not None and lab.tester_ports[0].interface is not None:
-            return self._tester_engine
+    def _engine(self, lab: Lab) -> tuple[str, str | None]:
+        """The tester's engine, and why it is not the fastest, where it isn't and nobody asked for it."""
+        if lab.tester_ports[0].interface is None:
+            return default_engine(lab, xdp_ok=False), None
+        if self._tester_engine is not None:
+            return self._tester_engine, None
         from labkit import doctor
 
-        needed = ("bpf", "xdp_native", "af_xdp", "probe_xdp")
-        return default_engine(lab, xdp_ok=all(finding.ok for finding in doctor.run(needed)))
+        findings = doctor.run(XDP_TESTER, mtu_bytes=lab.topology.mtu_bytes)
+        lacking = next((finding for finding in findings if not finding.ok), None)
+        engine = default_engine(lab, xdp_ok=lacking is None)
+        if lacking is None:
+            return engine, None
+        return engine, f"the tester sends through AF_PACKET, not AF_XDP: {lacking.id}: {lacking.error}"
 
     def rig(self, datapath: Datapath, ip_version: int) -> Rig:
         """The running rig of a datapath; the former one is ended, and its lab where the topology is another."""
@@ -87,9 +94,16 @@ class Rigs:
                 self._rig, self._rig_key = SimulatedRig(spec), key
                 return self._rig
             lab = self._lab_for(datapath)
-            engine = self._engine(lab)
+            engine, note = self._engine(lab)
             self._rig = self._rig_stack.enter_context(
-                live_rig(lab, datapath, engine=engine, ip_version=ip_version, settle=self._plan.settle)
+                live_rig(
+                    lab,
+                    datapath,
+                    engine=engine,
+                    engine_note=note,
+                    ip_version=ip_version,
+                    settle=self._plan.settle,
+                )
             )
             self._rig_key = key
         return self._rig
@@ -106,7 +120,7 @@ class Rigs:
             self._progress.phase(f"{datapath.topology.name}: the tester's own ceiling")
             self._ceilings[key] = measure_ceiling(
                 lab,
-                engine=self._engine(lab),
+                engine=self._engine(lab)[0],
                 frames=frames,
                 trials=self._plan.ceiling_trials,
                 duration_s=self._plan.ceiling_duration_s,

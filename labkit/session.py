@@ -21,7 +21,7 @@ from labkit.attempts import Attempts
 from labkit.backends import registry
 from labkit.backends.base import Proof
 from labkit.datapaths import Datapath, find_mode
-from labkit.errors import LabkitBug, ToolFailed
+from labkit.errors import ConfigInvalid, LabkitBug, ToolFailed
 from labkit.frames import FrameSpec, frame_spec
 from labkit.judge import declared_targets
 from labkit.lab import Lab
@@ -41,7 +41,8 @@ from labkit.reservation import reserved
 from labkit.results.model import Key, Measurement, Verdict
 from labkit.rig import Rig
 from labkit.rigs import Rigs
-from labkit.targets import Evaluation, Target, kernel_baseline, parse_targets
+from labkit.targets import Evaluation, Target, engine_of, kernel_baseline, parse_targets
+from labkit.testers.probe import XDP_TESTER
 from labkit.topology import LinkKind, Tier, Topology
 from labkit.units import Load
 
@@ -104,7 +105,6 @@ class Session:
         self.attempts = Attempts()
         self._former: dict[tuple[str, str], int] = {}
         """How many attempts at a measurement (row, name) were invalid."""
-        self._lacking: dict[str, str | None] = {}
         self._reservation = ExitStack()
         self._reserved = False
         self.usage: Usage | None = None
@@ -116,18 +116,30 @@ class Session:
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that mends it. Empty: it can run."""
-        return self.lacking_checks(datapath.mode.requires)
+        lab_file, engine = datapath.topology, self.settings.tester_engine
+        if lab_file.tier is Tier.SIMULATED:
+            return ()
+        checks = ["cores", *datapath.mode.requires]
+        if lab_file.links[0].kind is LinkKind.VETH:
+            if engine == "xdp":
+                checks += XDP_TESTER
+            if engine == "packet" and datapath.backend.name == "xdp":
+                return (
+                    "the xdp backend on veth needs a tester with an XDP program of its own, which the engine packet "
+                    "has not (fix: leave --labkit-tester out)",
+                )
+        return self.lacking_checks(checks, lab_file.mtu_bytes)
 
-    def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:
-        """The same of the doctor's checks of these ids."""
+    def lacking_checks(self, checks: Sequence[str], mtu_bytes: int = 1500) -> tuple[str, ...]:
+        """The same of the doctor's checks of these ids, on links of this MTU. What has one cause is said once."""
         from labkit import doctor
 
-        missing = [check for check in checks if check not in self._lacking]
-        for finding in doctor.run(missing) if missing else ():
-            reason = f"{finding.id}: {finding.error or finding.detail} (fix: {finding.fix or 'none known'})"
-            self._lacking[finding.id] = None if finding.ok else reason
-        lacks = [self._lacking.get(check) for check in checks]
-        return tuple(reason for reason in lacks if reason is not None)
+        lacking: dict[str, list[str]] = {}
+        for finding in doctor.run(checks, mtu_bytes=mtu_bytes) if checks else ():
+            if not finding.ok:
+                why = f"{finding.error or finding.detail} (fix: {finding.fix or 'none known'})"
+                lacking.setdefault(why, []).append(finding.id)
+        return tuple(f"{', '.join(ids)}: {why}" for why, ids in lacking.items())
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
@@ -420,7 +432,9 @@ class Session:
             self._rigs.close_rig()  # whatever state it is in: the next measurement starts anew
             raise
         after = readings.read(rig.workers())
-        proof = rig.proof()
+        proof, tester = rig.proof(), rig.tester()
+        if "engine_note" in tester:
+            notes.deviations.append(str(tester["engine_note"]))
         gates = noise.gates(
             before=before,
             after=after,
@@ -434,7 +448,7 @@ class Session:
             kind=kind,
             started=_utc(started),
             duration_s=time.monotonic() - began,
-            tester={**rig.tester(), "ceiling_pps": ceiling_pps},
+            tester={**tester, "ceiling_pps": ceiling_pps},
             proof=proof,
             gates=(*gates, *notes.gates),
             limited_by=notes.limited_by,
@@ -509,13 +523,24 @@ class Session:
 
     def _measure_kernel_baseline(self, key: Key) -> None:
         """Measure the kernel's MRR on veth with the same frames, where a ratio needs it and nothing has measured it."""
-        if key.link == LinkKind.SIM or kernel_baseline(self._everything(), key=key, kind="mrr") is not None:
+        row = self._row(key)
+        engine = engine_of(row[0]) if row else None
+        if key.link == LinkKind.SIM or kernel_baseline(
+            self._everything(), key=key, kind="mrr", engine=engine
+        ):
             return
-        lab_file = topology.load("veth")
         backend = registry.load("kernel")
+        # On the row's own links where they reach the kernel: with their MTU, and with the same tester.
+        own = self._rigs.topologies.get(key.topology)
+        lab_file = own if own is not None and backend.modes(own) else topology.load("veth")
         datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, ""))
+        frames = frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)
+        try:
+            datapath.check_frames(frames)
+        except ConfigInvalid:
+            return  # too large for the link of that lab: then the ratio has nothing to be taken to, and says so
         if not self.lacking(datapath):
-            self.mrr(datapath, frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows))
+            self.mrr(datapath, frames)
 
     def _row(self, key: Key) -> list[Measurement]:
         found = self._found.get(key.id)

@@ -73,11 +73,17 @@ class Target:
         failing = self._invalid_gates(measurement)
         if failing:
             return self._distrusted(measurement, failing, "")
-        baseline = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind)
+        engine = engine_of(measurement)
+        baseline = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind, engine=engine)
         if self.metric.relative:
             if baseline is None:
+                other = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind)
                 return self._end(
-                    Outcome.INVALID, None, f"no {measurement.kind} of the kernel was measured to compare with"
+                    Outcome.INVALID,
+                    None,
+                    f"no {measurement.kind} of the kernel was measured to compare with"
+                    if other is None
+                    else f"not comparable: the tester's engine was {engine} here, {engine_of(other)} with the kernel",
                 )
             failing = self._invalid_gates(baseline)
             if failing:
@@ -203,10 +209,19 @@ def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tu
     return tuple(found)
 
 
-def kernel_baseline(measurements: Sequence[Measurement], *, key: Key, kind: str) -> Measurement | None:
+def engine_of(measurement: Measurement) -> str | None:
+    """The tester's engine, where it is one on interfaces: what it offers and adds to a round trip is its own."""
+    engine = measurement.tester.get("engine")
+    return str(engine) if engine in ("xdp", "packet") else None
+
+
+def kernel_baseline(
+    measurements: Sequence[Measurement], *, key: Key, kind: str, engine: str | None = None
+) -> Measurement | None:
     """Find what a row is compared with: the kernel's default mode with the same frames.
 
     On the row's own topology where it was measured there, else on any: shared-memory links have no kernel on them.
+    With `engine`, only what was measured with the same engine of the tester.
     """
     fitting = [
         m
@@ -214,6 +229,7 @@ def kernel_baseline(measurements: Sequence[Measurement], *, key: Key, kind: str)
         if m.kind == kind
         and (m.key.backend, m.key.mode) == ("kernel", "")
         and (m.key.frame, m.key.ip_version, m.key.flows) == (key.frame, key.ip_version, key.flows)
+        and (engine is None or engine_of(m) in (engine, None))
     ]
     fitting.sort(key=lambda m: m.key.topology != key.topology)
     return fitting[0] if fitting else None

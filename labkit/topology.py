@@ -127,6 +127,11 @@ class Topology:
     """By backend, what a simulated lab simulates; empty on a real one."""
 
     @property
+    def mtu_bytes(self) -> int:
+        """The largest MTU of its links."""
+        return max(link.mtu_bytes for link in self.links)
+
+    @property
     def forwards(self) -> bool:
         """Whether the DUT forwards between two ports (else it reflects on one)."""
         return len(self.links) == 2

@@ -64,6 +64,8 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
             f"{name} {value:.1f}" if value is not None else f"{name} n too small" for name, value in shown
         )
         lines.append(f"  RTT (us)    {rtt}  (n = {point.n:,}, from the intended send time)")
+    if note := tester.get("engine_note"):
+        lines.append(f"  note        {note}")
     if trial.foreign or trial.stale or trial.corrupt:
         lines.append(
             f"  not ours    {trial.foreign:,} foreign, {trial.stale:,} stale, {trial.corrupt:,} corrupt"

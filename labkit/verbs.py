@@ -109,7 +109,7 @@ def trial(arguments: argparse.Namespace) -> int:
             names = (arguments.topology,) if arguments.topology else DEFAULT_TOPOLOGIES
             datapath = default_datapath(backend.name, load_all(names), mode=arguments.mode)
         datapath.check_frames(frames)
-        lacking = session.lacking(datapath)
+        lacking = [*session.lacking(datapath), *filter(None, [datapath.unfit(frames)])]
         if lacking:
             raise EnvironmentBroken("; ".join(lacking), hint="labkit doctor")
         result, proof, tester = session.one_trial(datapath, frames, load_pps=load_pps, duration_s=duration_s)

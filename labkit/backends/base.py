@@ -37,6 +37,10 @@ class Mode:
     description: str
     requires: tuple[str, ...]
     """Ids of the doctor's checks (`labkit doctor`) that must be ok."""
+    largest_frame_bytes: int | None = None
+    """With FCS: larger ones it cuts short or drops. None: it moves whatever the link carries."""
+    largest_frame_why: str = ""
+    """What in it is too small for larger frames."""
 
 
 class Dut(Protocol):

@@ -10,6 +10,10 @@ from labkit.backends.probe_dut import port_proofs, reflecting
 from labkit.lab import Lab
 from labkit.topology import LinkKind, Topology
 
+_AF_XDP_LARGEST_BYTES, _AF_PACKET_LARGEST_BYTES = 1796, 1986
+"""With FCS, at the probe's and the drivers' own buffer sizes (DPDK 22.11). Beyond, net_af_xdp drops frames, and
+net_af_packet hands on their first 1982 bytes as if that were all."""
+
 
 class Dpdk:
     """Any ethdev port; the EAL's own word of the driver is the proof."""
@@ -36,11 +40,15 @@ class Dpdk:
                 name="net_af_xdp",
                 description="the EAL's AF_XDP driver on the interface",
                 requires=("namespaces", *base, "dpdk_af_xdp", "xdp_native", "memlock"),
+                largest_frame_bytes=_AF_XDP_LARGEST_BYTES,
+                largest_frame_why="a buffer of 2048 bytes has 256 of headroom for XDP",
             ),
             Mode(
                 name="net_af_packet",
                 description="the EAL's AF_PACKET driver on the interface",
                 requires=("namespaces", *base, "dpdk_af_packet"),
+                largest_frame_bytes=_AF_PACKET_LARGEST_BYTES,
+                largest_frame_why="a slot of its ring has 2048 bytes, its headers among them",
             ),
         )
 

@@ -23,7 +23,8 @@ class Xdp:
         if topology.links[0].kind is not LinkKind.VETH:
             return ()
         verb = "XDP_REDIRECT" if topology.forwards else "XDP_TX"
-        requires = ("namespaces", "bpf", "xdp_native", "probe_bpf")
+        # The tester must be the engine xdp: what XDP_TX sends sticks in a veth whose far end has no XDP program.
+        requires = ("namespaces", "bpf", "xdp_native", "probe_bpf", "af_xdp", "probe_xdp")
         return (Mode(name="", description=f"native {verb}", requires=requires),)
 
     @contextmanager

@@ -17,7 +17,8 @@ from labkit.errors import LabkitBug
 
 __all__ = ["Check", "Finding", "as_json", "checks", "print_table", "run"]
 
-_found: dict[str, Finding] = {}
+_found: dict[tuple[str, int], Finding] = {}
+"""By check and the MTU that it was tried at."""
 
 
 def checks() -> tuple[Check, ...]:
@@ -25,18 +26,28 @@ def checks() -> tuple[Check, ...]:
     return CHECKS
 
 
-def run(ids: Iterable[str] | None = None) -> tuple[Finding, ...]:
-    """Findings of the checks of these ids (None: all), in the order of the table. A process tries each once."""
+def run(
+    ids: Iterable[str] | None = None, *, mtu_bytes: int = scratch.ORDINARY_MTU_BYTES
+) -> tuple[Finding, ...]:
+    """Findings of the checks of these ids (None: all), in the order of the table. A process tries each once.
+
+    `mtu_bytes` is that of the links on which what is checked will run: native XDP does not go with every MTU.
+    """
     by_id = {check.id: check for check in CHECKS}
     wanted = set(by_id) if ids is None else set(ids)
     if unknown := wanted - by_id.keys():
         raise LabkitBug(f"no such check: {', '.join(sorted(unknown))}; there are {', '.join(by_id)}")
-    untried = [name for name in by_id if name in wanted and name not in _found]
-    if untried:
-        for name, attempt in scratch.attempt_all(untried).items():
+    keys = {
+        name: (name, mtu_bytes if check.mtu_matters else scratch.ORDINARY_MTU_BYTES)
+        for name, check in by_id.items()
+        if name in wanted
+    }
+    for mtu in dict.fromkeys(mtu for _, mtu in keys.values()):
+        untried = [name for name, at in keys.values() if at == mtu and (name, mtu) not in _found]
+        for name, attempt in scratch.attempt_all(untried, mtu_bytes=mtu).items() if untried else ():
             check = by_id[name]
             ok = attempt.error is None
-            _found[name] = Finding(
+            _found[name, mtu] = Finding(
                 id=name,
                 title=check.title,
                 ok=ok,
@@ -45,7 +56,7 @@ def run(ids: Iterable[str] | None = None) -> tuple[Finding, ...]:
                 error=attempt.error,
                 fix=None if ok else attempt.fix or check.fix,
             )
-    return tuple(_found[name] for name in by_id if name in wanted)
+    return tuple(_found[key] for key in keys.values())
 
 
 def as_json(findings: Sequence[Finding]) -> list[dict[str, object]]:

@@ -30,12 +30,13 @@ CHECKS: tuple[Check, ...] = (
         title="native XDP on veth",
         required_for=("xdp", "af_xdp"),
         attempt=sockets.xdp_native,
+        mtu_matters=True,
         fix=_ROOT,
     ),
     Check(
         id="af_xdp",
         title="AF_XDP, copy mode",
-        required_for=("af_xdp",),
+        required_for=("xdp", "af_xdp"),  # xdp: its tester sends through it
         attempt=sockets.af_xdp_copy,
         fix=_ROOT,
     ),
@@ -88,16 +89,17 @@ CHECKS: tuple[Check, ...] = (
         Check(
             id=f"probe_{engine}",
             title=f"the probe's engine {engine}",
-            required_for=(backend,),
+            required_for=backends,
             attempt=partial(probe.opens, engine),
+            mtu_matters=engine in ("bpf", "xdp"),
             fix=_BUILD,
         )
-        for engine, backend in (
-            ("socket", "kernel"),
-            ("packet", "af_packet"),
-            ("bpf", "xdp"),
-            ("xdp", "af_xdp"),
-            ("dpdk", "dpdk"),
+        for engine, backends in (
+            ("socket", ("kernel",)),
+            ("packet", ("af_packet",)),
+            ("bpf", ("xdp",)),
+            ("xdp", ("xdp", "af_xdp")),
+            ("dpdk", ("dpdk",)),
         )
     ),
     Check(

@@ -25,6 +25,8 @@ class Check:
     """Backends that need it; empty: good to have."""
     attempt: Callable[[], str]
     """Does the thing in the scratch namespace and says what it saw. Raises NotThere or OSError."""
+    mtu_matters: bool = False
+    """Whether it can be refused for the MTU of the link: then it is tried at that of the lab."""
     fix: str
     """What helps when the attempt does not know better."""
 

@@ -7,6 +7,7 @@ import subprocess
 
 from labkit.doctor.model import NotThere
 from labkit.doctor.scratch import FAR, NEAR
+from labkit.doctor.sockets import mtu_too_large
 from labkit.errors import EnvironmentBroken
 
 _DEADLINE_S = 10.0
@@ -49,6 +50,8 @@ def opens(engine: str) -> str:
             f"{program.name}: exit code {done.returncode}: {said[-1] if said else 'nothing was said'}"
         )
     answer = json.loads(answers[0])
+    if not answer["ok"] and " MTU " in answer["error"]["message"]:
+        raise mtu_too_large()
     if not answer["ok"]:
         raise NotThere(f"{program.name}: {answer['error']['message']}", fix=_fix_for(answer["error"]["code"]))
     result = answer["result"]

@@ -30,6 +30,7 @@ ALLOW_USER_NAMESPACES = (
 FIX = f"run it as root (sudo labkit ...), or allow user namespaces: {ALLOW_USER_NAMESPACES}"
 """What helps where the scratch namespace itself is refused, and with it every check."""
 
+ORDINARY_MTU_BYTES = 1500
 _DEADLINE_S = 15.0
 
 
@@ -49,12 +50,15 @@ def privileged() -> bool:
     return bool(int(line.split()[1], 16) >> 21 & 1)
 
 
-def attempt_all(ids: Iterable[str]) -> dict[str, Attempt]:
-    """Try the checks of these ids in one scratch child. A check without an answer gets the child's last words."""
+def attempt_all(ids: Iterable[str], *, mtu_bytes: int = ORDINARY_MTU_BYTES) -> dict[str, Attempt]:
+    """Try the checks of these ids in one scratch child, on a link of this MTU.
+
+    A check without an answer gets the child's last words.
+    """
     wanted = list(ids)
     user = [] if privileged() else ["--user", "--map-root-user"]
     argv = ["unshare", *user, "--net", "--mount", "--propagation", "private", "--", *DIE_WITH_PARENT]
-    command = [*argv, sys.executable, "-m", "labkit.doctor.scratch", *wanted]
+    command = [*argv, sys.executable, "-m", "labkit.doctor.scratch", str(mtu_bytes), *wanted]
     answers: dict[str, Attempt] = {}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
@@ -74,7 +78,7 @@ def attempt_all(ids: Iterable[str]) -> dict[str, Attempt]:
     if begun in missing:  # the check that ended the child; the others get a new one
         answers[begun] = Attempt("", last_words, None)
         missing.remove(begun)
-        return answers | (attempt_all(missing) if missing else {})
+        return answers | (attempt_all(missing, mtu_bytes=mtu_bytes) if missing else {})
     return answers | {name: Attempt("", f"no scratch namespace: {last_words}", FIX) for name in missing}
 
 
@@ -82,7 +86,7 @@ def _text(output: bytes | str | None) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
 
 
-def _prepare() -> None:
+def _prepare(mtu_bytes: int) -> None:
     """Make the child's own /sys and /run and the veth pair. Raises OSError or pyroute2's NetlinkError."""
     from labkit.links.netlink import rtnetlink
 
@@ -90,7 +94,7 @@ def _prepare() -> None:
     for kind, where in mounts:
         subprocess.run(["mount", "-t", kind, kind, where], check=True, capture_output=True, text=True)
     with rtnetlink() as route:
-        route.link("add", ifname=NEAR, kind="veth", peer={"ifname": FAR})
+        route.link("add", ifname=NEAR, kind="veth", mtu=mtu_bytes, peer={"ifname": FAR, "mtu": mtu_bytes})
         for name in ("lo", NEAR, FAR):
             route.link("set", index=route.link_lookup(ifname=name)[0], state="up")
 
@@ -100,7 +104,7 @@ def _answer(stream: TextIO, **fields: str | None) -> None:
     stream.flush()
 
 
-def main(ids: list[str]) -> int:
+def main(mtu_bytes: int, ids: list[str]) -> int:
     """The child: prepare, then try each check and answer at once."""
     from labkit.doctor.catalog import CHECKS
     from labkit.links.netlink import NetlinkError
@@ -109,7 +113,7 @@ def main(ids: list[str]) -> int:
     os.dup2(2, 1)  # libraries print on stdout as they like
     broken: str | None = None
     try:
-        _prepare()
+        _prepare(mtu_bytes)
     except subprocess.CalledProcessError as error:
         broken = f"no scratch namespace: {error.stderr.strip()}"
     except (OSError, NetlinkError) as error:
@@ -130,4 +134,4 @@ def main(ids: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

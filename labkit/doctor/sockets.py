@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import select
@@ -9,7 +10,7 @@ import socket
 import struct
 
 from labkit.doctor.model import NotThere
-from labkit.doctor.scratch import FAR, NEAR
+from labkit.doctor.scratch import FAR, NEAR, ORDINARY_MTU_BYTES
 from labkit.doctor.syscalls import (
     AF_XDP,
     XDP_COPY,
@@ -20,6 +21,7 @@ from labkit.doctor.syscalls import (
     register_umem,
     xdp_options,
 )
+from labkit.links.netlink import rtnetlink
 
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_VERSION, _PACKET_QDISC_BYPASS, _TPACKET_V3 = 263, 5, 10, 20, 2
 _ETHERTYPE_EXPERIMENTAL = 0x88B5
@@ -79,10 +81,52 @@ def xdp_native() -> str:
     """The program is attached to the driver's own hook of a veth."""
     program = load_xdp_pass()
     try:
-        os.close(attach_native(program, FAR))
+        try:
+            attached = attach_native(program, FAR)
+        except OSError as error:
+            if error.errno == errno.ERANGE:
+                raise mtu_too_large() from None
+            raise
+        largest = _largest_mtu()
+        os.close(attached)
     finally:
         os.close(program)
-    return "attached to a veth in native mode and detached again"
+    return f"attached to a veth in native mode and detached again (MTU up to {largest} B)"
+
+
+def mtu_too_large() -> NotThere:
+    """Say that native XDP does not go with the scratch link's MTU, and which MTU it goes with on this kernel."""
+    now, program = _mtu(), load_xdp_pass()
+    try:
+        _set_mtu(ORDINARY_MTU_BYTES)
+        attached = attach_native(program, FAR)
+        largest = _largest_mtu()
+        os.close(attached)
+    finally:
+        os.close(program)
+        _set_mtu(now)
+    return NotThere(
+        f"native XDP takes an MTU of at most {largest} B on a veth, the link has {now} B",
+        fix=f"mtu: {largest} B or less in the topology, and frames of at most {largest + 18}; the backends kernel "
+        "and af_packet run as it is",
+    )
+
+
+def _mtu() -> int:
+    with rtnetlink() as route:
+        return int(route.get_links(ifname=FAR)[0].get_attr("IFLA_MTU"))
+
+
+def _largest_mtu() -> int:
+    """The MTU that a veth may have whose peer has a native XDP program."""
+    with rtnetlink() as route:
+        return int(route.get_links(ifname=NEAR)[0].get_attr("IFLA_MAX_MTU"))
+
+
+def _set_mtu(mtu_bytes: int) -> None:
+    with rtnetlink() as route:
+        for name in (NEAR, FAR):
+            route.link("set", index=route.link_lookup(ifname=name)[0], mtu=mtu_bytes)
 
 
 def af_xdp_copy() -> str:

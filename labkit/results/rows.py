@@ -14,7 +14,7 @@ from labkit.results import rates
 from labkit.results.model import MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
 from labkit.results.rates import Rate, Ratio
 from labkit.results.run import Run
-from labkit.targets import GATE_SCOPE, kernel_baseline
+from labkit.targets import GATE_SCOPE, engine_of, kernel_baseline
 
 SEVERITY = {Outcome.PASS: 0, Outcome.SKIP: 1, Outcome.INVALID: 2, Outcome.FAIL: 3}
 """The worst verdict of a row is the row's."""
@@ -267,7 +267,10 @@ def _ratio(run: Run, key: Key, name: str, verdict: Outcome | None) -> Ratio:
         return Ratio(value=None, why="" if key.is_host else f"its {word} was not measured")
     if verdict is Outcome.INVALID or doubts(own_measured):
         return Ratio(value=None, why="invalid itself")
-    found = kernel_baseline(run.measurements, key=key, kind=rates.KINDS[name])
+    engine = engine_of(own_measured)
+    found = kernel_baseline(run.measurements, key=key, kind=rates.KINDS[name], engine=engine)
+    if found is None and (other := kernel_baseline(run.measurements, key=key, kind=rates.KINDS[name])):
+        return Ratio(value=None, why=f"the tester's engine was {engine}, {engine_of(other)} with the kernel")
     base_measured = of_kind(run, found.key, found.kind) if found else None
     base = rates.rate(base_measured, name)
     if base is None or base_measured is None:

@@ -111,6 +111,11 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append(
             "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
         )
+    engines: dict[str, list[str]] = {}
+    for m in run.measurements:
+        if note := m.tester.get("engine_note"):
+            engines.setdefault(str(note), []).append(m.key.topology)
+    out += [f"{', '.join(dict.fromkeys(labs))}: {note}" for note, labs in engines.items()]
     return [*out, *_ratio_notes(found)]
 
 

@@ -124,6 +124,10 @@ class ProbeTester:
         return {k: opened[k] for k in ("engine", "version", "core", "clock", "proof") if k in opened}
 
 
+XDP_TESTER = ("bpf", "xdp_native", "af_xdp", "probe_xdp")
+"""Ids of the doctor's checks that the engine xdp needs, at the MTU of the links."""
+
+
 def default_engine(lab: Lab, *, xdp_ok: bool) -> str:
     """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on memory."""
     if lab.topology.links[0].kind is LinkKind.VETH:

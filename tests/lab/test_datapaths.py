@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from labkit import topology
@@ -39,6 +41,75 @@ def test_a_datapath_carries_both_families_flows_and_mixes(datapath: Datapath) ->
             assert trial.received > 0.5 * trial.intended, seen
             assert (trial.duplicates, trial.corrupt) == (0, 0), seen
             assert proof.proven, proof
+
+
+def with_mtu(name: str, mtu_bytes: int) -> topology.Topology:
+    lab_file = topology.load(name)
+    return topology.parse(
+        lab_file.text.replace("mtu: 1500 B", f"mtu: {mtu_bytes} B"), Path(f"{name}-{mtu_bytes}.yml")
+    )
+
+
+@pytest.mark.parametrize("name", ["veth", "veth-forward"])
+def test_jumbo_frames_go_where_xdp_does_not(name: str) -> None:
+    """Native XDP ends at a page: the tester takes another engine and says so, paths of XDP say which MTU they take."""
+    with Session(Settings(store=False), progress=Silent()) as session:
+        for datapath in enumerate_datapaths([with_mtu(name, 9000)]):
+            lacking = " ".join(session.lacking(datapath))
+            if datapath.backend.name in ("xdp", "af_xdp") or datapath.mode.name == "net_af_xdp":
+                assert "takes an MTU of at most" in lacking or "not permitted" in lacking, datapath.mode
+                continue
+            for frames in (frame_spec(64), frame_spec("imix"), frame_spec(9018)):
+                if lacking or datapath.unfit(frames):
+                    assert datapath.backend.name == "dpdk", lacking
+                    continue
+                trial, proof, tester = session.one_trial(datapath, frames, load_pps=2_000, duration_s=0.1)
+                assert trial.received > 0.5 * trial.intended, (frames, trial)
+                assert trial.corrupt == 0
+                assert proof.proven
+                assert tester["engine"] == "packet"
+                assert "through AF_PACKET, not AF_XDP: " in str(tester["engine_note"])
+
+
+def test_an_mtu_that_xdp_still_takes_is_measured_with_it() -> None:
+    with Session(Settings(store=False), progress=Silent()) as session:
+        for datapath in enumerate_datapaths([with_mtu("veth", 3000)]):
+            if session.lacking(datapath) or datapath.backend.name == "dpdk":
+                continue
+            trial, _, tester = session.one_trial(datapath, frame_spec(3018), load_pps=2_000, duration_s=0.1)
+            assert trial.received > 0.5 * trial.intended, (datapath.backend.name, trial)
+            if datapath.backend.name in ("xdp", "af_xdp"):
+                assert (tester["engine"], tester.get("engine_note")) == ("xdp", None)
+
+
+@pytest.mark.parametrize(
+    "datapath",
+    [d for d in enumerate_datapaths([with_mtu("veth", 2100)]) if d.mode.largest_frame_bytes],
+    ids=lambda d: d.mode.name,
+)
+def test_a_mode_moves_frames_up_to_its_limit_and_none_beyond(datapath: Datapath) -> None:
+    """Beyond it a driver drops frames, or cuts them short: then they came back, but not as they were sent."""
+    limit = datapath.mode.largest_frame_bytes
+    assert limit
+    with Session(Settings(store=False), progress=Silent()) as session:
+        lacking = session.lacking(datapath)
+        if lacking:
+            pytest.skip("; ".join(lacking))
+        for size, moves in ((limit, True), (limit + 1, False)):
+            frames = frame_spec(size)
+            assert (datapath.unfit(frames) is None) == moves
+            trial, _, _ = session.one_trial(datapath, frames, load_pps=2_000, duration_s=0.1)
+            assert (trial.received > 0.5 * trial.intended) == moves, (size, trial)
+
+
+@pytest.mark.parametrize("name", ["vhost", "memif"])
+def test_shared_memory_carries_the_largest_frames_that_a_topology_may_ask_for(name: str) -> None:
+    with Session(Settings(store=False), progress=Silent()) as session:
+        (datapath,) = enumerate_datapaths([with_mtu(name, 2034)])
+        if lacking := session.lacking(datapath):
+            pytest.skip("; ".join(lacking))
+        trial, _, _ = session.one_trial(datapath, frame_spec(2052), load_pps=2_000, duration_s=0.1)
+        assert trial.received > 0.5 * trial.intended, trial
 
 
 def test_a_search_finds_the_rate_that_a_dut_is_capped_at() -> None:

@@ -257,6 +257,21 @@ def test_a_ratio_needs_a_trustworthy_kernel_measurement() -> None:
     assert capped.outcome is Outcome.INVALID
 
 
+def test_a_ratio_to_a_kernel_that_another_engine_was_sent_to_is_not_judged() -> None:
+    """A link too large for AF_XDP has the tester send through AF_PACKET: half of a ratio would be the tester's."""
+    other = dataclasses.replace(KEY, backend="af_packet", topology="jumbo", link="veth")
+    mine = dataclasses.replace(MRR, key=other, tester={"engine": "packet"})
+    kernel = measured("mrr", key=KERNEL, tester={"engine": "xdp"})
+    found = check(mine, kernel, ratio_to_kernel=">= 0.1x")
+    assert found.outcome is Outcome.INVALID
+    assert found.reason == "not comparable: the tester's engine was packet here, xdp with the kernel"
+    same = dataclasses.replace(kernel, tester={"engine": "packet"})
+    assert check(mine, same, ratio_to_kernel=">= 0.1x").outcome is Outcome.PASS
+    # Shared memory has no such engine: its ratio is to another kind of link in any case, and is said to be.
+    memory = dataclasses.replace(MRR, tester={"engine": "dpdk"})
+    assert check(memory, kernel, ratio_to_kernel=">= 0.1x").outcome is Outcome.PASS
+
+
 def test_the_kernel_of_the_same_topology_and_frames_is_the_baseline() -> None:
     near = dataclasses.replace(MRR, key=dataclasses.replace(KERNEL, topology="vhost"))
     far = dataclasses.replace(MRR, key=KERNEL)

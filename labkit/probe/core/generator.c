@@ -214,7 +214,10 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
             continue;
         }
         rtt = now - signature.time_ns;
-        if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0)) {
+        if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
+            (!payload_only && __builtin_expect(!packet_is_whole(frames[i].data, frames[i].length,
+                                                                (unsigned)(at - frames[i].data) - UDP_BYTES),
+                                               0))) {
             trial->corrupt++;
             continue;
         }

@@ -37,6 +37,19 @@ static inline unsigned packet_udp_offset(const uint8_t *data, uint32_t length)
     return length >= udp + UDP_BYTES + SIGNATURE_BYTES ? udp : 0;
 }
 
+/* Whether a frame with a UDP header at `udp` has all the bytes that its IP header tells of. A driver that
+ * copies into buffers too small for it hands on the start of a frame, in which headers and signature are as
+ * they were.
+ */
+static inline bool packet_is_whole(const uint8_t *data, uint32_t length, unsigned udp)
+{
+    /* IPv4: the total length; IPv6: what follows its header. */
+    uint32_t ends = data[12] == 0x08 ? ETHERNET_BYTES + ((uint32_t)data[16] << 8 | data[17])
+                                     : udp + ((uint32_t)data[18] << 8 | data[19]);
+
+    return length >= ends;
+}
+
 enum swap { SWAP_NONE, SWAP_MAC, SWAP_ALL };
 
 static inline void swap_bytes(uint8_t *a, uint8_t *b, unsigned n)

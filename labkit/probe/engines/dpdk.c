@@ -134,6 +134,17 @@ static int start_port(struct dpdk *dpdk, struct port *port, struct error *err)
     return 0;
 }
 
+/* A port of shared memory passes whatever fits into a buffer, whatever MTU its driver tells. */
+static bool in_memory(const struct port *port)
+{
+    static const char *const drivers[] = {"net_memif", "net_vhost", "net_virtio_user"};
+
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
+        if (strncmp(port->devargs, drivers[i], strlen(drivers[i])) == 0)
+            return true;
+    return false;
+}
+
 static void describe_port(const struct dpdk *dpdk, const struct port *port, struct io_port *out)
 {
     uint16_t mtu = RTE_ETHER_MTU;
@@ -143,7 +154,7 @@ static void describe_port(const struct dpdk *dpdk, const struct port *port, stru
     (void)rte_eth_dev_get_name_by_port(port->id, out->name);
     (void)rte_eth_dev_get_mtu(port->id, &mtu);
     out->mtu_bytes = mtu;
-    out->frame_max = (uint32_t)mtu + RTE_ETHER_HDR_LEN;
+    out->frame_max = in_memory(port) ? room : (uint32_t)mtu + RTE_ETHER_HDR_LEN;
     if (out->frame_max > room)
         out->frame_max = room;
     out->has_mac = rte_eth_macaddr_get(port->id, &mac) == 0;
