@@ -93,7 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure what kernel bypass buys on this machine, and hold a network path to a target.",
         epilog="Exit codes: 0 done, 1 (run) a target was missed, a measurement was invalid or broke off, (compare) "
         "no metric could be compared, (doctor --host) no promise applies, 2 bad input, "
-        "3 this machine lacks something, 4 a program failed, 130 interrupted.",
+        "3 this machine lacks something, 4 a program failed, 5 (run) nothing was measured: everything was skipped, "
+        "or nothing was selected, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
@@ -113,6 +114,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--topology", action="append", metavar="NAME|FILE", help="only this lab (repeatable)")
     run.add_argument("--results", default="results", metavar="DIR", help="where the run folder is made")
     run.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
+    run.add_argument(
+        "--require",
+        action="append",
+        metavar="BACKENDS",
+        help="such as dpdk,af_xdp: exit 1 where one of these is skipped or not selected (repeatable)",
+    )
     run.add_argument("--allow-invalid", action="store_true", help="exit 0 although measurements were invalid")
     run.add_argument(
         "pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="passed on as they are"

@@ -38,6 +38,8 @@ class HostMeasure:
         """The lab that the host is part of: its tier says which targets its file may hold."""
         self.key = Key.of_host(lab_file.name)
         """The row of the results that was measured last, or is about to be."""
+        self.taken: list[Measurement] = []
+        """All that the test was given: its end is theirs, too."""
 
     def wakeup(
         self,
@@ -86,9 +88,15 @@ class HostMeasure:
         lacking = self._session.lacking_checks(KINDS[kind])
         if lacking:
             self._skip(key, "; ".join(lacking))
-        return self._session.host(
-            kind, self.topology, duration_s=duration_s, interval_us=interval_us, cores=chosen
+        return self._take(
+            self._session.host(
+                kind, self.topology, duration_s=duration_s, interval_us=interval_us, cores=chosen
+            )
         )
+
+    def _take(self, measurement: Measurement) -> Measurement:
+        self.taken.append(measurement)
+        return measurement
 
 
 def _whole(name: str, text: str, unit_s: float, unit: str) -> int:
@@ -126,9 +134,9 @@ class Measure(HostMeasure):
             self._frame if frame_size_bytes is None else frame_size_bytes, ip_version=ip_version, flows=flows
         )
         self.datapath.check_frames(frames)
+        self.key = self.datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
         if reason := self.datapath.unfit(frames):
-            key = self.datapath.key(frame=str(frames.size), ip_version=ip_version, flows=flows)
-            self._skip(key, reason)
+            self._skip(self.key, reason)
         return frames
 
     def throughput(
@@ -139,13 +147,15 @@ class Measure(HostMeasure):
         `frame_size_bytes` counts the FCS (64 to the link's MTU + 18) or is "imix". Raises EnvironmentBroken or
         ToolFailed when tester or DUT cannot run or die.
         """
-        return self._session.throughput(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        return self._take(
+            self._session.throughput(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        )
 
     def mrr(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
         """Maximum receive rate: what comes back while the tester sends as fast as it can."""
-        return self._session.mrr(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        return self._take(self._session.mrr(self.datapath, self._spec(frame_size_bytes, ip_version, flows)))
 
     def latency(
         self,
@@ -161,19 +171,25 @@ class Measure(HostMeasure):
         """
         asked = LADDER if load is None else (load,) if isinstance(load, str) else tuple(load)
         loads = [parse_load(one) for one in asked]
-        return self._session.latency(self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads)
+        return self._take(
+            self._session.latency(self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads)
+        )
 
     def loss_curve(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
         """Frame loss from the maximum rate down (RFC 2544 26.3)."""
-        return self._session.loss_curve(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        return self._take(
+            self._session.loss_curve(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        )
 
     def back_to_back(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
         """Longest burst without loss (RFC 9004)."""
-        return self._session.back_to_back(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        return self._take(
+            self._session.back_to_back(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        )
 
 
 class TargetCheck:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.results.model import CAN_BE_MEASURED, CAN_RUN, MEASURED, Key, Measurement, Outcome, Verdict
+from labkit.results.model import (
+    CAN_BE_MEASURED,
+    CAN_RUN,
+    MEASURED,
+    PASSES,
+    Key,
+    Measurement,
+    Outcome,
+    Verdict,
+)
 from labkit.targets import GATE_SCOPE, Evaluation, Target, gate_words, worth_another
 from labkit.targets_file import declared, load_targets
 from labkit.topology import Topology
@@ -69,3 +78,8 @@ def skipped(reason: str) -> Evaluation:
 def broken(reason: str) -> Evaluation:
     """A measurement that could not be made although it should have been."""
     return Evaluation(target=CAN_BE_MEASURED, outcome=Outcome.FAIL, value=None, unit=None, reason=reason)
+
+
+def ended(outcome: Outcome, reason: str) -> Evaluation:
+    """What became of the test itself, whatever its figures are."""
+    return Evaluation(target=PASSES, outcome=outcome, value=None, unit=None, reason=reason)

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from labkit import output
+from labkit.collecting import (
+    LOWLATENCY,
+    PARAMETER,
+    Elsewhere,
+    Labs,
+    Subject,
+    measures,
+    parameters,
+    subject_of,
+)
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
 from labkit.ownership import hand_over
-from labkit.verdicts import InvalidMeasurement
+from labkit.verdicts import InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
-    from labkit.datapaths import Datapath
     from labkit.fixtures import HostMeasure, TargetCheck
-    from labkit.results.model import Key
+    from labkit.outcomes import Ending
+    from labkit.results.model import Key, Verdict
     from labkit.session import Session
-    from labkit.topology import Topology
 
 KINDS = {
     "throughput": "measures NDR, PDR and MRR",
@@ -34,33 +43,25 @@ KINDS = {
     "burst": "measures back-to-back frames (RFC 9004)",
     "slow": "takes minutes: more frame sizes, longer trials",
 }
-LOWLATENCY = "lowlatency"
-"""Marker of tests of the host itself: no backend, no packet."""
 SESSION_KEY = pytest.StashKey["Session"]()
-TOPOLOGIES_KEY = pytest.StashKey[list["Topology"]]()
+LABS_KEY = pytest.StashKey[Labs]()
 JUNIT_KEY = pytest.StashKey[int]()
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a test measures: a datapath with frames of a size, or the host of a lab."""
-
-    topology: Topology
-    datapath: Datapath | None = None
-    frame: str = ""
-
-    @property
-    def key(self) -> Key:
-        """Its row of the results."""
-        from labkit.results.model import Key
-
-        return (
-            Key.of_host(self.topology.name) if self.datapath is None else self.datapath.key(frame=self.frame)
-        )
-
-
-def _of_datapath(datapath: Datapath, frame: str) -> Subject:
-    return Subject(datapath.topology, datapath, frame)
+REQUIRED_KEY = pytest.StashKey[frozenset[str]]()
+SELECTED_KEY = pytest.StashKey[list[pytest.Item]]()
+"""The measuring tests of the run."""
+ELSEWHERE_KEY = pytest.StashKey[list[str]]()
+"""Why tests were deselected."""
+COUNTED_KEY = pytest.StashKey[set[str]]()
+"""Outcomes of all tests, measuring or not."""
+PROBLEMS_KEY = pytest.StashKey[list[str]]()
+"""What ended the run badly besides its tests."""
+RUNS_KEY = pytest.StashKey[dict[tuple[object, ...], "_Runs"]]()
+MEASURE_KEY = pytest.StashKey["HostMeasure"]()
+ENDING_KEY: pytest.StashKey[Ending] = pytest.StashKey()
+LATER_KEY: pytest.StashKey[list[Verdict]] = pytest.StashKey()
+"""Of tests that their authors skip: no reason to make a run's folder, but a part of it where there is one."""
+NOTHING_MEASURED = 5
+"""Exit code of a run without a measurement: pytest's own for "no tests"."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,6 +100,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--labkit-seed", type=int, default=None, metavar="N", help="seed of everything random (recorded)"
     )
     group.addoption(
+        "--labkit-require",
+        action="append",
+        metavar="BACKENDS",
+        help="these must be measured, such as dpdk,af_xdp: one that is skipped or not selected is a failure",
+    )
+    group.addoption(
         "--labkit-allow-invalid",
         action="store_true",
         help="invalid measurements (noise, unproven mode) do not fail the run; they stay counted",
@@ -110,14 +117,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers: one a backend, one a kind of measurement."""
     if config.getoption("--labkit-junit"):
         # The run's folder does not exist before something was measured: until then the file is in memory, where a
-        # kill -9 leaves nothing of it.
-        config.stash[JUNIT_KEY] = os.memfd_create("labkit-junit")
-        config.option.xmlpath = f"/proc/self/fd/{config.stash[JUNIT_KEY]}"
+        # kill -9 leaves nothing of it. A file of the user's own is made where they want it, and copied.
+        if config.option.xmlpath is None:
+            config.stash[JUNIT_KEY] = os.memfd_create("labkit-junit")
+            config.option.xmlpath = f"/proc/self/fd/{config.stash[JUNIT_KEY]}"
+        else:
+            _check_writable(Path(config.option.xmlpath))
     from labkit.backends import registry
 
     output.tolerate(sys.stdout)  # pytest would write the whole summary as one escaped line
     if config.getoption("--topology"):
-        _topologies(config)  # bad input is told at once, before anything is collected
+        try:
+            _labs(config)  # bad input is told at once, before anything is collected
+        except LabkitError as error:
+            raise pytest.UsageError(str(error)) from error
+    config.stash[REQUIRED_KEY] = _required(config.getoption("--labkit-require") or ())
+    config.stash[COUNTED_KEY] = set()
     for name in registry.names():
         try:
             description = registry.load(name).description
@@ -143,15 +158,36 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Put junit.xml beside the results."""
-    if JUNIT_KEY not in config.stash:
+    if not config.getoption("--labkit-junit"):
         return
-    with os.fdopen(config.stash[JUNIT_KEY], "rb") as made:
-        made.seek(0)
-        text = made.read()
+    if JUNIT_KEY in config.stash:
+        with os.fdopen(config.stash[JUNIT_KEY], "rb") as made:
+            made.seek(0)
+            text = made.read()
+    else:
+        own = Path(config.option.xmlpath)
+        text = own.read_bytes() if own.is_file() else b""
+        if text:
+            hand_over(own)
     folder = config.stash[SESSION_KEY].folder if SESSION_KEY in config.stash else None
     if folder is not None and text:
         (folder / "junit.xml").write_bytes(text)
         hand_over(folder / "junit.xml")
+
+
+def _check_writable(file: Path) -> None:
+    """Raise UsageError where --junitxml can't be written: pytest itself would find out when all is measured."""
+    from labkit.results.store import check_root
+
+    there = file.exists()
+    try:
+        check_root(file.parent)
+        if file.parent.is_dir():
+            file.open("ab").close()
+            if not there:
+                file.unlink()
+    except (EnvironmentBroken, OSError) as error:
+        raise pytest.UsageError(f"--junitxml {file} can't be written: {error}") from error
 
 
 def _session(config: pytest.Config) -> Session:
@@ -175,104 +211,67 @@ def _session(config: pytest.Config) -> Session:
     return config.stash[SESSION_KEY]
 
 
-def _topologies(config: pytest.Config) -> list[Topology]:
-    """The chosen labs, or those that labkit ships; read and checked once."""
-    if TOPOLOGIES_KEY not in config.stash:
-        from labkit.datapaths import DEFAULT_TOPOLOGIES
-        from labkit.preflight import load_all
+def _labs(config: pytest.Config) -> Labs:
+    """The topologies of the run; read and checked once. Raises ConfigInvalid."""
+    if LABS_KEY not in config.stash:
+        config.stash[LABS_KEY] = Labs(config.getoption("--topology"))
+    return config.stash[LABS_KEY]
 
-        try:
-            config.stash[TOPOLOGIES_KEY] = load_all(config.getoption("--topology") or DEFAULT_TOPOLOGIES)
-        except LabkitError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[TOPOLOGIES_KEY]
+
+def _required(words: Sequence[str]) -> frozenset[str]:
+    """The names in --labkit-require a,b --labkit-require c. Raises UsageError."""
+    from labkit.backends import registry
+    from labkit.yamlfile import suggest
+
+    known = (*registry.names(), LOWLATENCY)
+    names = [name.strip() for one in words for name in one.split(",")]
+    for name in names:
+        if name not in known:
+            raise pytest.UsageError(f"--labkit-require {name!r}: no such backend ({suggest(name, known)})")
+    return frozenset(names)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each test that measures its datapath: one by its backend marker, or every one there is."""
-    if "labkit_target_of_test" not in metafunc.fixturenames:
+    if PARAMETER not in metafunc.fixturenames:
         return
-    from labkit.backends import registry
-    from labkit.datapaths import default_datapath, enumerate_datapaths
-
-    topologies = _topologies(metafunc.config)
-    everywhere = metafunc.definition.get_closest_marker("datapaths")
-    if everywhere is not None:
-        frames = tuple(str(f) for f in everywhere.kwargs.get("frames", ("64",)))
-        default_only = everywhere.kwargs.get("modes", "all") == "default" or metafunc.config.getoption(
-            "--labkit-quick"
-        )
-        parameters = [
-            pytest.param(
-                _of_datapath(datapath, frame),
-                id=datapath.key(frame=frame).id,
-                marks=[getattr(pytest.mark, datapath.backend.name)],
-            )
-            for datapath in enumerate_datapaths(topologies)
-            for frame in frames
-            if not default_only or datapath.is_default_mode
-        ]
-        metafunc.parametrize("labkit_target_of_test", parameters, indirect=True)
-        return
-    names = [name for name in registry.names() if metafunc.definition.get_closest_marker(name)]
-    if not names and metafunc.definition.get_closest_marker(LOWLATENCY):
-        metafunc.parametrize("labkit_target_of_test", [_host_of(topologies)], indirect=True)
-        return
-    if not names:
-        raise pytest.UsageError(
-            f"{metafunc.definition.nodeid} uses the measure fixture: mark it with a backend "
-            f"({', '.join(registry.names())}), with {LOWLATENCY} or with @pytest.mark.datapaths()"
-        )
-    where = metafunc.definition.get_closest_marker("on")
-    options = where.kwargs if where is not None else {}
-    parameters = []
-    for name in names:
-        try:
-            datapath = default_datapath(
-                name, topologies, topology=options.get("topology"), mode=options.get("mode", "")
-            )
-        except ConfigInvalid as error:
-            if metafunc.config.getoption("--topology") and not options.get("topology"):
-                continue  # the user chose topologies on which this backend is not measured
-            raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from error
-        frame = str(options.get("frame", "64"))
-        parameters.append(pytest.param(_of_datapath(datapath, frame), id=datapath.key(frame=frame).id))
-    metafunc.parametrize("labkit_target_of_test", parameters, indirect=True)
-
-
-def _host_of(topologies: list[Topology]) -> Any:  # noqa: ANN401 - pytest does not give its ParameterSet away
-    """The one host that is measured: this one, as the first lab that declares hardware describes it, else the first."""
-    real = [t for t in topologies if t.tier != "simulated"]
-    if not real:
-        skip = pytest.mark.skip(reason="every chosen topology is simulated: there is no host to measure")
-        return pytest.param(None, id=LOWLATENCY, marks=skip)
-    subject = Subject(min(real, key=lambda t: t.tier != "hardware"))
-    return pytest.param(subject, id=subject.key.id)
-
-
-def _rank(item: pytest.Item, order: dict[str, int]) -> tuple[int, str]:
-    callspec = getattr(item, "callspec", None)
-    subject = callspec.params.get("labkit_target_of_test") if callspec is not None else None
-    if not isinstance(subject, Subject):
-        return (-1, "")
-    datapath = subject.datapath
-    if datapath is None:
-        return (-1, "")  # the host itself, before any lab is up
-    group = f"{datapath.topology.name}/{datapath.backend.name}/{datapath.mode.name}"
-    return (order.setdefault(group, len(order)), "")
+    test, config = metafunc.definition, metafunc.config
+    try:
+        found = parameters(test, _labs(config), quick=config.getoption("--labkit-quick"))
+    except LabkitError as error:
+        path, line, _ = test.reportinfo()
+        where = f"{path}:{(line or 0) + 1}"
+        # An error of collection without a traceback: our lines say nothing about the user's.
+        raise pytest.Collector.CollectError(f"{where}: {test.name}: {error}") from error
+    metafunc.parametrize(PARAMETER, found, indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of one datapath together (stable), so that a lab and its DUT come up once."""
-    if not any("labkit_target_of_test" in getattr(item, "fixturenames", ()) for item in items):
+    """Leave out what the chosen topologies don't have; keep the tests of one datapath together (stable)."""
+    if not any(measures(item) for item in items):
         return
+    out = [item for item in items if isinstance(subject_of(item), Elsewhere)]
+    if out:
+        config.stash[ELSEWHERE_KEY] = [f"{item.nodeid} {subject_of(item).reason}" for item in out]  # type: ignore[union-attr]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
     from labkit.datapaths import enumerate_datapaths
 
-    order: dict[str, int] = {}
-    for datapath in enumerate_datapaths(_topologies(config)):
-        order.setdefault(f"{datapath.topology.name}/{datapath.backend.name}/{datapath.mode.name}", len(order))
-    items.sort(key=lambda item: _rank(item, order))
+    order: dict[str, int] = {"": -1}  # the host itself, before any lab is up; and what is none of ours
+    for datapath in enumerate_datapaths(_labs(config).chosen):
+        order.setdefault(Subject(datapath.topology, datapath).group, len(order))
+
+    def rank(item: pytest.Item) -> int:
+        subject = subject_of(item)
+        return order.setdefault(subject.group if isinstance(subject, Subject) else "", len(order))
+
+    items.sort(key=rank)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note what is going to be measured."""
+    session.config.stash[SELECTED_KEY] = [item for item in session.items if measures(item)]
 
 
 @pytest.fixture
@@ -293,6 +292,8 @@ def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> I
 
     session = _session(request.config)
     subject = labkit_target_of_test
+    session.hold_verdicts()
+    measured_before = _forget_for_rerun(session, request.node)
 
     def skip(key: Key, reason: str) -> NoReturn:
         session.record_skip(request.node.nodeid, key, reason)
@@ -300,14 +301,53 @@ def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> I
 
     if subject.datapath is not None and (lacking := session.lacking(subject.datapath)):
         skip(subject.key, "; ".join(lacking))
+    measured = (
+        HostMeasure(session, subject.topology, skip=skip)
+        if subject.datapath is None
+        else Measure(session, subject.datapath, subject.frame, skip=skip)
+    )
+    request.node.stash[MEASURE_KEY] = measured
     try:
-        yield (
-            HostMeasure(session, subject.topology, skip=skip)
-            if subject.datapath is None
-            else Measure(session, subject.datapath, subject.frame, skip=skip)
-        )
+        yield measured
     finally:
+        measured_before |= {measurement.key for measurement in measured.taken}
         session.progress.done()
+
+
+@dataclass(slots=True)
+class _Runs:
+    """The runs of a test until now."""
+
+    last: tuple[str, int] = ("", 0)
+    """Node id and attempt."""
+    measured: set[Key] = field(default_factory=set)
+
+
+def _forget_for_rerun(session: Session, item: pytest.Item) -> set[Key]:
+    """Have a rerun or repetition that a user asked for measure anew; returns where to note what it measures.
+
+    Else it would judge remembered figures again. In an attempt of the session's own just what was invalid is
+    forgotten already.
+    """
+    runs = item.config.stash.setdefault(RUNS_KEY, {}).setdefault(_identity(item), _Runs())
+    this = (item.nodeid, session.attempts.number(item.nodeid))
+    if this[0] != runs.last[0] or this[1] == runs.last[1]:
+        session.forget(runs.measured)
+    runs.last = this
+    return runs.measured
+
+
+def _identity(item: pytest.Item) -> tuple[object, ...]:
+    """A test, whatever number of its repetition it is.
+
+    Plugins that repeat tests either run one again or make copies that a parameter with a name in __ tells apart
+    (pytest-repeat, pytest-flakefinder).
+    """
+    callspec = getattr(item, "callspec", None)
+    indices: dict[str, int] = callspec.indices if callspec is not None else {}
+    parent = item.parent.nodeid if item.parent is not None else ""
+    own = sorted((name, index) for name, index in indices.items() if not name.startswith("__"))
+    return (parent, getattr(item, "originalname", item.name), *own)
 
 
 @pytest.fixture
@@ -320,37 +360,98 @@ def target(request: pytest.FixtureRequest, measure: HostMeasure) -> TargetCheck:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Give invalid measurements an outcome of their own."""
+    """Give invalid measurements an outcome of their own; gather how the test ends, and store it."""
     report: pytest.TestReport = yield  # type: ignore[assignment]
-    if call.excinfo is not None and call.excinfo.errisinstance(InvalidMeasurement):
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, InvalidMeasurement):
         report.labkit_invalid = True  # type: ignore[attr-defined]
-        text = str(call.excinfo.value)
+        if hasattr(report, "wasxfail"):
+            del report.wasxfail  # an expected failure is one that was measured
         if item.config.getoption("--labkit-allow-invalid"):
             report.outcome = "skipped"
-            report.longrepr = (str(item.path), item.location[1] or 0, f"Invalid: {text}")
+            report.longrepr = (str(item.path), item.location[1] or 0, f"Invalid: {error}")
         else:
-            report.longrepr = f"INVALID: {text}"
-    elif call.excinfo is not None and call.excinfo.errisinstance(LabkitError):
-        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
-        _record_broken(item, call.excinfo.value)
+            report.outcome = "failed"
+            report.longrepr = f"INVALID: {error}"
+    elif isinstance(error, LabkitError) and not hasattr(report, "wasxfail"):
+        report.longrepr = f"{type(error).__name__}: {error}"
+    subject = subject_of(item)
+    if isinstance(subject, Subject):
+        _gather(item, subject, report, error)
+        if report.when == "teardown":
+            _conclude(item, subject)
+    if report.when == "call" or report.outcome != "passed":
+        item.config.stash[COUNTED_KEY].add(report.outcome)
     return report  # type: ignore[return-value]
 
 
-def _record_broken(item: pytest.Item, error: BaseException) -> None:
-    """Count a measurement that broke off as failed in the results, as pytest does. Bad input measures nothing."""
-    callspec = getattr(item, "callspec", None)
-    subject = callspec.params.get("labkit_target_of_test") if callspec is not None else None
-    if (
-        not isinstance(subject, Subject)
-        or SESSION_KEY not in item.config.stash
-        or isinstance(error, ConfigInvalid)
-    ):
+def _gather(
+    item: pytest.Item, subject: Subject, report: pytest.TestReport, error: BaseException | None
+) -> None:
+    """Add a phase of a test to its ending; a skip of what is required becomes a failure."""
+    from labkit.outcomes import Ending
+
+    ending = item.stash.setdefault(ENDING_KEY, Ending())
+    expected = getattr(report, "wasxfail", None)
+    if report.outcome == "skipped" and expected is not None:
+        ending.expected = expected or "no reason given"
+    elif report.outcome == "skipped" and not getattr(report, "labkit_invalid", False):
+        ending.skipped = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        ending.skipped = ending.skipped.removeprefix("Skipped: ")
+        if subject.backend in item.config.stash[REQUIRED_KEY]:
+            ending.required = True
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{subject.backend} is required (--labkit-require), and skipped: {ending.skipped}"
+            )
+    elif report.outcome == "failed" and not isinstance(error, TargetMissed | InvalidMeasurement):
+        if isinstance(error, LabkitError) and not isinstance(error, ConfigInvalid):
+            ending.broken = _first_line(error)
+        else:
+            # Without an exception: a test that passed although it is expected to fail (xfail, strict).
+            why = str(report.longrepr).partition("\n")[0] if error is None else _first_line(error)
+            where = "" if report.when == "call" else f"{report.when}: "
+            ending.failed = ending.failed or f"{where}{why}"
+            ending.bad_input = isinstance(error, ConfigInvalid)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    if isinstance(error, LabkitError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _conclude(item: pytest.Item, subject: Subject) -> None:
+    """Store the verdicts of a test that has ended. Bad input that was found before anything else leaves nothing."""
+    from labkit.outcomes import Ending, conclude
+
+    config = item.config
+    ending = item.stash.get(ENDING_KEY, Ending())
+    measured = item.stash.get(MEASURE_KEY, None)
+    item.stash[ENDING_KEY] = Ending()  # a rerun of the same test begins anew
+    if measured is not None:
+        del item.stash[MEASURE_KEY]
+    held = config.stash[SESSION_KEY].take_verdicts() if SESSION_KEY in config.stash else ()
+    if measured is None and not ending.happened and not held:
         return
-    measured = getattr(item, "funcargs", {}).get("measure")
+    session = _session(config)
+    if ending.bad_input and session.folder is None:
+        return
+    by_author = bool(measured is None and ending.skipped and not ending.required and not held)
+    verdicts = conclude(
+        item.nodeid,
+        ending,
+        held,
+        tried=subject.key if measured is None else measured.key,
+        measured=() if measured is None else measured.taken,
+        attempt=session.attempts.number(item.nodeid),
+    )
+    if by_author and session.folder is None:
+        config.stash.setdefault(LATER_KEY, []).extend(verdicts)
+        return
     try:
-        item.config.stash[SESSION_KEY].record_broken(
-            item.nodeid, getattr(measured, "key", subject.key), error
-        )
+        session.store_verdicts(verdicts)
     except LabkitError as late:
         # Results can be stored no more (a full disk): then nothing that follows could be.
         item.session.shouldfail = f"labkit: {late.message}"
@@ -368,33 +469,91 @@ def pytest_report_teststatus(
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Take the lab down and write results, whatever ended the run."""
-    if SESSION_KEY in session.config.stash:
-        state: Session = session.config.stash[SESSION_KEY]
+    """Take the lab down and write results, whatever ended the run. A run that measured nothing does not end well."""
+    config = session.config
+    if SESSION_KEY in config.stash:
+        state: Session = config.stash[SESSION_KEY]
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         try:
+            if state.folder is not None:
+                later = config.stash.get(LATER_KEY, None)
+                state.store_verdicts(later or ())
             state.close(interrupted=interrupted)
         except EnvironmentBroken as error:
-            session.config.get_terminal_writer().line(f"labkit: {error}", red=True)
+            config.get_terminal_writer().line(f"labkit: {error}", red=True)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            return
+    option = config.option
+    if option.collectonly or getattr(option, "setuponly", False) or getattr(option, "setupplan", False):
+        return
+    if hasattr(config, "workerinput"):
+        return
+    passed = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if not passed and session.exitstatus != pytest.ExitCode.TESTS_FAILED:
+        return  # it did not come to measuring, and says why itself
+    missing = _not_selected(config)
+    nothing = _nothing_measured(config) if passed else ""
+    problems = [*missing, *([nothing] if nothing else [])]
+    config.stash[PROBLEMS_KEY] = problems
+    if missing:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif nothing:
+        session.exitstatus = NOTHING_MEASURED
+    if not config.pluginmanager.has_plugin("terminalreporter"):
+        for problem in problems:
+            print(f"labkit: {problem}", file=sys.stderr)
+
+
+def _not_selected(config: pytest.Config) -> list[str]:
+    """What is required, but no test of it was selected."""
+    subjects = [subject_of(item) for item in config.stash.get(SELECTED_KEY, ())]
+    there = {subject.backend for subject in subjects if isinstance(subject, Subject)}
+    return [
+        f"{name} is required (--labkit-require), but no test of it was selected"
+        for name in sorted(config.stash[REQUIRED_KEY] - there)
+    ]
+
+
+def _nothing_measured(config: pytest.Config) -> str:
+    """What to say where there were tests to measure with, and all that ran was skipped. Empty: all is well."""
+    selected = config.stash.get(SELECTED_KEY, [])
+    finished = config.stash[SESSION_KEY].finished if SESSION_KEY in config.stash else None
+    if not selected and config.getoption(
+        "--labkit-junit"
+    ):  # as `labkit run` says it: nothing else was to run
+        return (
+            "nothing was measured: no test of the suite has these markers on these topologies "
+            f"(labkit run -- --collect-only -q lists what there is); exit code {NOTHING_MEASURED}"
+        )
+    if not selected or config.stash[COUNTED_KEY] - {"skipped"}:
+        return ""
+    if finished is not None and (finished.measurements or finished.former_measurements):
+        return ""
+    tests = "1 test was" if len(selected) == 1 else f"all {len(selected)} tests were"
+    return f"nothing was measured: {tests} skipped (-rs tells why); exit code {NOTHING_MEASURED}"
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:  # noqa: ANN401
-    """The table of the run, and what was invalid and why."""
-    if SESSION_KEY not in config.stash:
-        return
-    state = config.stash[SESSION_KEY]
-    invalid = terminalreporter.stats.get("invalid", [])
+    """The table of the run, what was invalid and why, what was left out, and what else ended the run badly."""
+    elsewhere, problems = config.stash.get(ELSEWHERE_KEY, []), config.stash.get(PROBLEMS_KEY, [])
+    state = config.stash.get(SESSION_KEY, None)
+    invalid = terminalreporter.stats.get("invalid", []) if state is not None else []
     if invalid:
         terminalreporter.section("invalid: neither pass nor fail", yellow=True)
         for report in invalid:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             terminalreporter.write_line(f"{report.nodeid}: {reason}")
     writer = terminalreporter._tw
-    text = state.summary(
-        width=writer.fullwidth if output.is_terminal(writer._file) else None,
-        encoding=getattr(writer._file, "encoding", None),
-    )
-    if text:
+    text = ""
+    if state is not None:
+        text = state.summary(
+            width=writer.fullwidth if output.is_terminal(writer._file) else None,
+            encoding=getattr(writer._file, "encoding", None),
+        )
+    if text or elsewhere or problems:
         terminalreporter.section("labkit")
         terminalreporter.write(text)
+    for line in elsewhere:
+        terminalreporter.write_line(f"deselected: {line}")
+    for line in problems:
+        terminalreporter.write_line(f"labkit: {line}", red=True)

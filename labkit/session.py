@@ -111,6 +111,7 @@ class Session:
         """Who else used the machine when it was last listened to."""
         self._folder: Path | None = None
         self._finished: Run | None = None
+        self._held: list[Verdict] | None = None
 
     # --- what can run here -------------------------------------------------------------------------------
 
@@ -496,24 +497,41 @@ class Session:
         """Leave a verdict for what could not run here."""
         self._ended(test, key, (judge.skipped(reason),))
 
-    def record_broken(self, test: str, key: Key, error: BaseException) -> None:
-        """Leave a verdict for a measurement that broke off."""
-        self._ended(test, key, (judge.broken(str(error).splitlines()[0]),))
-
     def _ended(self, test: str, key: Key, ends: Sequence[Evaluation]) -> tuple[Verdict, ...]:
         """Store how a test's targets ended, and remember what is worth another attempt."""
         for end in ends:
             self.attempts.blame(test, end.blamed, stood_still=end.stood_still)
         verdicts = judge.verdicts(test, key, ends, attempt=self.attempts.number(test))
-        if (store := self.store) is not None:
+        if self._held is not None:
+            self._held += verdicts
+        else:
+            self.store_verdicts(verdicts)
+        return verdicts
+
+    def hold_verdicts(self) -> None:
+        """Keep the verdicts that follow until `take_verdicts`: a test's own end, which comes last, counts with them."""
+        self._held = []
+
+    def take_verdicts(self) -> tuple[Verdict, ...]:
+        """What was held back; verdicts are stored as they come from here on."""
+        held, self._held = self._held or [], None
+        return tuple(held)
+
+    def store_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Store the verdicts of a test that has ended."""
+        if verdicts and (store := self.store) is not None:
             for verdict in verdicts:
                 store.add_verdict(verdict)
-        return verdicts
+
+    def forget(self, keys: Collection[Key]) -> None:
+        """Measure these rows anew when they are asked for again; what was stored of them stays."""
+        for key in keys:
+            self._found.pop(key.id, None)
 
     def repeat(self, test: str) -> None:
         """The next attempt of a test begins: what made it invalid is forgotten, and measured again when asked for."""
         for measurement in self.attempts.begin(test):
-            known = self._found[measurement.key.id].by_kind
+            known = self._found.setdefault(measurement.key.id, _Found()).by_kind
             for name in [name for name, m in known.items() if m is measurement]:
                 del known[name]
                 self._former[measurement.key.id, name] = measurement.attempt
@@ -554,6 +572,11 @@ class Session:
 
         table = as_text(self._finished, width=width, encoding=encoding)
         return f"{table}report: {self._folder / 'report.html'}\n"
+
+    @property
+    def finished(self) -> Run | None:
+        """The run as it was stored, once it is closed. None where nothing was stored."""
+        return self._finished
 
     @property
     def folder(self) -> Path | None:
@@ -599,6 +622,7 @@ class Session:
         finally:
             self._reservation.close()
             self.progress.done()
+            self.store_verdicts(self.take_verdicts())  # of a test that was interrupted
             if self._store is not None:
                 from labkit.results import report
 

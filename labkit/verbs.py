@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity
+
+if TYPE_CHECKING:
+    import pytest
 
 MAX_TRIAL_S = 3600.0
 TRIAL_LISTEN_S = 0.5
@@ -26,6 +31,32 @@ def _progress() -> Progress:
     return StreamProgress(sys.stderr)
 
 
+class _Interrupts:
+    """Tells Ctrl-C from pytest's own reasons to stop (wrong tests, --maxfail): both are one exit code to it."""
+
+    def __init__(self) -> None:
+        self.by_user = False
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        import pytest
+
+        self.by_user = excinfo.errisinstance(KeyboardInterrupt) and not excinfo.errisinstance(
+            pytest.Session.Interrupted
+        )
+
+
+_NEEDS_CACHE = (
+    "--lf",
+    "--last-failed",
+    "--ff",
+    "--failed-first",
+    "--nf",
+    "--new-first",
+    "--sw",
+    "--stepwise",
+)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """`labkit run`: the suite, through pytest."""
     import pytest
@@ -34,13 +65,26 @@ def run(arguments: argparse.Namespace) -> int:
     from labkit.preflight import load_all
     from labkit.results.store import check_root
 
+    for word in arguments.pytest_arguments:
+        if word.partition("=")[0] in _NEEDS_CACHE:
+            raise ConfigInvalid(
+                f"{word}: labkit run keeps nothing of a run before but its results",
+                hint=f"say what to measure: -m or -- -k; or run the suite yourself: pytest {suite.path()} {word}",
+            )
     load_all(arguments.topology or ())
     check_root(Path(arguments.results))
-    command = [str(suite.path()), "-p", "no:cacheprovider", f"--labkit-results={arguments.results}"]
+    # By name, as entry points may be switched off (PYTEST_DISABLE_PLUGIN_AUTOLOAD).
+    command = [str(suite.path()), "-p", "labkit", "-p", "no:cacheprovider"]
+    command += [f"--labkit-results={arguments.results}"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
     command += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # labkit is imported before pytest starts
     # The user's own pytest configuration is for the user's tests, not for this suite.
     command += ["-c", str(suite.path() / "pytest.ini"), f"--rootdir={suite.path()}"]
+    if os.environ.pop("PYTEST_ADDOPTS", "").strip():
+        print(
+            "labkit: PYTEST_ADDOPTS is for your own tests and not used here; arguments for pytest go behind --",
+            file=sys.stderr,
+        )
     expressions = [f"({arguments.markers})"] if arguments.markers else []
     if not arguments.slow:
         expressions.append("not slow")
@@ -49,19 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     for name, flag in (("quick", "quick"), ("rfc2544", "rfc2544"), ("allow_invalid", "allow-invalid")):
         if getattr(arguments, name):
             command.append(f"--labkit-{flag}")
-    for topology in arguments.topology or ():
-        command.append(f"--topology={topology}")
+    command += [f"--topology={topology}" for topology in arguments.topology or ()]
+    command += [f"--labkit-require={names}" for names in arguments.require or ()]
     if arguments.seed is not None:
         command.append(f"--labkit-seed={arguments.seed}")
-    command += arguments.pytest_arguments
-    code = int(pytest.main(command))
+    interrupts = _Interrupts()
+    code = int(pytest.main([*command, *arguments.pytest_arguments], plugins=[interrupts]))
     if code == pytest.ExitCode.INTERRUPTED:
-        return 130
-    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise ConfigInvalid(
-            "nothing to measure: no test of the suite has these markers on these topologies",
-            hint="labkit run -- --collect-only -q lists what there is",
-        )
+        return 130 if interrupts.by_user else ConfigInvalid.exit_code
     if code == pytest.ExitCode.USAGE_ERROR:
         return ConfigInvalid.exit_code
     return code

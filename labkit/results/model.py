@@ -25,7 +25,8 @@ class Outcome(StrEnum):
 
 
 MEASURED, CAN_RUN, CAN_BE_MEASURED = "measured", "can run here", "can be measured"
-NO_TARGET = frozenset({MEASURED, CAN_RUN, CAN_BE_MEASURED})
+PASSES = "the test passes"
+NO_TARGET = frozenset({MEASURED, CAN_RUN, CAN_BE_MEASURED, PASSES})
 """What stands for the target of a test that has none, that was skipped, or that broke off."""
 
 HOST_BACKEND = "lowlatency"

@@ -70,6 +70,47 @@ def test_a_run_leaves_results_report_and_junit(run_folder: Path) -> None:
     assert "testsuite" in (folder / "junit.xml").read_text()
 
 
+QUICK_RUN = ("run", "--quick", "-m", "dpdk and loss", "--topology", "sim")
+
+
+def test_a_run_goes_its_own_way_whatever_the_users_pytest_is_set_to(tmp_path: Path) -> None:
+    """Entry points off, options of other plugins, a broken pytest.ini above; and the file that CI wants is made."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option -n auto\n")
+    here = tmp_path / "ci"
+    here.mkdir()
+    environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-n2 --no-such-option"}
+    done = labkit(*QUICK_RUN, "--", "--junitxml=out/ci.xml", cwd=here, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PYTEST_ADDOPTS" in done.stderr
+    (folder,) = (here / "results").iterdir()
+    text = (here / "out" / "ci.xml").read_text()
+    assert 'tests="1"' in text
+    assert (folder / "junit.xml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["-m", "burst"], 5, "nothing was measured: no test of the suite"),
+        (["-m", "lowlatency and not kernel"], 5, "all 3 tests were skipped"),  # a simulated lab has no host
+        (["-m", "burst", "--require", "dpdk"], 1, "dpdk is required"),
+        (["--require", "dpdk,xpd"], 2, "did you mean 'xdp'?"),
+        (["--", "--collect-only"], 0, "test_latency"),
+        (["--", "--lf"], 2, "--lf: labkit run keeps nothing"),
+        (["--", "--junitxml=/proc/ci.xml"], 2, "--junitxml /proc/ci.xml"),
+        (["--", "--no-such-option"], 2, "unrecognized arguments: --no-such-option"),
+    ],
+)
+def test_what_measures_nothing_is_not_green_and_what_cannot_be_is_refused(
+    arguments: list[str], code: int, says: str, tmp_path: Path
+) -> None:
+    done = labkit("run", "--quick", "--topology", "sim", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_report_prints_the_rows_as_json(run_folder: Path) -> None:
     done = labkit("report", "--json", cwd=run_folder)
     rows = json.loads(done.stdout)

@@ -355,3 +355,168 @@ def test_loads_may_be_shares_of_ndr_and_mrr_and_rates(lab: pytest.Pytester) -> N
         """
     )
     lab.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+ENDINGS = """
+import pytest
+
+pytestmark = pytest.mark.dpdk
+HOLDS, MISSED = ">= 1 kpps", ">= 1 Gpps"
+
+@pytest.fixture
+def leaves_badly():
+    yield
+    raise OSError("left over")
+
+@pytest.fixture
+def never_there():
+    raise LookupError("no such fixture data")
+
+@pytest.mark.on(frame=100)
+def test_assert(measure, target):
+    target(measure.mrr(), mrr=HOLDS)
+    assert 1 + 1 == 3, "sums are wrong"
+
+@pytest.mark.on(frame=101)
+def test_key_error(measure):
+    measure.mrr()
+    {}["gone"]
+
+@pytest.mark.on(frame=102)
+def test_teardown(leaves_badly, measure, target):
+    target(measure.mrr(), mrr=HOLDS)
+
+@pytest.mark.on(frame=103)
+def test_setup(never_there, measure):
+    measure.mrr()
+
+@pytest.mark.on(frame=104)
+def test_bad_bound(measure, target):
+    target(measure.mrr(), mrr="fast")
+
+@pytest.mark.on(frame=105)
+def test_two_rows(measure, target):
+    target(measure.mrr(), mrr=HOLDS)
+    target(measure.mrr(frame_size_bytes=106), mrr=HOLDS)
+    raise RuntimeError("after both")
+
+@pytest.mark.on(frame=110)
+@pytest.mark.xfail(strict=True, reason="one core is too slow")
+def test_expected(measure, target):
+    target(measure.mrr(), mrr=MISSED)
+
+@pytest.mark.on(frame=111)
+@pytest.mark.xfail(strict=True, reason="was slow once")
+def test_unexpected(measure, target):
+    target(measure.mrr(), mrr=HOLDS)
+
+@pytest.mark.on(frame=112)
+@pytest.mark.xfail(reason="was slow once")
+def test_better_than_expected(measure, target):
+    target(measure.mrr(), mrr=HOLDS)
+
+@pytest.mark.on(frame=120)
+def test_skipped_in_the_middle(measure, target):
+    target(measure.mrr(), mrr=HOLDS)
+    pytest.skip("enough for today")
+
+@pytest.mark.on(frame=121)
+@pytest.mark.skip(reason="not on Mondays")
+def test_never_run(measure):
+    measure.mrr()
+
+@pytest.mark.on(frame=130)
+def test_without_a_target(measure):
+    assert measure.mrr().mrr.median_pps > 1000
+
+@pytest.mark.on(frame=131)
+@pytest.mark.xfail(reason="whatever")
+def test_invalid_is_no_expected_failure(measure, target):
+    target(measure.latency(load="idle"), p9999="<= 1 s")
+"""
+
+
+def test_the_worst_that_happens_to_a_test_is_its_rows_in_pytest_results_and_counts(
+    lab: pytest.Pytester,
+) -> None:
+    lab.makepyfile(ENDINGS)
+    result = lab.runpytest_subprocess("-v", "--labkit-quick")
+    result.stdout.fnmatch_lines(
+        ["*5 failed, 2 passed, 2 skipped, 1 xfailed, 1 xpassed, 2 errors, 1 invalid*"]
+    )
+    run = results(lab)
+    worst: dict[str, tuple[str, str]] = {}
+    for verdict in run["verdicts"]:
+        frame, found = verdict["key"]["frame"], (verdict["outcome"], verdict["reason"])
+        order = ("pass", "skip", "invalid", "fail")
+        if frame not in worst or order.index(found[0]) > order.index(worst[frame][0]):
+            worst[frame] = found
+    words = {
+        "100": ("fail", "AssertionError: sums are wrong"),
+        "101": ("fail", "KeyError: 'gone'"),
+        "102": ("fail", "teardown: OSError: left over"),
+        "103": ("fail", "setup: LookupError: no such fixture data"),
+        "104": ("fail", "'fast'"),
+        "105": ("fail", "RuntimeError: after both"),
+        "106": ("fail", "RuntimeError: after both"),
+        "110": ("skip", "expected to fail (one core is too slow): "),
+        "111": ("fail", "[XPASS(strict)] was slow once"),
+        "112": ("pass", ""),
+        "120": ("skip", "enough for today"),
+        "121": ("skip", "not on Mondays"),
+        "130": ("pass", "no target declared"),
+        "131": ("invalid", "too few samples"),
+    }
+    assert worst.keys() == words.keys()
+    for frame, (outcome, reason) in words.items():
+        assert worst[frame][0] == outcome, (frame, worst[frame])
+        assert reason in worst[frame][1], (frame, worst[frame])
+    # What pytest calls bad, labkit's line does not call good.
+    assert sum(v["outcome"] == "fail" for v in run["verdicts"]) == 8
+    assert result.ret == 1
+
+
+SKIPPED = """
+import pytest
+
+@pytest.mark.dpdk
+@pytest.mark.skip(reason="no time")
+def test_mine(measure):
+    measure.mrr()
+"""
+PLAIN = "def test_plain(): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 5, "nothing was measured: 1 test was skipped"),
+        (["--collect-only"], 0, "test_mine"),
+        (["--labkit-require=dpdk"], 1, "dpdk is required (--labkit-require), and skipped: no time"),
+        (
+            ["--labkit-require=kernel"],
+            1,
+            "kernel is required (--labkit-require), but no test of it was selected",
+        ),
+        (["--labkit-require", "dpkd"], 4, "'dpkd': no such backend (did you mean 'dpdk'?"),
+        (["-k", "zzz", "--labkit-require=dpdk"], 1, "no test of it was selected"),
+        (["-k", "zzz"], 5, "1 deselected"),
+    ],
+)
+def test_a_run_that_measured_nothing_does_not_end_well(
+    lab: pytest.Pytester, arguments: list[str], code: int, says: str
+) -> None:
+    lab.makepyfile(SKIPPED)
+    result = lab.runpytest_subprocess(*arguments)
+    assert result.ret == code
+    assert says in result.stdout.str() + result.stderr.str()
+    if "skipped: no time" in says:
+        (verdict,) = results(lab)["verdicts"]
+        assert (verdict["outcome"], verdict["reason"]) == ("fail", "required, and skipped: no time")
+    else:
+        assert not (lab.path / "results").exists()
+
+
+def test_a_run_with_other_tests_is_judged_by_them(lab: pytest.Pytester) -> None:
+    lab.makepyfile(SKIPPED + PLAIN)
+    assert lab.runpytest_subprocess().ret == 0
