@@ -2,38 +2,26 @@
 
 The SVG holds lines only and is stretched to its box; ticks and legends are HTML beside it, placed in percent, so that
 a phone shows the same letters as a desktop. Every dot carries its figures (`data-tip`), every chart its title.
+What can't be trusted is hatched, and says so: in the legend, in the title and to a screen reader.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from labkit.results.axes import WIDTHS_PX, Axis, labelled, stacked
+
 SIZE = 1000
 """The SVG's own width and height; stretched by the browser."""
 
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One axis: its range, and where the ticks stand."""
-
-    title: str
-    low: float
-    high: float
-    ticks: tuple[tuple[float, str], ...]
-    log: bool = True
-
-    def place(self, value: float) -> float:
-        """Where `value` stands, from 0 (low) to 1 (high); beyond the ends it is held at the end."""
-        if self.log:
-            value = max(value, self.low)
-            share = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return min(max(share, 0.0), 1.0)
+DOUBTS = {
+    "invalid": "Hatched: invalid. A gate says that the figure can't be trusted.",
+    "simulated": "Hatched: simulated. A model of a DUT, no packet was sent.",
+}
+"""What a status of a series or a bar means, for the legend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +45,38 @@ class Series:
     """Drawn dotted: where the figures stand on too few samples."""
     dots: tuple[Dot, ...] = field(default=())
     dash: int = 0
+    status: str = ""
+    """Why it can't be trusted, one of DOUBTS; empty: it can."""
+    band: tuple[float, float | None] | None = None
+    """From one x to another, the whole height; None: to the end, for no upper bound is known."""
 
 
-def decades(title: str, values: Sequence[float], unit: str = "") -> Axis:
-    """A log axis over whole decades that holds all `values` (> 0): for bars, which need a floor."""
-    low = math.floor(math.log10(min(values)) + 1e-9)
-    high = max(math.ceil(math.log10(max(values)) - 1e-9), low + 1)
-    ticks = tuple((10.0**power, short(10.0**power, unit)) for power in range(low, high + 1))
-    return Axis(title, 10.0**low, 10.0**high, ticks)
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """What lies between two bounds, on a bar; `style` is a CSS class."""
+
+    style: str
+    low: float | None
+    """None: no lower bound."""
+    high: float | None
+    """None: no upper bound is known."""
+    words: str
 
 
-def span(title: str, values: Sequence[float], unit: str = "") -> Axis:
-    """A log axis from a little under the least to a little over the largest value (> 0).
-
-    Ticks at every decade, at 1, 2 and 5 where there are few decades.
-    """
-    low, high = min(values) / 1.15, max(values) * 1.15
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1,) if high / low > 300 else (1, 2, 5)
-    marks = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
-    return Axis(title, low, high, tuple((m, short(m, unit)) for m in marks))
-
-
-def loss_decades(title: str, percents: Sequence[float]) -> Axis:
-    """A log axis of losses in per cent up to 100, whose lowest tick is no loss at all."""
-    lossy = [p for p in percents if p > 0]
-    floor = 10.0 ** (math.floor(math.log10(min(lossy, default=1.0))) - 1)
-    powers = range(round(math.log10(floor)) + 1, 3)
-    return Axis(title, floor, 100.0, ((floor, "0"), *((10.0**p, f"{10.0**p:g} %") for p in powers)))
-
-
-def percent(title: str, high: float = 100.0) -> Axis:
-    """A linear axis from 0 to `high` per cent."""
-    steps = [high * i / 4 for i in range(5)]
-    return Axis(title, 0.0, high, tuple((s, f"{s:g} %") for s in steps), log=False)
-
-
-def short(value: float, unit: str) -> str:
-    """A tick's label: "500 k" (pps), "20 µs" (us)."""
-    if unit == "pps":
-        for name, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-            if value >= size:
-                return f"{value / size:g} {name}"
-        return f"{value:g}"
-    if unit == "us":
-        if value >= 1e6:
-            return f"{value / 1e6:g} s"
-        if value >= 1e3:
-            return f"{value / 1e3:g} ms"
-        return f"{value:g} µs" if value >= 1 else f"{value * 1e3:g} ns"
-    return f"{value:g}"
+def x_ticks(axis: Axis, *, inside: bool = False) -> Markup:
+    """The labels under an axis, once for each of WIDTHS_PX: the style sheet shows those that fit."""
+    rows = []
+    for width_px in WIDTHS_PX:
+        labels = labelled(axis, width_px, inside=inside)
+        ends = {axis.place(axis.ticks[0][0]): "start", axis.place(axis.ticks[-1][0]): "end"} if inside else {}
+        spans = Markup("").join(
+            Markup('<span class="{}" style="left:{:.2f}%">{}</span>').format(
+                ends.get(at, "mid"), at * 100, text
+            )
+            for at, text in labels
+        )
+        rows.append(Markup('<span class="x-ticks from-{}">{}</span>').format(width_px, spans))
+    return Markup('<span class="x-axis" aria-hidden="true">{}</span>').format(Markup("").join(rows))
 
 
 def plot(
@@ -124,38 +94,58 @@ def plot(
             for v, _ in y.ticks
         ]
     )
-    x_ticks = Markup("").join(
-        Markup('<span style="left:{:.2f}%">{}</span>').format(x.place(v) * 100, t) for v, t in x.ticks
-    )
     y_ticks = Markup("").join(
-        Markup('<span style="bottom:{:.2f}%">{}</span>').format(y.place(v) * 100, t) for v, t in y.ticks
+        Markup('<span style="bottom:{:.2f}%">{}</span>').format(at * 100, text) for at, text in stacked(y)
     )
-    keys = Markup("").join(
-        Markup(
-            '<li><svg class="swatch {} dash-{}" viewBox="0 0 24 8" aria-hidden="true"><path d="M1 4H23"/></svg>{}</li>'
-        ).format(s.colour, s.dash, s.name)
-        for s in series
-        if s.line or s.thin_line
-    )
+    keys = Markup("").join(_key(s) for s in series if s.line or s.thin_line or s.band)
+    doubts = list(dict.fromkeys(s.status for s in series if s.status))
+    keys += Markup("").join(Markup('<li class="doubt">{}{}</li>').format(HATCH, DOUBTS[d]) for d in doubts)
+    doubted = "".join(f" {DOUBTS[d]}" for d in doubts)
+    badges = Markup("").join(Markup(' <span class="badge v-{}">{}</span>').format(d, d) for d in doubts)
+    if any(not s.status for s in series):
+        badges = Markup("")  # of one among others the legend says which
     return Markup(
-        '<figure class="plot"><figcaption>{title}</figcaption>'
+        '<figure class="plot"><figcaption>{title}{badges}</figcaption>'
         '<p class="y-title">{y}</p><div class="box"><div class="y-ticks" aria-hidden="true">{y_ticks}</div>'
         '<div class="canvas"><svg viewBox="0 0 {size} {size}" preserveAspectRatio="none" role="img"'
         ' aria-label="{aria}">'
         "{grid}{lines}</svg></div>"
-        '<div class="x-ticks" aria-hidden="true">{x_ticks}</div></div><p class="x-title">{x}</p>{legend}</figure>'
+        '{x_ticks}</div><p class="x-title">{x}</p>{legend}</figure>'
     ).format(
         title=title,
-        aria=f"{title}. {description}",
+        badges=badges,
+        aria=f"{title}. {description}.{doubted}",
         x=x.title,
         y=y.title,
         size=SIZE,
         grid=grid,
         lines=lines,
-        x_ticks=x_ticks,
+        x_ticks=x_ticks(x),
         y_ticks=y_ticks,
         legend=Markup('<ul class="legend">{}</ul>').format(keys) if legend else "",
     )
+
+
+HATCH = Markup('<i class="hatch" aria-hidden="true"></i>')
+
+
+def doubted(name: str, status: str) -> str:
+    """A name with why its figures can't be trusted: "xdp · veth (invalid)"."""
+    return f"{name} ({status})" if status else name
+
+
+def _key(s: Series) -> Markup:
+    """What a line or a band of the chart is."""
+    if s.band:
+        edge = " open" if s.band[1] is None else ""
+        swatch = Markup('<i class="swatch-band {} {}{}" aria-hidden="true"></i>').format(
+            s.colour, s.status, edge
+        )
+    else:
+        swatch = Markup(
+            '<svg class="swatch {} dash-{} {}" viewBox="0 0 24 8" aria-hidden="true"><path d="M1 4H23"/></svg>'
+        ).format(s.colour, s.dash, s.status)
+    return Markup("<li>{}{}</li>").format(swatch, doubted(s.name, s.status))
 
 
 def _series(s: Series, x: Axis, y: Axis) -> Markup:
@@ -163,32 +153,69 @@ def _series(s: Series, x: Axis, y: Axis) -> Markup:
         return f"{x.place(point[0]) * SIZE:.1f} {(1 - y.place(point[1])) * SIZE:.1f}"
 
     out = []
+    if s.band:
+        low, high = x.place(s.band[0]) * SIZE, SIZE if s.band[1] is None else x.place(s.band[1]) * SIZE
+        out.append(
+            Markup('<rect class="band{}" x="{:.1f}" y="0" width="{:.1f}" height="{}"/>').format(
+                " open" if s.band[1] is None else "", low, max(high - low, 0.5), SIZE
+            )
+        )
+        out.append(Markup('<path class="line" d="M{0:.1f} 0V{1}"/>').format(low, SIZE))
+        if s.band[1] is not None:
+            out.append(Markup('<path class="line" d="M{0:.1f} 0V{1}"/>').format(high, SIZE))
     if len(s.line) > 1:
         out.append(Markup('<path class="line" d="M{}"/>').format("L".join(map(at, s.line))))
     if len(s.thin_line) > 1:
         out.append(Markup('<path class="line thin" d="M{}"/>').format("L".join(map(at, s.thin_line))))
     # A line of no length with round ends is a dot that stays round however the picture is stretched.
     out += [
-        Markup('<path class="dot {}" data-tip="{}" d="M{}h0"/>').format(d.style, d.tip, at((d.x, d.y)))
+        Markup('<path class="dot {}" data-tip="{}" d="M{}h0"/>').format(
+            d.style, doubted(d.tip, s.status), at((d.x, d.y))
+        )
         for d in s.dots
     ]
-    return Markup('<g class="{} dash-{}">{}</g>').format(s.colour, s.dash, Markup("").join(out))
+    return Markup('<g class="{} dash-{}{}">{}</g>').format(
+        s.colour, s.dash, f" {s.status}" if s.status else "", Markup("").join(out)
+    )
 
 
 def bar(
-    axis: Axis, value: float | None, marks: Sequence[tuple[float, str, str]], colour: str, label: str
+    axis: Axis,
+    value: float | None,
+    marks: Sequence[tuple[float, str, str]],
+    whiskers: Sequence[Whisker],
+    colour: str,
+    label: str,
+    *,
+    status: str = "",
 ) -> Markup:
-    """A bar on a log axis with marks (value, CSS class, words) on it; all in percent of its box."""
+    """A bar on a log axis with marks (value, CSS class, words) and whiskers on it; all in percent of its box."""
     width = axis.place(value) * 100 if value else 0.0
     ticks = Markup("").join(
         Markup('<i class="rule" style="left:{:.2f}%"></i>').format(axis.place(v) * 100) for v, _ in axis.ticks
     )
     points = Markup("").join(
         Markup('<i class="mark {}" style="left:{:.2f}%" title="{}"></i>').format(
-            style, axis.place(v) * 100, words
+            style, axis.place(v) * 100, doubted(words, status)
         )
         for v, style, words in marks
     )
     return Markup(
-        '<span class="bar {}" role="img" aria-label="{}">{}<i class="fill" style="width:{:.2f}%"></i>{}</span>'
-    ).format(colour, label, ticks, width, points)
+        '<span class="bar {}{}" role="img" aria-label="{}">{}<i class="fill" style="width:{:.2f}%"></i>{}{}</span>'
+    ).format(
+        colour,
+        f" {status}" if status else "",
+        f"{status}: {label}" if status else label,
+        ticks,
+        width,
+        points,
+        Markup("").join(_whisker(axis, w, status) for w in whiskers),
+    )
+
+
+def _whisker(axis: Axis, w: Whisker, status: str) -> Markup:
+    low = axis.place(w.low) * 100 if w.low else 0.0
+    high = axis.place(w.high) * 100 if w.high is not None else low
+    return Markup('<i class="whisker {}{}" style="left:{:.2f}%;width:{:.2f}%" title="{}"></i>').format(
+        w.style, " open" if w.high is None else "", low, high - low, doubted(w.words, status)
+    )

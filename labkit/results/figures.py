@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -10,8 +11,12 @@ from labkit.measure.histogram import counts_us, curve, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.results import format as fmt
-from labkit.results.charts import Axis, Dot, Series, bar, decades, loss_decades, percent, plot, span
+from labkit.results.answer import frame_words, simulated, untrusted
+from labkit.results.axes import Axis, decades, loss_decades, percent, span
+from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
+from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
 from labkit.results.model import Key, Measurement
+from labkit.results.rates import ceiling_pps
 from labkit.results.rows import IDLE, Row, host_times, of_kind
 from labkit.results.run import Run
 from labkit.results.table import name
@@ -38,13 +43,24 @@ class Figures:
     def __init__(self, run: Run, measured: Sequence[Row]) -> None:
         self._run = run
         self._rows = list(measured)
+        self._models = simulated(run)
         rates = [
-            v
-            for r in self._rows
-            for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps, self.ceiling_pps(of_kind(run, r.key, "throughput")))
-            if v
+            v for r in self._rows for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps, *self._edges_pps(r.key)) if v
         ]
         self.rate_axis: Axis | None = decades("frames per second", rates, unit="pps") if rates else None
+
+    def _edges_pps(self, key: Key) -> tuple[float | None, ...]:
+        """What a bar shows beside the row's rates: the bounds of the search, and the tester's ceiling."""
+        m = of_kind(self._run, key, "throughput")
+        goals = (m.throughput.ndr, m.throughput.pdr) if m and m.throughput else ()
+        bounds = [b for g in goals for b in (g.relevant_lower_bound_pps, g.relevant_upper_bound_pps)]
+        return (ceiling_pps(m), *bounds)
+
+    def status(self, row: Row, *kinds: str) -> str:
+        """Why the row's figures of these kinds can't be trusted: "invalid", "simulated", or empty."""
+        if untrusted(self._run, row, *kinds):
+            return "invalid"
+        return "simulated" if row.topology in self._models else ""
 
     def colour(self, key: Key) -> str:
         """The CSS class of a backend's colour."""
@@ -55,39 +71,45 @@ class Figures:
         same = list(dict.fromkeys((r.mode, r.topology) for r in self._rows if r.backend == key.backend))
         return same.index((key.mode, key.topology)) % 4 if (key.mode, key.topology) in same else 0
 
-    @staticmethod
-    def ceiling_pps(measurement: Measurement | None) -> float | None:
-        """What the tester itself could do on that link."""
-        value = measurement.tester.get("ceiling_pps") if measurement else None
-        return float(value) if isinstance(value, int | float) and value > 0 else None
-
     def rate_bar(self, row: Row) -> Markup:
-        """PDR as a bar, NDR, MRR and the tester's ceiling as marks on it."""
+        """PDR as a bar, NDR, MRR and the tester's ceiling as marks on it, the bounds of NDR and PDR as whiskers."""
         if self.rate_axis is None:
             return Markup("")
-        ceiling = self.ceiling_pps(
-            of_kind(self._run, row.key, "throughput") or of_kind(self._run, row.key, "mrr")
-        )
-        marks = [
-            ("ndr", "NDR", row.ndr_pps),
-            ("mrr", "MRR", row.mrr_pps),
-            ("ceiling", "tester's ceiling", ceiling),
-        ]
-        words = [f"{word} {fmt.pps(v)}" for _, word, v in marks if v]
+        m = of_kind(self._run, row.key, "throughput")
+        ceiling = ceiling_pps(m or of_kind(self._run, row.key, "mrr"))
+        words = {
+            "ndr": rate_words(self._run, row, "ndr"),
+            "mrr": rate_words(self._run, row, "mrr"),
+            "ceiling": f"tester's ceiling {fmt.pps(ceiling)}",
+        }
+        values = {"ndr": row.ndr_pps, "mrr": row.mrr_pps, "ceiling": ceiling}
+        void = {"ndr": " void" if ndr_unstable(self._run, row) else ""}
+        whiskers = [w for name in ("pdr", "ndr") if (w := self._whisker(row, name))]
+        label = [rate_words(self._run, row, "pdr"), *(words[k] for k, v in values.items() if v)]
         return bar(
             self.rate_axis,
             row.pdr_pps,
-            [(v, css, f"{word} {fmt.pps(v)}") for css, word, v in marks if v],
+            [(v, k + void.get(k, ""), words[k]) for k, v in values.items() if v],
+            whiskers,
             self.colour(row.key),
-            ", ".join([f"PDR {fmt.pps(row.pdr_pps)}", *words]),
+            ", ".join(label),
+            status=self.status(row, "throughput", "mrr"),
         )
 
-    def ladder(self, trials: Sequence[TrialResult], measurement: Measurement) -> Markup:
+    def _whisker(self, row: Row, name: str) -> Whisker | None:
+        low, high = load_bounds(self._run, row, name)
+        if low is None and high is None:
+            return None
+        void = " void" if name == "ndr" and ndr_unstable(self._run, row) else ""
+        return Whisker(name + void, low, high, rate_words(self._run, row, name))
+
+    def ladder(self, row: Row, trials: Sequence[TrialResult], measurement: Measurement) -> Markup:
         """Load against loss, a dot a trial."""
         found = measurement.throughput
         loaded = [t for t in trials if t.intended_load_pps]
         if not loaded or found is None:
             return Markup("")
+        status = self.status(row, "throughput")
         x = span("intended load, frames per second", [t.intended_load_pps or 1.0 for t in loaded], unit="pps")
         y = loss_decades("loss", [t.loss_ratio * 100 for t in loaded])
         dots = tuple(
@@ -99,13 +121,24 @@ class Figures:
             )
             for t in loaded
         )
-        series = [Series(name="trial", colour="c-trial", dots=dots)]
-        for goal, css in ((found.ndr, "c-ndr"), (found.pdr, "c-pdr")):
-            if goal.relevant_lower_bound_pps:
-                at = goal.relevant_lower_bound_pps
-                series.append(Series(name=goal.goal.name, colour=css, line=((at, y.low), (at, y.high))))
+        series = [Series(name="trial", colour="c-trial", dots=dots, status=status)]
+        for goal in ("ndr", "pdr"):
+            low, high = load_bounds(self._run, row, goal)
+            if low is not None or high is not None:
+                unstable = goal == "ndr" and ndr_unstable(self._run, row)
+                bound = Series(
+                    name=rate_words(self._run, row, goal),
+                    colour=f"c-{goal}",
+                    band=(low or x.low, high),
+                    status="invalid" if unstable else status,
+                )
+                series.append(bound)
         return plot(
-            "Every trial of the search", f"{len(loaded)} trials, loss over intended load", x, y, series
+            f"Every trial of the search: {name_of(row)}",
+            f"{len(loaded)} trials, loss over intended load",
+            x,
+            y,
+            series,
         )
 
     def latency_overview(self, load: str, frame: str) -> Markup:
@@ -113,22 +146,31 @@ class Figures:
         curves = []
         for row in self._rows:
             p = self._point(row.key, load)
-            if row.frame == frame and p is not None and p.trial.rtt is not None:
+            if frame_words(row) == frame and p is not None and p.trial.rtt is not None:
                 label = f"{name(row)} · {row.topology}"
-                curves.append((label, self.colour(row.key), self.dash(row.key), p.trial.rtt))
+                curves.append(
+                    _Curve(
+                        label,
+                        self.colour(row.key),
+                        self.dash(row.key),
+                        p.trial.rtt,
+                        self.status(row, "latency"),
+                    )
+                )
         title = "Unloaded" if load == IDLE else f"At {load}, each of its own"
-        return self._hdr(f"{title}, {frame} B frames", curves)
+        return self._hdr(f"{title}, frames of {frame}", curves)
 
     def latency_of(self, row: Row) -> Markup:
         """One datapath at all of its loads."""
         m = of_kind(self._run, row.key, "latency")
         points = m.latency.points if m and m.latency else ()
+        status = self.status(row, "latency")
         curves = [
-            (f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt)
+            _Curve(f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt, status)
             for i, p in enumerate(points)
             if p.trial.rtt is not None
         ]
-        return self._hdr(f"{name(row)} · {row.topology} · {row.frame} B", curves)
+        return self._hdr(name_of(row), curves)
 
     def loss_curves(self) -> Markup:
         """Loss over offered load, all datapaths."""
@@ -145,13 +187,13 @@ class Figures:
             points = sorted((p.trial for p in m.loss_curve.points), key=_load) if m.loss_curve else []
             at = [(_load(t), t.loss_ratio * 100) for t in points]
             dots = tuple(
-                Dot(px, py, f"{name(row)} · {row.topology} · {_trial_tip(t)}")
+                Dot(px, py, f"{name_of(row)} · {_trial_tip(t)}")
                 for (px, py), t in zip(at, points, strict=True)
             )
-            label = f"{name(row)} · {row.topology} · {row.frame} B"
             series.append(
                 Series(
-                    name=label,
+                    name=name_of(row),
+                    status=self.status(row, "loss_curve"),
                     colour=self.colour(row.key),
                     line=tuple(at),
                     dots=dots,
@@ -164,8 +206,9 @@ class Figures:
         """The host's own times over the percentile, a curve a core."""
         m = of_kind(self._run, row.key, row.mode)
         times = host_times(m) if m else None
+        status = self.status(row, row.mode)
         curves = [
-            (f"core {core.core}", f"load-{i % 5}", i // 5 % 4, core.times)
+            _Curve(f"core {core.core}", f"load-{i % 5}", i // 5 % 4, core.times, status)
             for i, core in enumerate(times.cores if times else ())
         ]
         return self._hdr(f"{name(row)} over the percentile", curves, what="time")
@@ -189,6 +232,7 @@ class Figures:
             series.append(
                 Series(
                     name=f"core {core.core}",
+                    status=self.status(row, row.mode),
                     colour=f"load-{i % 5}",
                     dash=i // 5 % 4,
                     line=tuple((us, float(n)) for us, n in counts),
@@ -203,33 +247,48 @@ class Figures:
         m = of_kind(self._run, key, "latency")
         return next((p for p in m.latency.points if p.load == load), None) if m and m.latency else None
 
-    def _hdr(
-        self, title: str, curves: Sequence[tuple[str, str, int, Histogram]], *, what: str = "round trip"
-    ) -> Markup:
+    def _hdr(self, title: str, curves: Sequence[_Curve], *, what: str = "round trip") -> Markup:
         """An HDR plot: time over percentile, both axes logarithmic."""
         drawn = [
-            (label, colour, dash, h, [(rarity(p, h.n), us) for p, us in curve(h)])
-            for label, colour, dash, h in curves
-            if h.n > 0
+            (c, [(rarity(p, c.times.n), us) for p, us in curve(c.times)]) for c in curves if c.times.n > 0
         ]
-        if not drawn:
+        seen_us = [us for _, points in drawn for _, us in points if us > 0]
+        if not seen_us:
             return Markup("")
-        most = max(max(h.n for *_, h, _ in drawn) * 1.3, 12.0)
+        most = max(max(c.times.n for c, _ in drawn) * 1.3, 12.0)
         ticks = tuple((10.0**p, word) for p, word in PERCENTILES.items() if 10.0**p <= most)
         x = Axis("percentile", 1.0, most, ticks)
-        y = span(what, [us for *_, points in drawn for _, us in points if us > 0], unit="us")
+        y = span(what, seen_us, unit="us")
         series = [
             Series(
-                name=label,
-                colour=colour,
-                dash=dash,
+                name=c.name,
+                colour=c.colour,
+                dash=c.dash,
                 line=tuple(points[:-1]),
                 thin_line=tuple(points[-2:]),
-                dots=_percentile_dots(label, h),
+                dots=_percentile_dots(c.name, c.times),
+                status=c.status,
             )
-            for label, colour, dash, h, points in drawn
+            for c, points in drawn
         ]
-        return plot(title, f"{what} over percentile for " + ", ".join(s.name for s in series), x, y, series)
+        names = ", ".join(doubted(s.name, s.status) for s in series)
+        return plot(title, f"{what} over percentile for {names}", x, y, series)
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """One distribution of times, and how it is drawn."""
+
+    name: str
+    colour: str
+    dash: int
+    times: Histogram
+    status: str
+
+
+def name_of(row: Row) -> str:
+    """The datapath, its lab and its frames: "xdp · veth · 64 B"."""
+    return " · ".join(p for p in (name(row), row.topology, frame_words(row)) if p)
 
 
 def rarity(percentile: float, n: int) -> float:

@@ -22,11 +22,16 @@ from labkit.errors import EnvironmentBroken
 from labkit.measure.trial import TrialResult
 from labkit.ownership import hand_over
 from labkit.results import format as fmt
+from labkit.results import gate_words
+from labkit.results.answer import answer, frame_words
+from labkit.results.bounds import ndr_unstable, rate_words
+from labkit.results.charts import DOUBTS, HATCH, x_ticks
 from labkit.results.claims import claims
 from labkit.results.codec import encode
 from labkit.results.figures import Figures
 from labkit.results.flavour import tuning
 from labkit.results.model import Measurement, Outcome
+from labkit.results.rates import ceiling_pps
 from labkit.results.rows import closing_lines, counts, host_times, of_kind, ratio_basis, rows
 from labkit.results.run import Run
 from labkit.results.table import name
@@ -70,13 +75,28 @@ def html(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.globals.update(fmt=fmt, name=name)
+    jinja.globals.update(
+        fmt=fmt,
+        name=name,
+        frame_words=frame_words,
+        ceiling_pps=ceiling_pps,
+        ndr_unstable=ndr_unstable,
+        rate_words=rate_words,
+        x_ticks=x_ticks,
+        hatch=HATCH,
+        doubts=DOUBTS,
+        ordinal=gate_words.ordinal,
+        missed=gate_words.missed,
+        kind_words=gate_words.kind,
+    )
+    jinja.filters.update(frame_words=frame_words, kind_words=gate_words.kind)
     script, style = (_asset(n) for n in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     found = rows(run)
     with_figures = [r for r in found if any(m.key == r.key for m in run.measurements)]
     hosts, measured = ([r for r in with_figures if r.is_host is wanted] for wanted in (True, False))
     n = counts(run)
+    figures = Figures(run, measured)
     return jinja.get_template("report.html.j2").render(
         run=run,
         rows=found,
@@ -89,7 +109,12 @@ def html(run: Run) -> str:
         closing=closing_lines(run),
         basis=ratio_basis(found),
         duration=_duration(run),
-        figures=Figures(run, measured),
+        figures=figures,
+        answer=answer(run),
+        statuses=[s for s in dict.fromkeys(figures.status(r, "throughput", "mrr") for r in measured) if s],
+        attempts=lambda row: max((m.attempt for m in run.measurements if m.key == row.key), default=1),
+        gate_words=gate_words.used(run.measurements),
+        gate_states=gate_words.STATES.items(),
         ladder=_ladder,
         measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in with_figures},
         of_kind=of_kind,

@@ -29,8 +29,3 @@ for (const svg of document.querySelectorAll(".canvas svg")) {
   svg.addEventListener("pointerleave", () => { tip.hidden = true; });
 }
 addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
-
-// On paper everything is open.
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
-});
