@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 from importlib import metadata
@@ -20,26 +21,33 @@ from labkit.ownership import caller
 
 _PASSED_ON = ("LABKIT_PROBE_DIR", "LABKIT_STATE_DIR", "XDG_CACHE_HOME")
 """What says where labkit keeps things; sudo drops it."""
+_APT = Path("/usr/bin/apt-get")
 _APT_LISTS = Path("/var/lib/apt/lists")
 _UID_MAP = Path("/proc/self/uid_map")
 
 
-def labkit(*words: str, root: bool = False) -> str:
-    """A call of labkit that works in the shell of whoever reads it; `root`: as root."""
-    if root and (prefix := _sudo()):
-        kept = [f"{name}={os.environ[name]}" for name in _PASSED_ON if os.environ.get(name)]
-        return shlex.join([*prefix, *(["env", *kept] if kept else []), *_program(), *words])
-    return shlex.join([*(["labkit"] if _on_path() else _program()), *words])
+def labkit(*words: str, root: bool | None = None) -> str:
+    """A call of labkit that works in the shell of whoever reads it; `root`: as root, None: with the rights of this one.
+
+    Not as root also where sudo runs this: what the user has (the built probe, results) is that user's to make.
+    """
+    if (root or (root is None and caller() is not None)) and (prefix := _sudo()):
+        return shlex.join([*prefix, *_passed_on(), *_program(), *words])
+    short = program("labkit") == "labkit" and len(_program()) == 1
+    return shlex.join([*(["labkit"] if short else _program()), *words])
 
 
-def again(*, root: bool = False) -> str:
-    """The command that is running now, once more; `root`: as root."""
-    script = Path(sys.orig_argv[1]) if hasattr(sys, "orig_argv") and len(sys.orig_argv) > 1 else Path()
-    if script.name == "labkit" and script.is_file():
-        return labkit(*sys.orig_argv[2:], root=root)
-    if not hasattr(sys, "orig_argv"):
-        return labkit("run", root=root)
-    return shlex.join([*(_sudo() if root else ()), sys.executable, *sys.orig_argv[1:]])
+def again_as_root() -> str:
+    """The command that is running now, once more and as root."""
+    prefix = _sudo()
+    if not prefix:
+        return "more rights: this root lacks some (in a container: start it with --privileged)"
+    words = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else []
+    if not words or words[0] == "-c":
+        return labkit("run", root=True)
+    if Path(words[0]).name == "labkit":
+        return labkit(*words[1:], root=True)
+    return shlex.join([*prefix, *_passed_on(), sys.executable, *words])
 
 
 def as_root(command: str) -> str:
@@ -55,10 +63,13 @@ def as_root(command: str) -> str:
 def packages(*names: str) -> str:
     """Install packages of the distribution (Debian's names)."""
     listed = " ".join(dict.fromkeys(names))
-    if shutil.which("apt-get") is None:
+    if not _APT.exists():
         return f"install what Debian calls {listed}"
-    update = [] if any(_APT_LISTS.glob("*_Packages*")) else [as_root("apt-get update")]
-    return " && ".join([*update, as_root(f"apt-get install {listed}")])
+    if not any(_APT_LISTS.glob("*_Packages*")):  # a fresh image: apt knows no package yet
+        return f"{as_root('apt-get update')} && {as_root(f'apt-get install {listed}')}"
+    if unknown := [name for name in dict.fromkeys(names) if not _known(name)]:
+        return f"none from this distribution's archives, which have no {', '.join(unknown)}"
+    return as_root(f"apt-get install {listed}")
 
 
 def python_packages(*requirements: str) -> str:
@@ -80,12 +91,17 @@ def python_packages(*requirements: str) -> str:
     return shown if os.access(sysconfig.get_path("purelib"), os.W_OK) else as_root(shown)
 
 
+def requirements() -> list[str]:
+    """All that labkit needs of Python."""
+    return list(_requirements())
+
+
 def requirement(name: str) -> str:
     """What labkit asks for of a package of Python, such as "rich>=13.9"; the name alone where that is not known."""
     return next((r for r in _requirements() if _name_of(r) == _normal(name)), name)
 
 
-def extra(name: str) -> str:
+def packages_of(name: str) -> str:
     """Install what one of labkit's extras brings: the packages by their own names."""
     found = [r for r, of in _requirements(extras=True) if of == name and _name_of(r) != _normal(_own_name())]
     return python_packages(*found) if found else f"install labkit with its extra {name!r}"
@@ -99,15 +115,25 @@ def newer() -> str:
     return "install a newer labkit the way that this one was installed"
 
 
+def _passed_on() -> list[str]:
+    kept = [f"{name}={os.environ[name]}" for name in _PASSED_ON if os.environ.get(name)]
+    return ["env", *kept] if kept else []
+
+
+def program(name: str) -> str:
+    """A program that was installed beside this Python: by its name where the shell finds it so, else in full."""
+    beside = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not beside.exists() or (
+        found is not None and caller() is None and Path(found).resolve() == beside.resolve()
+    ):
+        return name
+    return shlex.quote(str(beside))
+
+
 def _program() -> list[str]:
     beside = Path(sys.executable).with_name("labkit")
     return [str(beside)] if beside.is_file() else [sys.executable, "-m", "labkit.cli"]
-
-
-def _on_path() -> bool:
-    """Whether "labkit" alone is this one. Under sudo PATH is another one than the reader's shell has."""
-    found = shutil.which("labkit")
-    return found is not None and caller() is None and Path(found).resolve() == Path(_program()[0]).resolve()
 
 
 def _sudo() -> list[str]:
@@ -138,6 +164,14 @@ def _own() -> metadata.Distribution | None:
 def _own_name() -> str:
     own = _own()
     return str(own.metadata["Name"]) if own else "labkit"
+
+
+def _known(package: str) -> bool:
+    command = ["apt-cache", "show", "--no-all-versions", package]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return True
 
 
 def _requirements(*, extras: bool = False) -> list:  # type: ignore[type-arg]

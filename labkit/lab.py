@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from labkit import fix
 from labkit.cores import Cores, choose, pinned_here
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.hosts import Host, NamespaceHost
@@ -97,7 +98,7 @@ def up(topology: Topology, *, progress: Progress | None = None) -> LabRecord:
         if record.topology.name == topology.name:
             how = "is up" if record.alive else "died, but is not down"
             raise EnvironmentBroken(
-                f"the lab {topology.name} {how} (since {record.since})", hint="labkit down"
+                f"the lab {topology.name} {how} (since {record.since})", hint=fix.labkit("down")
             )
     with ExitStack() as stack:
         stack.callback(_put_back, lab, journal)
@@ -126,7 +127,7 @@ def attach(record: LabRecord) -> Lab:
     if not record.alive:
         raise EnvironmentBroken(
             f"the lab {record.topology.name} died: a process that held its namespaces is gone",
-            hint="labkit down",
+            hint=fix.labkit("down"),
         )
     tester, dut = record.host("tester"), record.host("dut")
     privileges = join_user_namespace(tester.pid) if record.rootless else ensure_privileges()
@@ -159,7 +160,7 @@ def _hugepages(topology: Topology, privileges: Privileges, journal: Journal, lab
 def _put_back(lab: str, journal: Journal) -> None:
     left = [undone.left for undone in down(lab=lab, journal=journal, force=True) if undone.left]
     if left:
-        raise EnvironmentBroken("; ".join(left), hint="labkit status; labkit down")
+        raise EnvironmentBroken("; ".join(left), hint=fix.labkit("down"))
 
 
 def _holders(topology: Topology, stack: ExitStack, *, detached: bool) -> dict[Role, Holder]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 
+from labkit import fix
 from labkit.machine.records import LabRecord
 
 
 def lab_lines(record: LabRecord) -> list[str]:
     """Name, state, and for each side its interfaces and the command that enters it."""
-    state = "up" if record.alive else "DIED (labkit down clears it away)"
+    state = "up" if record.alive else f"DIED ({fix.labkit('down')} clears it away)"
     lines = [f"{record.topology.name}: {state} since {record.since}; {record.topology.description}"]
     for role, command in record.enter.items():
         interfaces = ", ".join(record.interfaces.get(role, ())) or "shared memory"

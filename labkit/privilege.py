@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken
 
 _CLONE_NEWUSER = 0x10000000
@@ -112,15 +113,17 @@ def _try_in_child() -> None:
     try:
         tried = subprocess.run(argv, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise EnvironmentBroken("unshare is not installed", hint="apt install util-linux") from None
+        raise EnvironmentBroken("unshare is not installed", hint=fix.packages("util-linux")) from None
     if tried.returncode != 0:
         raise EnvironmentBroken(
             f"not root, and user namespaces are refused: {tried.stderr.strip()}",
-            hint=f"{_forbidden_by()}, or sudo",
+            hint=allow_user_namespaces() or fix.again_as_root(),
         )
 
 
-def _forbidden_by() -> str:
+def allow_user_namespaces() -> str | None:
+    """The command that allows user namespaces, where a setting of the kernel forbids them."""
+    wanted = []
     for setting, bad, good in (
         ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
         ("kernel/unprivileged_userns_clone", "0", "1"),
@@ -128,8 +131,8 @@ def _forbidden_by() -> str:
     ):
         path = Path("/proc/sys") / setting
         if path.exists() and path.read_text().strip() == bad:
-            return f"sudo sysctl -w {setting.replace('/', '.')}={good}"
-    return "in a container: start it with --privileged"
+            wanted.append(f"{setting.replace('/', '.')}={good}")
+    return fix.as_root(f"sysctl -w {' '.join(wanted)}") if wanted else None
 
 
 def _need_one_thread() -> None:
@@ -137,7 +140,7 @@ def _need_one_thread() -> None:
     if threads > 1:
         raise EnvironmentBroken(
             f"not root, and a process with {threads} threads cannot enter a user namespace",
-            hint="call labkit.privilege.ensure_privileges() before threads start, or sudo",
+            hint=f"call labkit.privilege.ensure_privileges() before threads start, or: {fix.again_as_root()}",
         )
 
 
@@ -152,4 +155,6 @@ def _enter_new(uid: int, gid: int) -> None:
 def _call(what: str, result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise EnvironmentBroken(f"{what}: {os.strerror(number)}", hint=f"{_forbidden_by()}, or sudo")
+        raise EnvironmentBroken(
+            f"{what}: {os.strerror(number)}", hint=allow_user_namespaces() or fix.again_as_root()
+        )

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit import fix
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity
@@ -150,7 +151,7 @@ def trial(arguments: argparse.Namespace) -> int:
         datapath.check_frames(frames)
         lacking = [*session.lacking(datapath), *filter(None, [datapath.unfit(frames)])]
         if lacking:
-            raise EnvironmentBroken("; ".join(lacking), hint="labkit doctor")
+            raise EnvironmentBroken("; ".join(lacking), hint=fix.labkit("doctor"))
         result, proof, tester = session.one_trial(datapath, frames, load_pps=load_pps, duration_s=duration_s)
     key = datapath.key(frame=arguments.frame, ip_version=frames.ip_version, flows=frames.flows)
     if arguments.json:
@@ -182,7 +183,7 @@ def status(arguments: argparse.Namespace) -> int:
             [{**record.to_json(), "alive": record.alive, "enter": record.enter} for record in records]
         )
     elif not records:
-        print("no lab is up (labkit up --topology veth)")
+        print(f"no lab is up ({fix.labkit('up', '--topology', 'veth')})")
     for record in records if not arguments.json else ():
         print("\n".join(lab_lines(record)))
     return 0

@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from labkit import fix
 from labkit.doctor import scratch
 from labkit.doctor.catalog import CHECKS
 from labkit.doctor.model import Check, Finding
 from labkit.errors import LabkitBug
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = ["Check", "Finding", "as_json", "checks", "print_table", "run"]
 
@@ -54,7 +59,7 @@ def run(
                 required_for=check.required_for,
                 detail=attempt.detail,
                 error=attempt.error,
-                fix=None if ok else attempt.fix or check.fix,
+                fix=None if ok else attempt.fix or check.fix(),
             )
     return tuple(_found[key] for key in keys.values())
 
@@ -65,24 +70,59 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
 
 
 def print_table(findings: Sequence[Finding]) -> None:
-    """The findings on the terminal, and which backends can run."""
+    """The findings on the terminal, what the words before them mean, and which backends can run.
+
+    Not wrapped and not cut, so that a command can be copied and a log holds all of it. A reason is said once: what has
+    the same one says whose it shares.
+    """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
+    console = Console(soft_wrap=True)
+    width = max(len(finding.id) for finding in findings)
+    first: dict[tuple[str | None, str | None], str] = {}
     for finding in findings:
+        head = Text.assemble(_mark(finding), f"  {finding.id:<{width}}  ")
+        reason = (finding.error, finding.fix)
         if finding.ok:
-            mark, said = Text("ok", style="green"), Text(finding.detail)
+            console.print(Text.assemble(head, finding.detail))
+        elif reason in first:
+            console.print(Text.assemble(head, f"for the same reason as {first[reason]}"))
         else:
-            mark = Text("missing", style="red") if finding.required_for else Text("no", style="yellow")
-            said = Text.assemble(f"{finding.error}\n", (f"fix: {finding.fix}", "bold"))
-        table.add_row(mark, finding.id, said)
-    console = Console()
-    console.print(table)
+            first[reason] = finding.id
+            console.print(Text.assemble(head, str(finding.error)))
+            console.print(Text.assemble(" " * len(head), "fix: ", (str(finding.fix), "bold")))
     console.print()
-    for line in _summary(findings):
+    for line in (*_legend(findings), *_summary(findings)):
         console.print(Text(line))
+
+
+MISSING, NO = "missing", "no"
+
+
+def _mark(finding: Finding) -> Text:
+    from rich.text import Text
+
+    if finding.ok:
+        word, style = "ok", "green"
+    elif finding.required_for:
+        word, style = MISSING, "red"
+    else:
+        word, style = NO, "yellow"
+    return Text(f"{word:<{len(MISSING)}}", style=style)
+
+
+def _legend(findings: Sequence[Finding]) -> list[str]:
+    """What the words mean that are in the table."""
+    lacking = [finding for finding in findings if not finding.ok]
+    lines = []
+    if any(finding.required_for for finding in lacking):
+        lines.append(f"{MISSING}: the datapath that lacks it, see below, cannot run")
+    if any(not finding.required_for for finding in lacking):
+        lines.append(
+            f"{NO}: not here, and nothing needs it: a measurement more, or a better one, if you want it"
+        )
+    return [*lines, ""] if lines else []
 
 
 def _summary(findings: Sequence[Finding]) -> list[str]:
@@ -93,6 +133,7 @@ def _summary(findings: Sequence[Finding]) -> list[str]:
         lines.append(f"{backend:<10} {'lacks ' + ', '.join(lacking) if lacking else 'can run'}")
     if os.geteuid() != 0:
         lines.append(
-            "Not root: tried in a user namespace. XDP and AF_XDP need root; sudo labkit doctor tries them so."
+            "Not root: tried in a user namespace. XDP and AF_XDP need root; this tries them so: "
+            + fix.labkit("doctor", root=True)
         )
     return lines

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from labkit import fix
 from labkit.doctor import dpdk, lowlatency, machine, probe, scratch, sockets
 from labkit.doctor.model import Check
 
 _VETH = ("kernel", "af_packet", "xdp", "af_xdp")
 _ALL = (*_VETH, "dpdk")
-_ROOT = "run it as root: sudo labkit ..."
-_HUGEPAGES = "ansible/apply-local --tags hugepages   (or: sudo sysctl vm.nr_hugepages=512)"
-_DPDK = "sudo apt-get install libdpdk-dev dpdk-dev   (or: ansible/apply-local --tags dpdk)"
-_BUILD = "labkit build"
+_ROOT = fix.again_as_root
+_DPDK = partial(fix.packages, "libdpdk-dev", "dpdk-dev")
 
 CHECKS: tuple[Check, ...] = (
     Check(
@@ -20,7 +19,7 @@ CHECKS: tuple[Check, ...] = (
         title="network namespaces",
         required_for=_VETH,
         attempt=machine.namespaces,
-        fix=scratch.FIX,
+        fix=scratch.fix_of_none,
     ),
     Check(id="kernel", title="kernel UDP sockets", required_for=("kernel",), attempt=sockets.udp, fix=_ROOT),
     Check(id="af_packet", title="AF_PACKET", required_for=("af_packet",), attempt=sockets.packet, fix=_ROOT),
@@ -45,7 +44,9 @@ CHECKS: tuple[Check, ...] = (
         title="AF_XDP, zero-copy mode",
         required_for=(),
         attempt=sockets.af_xdp_zerocopy,
-        fix="none on veth: zero-copy needs a NIC whose driver supports it (i40e, ice, ixgbe, igc, mlx5)",
+        fix=lambda: (
+            "none on veth: zero-copy needs a NIC whose driver supports it (i40e, ice, ixgbe, igc, mlx5)"
+        ),
     ),
     Check(
         id="busy_poll",
@@ -59,7 +60,7 @@ CHECKS: tuple[Check, ...] = (
         title="pinned memory",
         required_for=("af_xdp",),
         attempt=sockets.memlock,
-        fix="ulimit -l unlimited   (as root; or LimitMEMLOCK=infinity in the service)",
+        fix=_ROOT,
     ),
     Check(id="dpdk", title="DPDK", required_for=("dpdk",), attempt=dpdk.eal, fix=_DPDK),
     Check(id="dpdk_memif", title="DPDK driver memif", required_for=("dpdk",), attempt=dpdk.memif, fix=_DPDK),
@@ -83,7 +84,7 @@ CHECKS: tuple[Check, ...] = (
         title="hugepages of 2 MB",
         required_for=(),
         attempt=machine.hugepages,
-        fix=_HUGEPAGES,
+        fix=partial(fix.as_root, "sysctl -w vm.nr_hugepages=512"),
     ),
     *(
         Check(
@@ -92,7 +93,7 @@ CHECKS: tuple[Check, ...] = (
             required_for=backends,
             attempt=partial(probe.opens, engine),
             mtu_matters=engine in ("bpf", "xdp"),
-            fix=_BUILD,
+            fix=partial(fix.labkit, "build", root=False),
         )
         for engine, backends in (
             ("socket", ("kernel",)),
@@ -107,14 +108,14 @@ CHECKS: tuple[Check, ...] = (
         title="cores",
         required_for=_ALL,
         attempt=machine.cores,
-        fix="give this machine or container two cores or more (taskset, cpuset)",
+        fix=lambda: "give this machine or container two cores or more (taskset, cpuset)",
     ),
     Check(
         id="clock",
         title="clock",
         required_for=(),
         attempt=machine.clock,
-        fix="see the clocksource lines of dmesg",
+        fix=partial(fix.as_root, "dmesg | grep -i clocksource"),
     ),
     Check(
         id="cyclictest",
@@ -149,34 +150,34 @@ CHECKS: tuple[Check, ...] = (
         title="user namespaces (to run without root)",
         required_for=(),
         attempt=machine.user_namespaces,
-        fix=scratch.ALLOW_USER_NAMESPACES,
+        fix=machine.fix_of_user_namespaces,
     ),
     Check(
         id="bpffs",
         title="BPF file system",
         required_for=(),
         attempt=machine.bpffs,
-        fix="ansible/apply-local --tags bpffs   (or: sudo mount -t bpf bpf /sys/fs/bpf)",
+        fix=partial(fix.as_root, "mount -t bpf bpf /sys/fs/bpf"),
     ),
     Check(
         id="python_packages",
         title="Python packages",
         required_for=_ALL,
         attempt=machine.python_packages,
-        fix="pip install --force-reinstall labkit",
+        fix=lambda: fix.python_packages(*fix.requirements()),
     ),
     Check(
         id="ansible",
         title="Ansible (makes a machine ready)",
         required_for=(),
         attempt=machine.ansible,
-        fix="pip install 'labkit[ansible]'   (tox -e perf brings its own)",
+        fix=partial(fix.packages_of, "ansible"),
     ),
     Check(
         id="benchmark_tools",
         title="tools of the benchmarks",
         required_for=(),
         attempt=machine.benchmark_tools,
-        fix="sudo apt-get install sockperf dpdk-dev",
+        fix=partial(fix.packages, "sockperf", "dpdk-dev"),
     ),
 )

@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from labkit import fix
 from labkit.doctor.model import NotThere
 from labkit.errors import LabkitError
 from labkit.tools import hwlatdetect, running
@@ -14,7 +15,9 @@ from labkit.tools.rt_tests import PACKAGE
 _LAST_WORDS = 200
 _TRACEFS = Path("/sys/kernel/tracing")
 _MOUNTS = Path("/proc/mounts")
-_KERNEL = "a kernel that has it: {config} (Debian 12: the real-time kernel has, the generic one has not)"
+_KERNEL = (
+    "none on this kernel: it takes one with {config} (Debian 12: the real-time kernel, not the generic one)"
+)
 
 
 def _binary(name: str, package: str) -> str:
@@ -68,7 +71,8 @@ def _debugfs() -> None:
     mounted = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
     if [where, "debugfs"] not in mounted:
         raise NotThere(
-            f"no debugfs on {where}, where hwlatdetect looks", fix=f"sudo mount -t debugfs none {where}"
+            f"no debugfs on {where}, where hwlatdetect looks",
+            fix=fix.as_root(f"mount -t debugfs none {where}"),
         )
 
 

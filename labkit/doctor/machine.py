@@ -10,12 +10,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+from labkit import fix
 from labkit.cores import reachable
 from labkit.doctor.model import NotThere
+from labkit.privilege import allow_user_namespaces
 
 HUGEPAGE_BYTES = 2 << 20
 HUGEPAGES_MINIMUM = 128
 """What one vhost pair of the probe needs; the role `hugepages` knows the same number."""
+
+PYTHON_PACKAGES = {
+    "MLRsearch": "MLRsearch",
+    "hdrh.histogram": "hdrhistogram",
+    "jinja2": "jinja2",
+    "jsonschema": "jsonschema",
+    "pyroute2": "pyroute2",
+    "pytest": "pytest",
+    "yaml": "pyyaml",
+    "rich": "rich",
+    "scapy.packet": "scapy",
+}
+"""By the name that is imported: the package that brings it."""
 
 _MAP_HUGETLB = 0x40000
 _MAP_HUGE_2MB = 21 << 26
@@ -42,13 +57,19 @@ def user_namespaces() -> str:
     return "a user namespace was made"
 
 
+def fix_of_user_namespaces() -> str:
+    """What allows them."""
+    return allow_user_namespaces() or "none here: in a container they are for whoever starts it to allow"
+
+
 def hugepages() -> str:
     """As many hugepages as a vhost pair needs are reserved for a moment, by mmap; none is touched."""
     try:
         total, free = (int((HUGEPAGE_POOL / name).read_text()) for name in ("nr_hugepages", "free_hugepages"))
     except FileNotFoundError:
         raise NotThere(
-            f"this kernel has no hugepages of 2 MB ({HUGEPAGE_POOL} is missing)", fix="labkit without vhost"
+            f"this kernel has no hugepages of 2 MB ({HUGEPAGE_POOL} is missing)",
+            fix="none on this kernel: labkit runs without vhost and without hugepages",
         ) from None
     length = HUGEPAGES_MINIMUM * HUGEPAGE_BYTES
     try:
@@ -95,21 +116,14 @@ def cores() -> str:
 
 def python_packages() -> str:
     """The packages that labkit is made of can be imported."""
-    for name in (
-        "MLRsearch",
-        "hdrh.histogram",
-        "jinja2",
-        "jsonschema",
-        "pyroute2",
-        "pytest",
-        "yaml",
-        "rich",
-        "scapy.packet",
-    ):
+    lacking: dict[str, str] = {}
+    for name, package in PYTHON_PACKAGES.items():
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise NotThere(f"import {name}: {error}") from None
+            lacking[package] = f"import {name}: {error}"
+    if lacking:
+        raise NotThere("; ".join(lacking.values()), fix=fix.python_packages(*map(fix.requirement, lacking)))
     return "all could be imported"
 
 

@@ -27,8 +27,8 @@ class Check:
     """Does the thing in the scratch namespace and says what it saw. Raises NotThere or OSError."""
     mtu_matters: bool = False
     """Whether it can be refused for the MTU of the link: then it is tried at that of the lab."""
-    fix: str
-    """What helps when the attempt does not know better."""
+    fix: Callable[[], str]
+    """Tells what helps when the attempt does not know better: a command to paste, or words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import json
 import subprocess
 
 from labkit.doctor.model import NotThere
-from labkit.doctor.scratch import FAR, NEAR
+from labkit.doctor.scratch import AS_ROOT, FAR, NEAR
 from labkit.doctor.sockets import mtu_too_large
 from labkit.errors import EnvironmentBroken
 
@@ -53,11 +53,8 @@ def opens(engine: str) -> str:
     if not answer["ok"] and " MTU " in answer["error"]["message"]:
         raise mtu_too_large()
     if not answer["ok"]:
-        raise NotThere(f"{program.name}: {answer['error']['message']}", fix=_fix_for(answer["error"]["code"]))
+        # What the system refused needs other rights, not another build.
+        refused = answer["error"]["code"] == "refused"
+        raise NotThere(f"{program.name}: {answer['error']['message']}", fix=AS_ROOT if refused else None)
     result = answer["result"]
     return f"{program.name} {result['version']} opened a port"
-
-
-def _fix_for(code: str) -> str:
-    """What the system refused needs other rights, not another build."""
-    return "run it as root: sudo labkit ..." if code == "refused" else "labkit build"

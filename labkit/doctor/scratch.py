@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,22 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from labkit import fix
 from labkit.doctor.model import NotThere
 from labkit.hosts import DIE_WITH_PARENT
+from labkit.privilege import allow_user_namespaces
 
 NEAR = "scratch0"
 FAR = "scratch1"
 """The ends of the veth pair, both in the child's namespace and up."""
 
-ALLOW_USER_NAMESPACES = (
-    "sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 "
-    "(each where it exists)"
-)
-FIX = f"run it as root (sudo labkit ...), or allow user namespaces: {ALLOW_USER_NAMESPACES}"
-"""What helps where the scratch namespace itself is refused, and with it every check."""
+AS_ROOT = "as root"
+"""A check's own fix that stands for the doctor's command as root: the child doesn't know how the doctor was called."""
 
 ORDINARY_MTU_BYTES = 1500
-_DEADLINE_S = 15.0
+_DEADLINE_S = 60.0
+"""All checks together; a few seconds where nothing else runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +60,38 @@ def attempt_all(ids: Iterable[str], *, mtu_bytes: int = ORDINARY_MTU_BYTES) -> d
     argv = ["unshare", *user, "--net", "--mount", "--propagation", "private", "--", *DIE_WITH_PARENT]
     command = [*argv, sys.executable, "-m", "labkit.doctor.scratch", str(mtu_bytes), *wanted]
     answers: dict[str, Attempt] = {}
+    overdue = False
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
         output, said = done.stdout, done.stderr.strip() or f"exit code {done.returncode} with nothing said"
     except FileNotFoundError:
         output, said = "", "unshare: not found (package util-linux)"
     except subprocess.TimeoutExpired as error:
-        output, said = _text(error.stdout), f"no answer within {_DEADLINE_S:g} s"
+        output, said, overdue = _text(error.stdout), f"no answer within {_DEADLINE_S:g} s", True
     begun: str | None = None
     for line in output.splitlines():
         answer = json.loads(line)
         begun = answer["id"]
         if "error" in answer:
-            answers[begun] = Attempt(answer["detail"], answer["error"], answer["fix"])
+            mends = fix.again_as_root() if answer["fix"] == AS_ROOT else answer["fix"]
+            mends = fix_of_none() if answer["unprepared"] else mends
+            answers[begun] = Attempt(answer["detail"], answer["error"], mends)
     missing = [name for name in wanted if name not in answers]
     last_words = said.splitlines()[-1]
     if begun in missing:  # the check that ended the child; the others get a new one
-        answers[begun] = Attempt("", last_words, None)
+        again = "try again when less is running" if overdue else None
+        answers[begun] = Attempt("", last_words, again)
         missing.remove(begun)
         return answers | (attempt_all(missing, mtu_bytes=mtu_bytes) if missing else {})
-    return answers | {name: Attempt("", f"no scratch namespace: {last_words}", FIX) for name in missing}
+    mends = fix_of_none() if missing else ""
+    return answers | {name: Attempt("", f"no scratch namespace: {last_words}", mends) for name in missing}
+
+
+def fix_of_none() -> str:
+    """What helps where the scratch namespace itself is refused, and with it every check."""
+    if shutil.which("unshare") is None:
+        return fix.packages("util-linux")
+    return allow_user_namespaces() or fix.again_as_root()
 
 
 def _text(output: bytes | str | None) -> str:
@@ -99,7 +111,7 @@ def _prepare(mtu_bytes: int) -> None:
             route.link("set", index=route.link_lookup(ifname=name)[0], state="up")
 
 
-def _answer(stream: TextIO, **fields: str | None) -> None:
+def _answer(stream: TextIO, **fields: str | bool | None) -> None:
     stream.write(json.dumps(fields) + "\n")
     stream.flush()
 
@@ -121,15 +133,15 @@ def main(mtu_bytes: int, ids: list[str]) -> int:
     by_id = {check.id: check for check in CHECKS}
     for name in ids:
         _answer(answers, id=name)
-        detail, message, fix = "", broken, FIX if broken else None
+        detail, message, mends = "", broken, None
         if broken is None:
             try:
                 detail = by_id[name].attempt()
             except NotThere as error:
-                message, fix = str(error), error.fix
+                message, mends = str(error), error.fix
             except OSError as error:
                 message = error.strerror or str(error)
-        _answer(answers, id=name, detail=detail, error=message, fix=fix)
+        _answer(answers, id=name, detail=detail, error=message, fix=mends, unprepared=broken is not None)
     os._exit(0)  # the EAL leaves threads behind
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken
 from labkit.hosts import NamespaceHost
 from labkit.links.netlink import Netlink, NetlinkError, ethtool, rtnetlink
@@ -68,7 +69,7 @@ def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> No
     except NetlinkError as error:
         raise EnvironmentBroken(
             f"the kernel refused to wire {', '.join(link.name for link in links)}: {error}",
-            hint="labkit doctor says whether this kernel has veth and IPv6",
+            hint=f"{fix.labkit('doctor')} says whether this kernel has veth and IPv6",
         ) from error
 
 
@@ -167,5 +168,5 @@ def _sysctls(values: Mapping[str, str]) -> None:
             continue  # a kernel without IPv6, or without this setting: what it does not have makes no noise
         if got != value:
             raise EnvironmentBroken(
-                f"{path}: wrote {value}, reads {got}", hint=f"sysctl -w {key.replace('/', '.')}"
+                f"{path}: wrote {value}, reads {got}", hint=f"sysctl {key.replace('/', '.')}"
             )

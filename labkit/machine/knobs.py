@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken, LabkitBug
 from labkit.machine.journal import Entry, Journal
 from labkit.machine.process import Identity
@@ -187,7 +188,7 @@ def turn(knob: Knob, value: str, *, journal: Journal, lab: str) -> Entry:
             knob.write(value)
         except OSError as error:
             raise EnvironmentBroken(
-                f"{title(knob.describe())}: {error.strerror}", hint="run as root (sudo)"
+                f"{title(knob.describe())}: {error.strerror}", hint=fix.again_as_root()
             ) from error
         got = knob.read()
         if got != value:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken
 from labkit.hosts import DIE_WITH_PARENT, NamespaceHost
 from labkit.machine.process import Identity, identify
@@ -85,7 +86,9 @@ def start_holder(name: str, *, detached: bool = False) -> Holder:
             cwd="/",
         )
     except FileNotFoundError as error:
-        raise EnvironmentBroken(f"{error.filename} is not installed", hint="apt install util-linux") from None
+        raise EnvironmentBroken(
+            f"{error.filename} is not installed", hint=fix.packages("util-linux")
+        ) from None
     assert process.stdout is not None
     assert process.stderr is not None
     ready, _, _ = select.select([process.stdout], [], [], _START_DEADLINE_S)
@@ -95,7 +98,7 @@ def start_holder(name: str, *, detached: bool = False) -> Holder:
         said = process.communicate()[1].decode(errors="replace").strip() or "nothing was said"
         raise EnvironmentBroken(
             f"a network namespace for {name} could not be made: {said}",
-            hint="run as root (sudo), or allow user namespaces: labkit doctor",
+            hint=fix.again_as_root(),
         )
     pid = int(words[1])
     return Holder(NamespaceHost(name, pid), identify(pid), process)
@@ -134,5 +137,5 @@ def _setns(descriptor: int) -> None:
         number = ctypes.get_errno()
         raise EnvironmentBroken(
             f"setns into a network namespace: {os.strerror(number)}",
-            hint="run as root (sudo), or in a user namespace",
+            hint=fix.again_as_root(),
         )

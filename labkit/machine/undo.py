@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from labkit import fix
 from labkit.errors import LabkitError
 from labkit.machine.journal import Entry, Journal, this_boot
 from labkit.machine.knobs import title, undo
@@ -68,7 +69,8 @@ def _undo_all(
             journal.end(entry)
             continue  # gone with the reboot
         if entry.lab not in standing and entry.owner.alive and not force:
-            left = f"process {entry.owner.pid} is using it and will undo it; labkit down --force does it now"
+            at_once = fix.labkit("down", "--force")
+            left = f"process {entry.owner.pid} is using it and will undo it; {at_once} does it now"
             yield Undone(lab=entry.lab, what=what, done=False, left=left)
             continue
         say(what)

@@ -222,7 +222,7 @@ def fault(program: Path, expected: str | None) -> str | None:
 
 
 def _command(*, sanitize: bool) -> str:
-    return fix.labkit("build", *(["--sanitize"] if sanitize else []))
+    return fix.labkit("build", *(["--sanitize"] if sanitize else []), root=False)
 
 
 def _hint(engine: str, command: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from labkit import fix
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug, LabkitError, ToolFailed
 from labkit.hosts import Host
 from labkit.measure.trial import Histogram, TrialResult
@@ -129,7 +130,7 @@ class Probe:
         text = f"{self.name} (labkit-probe-{self.engine}), {cmd}: {error.get('message')}"
         match error.get("code"):
             case "refused":
-                return EnvironmentBroken(text, hint="labkit doctor")
+                return EnvironmentBroken(text, hint=fix.labkit("doctor"))
             case "bad-argument":
                 return ConfigInvalid(text)
             case _:

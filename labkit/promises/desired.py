@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from labkit import fix
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.promises.roles import PLAYBOOK, ansible_module, folder
 from labkit.yamlfile import parse_yaml
@@ -77,7 +78,8 @@ def of_inventory(host: str, inventory: Path) -> Source:
     """An Ansible inventory. Raises ConfigInvalid where there is none."""
     if not inventory.exists():
         raise ConfigInvalid(f"{inventory}: no such inventory", hint="give an Ansible inventory: -i INVENTORY")
-    closing = f"ansible-playbook -i {_relative(inventory)} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
+    program = fix.program("ansible-playbook")
+    closing = f"{program} -i {_relative(inventory)} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
     return Source(host, str(inventory), ("-i", str(inventory)), closing)
 
 
@@ -111,7 +113,8 @@ def of_file(host: str, file: Path) -> Source:
         closing = f"{_shown('apply-local')} -e @{_relative(file)} --tags {{tag}}"
     else:
         way = "".join(f" -e {key}={value}" for key, value in variables.items() if key != "ansible_host")
-        closing = f"ansible-playbook -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
+        program = fix.program("ansible-playbook")
+        closing = f"{program} -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
     return Source(name, str(file), options, closing)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken
 
 PLAYBOOK = "site.yml"
@@ -21,7 +22,7 @@ def folder() -> Path:
             return place
     raise EnvironmentBroken(
         f"the Ansible roles are neither in {package / 'ansible'} nor in {package.parent / 'ansible'}",
-        hint="run labkit from a checkout (pip install -e .), or install a wheel that has them",
+        hint="run labkit from a checkout, or install a wheel that has them",
     )
 
 
@@ -45,5 +46,5 @@ def ansible_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise EnvironmentBroken(
-            f"{error}: needed to look at hosts", hint="pip install 'labkit[ansible]'"
+            f"{error}: needed to look at hosts", hint=fix.packages_of("ansible")
         ) from error

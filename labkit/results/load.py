@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from labkit import fix
 from labkit.errors import ConfigInvalid
 from labkit.results.codec import CodecError, decode
 from labkit.results.model import Measurement, Verdict
@@ -30,7 +31,7 @@ def load(path: Path) -> Run:
         if found is None:
             raise ConfigInvalid(
                 f"{path}: no run here: expected {RESULTS} or {RECORDS}",
-                hint="`labkit run` makes one below results/; name that folder",
+                hint=f"`{fix.labkit('run')}` makes one below results/; name that folder",
             )
         path = found
     try:
@@ -46,7 +47,8 @@ def latest(root: Path) -> Path:
     runs = [p.parent for p in root.glob(f"*/{RECORDS}") if p.stat().st_size]
     if not runs:
         raise ConfigInvalid(
-            f"{root}: no run there yet", hint="`labkit run --quick` makes one in under two minutes"
+            f"{root}: no run there yet",
+            hint=f"`{fix.labkit('run', '--quick')}` makes one in under two minutes",
         )
     # Names begin with the UTC second; within one, the order of writing decides.
     return max(runs, key=lambda p: (p.name.partition("-")[0], (p / RECORDS).stat().st_mtime_ns))
@@ -74,7 +76,7 @@ def _check_version(document: object, where: str) -> None:
     if version > SCHEMA_VERSION:
         raise ConfigInvalid(
             f"{where}: written by a newer labkit (results schema {version}; this one reads up to {SCHEMA_VERSION})",
-            hint="pip install --upgrade labkit",
+            hint=fix.newer(),
         )
 
 

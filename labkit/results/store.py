@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Self
 
 import labkit
+from labkit import fix
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
 from labkit.ownership import hand_over, make_folders
 from labkit.results.codec import CodecError, decode, encode
@@ -245,11 +246,11 @@ class RunStore:
         return True
 
     def _broken(self, e: OSError, what: str) -> EnvironmentBroken:
-        run = self._run
+        run, shows = self._run, fix.labkit("report", str(self.folder), root=False)
         return EnvironmentBroken(
             f"{what}: {e.strerror}. {len(run.measurements)} measurements and {len(run.verdicts)} verdicts "
             f"are kept in {self.folder / RECORDS}",
-            hint=f"df -h {self.folder}; make room, then `labkit report {self.folder}` shows what is kept",
+            hint=f"df -h {self.folder}; make room, then `{shows}` shows what is kept",
         )
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken, ToolFailed
 from labkit.machine.journal import Journal
 from labkit.machine.knobs import FileKnob, turn, undo
@@ -91,12 +92,13 @@ def _tracing_kept(tracing: Path) -> Iterator[None]:
         in_use = (tracing / "current_tracer").read_text().strip()
     except OSError as error:
         raise EnvironmentBroken(
-            f"{tracing}/current_tracer: {error.strerror}", hint="sudo mount -t debugfs none /sys/kernel/debug"
+            f"{tracing}/current_tracer: {error.strerror}",
+            hint=fix.as_root("mount -t debugfs none /sys/kernel/debug"),
         ) from error
     if in_use != "nop":
         raise EnvironmentBroken(
             f"the kernel's tracer {in_use} is in use: hwlatdetect would end it",
-            hint=f"when it is nobody's: echo nop > {tracing}/current_tracer",
+            hint=f"when it is nobody's: {fix.as_root(f'echo nop > {tracing}/current_tracer')}",
         )
     knob, journal = FileKnob(tracing / "tracing_on"), Journal(state_directory())
     if knob.read() == "0":

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from labkit import fix
 from labkit.errors import EnvironmentBroken, ToolFailed
 
 GRACE_S = 30.0
@@ -53,7 +54,7 @@ def binary(name: str, *, package: str) -> str:
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = shutil.which(name, path=path)
     if found is None:
-        raise EnvironmentBroken(f"{name}: not found", hint=f"sudo apt-get install {package}")
+        raise EnvironmentBroken(f"{name}: not found", hint=fix.packages(package))
     return found
 
 
@@ -100,7 +101,7 @@ def run(
             )
         except FileNotFoundError as error:
             raise EnvironmentBroken(
-                f"{error.filename}: not found", hint="sudo apt-get install util-linux"
+                f"{error.filename}: not found", hint=fix.packages("util-linux")
             ) from error
         try:
             if on_start is not None:

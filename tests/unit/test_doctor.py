@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ BROKEN = doctor.Finding(
     required_for=("xdp", "af_xdp"),
     detail="",
     error="bpf(BPF_PROG_LOAD, XDP): Operation not permitted",
-    fix="run it as root: sudo labkit ...",
+    fix="sudo /opt/bin/labkit doctor",
 )
 WHOLE = doctor.Finding(
     id="kernel",
@@ -52,7 +53,7 @@ def test_check_ids_are_unique_and_each_says_what_mends_it():
     ids = [check.id for check in doctor.checks()]
 
     assert len(set(ids)) == len(ids)
-    assert all(check.fix and check.title for check in doctor.checks())
+    assert all(check.fix() and check.title for check in doctor.checks())
 
 
 def test_unknown_check_is_a_bug_that_names_those_there_are():
@@ -68,6 +69,7 @@ def test_without_unshare_every_check_says_so(monkeypatch):
     assert {name: answer.error for name, answer in answers.items()} == dict.fromkeys(
         ("kernel", "cores"), "no scratch namespace: unshare: not found (package util-linux)"
     )
+    assert all("util-linux" in str(answer.fix) for answer in answers.values())
 
 
 def test_one_core_is_too_few(monkeypatch):
@@ -120,9 +122,38 @@ def test_table_gives_the_real_error_its_fix_and_the_backends_that_lack_it(capsys
     doctor.print_table([WHOLE, BROKEN])
 
     said = " ".join(capsys.readouterr().out.split())
-    assert "bpf(BPF_PROG_LOAD, XDP): Operation not permitted fix: run it as root: sudo labkit ..." in said
+    assert "bpf(BPF_PROG_LOAD, XDP): Operation not permitted fix: sudo /opt/bin/labkit doctor" in said
+    assert "missing: the datapath that lacks it, see below, cannot run" in said
+    assert "nothing needs it" not in said
     assert "kernel can run" in said
     assert "xdp lacks bpf" in said
+
+
+def test_a_reason_that_repeats_is_said_once(capsys):
+    doctor.print_table(
+        [BROKEN, replace(BROKEN, id="xdp_native"), replace(BROKEN, id="memlock", fix="another")]
+    )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("Operation not permitted" in line for line in lines) == 2  # one mended otherwise is another
+    assert "missing  xdp_native  for the same reason as bpf" in lines
+
+
+def test_no_is_explained_where_it_is_in_the_table(capsys):
+    doctor.print_table([WHOLE, replace(BROKEN, required_for=())])
+
+    out = capsys.readouterr().out
+    assert "\nno: not here, and nothing needs it" in out
+    assert "missing" not in out
+
+
+def test_off_a_terminal_nothing_is_cut_or_wrapped(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    doctor.print_table([replace(BROKEN, error="e" * 300, fix="f" * 300)])
+
+    out = capsys.readouterr().out
+    assert "e" * 300 in out
+    assert f"fix: {'f' * 300}" in out
 
 
 def test_json_holds_every_field_of_a_finding():
@@ -135,7 +166,7 @@ def test_json_holds_every_field_of_a_finding():
         "required_for": ["xdp", "af_xdp"],
         "detail": "",
         "error": "bpf(BPF_PROG_LOAD, XDP): Operation not permitted",
-        "fix": "run it as root: sudo labkit ...",
+        "fix": "sudo /opt/bin/labkit doctor",
     }
 
 

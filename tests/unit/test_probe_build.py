@@ -49,10 +49,10 @@ def write_manifest(missing, sources=None):
 def test_a_probe_that_is_not_built_says_how_to_build_it(elsewhere):
     with pytest.raises(EnvironmentBroken, match="not built") as caught:
         engine_path("socket")
-    assert caught.value.hint == "labkit build"
+    assert str(caught.value.hint).endswith("labkit build")
     with pytest.raises(EnvironmentBroken) as caught:
         engine_path("socket", sanitize=True)
-    assert caught.value.hint == "labkit build --sanitize"
+    assert str(caught.value.hint).endswith("labkit build --sanitize")
     assert built_executables() == {}
 
 
