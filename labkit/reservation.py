@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from labkit import fix
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.machine import lock, usage
 from labkit.machine.lock import Busy
@@ -62,7 +63,7 @@ def reserved(
         progress.done()
         for record in _others(using):
             if (why := _in_use(record, found.by_pid)) is not None:
-                raise Busy(why, hint="end it, or take that lab down: labkit down")
+                raise Busy(why, hint=f"end it, or take that lab down: {fix.labkit('down')}")
         yield found
 
 
