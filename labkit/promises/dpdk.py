@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-
+from labkit.errors import ConfigInvalid
 from labkit.promises import members
 from labkit.promises.af_xdp import memlock
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes, Seen
 from labkit.promises.installed import packages
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.promises.roles import host_module
 
 _TO_BUILD, _TESTPMD = {"libdpdk-dev", "dpdk-devel"}, {"dpdk-dev"}
 """Packages that bring libdpdk.pc, and dpdk-testpmd."""
@@ -17,8 +17,22 @@ _DEVICES = "/sys/bus/pci/devices"
 _NOIOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
+def devices(desired: Desired) -> list[tuple[str, str]]:
+    """PCI address as the kernel spells it, and wanted driver, of each. Raises ConfigInvalid for what is no address."""
+    found = []
+    for at, device in enumerate(desired["dpdk_devices"]):
+        address = host_module("pci").address(str(device["pci"]))
+        if address is None:
+            raise ConfigInvalid(
+                f"{desired.host}: dpdk_devices[{at}].pci: {device['pci']} is no PCI address",
+                hint="expected one such as 0000:03:00.0 (lspci -D)",
+            )
+        found.append((str(address), str(device["driver"])))
+    return found
+
+
 def _seen(eyes: Eyes, desired: Desired) -> Seen:
-    addresses = [shlex.quote(device["pci"]) for device in desired["dpdk_devices"]]
+    addresses = [pci for pci, _ in devices(desired)]
     links = [f"{_DEVICES}/{pci}/{name}" for pci in addresses for name in ("driver", "iommu_group")]
     return eyes.look(
         files=(_NOIOMMU, *(f"{_DEVICES}/{pci}/driver_override" for pci in addresses)),
@@ -29,7 +43,7 @@ def _seen(eyes: Eyes, desired: Desired) -> Seen:
 
 def _vfio(desired: Desired) -> list[str]:
     """Addresses of the devices that are for vfio."""
-    return [device["pci"] for device in desired["dpdk_devices"] if "vfio" in device["driver"]]
+    return [pci for pci, driver in devices(desired) if "vfio" in driver]
 
 
 def _version(eyes: Eyes, desired: Desired) -> Outcome:
@@ -43,7 +57,7 @@ def _version(eyes: Eyes, desired: Desired) -> Outcome:
         commands={"pkg-config": "pkg-config --modversion libdpdk", "testpmd": "dpdk-testpmd --help"}
     ).commands
     if (not names or parts & _TO_BUILD) and said["pkg-config"].code:
-        return Broken("pkg-config knows libdpdk", said["pkg-config"].out.splitlines()[0] or "no")
+        return Broken("pkg-config knows libdpdk", (said["pkg-config"].out.splitlines() or ["no"])[0])
     if (not names or parts & _TESTPMD) and "EAL" not in said["testpmd"].out:
         return Broken("dpdk-testpmd starts", said["testpmd"].out[:200])
     if not names:
@@ -58,15 +72,12 @@ def _bound(eyes: Eyes, desired: Desired) -> Outcome:
         return NotApplicable("dpdk_devices is empty")
     seen = _seen(eyes, desired)
     found = []
-    for device in desired["dpdk_devices"]:
-        pci, wanted = device["pci"], device["driver"]
+    for pci, wanted in devices(desired):
         found.append((pci, wanted, seen.target(f"{_DEVICES}/{pci}/driver") or "no driver"))
         # Without it the next driver that is loaded and knows the device takes it.
         override = seen.text(f"{_DEVICES}/{pci}/driver_override") or "not there"
         found.append((f"{pci} driver_override", wanted, override))
-    return compare(
-        found, ", ".join(f"{device['pci']} {device['driver']}" for device in desired["dpdk_devices"])
-    )
+    return compare(found, ", ".join(f"{pci} {driver}" for pci, driver in devices(desired)))
 
 
 def _iommu(eyes: Eyes, desired: Desired) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,6 @@ from labkit.promises.roles import host_module
 
 _OPTIONS = {"channels": "-l", "rings": "-g", "features": "-k", "coalescing": "-c", "pause": "-a", "rss": "-x"}
 """Group of settings to the option of ethtool that shows it."""
-_PCI = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 _DEVICES = "cd /sys/class/net; for name in *; do test -e $name/device && echo $name $(readlink -f $name/device); done"
 
 Difference = tuple[str, str, str]
@@ -47,16 +45,21 @@ def differences(eyes: Eyes, wanted: Mapping[str, Mapping[str, Mapping[str, Any]]
 
 
 def resolved(eyes: Eyes, text: str) -> str:
-    """Name of the interface that has this name, alternative name or PCI address; the text itself if none has."""
+    """Name of the interface that the roles would take for it; the text itself if there is none.
+
+    That is by name, alias, alternative name, or PCI address in any spelling.
+    """
+    pci = host_module("pci")
+    address = pci.address(text)
     said = eyes.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
     links = json.loads(said["links"].out) if said["links"].code == 0 else []
     for link in links:
-        if text in (link.get("ifname"), *link.get("altnames", ())):
+        if text in (link.get("ifname"), link.get("ifalias"), *link.get("altnames", ())):
             return str(link["ifname"])
     for line in said["devices"].out.splitlines():
         name, _, device = line.partition(" ")
         # Through what lies between a device and its interface, such as virtio: the last address in the path counts.
-        if re.findall(_PCI, device)[-1:] == [text]:
+        if address is not None and pci.innermost(device) == address:
             return name
     return text
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit.promises.desired import Desired
+from labkit.promises.dpdk import devices
 
 from .ways import Sabotage, Script, changed, emptied, mode_back, mode_gone
 
@@ -14,8 +15,7 @@ _LIMIT = "/etc/security/limits.d/zz-labkit-sabotage.conf"
 
 
 def _device(desired: Desired) -> tuple[str, str]:
-    devices = desired["dpdk_devices"]
-    return (devices[0]["pci"], devices[0]["driver"]) if devices else ("0000:00:00.0", "none")
+    return next(iter(devices(desired)), ("0000:00:00.0", "none"))
 
 
 def _group_node(desired: Desired) -> str:

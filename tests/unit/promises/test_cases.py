@@ -10,7 +10,7 @@ from cases import CASES
 from fakes import FakeEyes, desired
 
 from labkit.errors import ConfigInvalid, ToolFailed
-from labkit.promises import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, replay
+from labkit.promises import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, interfaces, replay
 from labkit.promises.model import compare
 from labkit.promises.roles import host_module
 
@@ -125,6 +125,41 @@ def test_list_of_cores_that_is_none_is_told_with_its_variable():
         BY_ID["cpu_isolation.isolated"].look(
             case.kept, desired(**{**case.wanted, "cpu_isolation_cpus": "1-x"})
         )
+
+
+SPELLINGS = ("0000:00:05.0", "00:05.0", "0:5.0", "0:00:05.0", "00000000:00:05.0", " 0000:00:05.0 ")
+
+
+@pytest.mark.parametrize("name", ["dpdk.bound", "dpdk.iommu", "dpdk.access"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_device_is_found_by_its_address_in_every_spelling_that_the_role_takes(name, spelling):
+    wanted = {**CASES[name].wanted, "dpdk_devices": [{"pci": spelling, "driver": "vfio-pci"}]}
+
+    assert BY_ID[name].check(CASES[name].kept, desired(**wanted)) == BY_ID[name].check(
+        CASES[name].kept, desired(**CASES[name].wanted)
+    )
+
+
+def test_device_of_which_the_address_is_none_is_told_with_its_place():
+    wanted = {**CASES["dpdk.bound"].wanted, "dpdk_devices": [{"pci": "eth0", "driver": "vfio-pci"}]}
+
+    with pytest.raises(ConfigInvalid, match=r"dpdk_devices\[0\].pci: eth0 is no PCI address"):
+        BY_ID["dpdk.bound"].look(FakeEyes(), desired(**wanted))
+
+
+@pytest.mark.parametrize(
+    "text", ["eth1", "enp3s0f1", "the data", "0000:3b:00.1", "3b:00.1", "3B:00.1", "0:3b:0.1"]
+)
+def test_interface_is_found_by_whatever_the_roles_find_it_by(text):
+    links = '[{"ifname": "eth0"}, {"ifname": "eth1", "altnames": ["enp3s0f1"], "ifalias": "the data"}]'
+    devices = (
+        "eth0 /sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0\n"
+        "eth1 /sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.1/virtio2\n"
+    )
+    eyes = FakeEyes(commands={"links": links, "devices": devices})
+
+    assert interfaces.resolved(eyes, text) == "eth1"
+    assert interfaces.resolved(eyes, "0000:3a:00.0") == "0000:3a:00.0"  # a bridge on the way
 
 
 def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
