@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from labkit.errors import ConfigInvalid
 from labkit.promises import members
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes, Seen
@@ -37,12 +38,26 @@ def _wanted(desired: Desired, seen: Seen) -> dict[tuple[int, int | None], int]:
         wanted[key] = wanted.get(key, 0) + int(pool["count"])
     count = desired.text("hugepages_count")
     if count != "auto" or not wanted:
-        wanted.setdefault((_RUN_TIME_KIB, None), _auto(desired, seen) if count == "auto" else int(count))
+        wanted.setdefault(
+            (_RUN_TIME_KIB, None), _auto(desired, seen) if count == "auto" else _number(desired, count)
+        )
     return {key: count for key, count in wanted.items() if count}
 
 
+def _number(desired: Desired, count: str) -> int:
+    if not re.fullmatch(r"\d+", count):
+        raise ConfigInvalid(f"{desired.host}: hugepages_count: {count!r}, expected auto or a number")
+    return int(count)
+
+
 def _auto(desired: Desired, seen: Seen) -> int:
-    """An eighth of the memory, and at most 1 GiB, in pages of 2 MB; none where that is too little for a vhost pair."""
+    """An eighth of the memory, and at most 1 GiB, in pages of 2 MB.
+
+    None where that is too little for a vhost pair, or where the kernel has no such pages: only who asks for a number is
+    refused there.
+    """
+    if not seen.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*"):
+        return 0
     memory = re.search(r"^MemTotal:\s+(\d+)", seen.text("/proc/meminfo") or "", re.MULTILINE)
     count = min(512, int(memory[1]) // 1024 // 16) if memory else 0
     return count if count >= int(desired["hugepages_minimum"]) else 0
@@ -52,18 +67,19 @@ def _granted(eyes: Eyes, desired: Desired) -> Outcome:
     seen = _seen(eyes)
     wanted = _wanted(desired, seen)
     if not wanted:
-        return NotApplicable("no hugepages are asked for")
-    if not seen.matching(f"{_POOLS}/*"):
-        return NotApplicable("this kernel has no hugepages")
+        there = seen.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*")
+        return NotApplicable(
+            "no hugepages are asked for" + ("" if there else ", and this kernel has none of 2 MB")
+        )
     short, told = [], []
     for (size_kib, node), count in wanted.items():
         folder = _POOLS if node is None else f"{_NODES}/node{node}/hugepages"
-        found = seen.text(f"{folder}/hugepages-{size_kib}kB/nr_hugepages")
+        found = seen.read(f"{folder}/hugepages-{size_kib}kB/nr_hugepages", int)
         where = f"pages of {size_kib} KiB" + (f" on node {node}" if node is not None else "")
         free = seen.text(f"{_POOLS}/hugepages-{size_kib}kB/free_hugepages")
         told.append(f"{found} {where}" + (f", {free} free" if node is None else ""))
-        if found is None or int(found) < count:
-            short.append((f"{where}:", str(count), found or "no such size or node"))
+        if found is None or found < count:
+            short.append((f"{where}:", str(count), "no such size or node" if found is None else str(found)))
     return compare(short, "; ".join(told))
 
 

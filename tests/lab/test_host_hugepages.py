@@ -177,3 +177,16 @@ def test_what_can_not_be_is_refused_all_at_once_before_anything_is_changed(insid
         assert problem in told
     assert POOL.read_text() == before
     assert list((tmp_path / "lib").iterdir()) == []
+
+
+def test_number_that_the_kernel_has_no_pages_for_is_refused_and_auto_is_not(inside, tmp_path):
+    none = "mount -t tmpfs none /sys/kernel/mm/hugepages"
+
+    refused = inside({"hugepages_count": "512"}, f"{none}; role --check; role; ls {tmp_path}/lib")
+    auto = inside({"hugepages_minimum": "128"}, f"{none}; role; ls {tmp_path}/lib")
+
+    assert sum("512 hugepages of 2 MB can't be had" in line for line in refused) == 2
+    assert [line for line in refused if "changed=" in line] == ["changed=0"] * 2
+    assert refused[-1].startswith("changed=")  # no note below it
+    assert "changed=0" in auto
+    assert "This kernel has no hugepages of 2 MB" in auto[0]

@@ -118,6 +118,19 @@ def test_count_that_carries_no_vhost_pair_is_refused(count, minimum, told):
     assert not told or f"{count} hugepages of 2 MB are fewer than the 128 that a vhost pair needs" in found[0]
 
 
+@pytest.mark.parametrize("sizes_kib", [(), (GIB,), (524288,)])
+def test_count_on_a_kernel_without_such_pages_is_refused_and_auto_takes_none(sizes_kib):
+    without = host(sizes_kib=frozenset(sizes_kib))
+
+    for count in (512, "512"):
+        [problem] = problems(hugepages_count=count, host=without)
+        assert problem.startswith(
+            "hugepages_count: 512 hugepages of 2 MB can't be had: this kernel has no hugepages"
+        )
+    assert problems(hugepages_count="auto", host=without) == []
+    assert problems(hugepages_count="0", host=without) == []
+
+
 def test_gigabyte_pages_on_a_processor_without_are_refused_with_what_it_takes():
     [problem] = problems(pool(1, GIB), host=host(sizes_kib={2048}))
 

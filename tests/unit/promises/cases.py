@@ -390,6 +390,7 @@ PAGES = {
             "fewer": _HUGE.but(files={f"{_POOL}-2048kB/nr_hugepages": "255"}),
             "on the other node": _HUGE.but(files={f"{_NODE}-1048576kB/nr_hugepages": "1"}),
             "no such size": _HUGE.but(files={f"{_NODE}-1048576kB/nr_hugepages": None}),
+            "none at all": FakeEyes(),
         },
         _NO_PAGES,
     ),

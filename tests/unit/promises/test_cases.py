@@ -173,6 +173,22 @@ def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
         assert isinstance(check(FakeEyes({**files, pool: str(pages - 1)}), desired(**wanted)), Broken)
 
 
+@pytest.mark.parametrize("pools", [{}, {"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "0"}])
+@pytest.mark.parametrize(
+    ("count", "kind"), [("512", Broken), (512, Broken), ("auto", NotApplicable), (0, NotApplicable)]
+)
+def test_number_of_pages_that_the_kernel_does_not_have_is_broken_and_auto_is_not(pools, count, kind):
+    wanted = {"hugepages_count": count, "hugepages_pools": [], "hugepages_minimum": "128"}
+    eyes = FakeEyes({"/proc/meminfo": "MemTotal: 8388608 kB", **pools})
+
+    assert isinstance(BY_ID["hugepages.granted"].check(eyes, desired(**wanted)), kind)
+
+
+def test_number_of_pages_that_is_none_is_told_with_its_variable():
+    with pytest.raises(ConfigInvalid, match="hugepages_count: 'many', expected auto or a number"):
+        BY_ID["hugepages.granted"].look(FakeEyes(), desired(hugepages_count="many", hugepages_pools=[]))
+
+
 def test_dpdk_of_a_source_is_the_version_that_is_wanted_and_starts():
     wanted = {"dpdk_packages": ["libdpdk-dev"], "dpdk_source_url": "https://198.18.0.1/dpdk.tar.xz"}
     check, kept = BY_ID["dpdk.version"].check, CASES["dpdk.version"].kept.but(commands={"packages": ""})

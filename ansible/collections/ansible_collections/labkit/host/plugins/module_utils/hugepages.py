@@ -108,6 +108,11 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
         [] if re.fullmatch(r"auto|\d+", count) else [f"hugepages_count: {count!r}, expected auto or a number"]
     )
     found += [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
+    if count.isdigit() and int(count) and DEFAULT_SIZE_KIB not in memory.sizes_kib:
+        found.append(
+            f"hugepages_count: {count} hugepages of 2 MB can't be had: {_unknown_size(DEFAULT_SIZE_KIB, memory)}. Take "
+            "another kernel, hugepages_pools with a size that it has, or auto, which takes what there is"
+        )
     minimum = int(wanted.get("hugepages_minimum", MINIMUM))
     if count.isdigit() and 0 < int(count) < minimum:
         found.append(
