@@ -120,6 +120,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="BACKENDS",
         help="such as dpdk,af_xdp: exit 1 where one of these is skipped or not selected (repeatable)",
     )
+    run.add_argument(
+        "--retry",
+        metavar="TIME",
+        help="how long to go on measuring again what was invalid for a reason that can pass (default: 90s; 0: not)",
+    )
+    _wait(run)
     run.add_argument("--allow-invalid", action="store_true", help="exit 0 although measurements were invalid")
     run.add_argument(
         "pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="passed on as they are"

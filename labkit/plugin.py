@@ -28,6 +28,7 @@ from labkit.collecting import (
 )
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
 from labkit.ownership import hand_over
+from labkit.repeats import Repeats
 from labkit.verdicts import InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ MEASURE_KEY = pytest.StashKey["HostMeasure"]()
 ENDING_KEY: pytest.StashKey[Ending] = pytest.StashKey()
 LATER_KEY: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 """Of tests that their authors skip: no reason to make a run's folder, but a part of it where there is one."""
+TIMES_KEY: pytest.StashKey[_Times] = pytest.StashKey()
+LISTEN_S = 3.0
+"""Before the first measurement: long enough that a program which works now and then is seen at it."""
 NOTHING_MEASURED = 5
 """Exit code of a run without a measurement: pytest's own for "no tests"."""
 
@@ -100,6 +104,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--labkit-seed", type=int, default=None, metavar="N", help="seed of everything random (recorded)"
     )
     group.addoption(
+        "--labkit-retry",
+        metavar="TIME",
+        default="90s",
+        help="how long to go on, when all is measured, measuring again what was invalid for a reason that can pass "
+        "(default: %(default)s; 0: not at all); every attempt is kept in the results",
+    )
+    group.addoption(
+        "--labkit-wait",
+        metavar="TIME",
+        help="where another process measures on this machine, wait so long, or 'forever' (default: refuse, or "
+        "LABKIT_WAIT)",
+    )
+    group.addoption(
         "--labkit-require",
         action="append",
         metavar="BACKENDS",
@@ -132,6 +149,10 @@ def pytest_configure(config: pytest.Config) -> None:
         except LabkitError as error:
             raise pytest.UsageError(str(error)) from error
     config.stash[REQUIRED_KEY] = _required(config.getoption("--labkit-require") or ())
+    config.stash[TIMES_KEY] = times = _times(config)
+    config.pluginmanager.register(
+        Repeats(budget_s=times.retry_s, session=lambda: _session(config)), "labkit-repeats"
+    )
     config.stash[COUNTED_KEY] = set()
     for name in registry.names():
         try:
@@ -203,6 +224,9 @@ def _session(config: pytest.Config) -> Session:
                 rfc2544=config.getoption("--labkit-rfc2544"),
                 tester_engine=config.getoption("--labkit-tester"),
                 seed=config.getoption("--labkit-seed"),
+                wait_s=config.stash[TIMES_KEY].wait_s,
+                listen_s=LISTEN_S,
+                retry_s=config.stash[TIMES_KEY].retry_s,
                 results=Path(config.getoption("--labkit-results")),
                 command=tuple(sys.argv),
             ),
@@ -216,6 +240,27 @@ def _labs(config: pytest.Config) -> Labs:
     if LABS_KEY not in config.stash:
         config.stash[LABS_KEY] = Labs(config.getoption("--topology"))
     return config.stash[LABS_KEY]
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """How long to wait for the machine [s] (None: as long as it takes), and to measure again."""
+
+    wait_s: float | None
+    retry_s: float
+
+
+def _times(config: pytest.Config) -> _Times:
+    """Read --labkit-wait and --labkit-retry. Raises UsageError."""
+    from labkit.reservation import parse_span, parse_wait
+
+    try:
+        return _Times(
+            parse_wait(config.getoption("--labkit-wait"), option="--labkit-wait"),
+            parse_span(config.getoption("--labkit-retry"), option="--labkit-retry"),
+        )
+    except ConfigInvalid as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _required(words: Sequence[str]) -> frozenset[str]:

@@ -94,6 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, flag in (("quick", "quick"), ("rfc2544", "rfc2544"), ("allow_invalid", "allow-invalid")):
         if getattr(arguments, name):
             command.append(f"--labkit-{flag}")
+    command += [f"--labkit-retry={arguments.retry}"] if arguments.retry is not None else []
+    command += [f"--labkit-wait={arguments.wait}"] if arguments.wait is not None else []
     command += [f"--topology={topology}" for topology in arguments.topology or ()]
     command += [f"--labkit-require={names}" for names in arguments.require or ()]
     if arguments.seed is not None:

@@ -1,0 +1,152 @@
+"""Tests that come out invalid are run again when the others are over, and pytest hears of each once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from labkit.datapaths import default_datapath
+from labkit.frames import frame_spec
+from labkit.preflight import load_all
+from labkit.progress import Silent
+from labkit.results.model import Outcome
+from labkit.session import Session, Settings
+
+NOISY = """
+description: some 4 of 10 trials lose frames whatever the load
+tier: simulated
+backends: [kernel]
+simulation:
+  kernel: {capacity: 100 kpps, noise: 2 %, lossy_trials: LOSSY, buffer_frames: 0}
+"""
+SUITE = """
+import pytest
+
+@pytest.mark.kernel
+def test_ndr(measure, target):
+    target(measure.throughput(), ndr=">= 1 kpps")
+
+@pytest.mark.kernel
+def test_mrr(measure, target):
+    target(measure.mrr(), mrr=">= 1 kpps")
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeini(
+        "[pytest]\naddopts = --topology=noisy.yml --labkit-quick --labkit-junit -p no:cacheprovider"
+    )
+    pytester.makepyfile(SUITE)
+    (pytester.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "38 %"))
+    return pytester
+
+
+def seed_that_needs(attempts: int, folder: Path) -> int:
+    """A seed with which the search is invalid so often, then valid."""
+    datapath = default_datapath("kernel", load_all([folder / "noisy.yml"]))
+    for seed in range(1, 60):
+        with Session(Settings(store=False, quick=True, seed=seed), progress=Silent()) as one:
+            for attempt in range(1, attempts + 1):
+                measured = one.throughput(datapath, frame_spec("64"))
+                (verdict,) = one.judge("t", measured, {"ndr": ">= 1 kpps"})
+                if (verdict.outcome is Outcome.INVALID) is not (attempt < attempts):
+                    break
+                one.repeat("t")
+            else:
+                return seed
+    raise AssertionError("no such seed")
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> tuple[pytest.RunResult, dict, ElementTree.Element]:
+    result = pytester.runpytest_inprocess(*arguments)
+    (folder,) = (pytester.path / "results").iterdir()
+    return (
+        result,
+        json.loads((folder / "results.json").read_text()),
+        ElementTree.parse(folder / "junit.xml").getroot(),
+    )
+
+
+def test_what_came_out_invalid_is_measured_again_after_the_others(suite: pytest.Pytester) -> None:
+    seed = seed_that_needs(2, suite.path)
+    result, stored, junit = run(suite, f"--labkit-seed={seed}", "-v")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "*test_ndr?kernel-noisy-64? INVALID, will be measured again*",
+            "*test_mrr?kernel-noisy-64? PASSED*",
+            "*test_ndr?kernel-noisy-64? PASSED*",
+        ]
+    )
+    assert [(v["outcome"], v["attempt"]) for v in stored["verdicts"]] == [("pass", 1), ("pass", 2)]
+    assert [(v["outcome"], v["attempt"]) for v in stored["former_verdicts"]] == [("invalid", 1)]
+    assert [m["attempt"] for m in stored["former_measurements"]] == [1]
+    cases = [case for case in junit.iter("testcase") if case.get("name", "").startswith("test_ndr")]
+    assert len(cases) == 1
+    assert [child.tag for child in cases[0]] == ["properties"]
+    assert stored["environment"]["parameters"]["retry_budget_s"] == 90
+
+
+def test_without_a_budget_nothing_is_measured_again(suite: pytest.Pytester) -> None:
+    seed = seed_that_needs(2, suite.path)
+    result, stored, _ = run(suite, f"--labkit-seed={seed}", "--labkit-retry=0")
+    assert result.ret == 1
+    assert stored["former_measurements"] == []
+    result.stdout.fnmatch_lines(["labkit: 1 test is invalid (*stability-ndr); run it again*"])
+
+
+def test_what_stays_invalid_is_counted_once_and_named_in_the_last_line(suite: pytest.Pytester) -> None:
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "60 %"))
+    result, stored, junit = run(suite, "--labkit-seed=1")
+    assert result.ret == 1
+    assert [v["outcome"] for v in stored["verdicts"]] == ["pass", "invalid"]
+    assert len(stored["former_verdicts"]) == 5
+    assert [suite_.get("failures") for suite_ in junit.iter("testsuite")] == ["1"]
+    last = result.stdout.lines[-1]
+    assert last.startswith("labkit: 1 test is invalid after 6 attempts (")
+    assert last.endswith("stability-ndr); run it again when the machine is quiet")
+
+
+def test_a_run_that_is_stopped_reports_what_it_withheld(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        SUITE + "\n\n@pytest.mark.kernel\ndef test_stop(measure):\n    raise KeyboardInterrupt\n"
+    )
+    seed = seed_that_needs(2, suite.path)
+    result = suite.runpytest_subprocess(f"--labkit-seed={seed}")
+    (folder,) = (suite.path / "results").iterdir()
+    stored = json.loads((folder / "results.json").read_text())
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*1 invalid*"])
+    assert [v["outcome"] for v in stored["verdicts"]] == ["invalid", "pass"]
+
+
+def test_a_failure_beside_it_is_no_reason_to_measure_again(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        SUITE
+        + """
+@pytest.fixture
+def broken():
+    yield
+    raise RuntimeError("teardown")
+
+@pytest.mark.kernel
+def test_both(broken, measure, target):
+    target(measure.throughput(), ndr=">= 1 kpps")
+"""
+    )
+    seed = seed_that_needs(2, suite.path)
+    result, stored, _ = run(suite, f"--labkit-seed={seed}", "-k", "test_both")
+    assert result.ret == 1
+    assert stored["former_measurements"] == []
+    result.stdout.fnmatch_lines(["*RuntimeError: teardown*"])
+
+
+def test_a_time_that_is_none_is_bad_input(suite: pytest.Pytester) -> None:
+    for option in ("--labkit-retry", "--labkit-wait"):
+        result = suite.runpytest_inprocess(f"{option}=soon")
+        assert result.ret == 4
+        result.stderr.fnmatch_lines([f"*{option} 'soon': expected a time such as '90s'*"])
