@@ -1,8 +1,8 @@
 """A scratch namespace in which the checks try things: a child process that is gone with the doctor, whatever ends it.
 
-The child has a network and a mount namespace of its own (without root also a user namespace), a fresh /sys and /run,
-and a veth pair. It prints two JSON lines a check, one before and one after; a check that kills it costs only its own
-answer.
+The child has a network and a mount namespace of its own (without root also a user namespace), a fresh /sys, /run
+and /dev/shm, and a veth pair. It prints two JSON lines a check, one before and one after; a check that kills it costs
+only its own answer.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _prepare(mtu_bytes: int) -> None:
     """Make the child's own /sys and /run and the veth pair. Raises OSError or pyroute2's NetlinkError."""
     from labkit.links.netlink import rtnetlink
 
-    mounts = (("sysfs", "/sys"), ("tmpfs", "/run"))
+    mounts = (("sysfs", "/sys"), ("tmpfs", "/run"), ("tmpfs", "/dev/shm"))  # noqa: S108 (hidden, not used)
     for kind, where in mounts:
         subprocess.run(["mount", "-t", kind, kind, where], check=True, capture_output=True, text=True)
     with rtnetlink() as route:

@@ -140,6 +140,53 @@ class ProcessKnob:
         return _still_inside(netns) if netns is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class LeftoverKnob:
+    """A file or an empty folder that a tool makes and removes again, unless it is killed: "there" or "gone"."""
+
+    kind: ClassVar[str] = "leftover"
+    path: Path
+
+    def describe(self) -> dict[str, Any]:
+        """See Knob."""
+        return {"kind": self.kind, "path": str(self.path)}
+
+    def read(self) -> str:
+        """See Knob."""
+        return "there" if self.path.exists() or self.path.is_symlink() else "gone"
+
+    def write(self, value: str) -> None:
+        """See Knob. It can only be removed."""
+        if value != "gone":
+            raise LabkitBug(f"what a tool left cannot be made to be {value!r}")
+        if self.path.is_dir() and not self.path.is_symlink():
+            self.path.rmdir()  # a folder of tracefs goes with all that the kernel shows in it
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def restore(self, old: str, new: str) -> str | None:
+        """See Knob. What was there before the tool came is not ours to remove."""
+        if old == "there" or self.read() == "gone":
+            return None
+        self.write("gone")
+        return None if self.read() == "gone" else f"{self.path} cannot be removed"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolKnob(FileKnob):
+    """A file of /sys that a tool sets by itself, to what it likes, and sets back unless it is killed."""
+
+    kind: ClassVar[str] = "tool"
+
+    def restore(self, old: str, new: str) -> str | None:
+        """See Knob. Whatever it is now, the tool has made it so: nobody else is let in meanwhile."""
+        if self.read() == old:
+            return None
+        self.write(old)
+        got = self.read()
+        return None if got == old else f"{self.path}: wrote {old}, reads {got}"
+
+
 def network_namespace(pid: int | str) -> int | None:
     """The inode number of a process's network namespace; None where it is gone (or not ours to see)."""
     try:
@@ -169,6 +216,10 @@ def knob_from(described: Mapping[str, Any]) -> Knob:
     match described.get("kind"):
         case FileKnob.kind:
             return FileKnob(Path(described["path"]))
+        case LeftoverKnob.kind:
+            return LeftoverKnob(Path(described["path"]))
+        case ToolKnob.kind:
+            return ToolKnob(Path(described["path"]))
         case HugepagesKnob.kind:
             return HugepagesKnob(Path(described["path"]))
         case ProcessKnob.kind:

@@ -6,11 +6,14 @@ whole microseconds, cut off: 13 is 13.000 to 13.999. Beyond the histogram's end 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from labkit.errors import ToolFailed
-from labkit.tools import rt_tests, running
+from labkit.machine.knobs import LeftoverKnob
+from labkit.tools import leftovers, rt_tests, running
 
 HISTOGRAM_US = 100_000
 """Bins of 1 us: what is later than this is counted without its value. It costs 0.8 MB a core."""
@@ -111,10 +114,18 @@ def measure(
     on_second: Callable[[float], None] | None = None,
 ) -> tuple[Result, running.Finished]:
     """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last words."""
-    with rt_tests.json_file("cyclictest") as file:
+    with rt_tests.json_file("cyclictest") as file, leftovers.Leftovers("cyclictest") as left:
+
+        def journal(pid: int) -> None:
+            if not running.own_mounts():
+                left.expect(LeftoverKnob(Path(f"/dev/shm/cyclictest{pid}")))  # noqa: S108
+
         done = running.run(
             tool.argv(file.path),
             duration_s=tool.duration_s,
+            # It removes its file of shared memory on SIGTERM, should that be in the machine's own /dev/shm.
+            ends_with=signal.SIGTERM,
+            before_start=journal,
             on_start=on_start,
             on_second=on_second,
             pass_fds=(file.descriptor,),

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from labkit import fix
 from labkit.errors import EnvironmentBroken, ToolFailed
-from labkit.machine.journal import Journal
-from labkit.machine.knobs import FileKnob, turn, undo
-from labkit.privilege import state_directory
+from labkit.machine.knobs import ToolKnob
 from labkit.tools import rt_tests, running
+from labkit.tools.leftovers import Leftovers
 
 TRACING = Path("/sys/kernel/debug/tracing")
 """Where hwlatdetect itself looks, so that what it leaves changed is changed back there."""
@@ -100,17 +99,11 @@ def _tracing_kept(tracing: Path) -> Iterator[None]:
             f"the kernel's tracer {in_use} is in use: hwlatdetect would end it",
             hint=f"when it is nobody's: {fix.as_root(f'echo nop > {tracing}/current_tracer')}",
         )
-    knob, journal = FileKnob(tracing / "tracing_on"), Journal(state_directory())
-    if knob.read() == "0":
+    with Leftovers("hwlatdetect") as left:
+        # Killed, it leaves the tracer on, which takes half of each second from one core after the other.
+        left.expect(ToolKnob(tracing / "current_tracer"), new="hwlat")
+        left.expect(ToolKnob(tracing / "tracing_on"), new="0")
         yield
-        return
-    entry = turn(knob, "0", journal=journal, lab="hwlatdetect")
-    try:
-        yield
-    finally:
-        left = undo(entry, journal=journal)
-        if left is not None:
-            raise EnvironmentBroken(left)
 
 
 def measure(

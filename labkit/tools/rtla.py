@@ -10,10 +10,17 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from labkit.errors import ToolFailed
+from labkit.machine.knobs import LeftoverKnob, ToolKnob
 from labkit.tools import running
+from labkit.tools.leftovers import Leftovers
 
+TRACING = Path("/sys/kernel/tracing")
+INSTANCE = "timerlat_hist"
+SETTINGS = ("cpus", "timerlat_period_us", "stop_tracing_us", "stop_tracing_total_us", "print_stack")
+"""Below osnoise/: what it sets for its time."""
 ENTRIES = 9999
 """Bins of 1 us: the most that every version takes."""
 
@@ -101,10 +108,21 @@ def version() -> str | None:
 
 
 def measure(
-    tool: Timerlat, *, on_second: Callable[[float], None] | None = None
+    tool: Timerlat, *, on_second: Callable[[float], None] | None = None, tracing: Path = TRACING
 ) -> tuple[tuple[Column, ...], running.Finished]:
-    """Run it. It takes its tracing instance down on SIGINT, which is what it gets when labkit dies."""
-    done = running.run(tool.argv(), duration_s=tool.duration_s, ends_with=signal.SIGINT, on_second=on_second)
+    """Run it. It takes its tracing instance down on SIGINT, which is what it gets when labkit dies.
+
+    Killed itself, it leaves that instance, in which the tracer goes on, and its own settings of the tracer.
+    """
+    with Leftovers("rtla") as left:
+        for name in SETTINGS:
+            if (tracing / "osnoise" / name).is_file():
+                left.expect(ToolKnob(tracing / "osnoise" / name), new="set by rtla")
+        if tracing.is_dir():
+            left.expect(LeftoverKnob(tracing / "instances" / INSTANCE))
+        done = running.run(
+            tool.argv(), duration_s=tool.duration_s, ends_with=signal.SIGINT, on_second=on_second
+        )
     if done.exit_code or "Index" not in done.stdout:
         raise done.failed(f"exit code {done.exit_code}")
     return parse(done.stdout), done

@@ -1,6 +1,7 @@
 """Runs a measuring program that is silent until it ends: output, exit code, and what the scheduler did to it.
 
-It must not know what any program measures. The program dies with labkit; Ctrl-C ends it in order.
+It must not know what any program measures. The program dies with labkit; Ctrl-C ends it in order. What it keeps in
+shared memory goes with it, whatever ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import IO
 
 from labkit import fix
@@ -25,6 +27,13 @@ from labkit.errors import EnvironmentBroken, ToolFailed
 GRACE_S = 30.0
 """What a program may take beyond its duration: it calibrates before and writes its results afterwards."""
 END_TIMEOUT_S = 5.0
+_START = """
+read -r go || exit 143
+[ "$1" = own ] && mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+shift
+exec "$@" </dev/null
+"""
+"""Waits for the word, and ends where labkit is gone before it; then the program, with a /dev/shm of its own."""
 LAST_WORDS = 400
 """Characters of its output that an error quotes."""
 
@@ -74,17 +83,22 @@ def run(
     *,
     duration_s: float,
     ends_with: signal.Signals = signal.SIGKILL,
+    before_start: Callable[[int], None] | None = None,
     on_start: Callable[[int], None] | None = None,
     on_second: Callable[[float], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Finished:
     """Run it to its end. Raises ToolFailed when it runs on long after `duration_s`, EnvironmentBroken where it cannot.
 
-    `ends_with` is what the kernel sends it when labkit dies: SIGKILL, or SIGINT for one that has to clean up after
-    itself. `on_start` gets its pid once it runs, `on_second` the time since then, once a second: nothing else
-    happens here meanwhile, for the program measures this very machine.
+    `ends_with` is what the kernel sends it when labkit dies: SIGKILL, or SIGINT or SIGTERM for one that has to clean up
+    after itself. Where it may, it gets a /dev/shm of its own, which is gone with it. `before_start` gets the pid that
+    it will have, `on_start` the same once it runs, `on_second` the time since then, once a second: nothing else happens
+    here meanwhile, for the program measures this very machine.
     """
-    command = ["setpriv", "--pdeathsig", ends_with.name.removeprefix("SIG"), "--"]
+    own = own_mounts()
+    command = ["unshare", "--mount", "--propagation", "private", "--"] if own else []
+    command += ["setpriv", "--pdeathsig", ends_with.name.removeprefix("SIG"), "--"]
+    command += ["sh", "-c", _START, "sh", "own" if own else "shared"]
     if ends_with is signal.SIGINT:
         # A labkit in the background of a script was started with SIGINT ignored, and would pass that on.
         command += ["env", "--default-signal=INT"]
@@ -93,7 +107,7 @@ def run(
         try:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
                 pass_fds=pass_fds,
@@ -104,6 +118,9 @@ def run(
                 f"{error.filename}: not found", hint=fix.packages("util-linux")
             ) from error
         try:
+            if before_start is not None:
+                before_start(process.pid)
+            _let_go(process)
             if on_start is not None:
                 on_start(process.pid)
             usage = _wait(process, argv[0], duration_s, on_second)
@@ -117,6 +134,26 @@ def run(
             stderr=_text(err),
             involuntary_switches=usage.ru_nivcsw,
         )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended: its exit code says why
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+
+
+@cache
+def own_mounts() -> bool:
+    """Whether programs can be given a /dev/shm of their own; tried, for what forbids it is no one setting."""
+    script = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
+    argv = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", script]
+    try:
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _wait(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,67 @@ def test_labkit_ended_in_the_midst_leaves_no_program_and_keeps_its_record(
     while any(Path(f"/proc/{pid}").exists() for pid in started):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+MEASURES = """
+import sys
+from labkit.hostlatency import Request, measure
+from labkit.tools import running
+if sys.argv[1] == "shared":  # as where a container may not mount
+    running.own_mounts = lambda: False
+print("go", flush=True)
+measure(Request(kind="wakeup", duration_s=20, interval_us=500, cores=(%d,)), guest=None)
+"""
+
+
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("victim", "where"), [("labkit", "own"), ("cyclictest", "own"), ("both", "own"), ("both", "shared")]
+)
+def test_after_kills_at_any_moment_cyclictest_has_left_nothing_that_down_misses(
+    victim: str, where: str, tmp_path: Path
+) -> None:
+    """cyclictest keeps a file in /dev/shm, which kill -9 leaves there."""
+    dice = random.Random(f"{victim}-{where}")
+    environment = {**os.environ, "LABKIT_STATE_DIR": str(tmp_path)}
+    before = shared_memory()
+    for _ in range(20 if os.environ.get("LABKIT_THOROUGH") else 2):
+        labkit = subprocess.Popen(
+            [sys.executable, "-c", MEASURES % CORE, where],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert labkit.stdout
+        assert labkit.stdout.readline() == "go\n"
+        killed_at_s = dice.uniform(0, 0.6)
+        time.sleep(killed_at_s)
+        tools = children(labkit.pid)
+        if victim != "cyclictest":
+            labkit.send_signal(signal.SIGKILL)
+        for pid in tools if victim != "labkit" else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if victim == "cyclictest" and not tools:
+            labkit.kill()  # it was not there yet
+        labkit.communicate()
+        gone_by = time.monotonic() + 5
+        while any(Path(f"/proc/{pid}").exists() for pid in tools) and time.monotonic() < gone_by:
+            time.sleep(0.01)
+        down = [sys.executable, "-m", "labkit.cli", "down"]
+        assert subprocess.run(down, env=environment, capture_output=True, check=False).returncode == 0
+        assert shared_memory() <= before, killed_at_s
 
 
 def test_the_suite_stores_the_wakeups_of_this_host_and_holds_them_to_the_labs_targets(

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import EnvironmentBroken, ToolFailed
+from labkit.machine.undo import down
 from labkit.tools import cyclictest, hwlatdetect, oslat, rt_tests, rtla, running
 
 DATA = Path(__file__).parent / "data"
@@ -174,6 +176,10 @@ def tracing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "tracing_on").write_text("1\n")
     (folder / "current_tracer").write_text("nop\n")
+    (folder / "instances").mkdir()
+    (folder / "osnoise").mkdir()
+    for name, value in (("cpus", "0-1"), ("timerlat_period_us", "1000")):
+        (folder / "osnoise" / name).write_text(f"{value}\n")
     return folder
 
 
@@ -184,6 +190,46 @@ def test_tracing_is_put_back_although_hwlatdetect_turns_it_off(on_path: Path, tr
     found, done = hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=1), tracing=tracing)
     assert (found.gaps, done.exit_code) == (2, 1)  # 1: the threshold was passed, which is no failure
     assert (tracing / "tracing_on").read_text().strip() == "1"
+
+
+KILLED = """
+import os, signal, sys
+from contextlib import suppress
+from pathlib import Path
+from labkit.tools import hwlatdetect, rtla
+tracing = Path(sys.argv[2])
+if sys.argv[1] == "hwlatdetect":
+    hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=60), tracing=tracing)
+else:
+    rtla.measure(rtla.Timerlat(cores=(0,), duration_s=60), tracing=tracing)
+"""
+SETS = {
+    "hwlatdetect": "echo 0 > {0}/tracing_on; echo hwlat > {0}/current_tracer",
+    "rtla": "echo 1 > {0}/osnoise/cpus; echo 500 > {0}/osnoise/timerlat_period_us; mkdir {0}/instances/timerlat_hist",
+}
+
+
+@pytest.mark.parametrize("tool", ["hwlatdetect", "rtla"])
+@pytest.mark.parametrize("both", [True, False])
+def test_what_a_killed_tracer_leaves_is_undone(on_path: Path, tracing: Path, tool: str, both: bool) -> None:
+    """Killed with labkit (by the kernel's OOM killer, or with its whole control group), or it alone."""
+    before = {p: p.read_text().strip() for p in tracing.rglob("*") if p.is_file()}
+    script = f"#!/bin/sh\n{SETS[tool].format(tracing)}\ntouch {tracing.parent}/up\nexec sleep 60 </dev/null\n"
+    (on_path / tool).write_text(script)
+    labkit = subprocess.Popen([sys.executable, "-c", KILLED, tool, str(tracing)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tracing.parent / "up").exists())
+    (pid,) = Path(f"/proc/{labkit.pid}/task/{labkit.pid}/children").read_text().split()
+    if both:
+        labkit.send_signal(signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(int(pid), signal.SIGKILL)
+    labkit.wait()
+    if both:
+        assert {p: p.read_text().strip() for p in before} != before
+        assert [one.done for one in down()] != []
+    assert {p: p.read_text().strip() for p in before} == before
+    assert list((tracing / "instances").iterdir()) == []
+    assert down() == []
 
 
 def test_a_tracer_in_use_is_left_alone(on_path: Path, tracing: Path) -> None:
