@@ -12,6 +12,7 @@ from rich.text import Text
 from labkit.output import console, plain
 from labkit.results import format as fmt
 from labkit.results.flavour import COMMAND_LINE, tuning
+from labkit.results.gate_words import kind
 from labkit.results.layout import Column, choose
 from labkit.results.rows import Row, closing_lines, ratio_basis, rows
 from labkit.results.run import Run
@@ -111,12 +112,23 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append(
             "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
         )
+    if again := _measured_again(run, found):
+        out.append(again)
     engines: dict[str, list[str]] = {}
     for m in run.measurements:
         if note := m.tester.get("engine_note"):
             engines.setdefault(str(note), []).append(m.key.topology)
     out += [f"{', '.join(dict.fromkeys(labs))}: {note}" for note, labs in engines.items()]
     return [*out, *_ratio_notes(found)]
+
+
+def _measured_again(run: Run, found: list[Row]) -> str:
+    """Which measurements were invalid and made again, and which attempt it is that stands."""
+    by_row = {row.key: row for row in found}
+    parts = [
+        f"{where(by_row[m.key])}, {kind(m)}" for m in run.measurements if m.attempt > 1 and m.key in by_row
+    ]
+    return f"measured again, the last attempt stands: {'; '.join(parts)}" if parts else ""
 
 
 def _ratio_notes(found: list[Row]) -> list[str]:
