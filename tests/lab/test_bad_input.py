@@ -20,7 +20,7 @@ import unprivileged
 from labkit.probe import build
 from labkit.topology import load
 
-LABKIT = [sys.executable, "-m", "labkit.cli"]
+LABKIT = ["-m", "labkit.cli"]
 WITHOUT_BPF = ["setpriv", "--bounding-set=-bpf,-sys_admin,-perfmon", "--inh-caps=-bpf,-sys_admin,-perfmon"]
 LITTLE_MEMLOCK = [
     *("prlimit", "--memlock=65536:65536"),
@@ -41,10 +41,15 @@ def built_probe() -> None:
 def labkit(
     *arguments: str, cwd: Path, through: Sequence[str] = (), timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *LABKIT]
+    environment = {**os.environ, "LABKIT_STATE_DIR": str(cwd / "state")}
+    if through:
+        command = [*unprivileged.below_mnt(), *through, unprivileged.PYTHON, *LABKIT]
+        environment |= unprivileged.SEEN
     return subprocess.run(
-        [*through, *LABKIT, *arguments],
+        [*command, *arguments],
         cwd=cwd,
-        env={**os.environ, "LABKIT_STATE_DIR": str(cwd / "state")},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -222,7 +227,7 @@ def test_a_program_that_dies_in_a_run_fails_that_test_and_the_next_one_measures(
 
 def test_ctrl_c_in_a_trial_takes_everything_down(tmp_path: Path) -> None:
     trial = subprocess.Popen(
-        [*LABKIT, "trial", "--topology", "veth", "--duration", "20 s"],
+        [sys.executable, *LABKIT, "trial", "--topology", "veth", "--duration", "20 s"],
         cwd=tmp_path,
         env={**os.environ, "LABKIT_STATE_DIR": str(tmp_path / "state")},
         stdout=subprocess.PIPE,

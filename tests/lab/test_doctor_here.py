@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import unprivileged
 
 from labkit import doctor
 
@@ -26,7 +27,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo tox 
 
 def doctor_in(*ids: str, prefix: tuple[str, ...] = (), **environment: str) -> dict[str, dict[str, object]]:
     """The doctor's findings by id, in a process of its own that `prefix` restricts."""
-    command = [*prefix, sys.executable, "-c", PROGRAM, *ids]
+    command = [sys.executable, "-c", PROGRAM, *ids]
+    if prefix:
+        command[0] = unprivileged.PYTHON
+        command = [*unprivileged.below_mnt(), *prefix, *command]
+        environment |= unprivileged.SEEN
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **environment}
     )

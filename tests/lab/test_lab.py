@@ -396,7 +396,7 @@ except EnvironmentBroken as error:
     ],
 )
 def test_a_user_who_may_not_is_told_what_would_help(before: str, wrapper: str, said: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+    environment = {**os.environ, **unprivileged.SEEN}
     user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     if wrapper:  # in a user namespace of its own, where the setting is its own too
         user, start = (
@@ -405,12 +405,18 @@ def test_a_user_who_may_not_is_told_what_would_help(before: str, wrapper: str, s
         )
     else:
         start = ["sh", "-c"]
-    script = f'{wrapper or "true"}; exec {user} /usr/bin/python3 -c "$CODE"'
+    script = f'{wrapper or "true"}; exec {user} {unprivileged.PYTHON} -c "$CODE"'
     environment["CODE"] = REFUSED.format(before=before)
     done = subprocess.run(
-        [*start, script], env=environment, cwd="/", capture_output=True, text=True, timeout=30, check=True
+        [*unprivileged.below_mnt(), *start, script],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    assert said in done.stdout
+    assert said in done.stdout, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("dpdk-testpmd") is None, reason="needs dpdk-testpmd: apt install dpdk-dev")
