@@ -132,7 +132,7 @@ def test_an_ordinary_users_run_measures_what_it_may_and_skips_the_rest_with_the_
     }, output
     (skip,) = [verdict for verdict in run["verdicts"] if verdict["outcome"] == "skip"]
     assert skip["key"]["backend"] == "xdp"
-    assert "Operation not permitted (fix: run it as root" in skip["reason"]
+    assert "Operation not permitted (fix: sudo " in skip["reason"]
 
 
 def test_more_hugepages_than_the_machine_has_are_refused_and_given_back(tmp_path: Path) -> None:

@@ -390,7 +390,7 @@ except EnvironmentBroken as error:
         (
             "threading.Thread(target=time.sleep, args=(2,), daemon=True).start()",
             "",
-            "before threads start, or sudo",
+            "before threads start, or: sudo ",
         ),
         ("", "echo 0 > /proc/sys/user/max_user_namespaces", "sudo sysctl -w user.max_user_namespaces=10000"),
     ],
