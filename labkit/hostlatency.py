@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from labkit import hostcores, readings
 from labkit.backends.base import Proof
-from labkit.errors import ConfigInvalid, LabkitBug
+from labkit.errors import ConfigInvalid, LabkitBug, ToolFailed
 from labkit.hostwatch import Watch
 from labkit.measure import noise
 from labkit.measure.hosttimes import (
@@ -197,7 +197,14 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
     before = readings.read({f"core {core}": (0, core) for core in chosen})
     columns, done = rtla.measure(tool, on_second=on_second)
     after = readings.read({f"core {core}": (0, core) for core in chosen})
-    threads = [c for c in columns if c.context == "thread"]
+    # A core where nothing was traced is left out of the figures, and the measurement is not proven then.
+    threads = [c for c in columns if c.context == "thread" and c.counted]
+    silent = sorted(set(chosen) - {c.core for c in threads})
+    if not threads:
+        raise ToolFailed(
+            f"rtla timerlat: no wake-up was traced on cores {', '.join(map(str, chosen))} in {duration_s} s",
+            hint="look whether something of a higher priority holds them; give other cores (cores=...), or measure longer",
+        )
     times = HostTimes(
         duration_s=float(duration_s),
         interval_us=float(interval_us),
@@ -214,16 +221,23 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
                 reach_us=tool.entries,
             )
             for c in threads
+            if c.max_us is not None and c.min_us is not None and c.mean_us is not None
         ),
     )
-    irq = {f"irq_max_us_core_{c.core}": c.max_us for c in columns if c.context == "irq"}
+    irq = {
+        f"irq_max_us_core_{c.core}": c.max_us for c in columns if c.context == "irq" and c.max_us is not None
+    }
     return HostResult(
         payload={"timerlat": times},
         tester={**_tester("rtla timerlat", rtla.version(), done.argv, chosen), **irq},
         proof=Proof(
             proven={c.core for c in threads} == set(chosen),
-            claim=f"the timerlat tracer's threads on cores {', '.join(str(c.core) for c in threads)}",
-            evidence={f"core {c.core}": f"{c.counted} wake-ups traced" for c in threads},
+            claim=f"the timerlat tracer's threads on cores {', '.join(str(c.core) for c in threads)}"
+            + (f"; none on {', '.join(map(str, silent))}" if silent else ""),
+            evidence={
+                **{f"core {c.core}": f"{c.counted} wake-ups traced" for c in threads},
+                **{f"core {core}": "no wake-up traced" for core in silent},
+            },
         ),
         gates=(
             noise.steal_gate(before, after),

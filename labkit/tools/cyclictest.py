@@ -14,6 +14,7 @@ from pathlib import Path
 from labkit.errors import ToolFailed
 from labkit.machine.knobs import LeftoverKnob
 from labkit.tools import leftovers, rt_tests, running
+from labkit.tools.figures import decimal, whole
 
 HISTOGRAM_US = 100_000
 """Bins of 1 us: what is later than this is counted without its value. It costs 0.8 MB a core."""
@@ -87,15 +88,17 @@ def parse(text: str) -> Result:
     for one in found:
         try:
             thread = Thread(
-                core=int(one["cpu"]),
-                wakeups=int(one["cycles"]),
-                min_us=int(one["min"]),
-                max_us=int(one["max"]),
-                mean_us=float(one["avg"]),
+                core=whole(one["cpu"]),
+                wakeups=whole(one["cycles"]),
+                min_us=whole(one["min"]),
+                max_us=whole(one["max"]),
+                mean_us=decimal(one["avg"]),
                 bins_us=rt_tests.bins(one, "cyclictest"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
             raise ToolFailed(f"cyclictest: a thread of its JSON lacks {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ToolFailed(f"cyclictest: a thread of its JSON can't be read: {error}") from error
         if not thread.wakeups:
             raise ToolFailed(f"cyclictest: the thread on core {thread.core} was never woken")
         if thread.beyond < 0 or max(thread.bins_us, default=0) > thread.max_us:

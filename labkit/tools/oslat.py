@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from labkit.errors import ToolFailed
 from labkit.tools import rt_tests, running
+from labkit.tools.figures import decimal, whole
 
 BUCKETS = 1024
 """The most that it takes: gaps of up to 1023 us are told from each other."""
@@ -76,19 +77,21 @@ def parse(text: str, *, buckets: int) -> Result:
         counts = rt_tests.bins(one, "oslat")
         try:
             # Seen in 2.6: minimum 1, all counts from bucket 2 on, and the mean by the buckets.
-            shift = min((us for us, n in counts.items() if n and us < buckets), default=0) - int(one["min"])
+            shift = min((us for us, n in counts.items() if n and us < buckets), default=0) - whole(one["min"])
             shift = int(shift == 1)
             thread = Thread(
-                core=int(one["cpu"]),
+                core=whole(one["cpu"]),
                 loops=sum(counts.values()),
-                min_us=int(one["min"]),
-                max_us=int(one["max"]),
-                mean_us=float(one["avg"]) - shift,
-                duration_s=float(one["duration"]),
+                min_us=whole(one["min"]),
+                max_us=whole(one["max"]),
+                mean_us=decimal(one["avg"]) - shift,
+                duration_s=decimal(one["duration"]),
                 bins_us={us - shift: count for us, count in counts.items() if us < buckets},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
             raise ToolFailed(f"oslat: a thread of its JSON lacks {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ToolFailed(f"oslat: a thread of its JSON can't be read: {error}") from error
         if not thread.loops or max(thread.bins_us, default=0) > thread.max_us:
             raise ToolFailed(f"oslat: histogram and maximum of the thread on core {thread.core} disagree")
         threads.append(thread)

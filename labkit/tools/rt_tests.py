@@ -11,6 +11,7 @@ from typing import Any
 
 from labkit.errors import ToolFailed
 from labkit.tools import running
+from labkit.tools.figures import whole
 
 PACKAGE = "rt-tests"
 
@@ -56,7 +57,9 @@ def threads(text: str, tool: str) -> tuple[str, list[Mapping[str, Any]]]:
             raise ToolFailed(f"{tool}: expected file_version 1 of its JSON, got {document['file_version']!r}")
         # Its own key ends in a colon (rt-tests 2.4); later versions may drop it.
         version = document.get("rt_test_version:") or document["rt_test_version"]
-        found = [document["thread"][str(i)] for i in range(int(document["num_threads"]))]
+        found = [document["thread"][str(i)] for i in range(whole(document["num_threads"]))]
+        if not found:
+            raise ValueError("no thread in it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolFailed(f"{tool}: no results in its JSON ({error!r}): {text[:200]!r}") from error
     return str(version), found
@@ -65,6 +68,6 @@ def threads(text: str, tool: str) -> tuple[str, list[Mapping[str, Any]]]:
 def bins(thread: Mapping[str, Any], tool: str) -> dict[int, int]:
     """A thread's histogram: whole microseconds to how often. Raises ToolFailed where it is none."""
     try:
-        return {int(us): int(count) for us, count in thread["histogram"].items()}
+        return {whole(us): whole(count) for us, count in thread["histogram"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolFailed(f"{tool}: no histogram in its JSON ({error!r})") from error

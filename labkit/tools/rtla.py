@@ -15,6 +15,7 @@ from pathlib import Path
 from labkit.errors import ToolFailed
 from labkit.machine.knobs import LeftoverKnob, ToolKnob
 from labkit.tools import running
+from labkit.tools.figures import decimal, whole
 from labkit.tools.leftovers import Leftovers
 
 TRACING = Path("/sys/kernel/tracing")
@@ -54,9 +55,10 @@ class Column:
     counted: int
     """With those beyond the histogram."""
     beyond: int
-    min_us: int
-    mean_us: float
-    max_us: int
+    min_us: int | None
+    """None, as the next two: without a sample there is none. rtla prints "-" then, before 6.10 all ones."""
+    mean_us: float | None
+    max_us: int | None
     """The tool's own maximum."""
     bins_us: Mapping[int, int]
 
@@ -73,7 +75,7 @@ def parse(text: str) -> tuple[Column, ...]:
             f"rtla timerlat printed no histogram in microseconds: {text[-running.LAST_WORDS :]!r}"
         )
     width = len(heads) + 1
-    bins = {int(f[0]): [int(n) for n in f[1:]] for f in lines if len(f) == width and f[0].isdigit()}
+    bins = [f for f in lines if len(f) == width and f[0].isdigit()]
     summary = {f[0]: f[1:] for f in reversed(lines) if len(f) == width and f[0].endswith(":")}
     columns: list[Column] = []
     for i, head in enumerate(heads):
@@ -81,22 +83,30 @@ def parse(text: str) -> tuple[Column, ...]:
         if match is None:
             continue  # Usr: the return to a user-space thread, which nobody asked for
         try:
-            counted, beyond = int(summary["count:"][i]), int(summary["over:"][i])
+            bins_us = {whole(f[0]): n for f in bins if (n := whole(f[i + 1]))}
+            counted, beyond = whole(summary["count:"][i]), whole(summary["over:"][i])
+            low, mean, high = (summary[f"{name}:"][i] for name in ("min", "avg", "max"))
             column = Column(
                 core=int(match[2]),
                 context=_CONTEXTS[match[1]],
                 counted=counted,
                 beyond=beyond,
-                min_us=int(summary["min:"][i]),
-                mean_us=float(summary["avg:"][i]),
-                max_us=int(summary["max:"][i]),
-                bins_us={us: counts[i] for us, counts in bins.items() if counts[i]},
+                min_us=whole(low) if counted else None,
+                mean_us=decimal(mean) if counted else None,
+                max_us=whole(high) if counted else None,
+                bins_us=bins_us,
             )
-        except (KeyError, ValueError) as error:
+        except KeyError as error:
             raise ToolFailed(f"rtla timerlat: the summary of {head} lacks {error}") from error
-        if sum(column.bins_us.values()) + beyond != counted:
+        except ValueError as error:
+            raise ToolFailed(f"rtla timerlat: {head} can't be read: {error}") from error
+        if sum(bins_us.values()) + beyond != counted:
             raise ToolFailed(
                 f"rtla timerlat: {head} counts {counted}, its histogram {sum(column.bins_us.values())}"
+            )
+        if column.max_us is not None and max(bins_us, default=0) > column.max_us:
+            raise ToolFailed(
+                f"rtla timerlat: {head} has a maximum of {column.max_us} us, its histogram {max(bins_us)} us"
             )
         columns.append(column)
     return tuple(columns)

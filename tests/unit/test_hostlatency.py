@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit import hostcores, hostlatency
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.hostcores import ThreadFacts
 from labkit.hostlatency import Request
 from labkit.measure.hosttimes import HostTimes
@@ -104,6 +104,43 @@ def test_timerlat_keeps_the_threads_and_tells_of_the_interrupts(monkeypatch: pyt
     assert [(c.core, c.max_us, c.beyond) for c in times.cores] == [(0, 300, 1)]
     assert found.tester["irq_max_us_core_0"] == 20
     assert found.proof.proven
+
+
+def _traced(core: int, counted: int) -> rtla.Column:
+    figures = (
+        {"min_us": 1, "mean_us": 2.0, "max_us": 2}
+        if counted
+        else dict.fromkeys(("min_us", "mean_us", "max_us"))
+    )
+    bins_us = {2: counted} if counted else {}
+    return rtla.Column(core=core, context="thread", counted=counted, beyond=0, bins_us=bins_us, **figures)
+
+
+@pytest.mark.parametrize(
+    "columns", [(_traced(0, 1000), _traced(2, 0)), (_traced(0, 1000),)], ids=["-", "no column"]
+)
+def test_timerlat_that_saw_nothing_on_a_core_is_not_proven_and_names_it(
+    monkeypatch: pytest.MonkeyPatch, columns: tuple[rtla.Column, ...]
+) -> None:
+    monkeypatch.setattr(hostlatency.hostcores, "choose", lambda asked: (0, 2))
+    monkeypatch.setattr(hostlatency.rtla, "measure", lambda tool, on_second: (columns, done()))
+
+    found = hostlatency.measure(Request(kind="timerlat", duration_s=1, interval_us=500), guest=False)
+
+    times = found.payload["timerlat"]
+    assert isinstance(times, HostTimes)
+    assert [c.core for c in times.cores] == [0]
+    assert not found.proof.proven
+    assert found.proof.claim.endswith("cores 0; none on 2")
+    assert found.proof.evidence["core 2"] == "no wake-up traced"
+
+
+def test_timerlat_that_saw_nothing_at_all_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostlatency.hostcores, "choose", lambda asked: (2,))
+    monkeypatch.setattr(hostlatency.rtla, "measure", lambda tool, on_second: ((_traced(2, 0),), done()))
+
+    with pytest.raises(ToolFailed, match="no wake-up was traced on cores 2 in 1 s"):
+        hostlatency.measure(Request(kind="timerlat", duration_s=1, interval_us=500), guest=False)
 
 
 def test_timerlat_counts_the_periods_that_a_stall_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:

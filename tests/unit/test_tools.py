@@ -71,6 +71,17 @@ def test_wakeups_beyond_the_histogram_are_counted_and_the_maximum_is_the_tools_o
         (lambda d: d["thread"]["0"].update(max=3), "disagree"),
         (lambda d: d["thread"]["0"].update(cycles=0, histogram={}), "never woken"),
         (lambda d: d["thread"]["1"].pop("max"), "lacks 'max'"),
+        (lambda d: d["thread"]["1"].update(max="-"), "can't be read: expected a whole number, got '-'"),
+        (lambda d: d["thread"]["1"].update(min=-1), "expected a whole number of 0 or more, got -1"),
+        (lambda d: d["thread"]["1"].update(avg=float("nan")), "expected a number of 0 or more, got nan"),
+        (lambda d: d["thread"]["1"].update(avg=float("inf")), "expected a number of 0 or more, got inf"),
+        (lambda d: d["thread"]["1"].update(cycles=None), "expected a whole number, got None"),
+        (lambda d: d["thread"]["1"].update(cycles=float("inf")), "expected a whole number, got inf"),
+        (lambda d: d["thread"]["0"]["histogram"].update({"9": -5}), "no histogram"),
+        (lambda d: d["thread"]["0"]["histogram"].update({"-9": 5}), "no histogram"),
+        (lambda d: d["thread"].update({"1": None}), "can't be read"),
+        (lambda d: d.update(num_threads=0), "no results in its JSON.*no thread"),
+        (lambda d: d.update(num_threads=-1), "no results in its JSON"),
         (lambda d: d["thread"].pop("1"), "no results in its JSON"),
         (lambda d: d["thread"]["0"].pop("histogram"), "no histogram"),
         (lambda d: d.update(file_version=2), "expected file_version 1"),
@@ -135,6 +146,26 @@ def test_the_last_bucket_holds_what_is_longer_and_is_no_value() -> None:
     assert thread.beyond == 205
     assert max(thread.bins_us) == 15
     assert thread.max_us == 2599
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["thread"]["0"].update(avg=float("nan")), "oslat: .* can't be read: expected a number"),
+        (
+            lambda d: d["thread"]["0"].update(min="-"),
+            "oslat: .* can't be read: expected a whole number, got '-'",
+        ),
+        (lambda d: d["thread"]["0"].update(cpu=-1), "oslat: .* of 0 or more, got -1"),
+        (lambda d: d["thread"]["0"].update(histogram={}), "oslat: histogram and maximum"),
+        (lambda d: d["thread"]["0"]["histogram"].update({"9": -5}), "oslat: no histogram"),
+        (lambda d: d["thread"]["0"].pop("duration"), "lacks 'duration'"),
+        (lambda d: d.update(num_threads=0), "oslat: no results"),
+    ],
+)
+def test_busy_loop_of_figures_that_are_none_is_no_result(change, words: str) -> None:
+    with pytest.raises(ToolFailed, match=words):
+        oslat.parse(changed("oslat/rt-tests-2.4.json", change), buckets=1024)
 
 
 # hwlatdetect
@@ -283,6 +314,60 @@ def test_timerlat_is_read_by_core_and_context_with_what_its_histogram_does_not_r
 )
 def test_timerlat_that_says_other_things_is_no_result(text: str) -> None:
     with pytest.raises(ToolFailed):
+        rtla.parse(text)
+
+
+NOTHING_TRACED = {
+    # From rtla 6.10 on, and before: ~0 for a minimum, and a mean of nothing.
+    "-": ("-", "-", "-"),
+    "all ones": ("18446744073709551615", "18446744073709551615", "0"),
+    "zeros": ("0", "0", "0"),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING_TRACED)
+def test_core_where_no_thread_was_traced_has_no_figures(kind: str) -> None:
+    low, mean, high = NOTHING_TRACED[kind]
+    columns = rtla.parse(
+        f"""\
+# Time unit is microseconds (us)
+Index   IRQ-000   Thr-000   IRQ-002   Thr-002
+1          2000      2000         5         0
+over:         0         0         0         0
+count:     2000      2000         5         0
+min:          1         1         1 {low:>9}
+avg:          1         1         1 {mean:>9}
+max:          1         1         1 {high:>9}
+"""
+    )
+
+    silent = columns[3]
+    assert (silent.core, silent.context, silent.counted) == (2, "thread", 0)
+    assert (silent.min_us, silent.mean_us, silent.max_us, silent.bins_us) == (None, None, None, {})
+    assert [c.max_us for c in columns[:3]] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            "max:          7       310        31         -",
+            "Thr-002 can't be read: expected a whole number, got '-'",
+        ),
+        ("max:          7        -3        31       402", "Thr-000 can't be read: .* 0 or more, got '-3'"),
+        (
+            "max:          7       310        31         5",
+            "Thr-002 has a maximum of 5 us, its histogram 31 us",
+        ),
+        ("avg:          0       nan         0         6", "Thr-000 can't be read: .* got 'nan'"),
+        ("count:     2000         -      2000      2000", "Thr-000 can't be read"),
+    ],
+)
+def test_figure_that_is_none_beside_samples_is_no_result(row: str, words: str) -> None:
+    name = row.split()[0]
+    text = "\n".join(row if line.startswith(name) else line for line in TIMERLAT.splitlines())
+
+    with pytest.raises(ToolFailed, match=words):
         rtla.parse(text)
 
 
