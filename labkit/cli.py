@@ -75,6 +75,22 @@ def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> Non
     _complete(action, _topology_completer)
 
 
+class _Once(argparse.Action):
+    """An option with one value: given twice, the last would win without a word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401 (argparse's)
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        if before is not None and before != values:
+            parser.error(f"{option_string} is given twice: {before} and {values}; give one")
+        setattr(namespace, self.dest, values)
+
+
 def _wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
@@ -172,14 +188,21 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="each finding, or (--host) each promise, as JSON")
     doctor.add_argument(
         "--host",
+        action=_Once,
         metavar="H",
         help="hold this host against what it shall be: values in effect, over SSH or here",
     )
     written = doctor.add_mutually_exclusive_group()
     written.add_argument(
-        "-i", "--inventory", metavar="INVENTORY", help="the Ansible inventory that has the host"
+        "-i",
+        "--inventory",
+        action="append",
+        metavar="INVENTORY",
+        help="the Ansible inventory that has the host (repeatable: a later one overrides)",
     )
-    written.add_argument("--desired", metavar="FILE", help="a YAML file of the roles' variables instead")
+    written.add_argument(
+        "--desired", action=_Once, metavar="FILE", help="a YAML file of the roles' variables instead"
+    )
     doctor.set_defaults(handler=_verb("doctor"))
 
     report = verbs.add_parser("report", help="the table of the latest run, or of one; writes report.html")

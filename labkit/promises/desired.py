@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Desired:
 
     def close(self, role: str) -> str:
         """The command that closes a difference of this role."""
-        return self.closing.format(tag=role)
+        return self.closing.replace("{tag}", role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +74,39 @@ class Source:
     """See `Desired.closing`."""
 
 
-def of_inventory(host: str, inventory: Path) -> Source:
-    """An Ansible inventory. Raises ConfigInvalid where there is none."""
-    if not inventory.exists():
-        raise ConfigInvalid(f"{inventory}: no such inventory", hint="give an Ansible inventory: -i INVENTORY")
+def of_inventory(host: str, *inventories: str | Path) -> Source:
+    """Ansible inventories, of which a later one overrides an earlier one. Raises ConfigInvalid where one is missing."""
+    for inventory in inventories:
+        # As Ansible has it, a list of hosts is written with a comma.
+        if "," not in str(inventory) and not Path(inventory).exists():
+            raise ConfigInvalid(
+                f"{inventory}: no such inventory", hint="give an Ansible inventory: -i INVENTORY"
+            )
     program = fix.program("ansible-playbook")
-    closing = f"{program} -i {_relative(inventory)} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
-    return Source(host, str(inventory), ("-i", str(inventory)), closing)
+    shown = " ".join(f"-i {_relative_inventory(inventory)}" for inventory in inventories)
+    closing = f"{program} {shown} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
+    return Source(host, " and ".join(map(str, inventories)), tuple(_options(inventories)), closing)
 
 
-def hosts(inventory: str) -> list[str]:
-    """All hosts of an inventory. Raises ConfigInvalid where there are none."""
-    command = [_beside("ansible-inventory"), "-i", inventory, "--list"]
+def _options(inventories: Sequence[str | Path]) -> Iterator[str]:
+    for inventory in inventories:
+        yield from ("-i", str(inventory))
+
+
+def _relative_inventory(inventory: str | Path) -> str:
+    return shlex.quote(str(inventory)) if "," in str(inventory) else _relative(Path(inventory))
+
+
+def hosts(*inventories: str) -> list[str]:
+    """All hosts of inventories. Raises ConfigInvalid where there are none."""
+    command = [_beside("ansible-inventory"), *_options(inventories), "--list"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=_environment(), check=False, timeout=TIMEOUT_S
     )
     groups = json.loads(done.stdout) if done.returncode == 0 else {}
     found = {host for group in groups.values() for host in group.get("hosts", ())}
     if not found:
-        raise ConfigInvalid(f"{inventory}: no hosts in it {done.stderr.strip()}".strip())
+        raise ConfigInvalid(f"{' and '.join(inventories)}: no hosts in it {done.stderr.strip()}".strip())
     return sorted(found)
 
 

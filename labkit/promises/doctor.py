@@ -34,7 +34,7 @@ class Verdict:
     """Command that closes the difference, if there is one."""
 
 
-def source(host: str, *, inventory: str | None, desired: str | None) -> Source:
+def source(host: str, *, inventory: Sequence[str] | None, desired: str | None) -> Source:
     """Where it is written what `host` shall be; of localhost in the roles' own inventory where nothing is given."""
     if inventory and desired:
         raise ConfigInvalid(
@@ -43,7 +43,7 @@ def source(host: str, *, inventory: str | None, desired: str | None) -> Source:
     if desired:
         return of_file(host, Path(desired))
     if inventory:
-        return of_inventory(host, Path(inventory))
+        return of_inventory(host, *inventory)
     if host != "localhost":
         raise ConfigInvalid(
             f"nothing says what {host} shall be", hint="give its inventory (-i INVENTORY) or --desired FILE"

@@ -24,7 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--host", action="append", metavar="H", help="this host (repeatable); default: all of the inventory"
     )
-    group.addoption("--inventory", metavar="FILE", help="Ansible inventory (default: this machine's)")
+    group.addoption(
+        "--inventory",
+        action="append",
+        metavar="FILE",
+        help="Ansible inventory (repeatable; default: this machine's)",
+    )
     group.addoption("--desired", metavar="FILE", help="a YAML file of the roles' variables instead")
 
 
@@ -33,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     option = metafunc.config.option
     try:
-        names = option.host or (hosts(option.inventory) if option.inventory else ["localhost"])
+        names = option.host or (hosts(*option.inventory) if option.inventory else ["localhost"])
         sources = [source(name, inventory=option.inventory, desired=option.desired) for name in names]
     except LabkitError as error:
         raise pytest.UsageError(str(error)) from error

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when every sabotage that the host allows was caught and mended."""
     parser = argparse.ArgumentParser(description="Is every broken promise caught by its check?")
     parser.add_argument("--host", required=True)
-    parser.add_argument("-i", "--inventory")
+    parser.add_argument("-i", "--inventory", action="append")
     parser.add_argument("--desired")
     parser.add_argument(
         "-k", dest="part", default="", metavar="REGEX", help="only promises with this in their id"

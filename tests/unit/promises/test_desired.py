@@ -11,7 +11,7 @@ from fakes import FakeEyes
 
 from labkit.cli import main
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.promises import PROMISES, connect, roles
+from labkit.promises import PROMISES, connect, doctor, roles
 from labkit.promises.desired import hosts, of_file, of_inventory, work_out
 from labkit.promises.doctor import source
 
@@ -163,6 +163,52 @@ def test_address_that_is_none_is_refused(tmp_path):
         ConfigInvalid, match=r"host 'dut:ssh'.*\n.*hint: expected localhost or \[USER@\]ADDRESS"
     ):
         of_file("dut:ssh", file)
+
+
+def test_later_inventory_overrides_an_earlier_one_as_ansible_has_it(inventory, tmp_path):
+    other = tmp_path / "other folder.yml"
+    other.write_text("all: {hosts: {dut: {cpu_isolation_cpus: '2', hugepages_count: '256'}, third: {}}}\n")
+
+    source = of_inventory("dut", inventory, other)
+    desired = work_out(source)
+
+    assert (desired["cpu_isolation_cpus"], desired["hugepages_count"]) == ("2", "256")
+    assert desired.connection["ansible_host"] == "198.18.0.1"
+    assert f"-i {inventory} -i '{other}' " in desired.close("hugepages")
+    assert hosts(str(inventory), str(other)) == ["dut", "tester", "third"]
+    with pytest.raises(ConfigInvalid, match=r"none.yml: no such inventory"):
+        of_inventory("dut", inventory, tmp_path / "none.yml")
+
+
+def test_all_inventories_that_are_given_reach_the_check(monkeypatch, inventory, tmp_path):
+    asked = []
+    monkeypatch.setattr(doctor, "run", lambda where: asked.append(where) or [])
+    (tmp_path / "two.yml").write_text("all: {hosts: {dut: {}}}\n")
+
+    main(
+        [
+            "doctor",
+            "--host",
+            "dut",
+            "-i",
+            str(inventory),
+            "--inventory",
+            str(tmp_path / "two.yml"),
+            "-i",
+            "dut,",
+        ]
+    )
+
+    assert asked[0].options == ("-i", str(inventory), "-i", str(tmp_path / "two.yml"), "-i", "dut,")
+
+
+@pytest.mark.parametrize("option", ["--host", "--desired"])
+def test_option_of_one_value_is_not_taken_twice(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--host", "dut", option, "one", option, "two"])
+
+    assert ended.value.code == 2
+    assert f"{option} is given twice" in capsys.readouterr().err
 
 
 def test_roles_that_are_nowhere_are_told(monkeypatch, tmp_path):
