@@ -220,8 +220,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="two runs of one host beside each other: a generic and a low-latency boot",
         description="Set run B beside run A, of one host: whether each figure of B is lower or higher than that of A "
         "in these two runs, or within their spread. Which of them is better, two single runs cannot say.",
-        epilog="Exit codes: 0 something could be compared, 1 nothing could, 2 bad input: no such run, or the runs are "
-        "of two hosts or of labs of unlike tiers.",
+        epilog="--fail-if WHAT takes, parted by commas: lower, higher (a figure of B is, beyond the spread of both), "
+        "change (either), slower (a rate is lower or a time is higher), each with a share of A's figure that it must "
+        "pass as well, such as slower:10%%; invalid (a figure can't be trusted), missing (a figure could not be "
+        "compared). From run to run there is more than the spread inside one: give slower a share that repeated runs "
+        "of one setup stay below. "
+        "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met, 2 bad input: "
+        "no such run, or the runs are of two hosts or of labs of unlike tiers.",
     )
     for name, text in (
         ("run_a", "A, such as the generic boot"),
@@ -229,6 +234,12 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         action = compare.add_argument(name, metavar=name.upper(), help=f"{text}: its folder or results.json")
         _complete(action, _run_completer)
+    compare.add_argument(
+        "--all", action="store_true", help="every figure of both runs, not only those that differ"
+    )
+    compare.add_argument(
+        "--fail-if", action="append", metavar="WHAT", help="when to end with exit code 1 (see below)"
+    )
     compare.add_argument("--json", action="store_true", help="both runs' figures and findings as JSON")
     compare.set_defaults(handler=_verb("compare"))
 

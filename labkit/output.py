@@ -127,12 +127,15 @@ def secure() -> None:
 
 def _is_standard(stream: object, descriptor: int) -> bool:
     """Whether it is the interpreter's own stream, and not made to last already."""
-    return (
-        isinstance(stream, io.TextIOWrapper)
-        and stream.fileno() == descriptor
-        # With PYTHONUNBUFFERED there is no buffer in between.
-        and not isinstance(getattr(stream.buffer, "raw", stream.buffer), _Lasting)
-    )
+    if not isinstance(stream, io.TextIOWrapper):
+        return False
+    try:
+        if stream.fileno() != descriptor:
+            return False
+    except OSError:  # one in memory has none
+        return False
+    # With PYTHONUNBUFFERED there is no buffer in between.
+    return not isinstance(getattr(stream.buffer, "raw", stream.buffer), _Lasting)
 
 
 def _fill(descriptor: int) -> None:

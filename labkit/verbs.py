@@ -259,17 +259,21 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    """`labkit compare`: exit code 0 when something could be compared, 1 when nothing could, 2 for unlike hosts."""
+    """`labkit compare`: exit code 1 when a condition of --fail-if is met or nothing could be compared, else 0.
+
+    2 for unlike hosts.
+    """
     from labkit.results import compare as comparing
-    from labkit.results import store
+    from labkit.results import fail_if, store
     from labkit.results.compare_table import print_comparison
 
+    conditions = [c for text in arguments.fail_if or () for c in fail_if.parse(text)]
     found = comparing.compare(store.load(Path(arguments.run_a)), store.load(Path(arguments.run_b)))
     if arguments.json:
-        _print_json(found.as_json())
+        _print_json({**found.as_json(), "fail_if": [fail_if.as_json(c, found) for c in conditions]})
     else:
-        print_comparison(found)
-    return 0 if found.compared else 1
+        print_comparison(found, everything=arguments.all, fail_if=conditions)
+    return 1 if not found.compared or any(c.met_by(found) for c in conditions) else 0
 
 
 def build(arguments: argparse.Namespace) -> int:

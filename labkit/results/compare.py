@@ -28,6 +28,7 @@ from labkit.results.run import Run
 from labkit.results.spread import Reading, readings
 
 NOT_COMPARABLE = "not comparable"
+INVALID = "invalid"
 
 WORDS = (
     "A low-latency or real-time kernel is about wake-ups, not about throughput: expect the rare late wake-up to go, "
@@ -56,12 +57,19 @@ class Difference:
     a: Reading | None
     b: Reading | None
     ratio: float | None
-    """B to A."""
+    """B to A; None where they are not compared: what is invalid has no ratio."""
     difference: float | None
-    """B less A, in `unit`."""
+    """B less A, in `unit`; None as of the ratio."""
     finding: str
     """lower, higher (B than A, in these two runs), within spread, invalid, or not comparable."""
     reason: str
+
+    @property
+    def bound(self) -> str:
+        """What ratio and difference are where one figure is a lower bound: "at least" or "at most"."""
+        if self.a is None or self.b is None or (self.a.high is None) == (self.b.high is None):
+            return ""
+        return "at least" if self.b.high is None else "at most"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +98,7 @@ class Comparison:
     """What else differs: a difference of figures may be theirs."""
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
+    """What is to be known of these two runs; what holds of all (WORDS, SPREAD) stands beside it."""
 
     @property
     def compared(self) -> int:
@@ -101,9 +110,10 @@ class Comparison:
         """How many metrics of each finding."""
         return Counter(d.finding for d in self.differences)
 
-    def as_json(self) -> object:
+    def as_json(self) -> dict[str, Any]:
         """For `labkit compare --json`."""
-        return encode(self)
+        notes = [*self.notes, WORDS, SPREAD]
+        return {**encode(self), "notes": notes, "counts": dict(self.counts)}
 
 
 def compare(a: Run, b: Run) -> Comparison:
@@ -122,6 +132,8 @@ def compare(a: Run, b: Run) -> Comparison:
         if then != later
     )
     notes = [] if kernel else ["Kernel and command line are the same in both: what differs is not theirs."]
+    if a.start.id == b.start.id:
+        notes.insert(0, "A and B are one and the same run.")
     if not (was.host and now.host):
         notes.append("A machine id is missing: that both runs are of one machine is taken on trust.")
     if besides:
@@ -142,7 +154,7 @@ def compare(a: Run, b: Run) -> Comparison:
         kernel=kernel,
         besides=besides,
         differences=tuple(_differences(a, b)),
-        notes=(*notes, WORDS, SPREAD),
+        notes=tuple(notes),
     )
 
 
@@ -253,10 +265,10 @@ def _judge(key: Key, kind: str, metric: str, a: Reading | None, b: Reading | Non
         lacking = "A" if a is None else "B"
         finding, reason = NOT_COMPARABLE, f"not measured (or too few samples) in {lacking}"
     else:
-        if a.value is not None and b.value is not None:
+        finding, reason = _finding(a, b)
+        if finding in JUDGED and a.value is not None and b.value is not None:
             ratio = b.value / a.value if a.value else None
             difference = b.value - a.value
-        finding, reason = _finding(a, b)
     known = a or b
     assert known is not None
     return Difference(
@@ -280,16 +292,14 @@ def _finding(a: Reading, b: Reading) -> tuple[str, str]:
     """
     invalid = [f"{name}: {r.invalid}" for name, r in (("A", a), ("B", b)) if r.invalid]
     if invalid:
-        return "invalid", "; ".join(invalid)
+        return INVALID, "; ".join(invalid)
     if unlike := _unlike(a, b):
         return NOT_COMPARABLE, unlike
     higher = a.high is not None and b.low > a.high
     lower = b.high is not None and b.high < a.low
     if higher or lower:
         name, longer = ("B", b) if higher else ("A", a)
-        return (
-            ("invalid", f"{name}: {longer.doubt}") if longer.doubt else ("higher" if higher else "lower", "")
-        )
+        return (INVALID, f"{name}: {longer.doubt}") if longer.doubt else ("higher" if higher else "lower", "")
     open_ended = [name for name, r in (("A", a), ("B", b)) if r.high is None]
     if open_ended:
         return NOT_COMPARABLE, f"{' and '.join(open_ended)}: at least; no upper limit was found"

@@ -1,48 +1,91 @@
-"""A comparison of two runs on the terminal."""
+"""A comparison of two runs on the terminal: what differs, and in a line each why something could not be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import IO
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from labkit.output import console, plain
 from labkit.results import format as fmt
-from labkit.results.compare import Changed, Comparison, Difference
+from labkit.results.compare import SPREAD, WORDS, Changed, Comparison, Difference
+from labkit.results.fail_if import Condition
+from labkit.results.layout import Column, choose
 from labkit.results.model import Key
 from labkit.results.spread import Reading
 from labkit.results.table import HOST_NAMES
 
 STYLES = {"invalid": "yellow", "not comparable": "cyan"}
+REASONS = 8
+"""Lines that say why something was not compared; more of them only where all is asked for."""
+METRICS = 6
+"""Metrics of a row that such a line names; more of them are counted."""
 
 
-def print_comparison(found: Comparison, *, file: IO[str] | None = None, width: int | None = None) -> None:
-    """Print it to `file` (default: stdout), plain where that is no terminal."""
-    console = Console(file=file, width=width, highlight=False)
-    console.print(Text(f"A  {found.a}: {found.kernel_a}"))
-    console.print(Text(f"B  {found.b}: {found.kernel_b}"))
-    console.print(Text(f"on {found.host}"))
-    for title, changes in (("compared", found.kernel), ("differs besides", found.besides)):
-        for change in changes:
-            console.print(_changed(title, change))
-    console.print()
-    if found.differences:
-        console.print(_table(found))
-        console.print()
-    for (key, finding, reason), group in groupby(
-        found.differences, key=lambda d: (d.key, d.finding, d.reason)
-    ):
-        if reason:
-            metrics = ", ".join(_metric(d) for d in group)
-            console.print(
-                Text.assemble((finding, STYLES.get(finding, "")), f" {row_name(key)}, {metrics}: {reason}")
-            )
-    for note in found.notes:
-        console.print(Text(note, style="dim"))
-    console.print(Text(closing_line(found), style="bold"))
+@dataclass(frozen=True)
+class ComparisonTable:
+    """What differs; with `everything` all figures of both runs."""
+
+    found: Comparison
+    everything: bool = False
+    fail_if: Sequence[Condition] = ()
+    encoding: str | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        found = self.found
+        yield self._line(f"A  {found.a}: {found.kernel_a}")
+        yield self._line(f"B  {found.b}: {found.kernel_b}")
+        yield self._line(f"on {found.host}")
+        for title, changes in (("compared", found.kernel), ("differs besides", found.besides)):
+            for change in changes:
+                yield self._line(_changed(title, change))
+        yield Text()
+        shown = [d for d in found.differences if self.everything or d.finding in ("lower", "higher")]
+        if shown:
+            yield from choose(console, options, [[_columns(shown)]], encoding=self.encoding)
+        reasons = list(_reasons(found, everything=self.everything))
+        kept = reasons if self.everything else reasons[:REASONS]
+        for finding, words in kept:
+            line = self._line(f"{finding} {words}")
+            line.stylize(STYLES.get(finding, ""), 0, len(finding))
+            yield line
+        if len(kept) < len(reasons):
+            yield self._line(f"and {len(reasons) - len(kept)} more such lines (--all)")
+        for note in self._notes(bool(shown)):
+            yield self._line(note, "dim")
+        yield self._line(closing_line(found), "bold")
+        yield from (self._line(line, "bold") for line in fail_lines(found, self.fail_if))
+
+    def _notes(self, shown: bool) -> Iterator[str]:
+        """What stands under each comparison is said only where there is something that it explains."""
+        yield from self.found.notes
+        if self.found.kernel:
+            yield WORDS
+        if shown:
+            yield SPREAD
+        elif self.found.compared:
+            yield "No figure differs beyond its spread (--all shows them)."
+
+    def _line(self, text: str, style: str = "") -> Text:
+        return Text(plain(text, self.encoding), style=style)
+
+
+def print_comparison(
+    found: Comparison,
+    *,
+    everything: bool = False,
+    fail_if: Sequence[Condition] = (),
+    file: IO[str] | None = None,
+    width: int | None = None,
+) -> None:
+    """Print it to `file` (default: stdout), plain and as wide as it is where that is no terminal."""
+    to = console(file, width=width)
+    encoding = getattr(to.file, "encoding", None)
+    to.print(ComparisonTable(found, everything, fail_if, encoding))
 
 
 def closing_line(found: Comparison) -> str:
@@ -51,44 +94,76 @@ def closing_line(found: Comparison) -> str:
     return "B against A in these two runs: " + ", ".join(f"{found.counts[word]} {word}" for word in words)
 
 
+def fail_lines(found: Comparison, fail_if: Sequence[Condition]) -> list[str]:
+    """For each condition whether it is met, and by what."""
+    lines = []
+    for condition in fail_if:
+        met = condition.met_by(found)
+        rows = "; ".join(_by_row(met, METRICS))
+        lines.append(f"--fail-if {condition.text}: {f'FAILED: {rows}' if met else 'not met'}")
+    return lines
+
+
 def row_name(key: Key) -> str:
     """What was measured: "wake-up", "af_xdp busy_poll on veth, 64 B"."""
     if key.is_host:
         return HOST_NAMES.get(key.mode, key.mode)
-    more = [f"{key.frame} B", *(["IPv6"] if key.ip_version == 6 else [])]
+    more = [fmt.frame(key.frame), *(["IPv6"] if key.ip_version == 6 else [])]
     more += [f"{key.flows} flows"] if key.flows != 1 else []
     return f"{key.backend}{f' {key.mode}' if key.mode else ''} on {key.topology}, {', '.join(more)}"
 
 
-def _changed(title: str, change: Changed) -> Text:
+def _reasons(found: Comparison, *, everything: bool) -> Iterator[tuple[str, str]]:
+    """Why something was not compared: each reason once, with the rows and metrics that it holds for."""
+    by_reason: dict[tuple[str, str], list[Difference]] = {}
+    for d in found.differences:
+        if d.reason:
+            by_reason.setdefault((d.finding, d.reason), []).append(d)
+    for (finding, reason), differences in by_reason.items():
+        most = len(differences) if everything else METRICS
+        yield finding, f"{'; '.join(_by_row(differences, most))}: {reason}"
+
+
+def _by_row(differences: Sequence[Difference], most: int) -> Iterator[str]:
+    """Such as "wake-up, p50, p99", or how many they are."""
+    for key, group in groupby(differences, key=lambda d: d.key):
+        metrics = [_metric(d) for d in group]
+        yield f"{row_name(key)}, {', '.join(metrics) if len(metrics) <= most else f'{len(metrics)} figures'}"
+
+
+def _changed(title: str, change: Changed) -> str:
     """A long fact (a command line) is told by the words that only one side has."""
     if max(len(change.a), len(change.b)) <= 60:
-        return Text(f"{title}: {change.what}: {change.a} -> {change.b}")
+        return f"{title}: {change.what}: {change.a} -> {change.b}"
     a, b = change.a.split(), change.b.split()
     gone, come = [w for w in a if w not in b], [w for w in b if w not in a]
     parts = [f"A only: {' '.join(gone)}" if gone else "", f"B only: {' '.join(come)}" if come else ""]
     told = "; ".join(p for p in parts if p) or "the same words in another order"
-    return Text(f"{title}: {change.what}: {told}")
+    return f"{title}: {change.what}: {told}"
 
 
-def _table(found: Comparison) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    out.add_column("", no_wrap=False)
-    for head in ("A", "B", "B - A", "B / A"):
-        out.add_column(head, justify="right", no_wrap=True)
-    out.add_column("B is", no_wrap=True)
-    for key, group in groupby(found.differences, key=lambda d: d.key):
-        out.add_row(Text(row_name(key), style="bold"))
-        for cells, finding in _lines(list(group)):
-            out.add_row(*map(Text, cells), Text(finding, style=STYLES.get(finding, "")))
-    return out
+def _columns(shown: Sequence[Difference]) -> list[Column]:
+    """A row's name stands beside its first metric."""
+    first = [i == 0 or shown[i - 1].key != d.key for i, d in enumerate(shown)]
+    names = (row_name(d.key) if new else "" for d, new in zip(shown, first, strict=True))
 
+    def figures(head: str, cells: Iterator[str]) -> Column:
+        return Column(head=head, cells=tuple(cells))
 
-def _lines(group: list[Difference]) -> Iterator[tuple[tuple[str, ...], str]]:
-    for d in group:
-        name = f"  {_metric(d)}"
-        ratio = fmt.DASH if d.ratio is None else fmt.ratio(d.ratio)
-        yield (name, _value(d.a), _value(d.b), _difference(d), ratio), d.finding
+    return [
+        Column(head="", cells=tuple(names), figure=False, right=False),
+        Column(head="", cells=tuple(map(_metric, shown)), figure=False, right=False),
+        figures("A", (_value(d.a) for d in shown)),
+        figures("B", (_value(d.b) for d in shown)),
+        figures("B - A", (_difference(d) for d in shown)),
+        figures("B / A", (_ratio(d) for d in shown)),
+        Column(
+            head="B is",
+            cells=tuple(d.finding for d in shown),
+            right=False,
+            style=lambda finding: STYLES.get(finding, ""),
+        ),
+    ]
 
 
 def _metric(d: Difference) -> str:
@@ -99,7 +174,7 @@ def _value(reading: Reading | None) -> str:
     if reading is None:
         return fmt.DASH
     if reading.value is None:
-        return f"≤ {_quantity(reading.high, reading.unit)}"
+        return f"{fmt.MARKS['at most']}{_quantity(reading.high, reading.unit)}"
     least = fmt.MARKS["at least"] if reading.high is None and reading.value > 0 else ""
     return f"{least}{_quantity(reading.value, reading.unit)}"
 
@@ -114,4 +189,8 @@ def _difference(d: Difference) -> str:
     sign = "+" if d.difference > 0 else "-" if d.difference < 0 else ""
     if not sign:
         return "0"
-    return f"{sign}{_quantity(abs(d.difference), d.unit)}"
+    return f"{fmt.MARKS[d.bound]}{sign}{_quantity(abs(d.difference), d.unit)}"
+
+
+def _ratio(d: Difference) -> str:
+    return fmt.DASH if d.ratio is None else f"{fmt.MARKS[d.bound]}{fmt.ratio(d.ratio)}"

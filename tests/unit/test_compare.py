@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from labkit.cli import main
 from labkit.errors import ConfigInvalid
 from labkit.measure.hosttimes import HostTimes, core_times
 from labkit.measure.latency import LatencyPoint
+from labkit.results import fail_if
 from labkit.results.codec import encode
 from labkit.results.compare import Comparison, Difference, compare
-from labkit.results.compare_table import closing_line, print_comparison
+from labkit.results.compare_table import closing_line, fail_lines, print_comparison
 from labkit.results.run import Run
 
 A = sample_run(host=True)
@@ -48,6 +50,16 @@ RT = {
 B = with_env(with_host(A, scale=0.1), kernel=RT, cpu={"isolated": "1", "nohz_full": "1"})
 
 
+@cache
+def a_and_b() -> Comparison:
+    return compare(A, B)
+
+
+@cache
+def a_and_a() -> Comparison:
+    return compare(A, A)
+
+
 def of(found: Comparison, kind: str, metric: str, backend: str = "lowlatency") -> Difference:
     return next(
         d
@@ -56,22 +68,23 @@ def of(found: Comparison, kind: str, metric: str, backend: str = "lowlatency") -
     )
 
 
-def text(found: Comparison, width: int = 120) -> str:
+def text(found: Comparison, width: int = 120, *, everything: bool = False) -> str:
     out = io.StringIO()
-    print_comparison(found, file=out, width=width)
+    print_comparison(found, file=out, width=width, everything=everything)
     return out.getvalue()
 
 
 def test_a_run_against_itself_shows_no_difference() -> None:
-    found = compare(A, A)
+    found = a_and_a()
     assert {d.finding for d in found.differences} <= {"within spread", "invalid", "not comparable"}
     assert found.kernel == found.besides == ()
-    assert "the same in both" in found.notes[0]
+    assert "A and B are one and the same run." in found.notes
+    assert any("the same in both" in note for note in found.notes)
     assert all(d.ratio in (1.0, None) and d.difference in (0.0, None) for d in found.differences)
 
 
 def test_the_tail_of_wakeups_that_went_is_lower_and_rates_are_what_they_were() -> None:
-    found = compare(A, B)
+    found = a_and_b()
     p999 = of(found, "wakeup", "p99.9")
     assert p999.finding == "lower"
     assert p999.ratio is not None
@@ -83,14 +96,14 @@ def test_the_tail_of_wakeups_that_went_is_lower_and_rates_are_what_they_were() -
 
 def test_one_run_a_side_is_never_called_better_or_worse() -> None:
     """What a repetition would bring is in neither."""
-    out = text(compare(A, B), 400)
+    out = text(a_and_b(), 400)
     assert not {"better", "worse"} & set(re.findall(r"\w+", out))
-    assert closing_line(compare(A, B)).startswith("B against A in these two runs: ")
+    assert closing_line(a_and_b()).startswith("B against A in these two runs: ")
     assert "in these two runs; from run to run there is more" in out
 
 
 def test_kernel_and_command_line_are_named_first_and_what_they_are_about_in_words() -> None:
-    out = text(compare(A, B))
+    out = text(a_and_b())
     head = out[: out.index("wake-up")]
     assert "A  20260102T030405Z-abc123: Linux 6.1.0-test, flavour not known" in head
     assert "Linux 6.1.0-28-rt-amd64, flavour rt (preemption full)" in head
@@ -100,7 +113,7 @@ def test_kernel_and_command_line_are_named_first_and_what_they_are_about_in_word
     assert "differs besides" not in head
     assert "about wake-ups, not about throughput" in out
     assert "measure A, B, A, B in turn" in out.replace("\n", " ")
-    assert out.rstrip().splitlines()[-1] == closing_line(compare(A, B))
+    assert out.rstrip().splitlines()[-1] == closing_line(a_and_b())
 
 
 @pytest.mark.parametrize(
@@ -156,7 +169,8 @@ def test_two_lower_bounds_say_nothing_of_each_other() -> None:
     found = compare(replace(A, measurements=limited), replace(A, measurements=limited))
     row = of(found, "throughput", "pdr", "kernel")
     assert (row.finding, "A and B: at least" in row.reason) == ("not comparable", True)
-    assert "≥ " in text(found)
+    assert "≥ " in text(found, everything=True)
+    assert (row.ratio, row.difference) == (None, None)
 
 
 def test_what_one_run_lacks_is_said_once_a_row() -> None:
@@ -204,7 +218,7 @@ def test_gaps_of_the_hardware_are_shown_and_never_judged(facts: dict[str, object
 def test_a_hardware_gap_below_the_threshold_is_at_most_the_threshold() -> None:
     found = compare(A, with_hardware(A, gaps=0, max_us=None))
     assert of(found, "hardware", "max").ratio is None
-    assert "≤ 10 µs" in text(found)
+    assert "≤ 10 µs" in text(found, everything=True)
 
 
 def with_wakeups(run: Run, bins_us: dict[int, int], *, duration_s: float = 30.0, **more: int) -> Run:
@@ -404,7 +418,12 @@ def test_its_help_says_what_a_and_b_are_and_what_its_exit_codes_mean(
     told = " ".join(capsys.readouterr().out.split())
     assert "A, such as the generic boot" in told
     assert "lower or higher than that of A" in told
-    assert "Exit codes: 0 something could be compared, 1 nothing could, 2 bad input" in told
+    assert (
+        "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met"
+        in told
+    )
+    for word in fail_if.WORDS:
+        assert word in told
 
 
 def test_run_folders_are_offered_when_tab_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,9 +440,152 @@ def test_run_folders_are_offered_when_tab_is_pressed(tmp_path: Path, monkeypatch
     assert _run_completer(prefix=f"{tmp_path}/results/") == [f"{tmp_path}/{one}" for one in wanted]
 
 
-def test_what_the_words_mean_is_said_last_in_every_comparison() -> None:
-    for found in (compare(A, B), compare(A, A)):
-        kernels, spread = found.notes[-2:]
-        assert "about wake-ups, not about throughput" in kernels
-        assert "what the method leaves open" in spread
-        assert "from run to run there is more" in spread
+def test_what_the_words_mean_is_said_where_there_is_something_that_they_explain() -> None:
+    differ, equal = text(a_and_b(), 400), text(a_and_a(), 400)
+    for words in ("about wake-ups, not about throughput", "from run to run there is more"):
+        assert words in differ
+        assert words not in equal
+        assert words in " ".join(a_and_a().as_json()["notes"])
+
+
+def test_two_equal_runs_take_a_few_lines_and_no_table() -> None:
+    again = replace(A, start=replace(A.start, id="20260103T030405Z-def456"))
+    found = compare(A, again)
+    told = text(found, 80)
+    assert len(told.splitlines()) <= 20
+    assert "No figure differs beyond its spread (--all shows them)." in told
+    assert closing_line(found) in told.replace("\n", " ")
+    assert "one and the same run" not in told
+    everything = text(found, 80, everything=True)
+    assert len(everything.splitlines()) > 100
+    assert "p99.9" in everything
+
+
+def test_only_what_differs_is_in_the_table() -> None:
+    found = a_and_b()
+    told = text(found, 200)
+    for d in found.differences:
+        line = rf"{re.escape(d.metric if d.unit == 'us' else d.metric.upper())} .* {d.finding}$"
+        if d.finding in ("lower", "higher"):
+            assert re.search(line, told, re.MULTILINE)
+    assert not re.search(r"within spread$", told, re.MULTILINE)
+
+
+def test_reasons_that_are_many_are_counted_and_all_of_them_shown_when_asked_for() -> None:
+    """A gate of its own for each measurement: the same word, and another value."""
+    bad = [
+        replace(m, gates=tuple(replace(g, state="invalid", value=f"{i} %") for g in m.gates))
+        for i, m in enumerate(A.measurements)
+    ]
+    found = compare(A, replace(A, measurements=tuple(bad)))
+    told = text(found, 200)
+    assert re.search(r"^and \d+ more such lines \(--all\)$", told, re.MULTILINE)
+    assert len(told.splitlines()) < 25
+    assert len(text(found, 200, everything=True).splitlines()) > 100
+
+
+def test_what_is_invalid_or_a_lower_bound_has_no_ratio_and_one_bound_makes_the_ratio_one() -> None:
+    bad = tuple(replace(m, gates=tuple(replace(g, state="invalid") for g in m.gates)) for m in A.measurements)
+    found = compare(A, replace(A, measurements=bad))
+    assert {d.finding for d in found.differences if d.kind != "hardware"} == {"invalid"}
+    assert {(d.ratio, d.difference) for d in found.differences} == {(None, None)}
+    # B's search ended at the tester's limit, and that is above all that A can be.
+    fast = tuple(
+        replace(
+            m,
+            limited_by="tester",
+            throughput=replace(
+                m.throughput,
+                pdr=replace(
+                    m.throughput.pdr,
+                    relevant_lower_bound_pps=9e6,
+                    relevant_upper_bound_pps=9.1e6,
+                    conditional_throughput_pps=9e6,
+                ),
+            ),
+        )
+        if m.throughput and m.key.backend == "kernel"
+        else m
+        for m in A.measurements
+    )
+    there, back = compare(A, replace(A, measurements=fast)), compare(replace(A, measurements=fast), A)
+    assert (
+        of(there, "throughput", "pdr", "kernel").finding,
+        of(there, "throughput", "pdr", "kernel").bound,
+    ) == (
+        "higher",
+        "at least",
+    )
+    assert of(back, "throughput", "pdr", "kernel").bound == "at most"
+    assert re.search(r"PDR .* ≥ \+\S+ [kM]pps  ≥ \S+×  higher", text(there, 200))  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [
+        ("lower", True),
+        ("higher", False),
+        ("change", True),
+        ("slower", False),  # shorter times are not slower
+        ("lower:99%", False),
+        ("lower:10", True),
+        ("higher,lower", True),
+        ("missing", True),  # gaps of the hardware are never judged
+        ("invalid", True),
+    ],
+)
+def test_a_pipeline_chooses_what_fails(condition: str, met: bool) -> None:
+    conditions = fail_if.parse(condition)
+    assert any(c.met_by(a_and_b()) for c in conditions) == met
+    lines = fail_lines(a_and_b(), conditions)
+    assert [line.split(": ")[0] for line in lines] == [f"--fail-if {c.text}" for c in conditions]
+    assert any("FAILED: " in line for line in lines) == met
+
+
+def test_a_condition_that_is_met_ends_the_verb_with_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = stored(tmp_path / "a", A), stored(tmp_path / "b", B)
+    assert main(["compare", a, b, "--fail-if", "higher", "--fail-if", "slower:5%"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "--fail-if higher: not met",
+        "--fail-if slower:5%: not met",
+    ]
+    assert main(["compare", a, b, "--json", "--fail-if", "higher,lower"]) == 1
+    higher, lower = json.loads(capsys.readouterr().out)["fail_if"]
+    assert (higher["met"], higher["by"]) == (False, [])
+    assert (lower["met"], lower["by"][0]["id"]) == (True, "lowlatency-wakeup-veth")
+
+
+def test_slower_is_a_lower_rate_or_a_longer_time() -> None:
+    (slower,) = fail_if.parse("slower")
+    assert slower.met_by(compare(B, A))
+    assert not slower.met_by(a_and_b())
+    slow = tuple(
+        replace(m, mrr=replace(m.mrr, median_pps=1e3, ci95_low_pps=1e3, ci95_high_pps=1e3)) if m.mrr else m
+        for m in A.measurements
+    )
+    b = replace(A, measurements=slow)
+    assert {d.metric for d in slower.met_by(compare(A, b))} == {"mrr"}
+    assert not slower.met_by(compare(b, A))
+
+
+@pytest.mark.parametrize(
+    ("text_", "says"),
+    [
+        ("worse", "expected lower, higher, slower, change, invalid, missing"),
+        ("slowre", "did you mean 'slower'?"),
+        ("", "expected lower"),
+        ("lower,", "expected lower"),
+        ("slower:", "expected a share"),
+        ("slower:-1%", "expected a share"),
+        ("slower:nan", "expected a share"),
+        ("slower:ten", "--fail-if slower:10%"),
+        ("invalid:5%", "invalid has no share"),
+    ],
+)
+def test_a_wrong_condition_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], text_: str, says: str
+) -> None:
+    assert main(["compare", "no-such-run", "nor-this", "--fail-if", text_]) == 2
+    assert says in capsys.readouterr().err
