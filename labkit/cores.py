@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,12 @@ class Cores:
 
 
 _ISOLATED = Path("/sys/devices/system/cpu/isolated")
+_REGION = re.compile(
+    r"(?:(?P<all>[aA][lL]{2})|(?P<first>\d{1,5}|N)(?:-(?P<stop>\d{1,5}|N))?(?(stop)|(?!:)))"
+    r"(?::(?P<used>\d{1,5}|N)/(?P<group>\d{1,5}|N))?",
+    re.ASCII,
+)
+"""lib/bitmap-str.c of the kernel."""
 
 
 def isolated() -> set[int]:
@@ -124,14 +131,37 @@ def _siblings(core: int) -> set[int]:
     return parse_list(text)
 
 
-def parse_list(text: str) -> set[int]:
-    """Read the kernel's list format: "0-2,5" is {0, 1, 2, 5}."""
+def parse_list(text: str, last: int | None = None) -> set[int]:
+    """Read a list as the kernel does: "0-2,5" is {0, 1, 2, 5}; "4-N", "all" and "0-15:2/4" are lists, too.
+
+    `last`: the last core that the kernel may have; where it is not known, N and all can't be read. Raises ValueError.
+    """
     cores: set[int] = set()
-    for part in text.strip().split(","):
+    for part in re.split(r"[\s,]+", text):
         if part:
-            first, _, last = part.partition("-")
-            cores.update(range(int(first), int(last or first) + 1))
+            cores |= _region(part, last)
     return cores
+
+
+def _region(part: str, last: int | None) -> set[int]:
+    """A core, a range, or the first `used` of each `group` of a range."""
+    found = _REGION.fullmatch(part)
+    if not found:
+        raise ValueError(f"cores: {part!r} is none, expected such as 1-3, 4-N or all")
+    first = 0 if found["all"] else _core(found["first"], last)
+    stop = _core("N" if found["all"] else found["stop"] or found["first"], last)
+    group, used = _core(found["group"] or "1", last), _core(found["used"] or "1", last)
+    if stop < first or used > group or not group or (last is not None and stop > last):
+        raise ValueError(f"cores: the kernel refuses {part!r}")
+    return {core for core in range(first, stop + 1) if (core - first) % group < used}
+
+
+def _core(text: str, last: int | None) -> int:
+    if text != "N":
+        return int(text)
+    if last is None:
+        raise ValueError("cores: N is the last core that the kernel may have, and that is not known here")
+    return last
 
 
 def _listed(cores: Iterable[int]) -> str:

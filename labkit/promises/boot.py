@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from labkit.errors import ToolFailed
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes, Seen
 from labkit.promises.model import Broken, Kept, NotApplicable, Outcome, Promise
@@ -11,9 +12,11 @@ from labkit.promises.roles import host_module
 
 _OURS = "/etc/default/grub.d/90-labkit.cfg"
 """Where the role keeps the arguments that it gave a host with GRUB's own menu."""
+_POSSIBLE = "/sys/devices/system/cpu/possible"
 _COMMANDS = {
     "release": "uname -r",
     "menu": "cat /boot/grub/grub.cfg",
+    "custom": "cat /boot/grub/custom.cfg 2>/dev/null || true",
     # Read as the text that it is: grub-editenv would make the file where there is none.
     "environment": "grep -hs '^[A-Za-z_]*=' /boot/grub/grubenv /boot/grub2/grubenv || true",
     "grubby": "command -v grubby >/dev/null && grubby --info=DEFAULT",  # EL: entries are not in grub.cfg
@@ -26,14 +29,20 @@ def arguments(desired: Desired) -> list[str]:
 
 
 def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(files=("/proc/cmdline", _OURS), commands=_COMMANDS)
+    return eyes.look(files=("/proc/cmdline", _OURS, _POSSIBLE), commands=_COMMANDS)
+
+
+def _missing(seen: Seen, wanted: list[str], words: list[str]) -> list[str]:
+    """Why these are not in effect on a command line, as the kernel of that host reads it."""
+    last = seen.read(_POSSIBLE, host_module("kernel_words").last_of)
+    return list(host_module("boot_arguments").missing(wanted, words, last))
 
 
 def _arguments(eyes: Eyes, desired: Desired) -> Outcome:
     wanted, seen = arguments(desired), _seen(eyes)
-    present = (seen.text("/proc/cmdline") or "").split()
+    present = host_module("kernel_words").words(seen.text("/proc/cmdline") or "")
     ours = re.findall(r'^GRUB_CMDLINE_LINUX_DEFAULT=".* (\S+)"$', seen.text(_OURS) or "", re.MULTILINE)
-    reasons = list(host_module("boot_arguments").missing(wanted, present))
+    reasons = _missing(seen, wanted, present)
     reasons += [f"{word} is left over" for word in ours if word in present and word not in wanted]
     if reasons:
         return Broken(" ".join(wanted) or "no argument of ours", "; ".join(reasons))
@@ -61,7 +70,7 @@ def _default(eyes: Eyes, desired: Desired) -> Outcome:
     release, words = found
     if release != running:
         return Broken(f"the next boot takes {running}", f"it takes {release}")
-    if reasons := host_module("boot_arguments").missing(wanted, words):
+    if reasons := _missing(seen, wanted, words):
         return Broken(f"the next boot has {' '.join(wanted)}", "; ".join(reasons))
     return Kept(f"the next boot takes {release} {' '.join(words)}")
 
@@ -70,9 +79,17 @@ def _next(seen: Seen, environment: dict[str, str]) -> tuple[str, list[str]] | No
     """Release and arguments of what boots when nobody chooses."""
     if seen.commands["grubby"].code == 0:
         told = dict(re.findall(r'^(kernel|args)="(.*)"$', seen.commands["grubby"].out, re.MULTILINE))
-        return told.get("kernel", "").partition("vmlinuz-")[2], told.get("args", "").split()
-    entry = host_module("grub_menu").read(seen.commands["menu"].out).chosen(environment)
-    return (entry.release, entry.arguments) if entry is not None else None
+        return told.get("kernel", "").partition("vmlinuz-")[2], host_module("kernel_words").words(
+            told.get("args", "")
+        )
+    text = host_module("grub_menu").with_custom(seen.commands["menu"].out, seen.commands["custom"].out)
+    menu = host_module("grub_menu").read(text)
+    if doubt := menu.doubt(environment):
+        raise ToolFailed(f"/boot/grub/grub.cfg: {doubt}", hint="set GRUB_DEFAULT to the id of an entry")
+    entry = menu.chosen(environment)
+    if entry is None:
+        return None
+    return entry.release, menu.line(entry, environment)
 
 
 PROMISES = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ from labkit import cores as labkit_cores
 from labkit.cores import affinity, check, choose, parse_list, pinned_here, reachable
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.topology import load
+
+LISTS = json.loads((Path(__file__).parent / "data/core_lists.json").read_text())
 
 FREE = load("veth")
 
@@ -118,6 +122,17 @@ def test_isolated_core_that_is_not_ours_is_not_available(housekeeping, monkeypat
 def test_reads_the_kernels_lists() -> None:
     assert parse_list("0-2,5\n") == {0, 1, 2, 5}
     assert parse_list("\n") == set()
+
+
+@pytest.mark.parametrize(("text", "last", "cores"), LISTS["read"])
+def test_list_is_read_as_the_kernel_reads_it(text: str, last: int, cores: list[int]) -> None:
+    assert sorted(parse_list(text, last)) == cores
+
+
+@pytest.mark.parametrize(("text", "last"), [*LISTS["refused"], *((text, None) for text in LISTS["unknown"])])
+def test_list_that_the_kernel_refuses_is_none(text: str, last: int | None) -> None:
+    with pytest.raises(ValueError, match="cores: "):
+        parse_list(text, last)
 
 
 def test_pins_this_process_and_lets_go() -> None:

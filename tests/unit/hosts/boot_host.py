@@ -116,6 +116,8 @@ class Host:
             linux = trial if (self.root / trial.split()[0].lstrip("/")).exists() else old
         else:
             linux = menu.chosen(environment).linux
+        known = menu.values(environment)
+        linux = " ".join(known.get(word[1:]) or "" if word[:1] == "$" else word for word in linux.split())
         if linux.split()[0].partition("vmlinuz-")[2] in self.broken:
             return self.boot()
         self.start(linux)

@@ -561,7 +561,7 @@ def test_later_file_that_overrides_ours_is_found_and_everything_put_back(host, s
     host.write("etc/default/grub.d/99-theirs.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
 
     with pytest.raises(
-        boot_commands.CommandFailed, match=r"look for a file after .*90-labkit\.cfg that sets GRUB_CMDLINE"
+        boot.TrialFailed, match=r"look for a file after .*90-labkit\.cfg that sets GRUB_CMDLINE"
     ):
         step("confirm", ARGUMENTS)
 

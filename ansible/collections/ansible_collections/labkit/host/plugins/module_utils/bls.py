@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import files, grub_menu
+from . import boot_kernels, files, grub_choice, grub_menu, grub_script, kernel_words
 from .boot_arguments import missing, replaced
 from .boot_commands import CommandFailed, Run, run
-from .grub import ARGUMENTS_ROLE, KERNEL_ROLE, Target
+from .boot_line import Tried, differences
+from .boot_target import Target
+from .grub import ARGUMENTS_ROLE, KERNEL_ROLE
 from .grub_environment import Environment, note_saved
+from .grub_menu import Entry
 
 PIN = "/etc/kernel/labkit-default"
 """Release that is pinned."""
@@ -40,7 +43,14 @@ class Bls:
             return f"{self.folder}/grub.cfg does not follow next_entry and {ENTRIES}: run grub2-mkconfig"
         if not menu.reads_custom:
             return f"{self.folder}/grub.cfg does not read custom.cfg: make /etc/grub.d/41_custom executable again"
-        return self.environment.unwritable()
+        default, started = self.default(), self._started()
+        if default is None or default.release != started:
+            return (
+                f"grubby's default is {default.release if default else 'none'}, and GRUB starts "
+                f"{started or 'another'}: look what sets `default` in {self.folder}/grub.cfg, and at saved_entry "
+                "(grub2-editenv list)"
+            )
+        return self.environment.chosen_by_others() or self.environment.unwritable()
 
     def _files(self) -> dict[str, Path]:
         """File of each release, but for rescue."""
@@ -57,7 +67,7 @@ class Bls:
         if file is None:
             return None
         fields = _fields(file)
-        words = fields.get("options", "").split()
+        words = kernel_words.words(fields.get("options", ""))
         return Target(
             release=release,
             image=fields["linux"],
@@ -65,7 +75,25 @@ class Bls:
             variables=tuple(word for word in words if word.startswith("$")),
             initrd=fields.get("initrd", ""),
             preparation=_PREPARATION,
+            filled={
+                word: grub_script.expanded(word, self._values()) for word in words if word.startswith("$")
+            },
         )
+
+    def _menu(self) -> grub_menu.Menu:
+        return grub_menu.read((self.folder / "grub.cfg").read_text(errors="replace"))
+
+    def _values(self) -> grub_script.Values:
+        """GRUB's variables when it reads the entries: tuned keeps its own in grubenv."""
+        return self._menu().values(self.environment.read())
+
+    def _started(self) -> str | None:
+        """Release that GRUB itself takes, which follows grub.cfg where grubby asks grubenv alone; None: not told."""
+        wanted = self._values().get("default")
+        files = sorted(self._files().items(), key=lambda one: boot_kernels.order(one[1].stem), reverse=True)
+        entries = [Entry(_fields(file).get("title", ""), file.stem, "") for _, file in files]
+        at = None if wanted is None else grub_choice.index(entries, wanted, el=True)
+        return None if wanted is None or not files else files[at or 0][0]
 
     def default(self) -> Target | None:
         """What the next boot starts, if nothing is chosen for once."""
@@ -99,15 +127,39 @@ class Bls:
         """Make default and entry what our files say, and look. Raises CommandFailed."""
         self.put(pin=self.pinned(), arguments=self.ours())
 
-    def overruled(self, *, pin: str | None, arguments: Sequence[str]) -> str | None:
+    def overruled(self, *, pin: str | None, arguments: Sequence[str], tried: Target) -> str | None:
         """None, whatever is asked: the entry itself is written, and nothing is read after it."""
         return None
 
-    def put(self, *, pin: str | None, arguments: Sequence[str] | None) -> bool:
+    def put(self, *, pin: str | None, arguments: Sequence[str] | None, tried: Tried | None = None) -> bool:
         """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
 
-        Raises CommandFailed.
+        Where the default is not what was `tried` all is put back. Raises CommandFailed.
         """
+        old = self.default()
+        before = [*self._contents(old.release if old else None), *self._contents(pin)]
+        changed = self._put(pin, arguments)
+        default = self.default()
+        other = differences(default, tried, boot_kernels.last_core(self.root)) if default and tried else []
+        if other:
+            for role, path, text in before:
+                files.change(role, path, text, root=self.root)
+            if old and default and old.release != default.release:
+                self._run(["grubby", f"--set-default=/boot/vmlinuz-{old.release}"])
+            raise CommandFailed(
+                f"the next boot would not be what was tried: {'; '.join(other)}. The boot entries are as before"
+            )
+        return changed
+
+    def _contents(self, release: str | None) -> list[tuple[str, str, str | None]]:
+        """Role, path and text (None: absent) of all files that a change for this kernel writes."""
+        entry = self._files().get(release or "")
+        paths = [(KERNEL_ROLE, PIN), (ARGUMENTS_ROLE, ARGUMENTS)]
+        paths += [(ARGUMENTS_ROLE, f"{ENTRIES}/{entry.name}")] if entry else []
+        found = [(role, path, self.root / path.lstrip("/")) for role, path in paths]
+        return [(role, path, file.read_text() if file.exists() else None) for role, path, file in found]
+
+    def _put(self, pin: str | None, arguments: Sequence[str] | None) -> bool:
         changed = False
         if pin is not None:
             if self.target(pin) is None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import boot_kernels, boot_trial, boot_undo
-from .boot_commands import Run, run
+from .boot_commands import CommandFailed, Run, run
+from .boot_line import Tried
 from .boot_loaders import NoLoader, loader
 from .boot_look import BootRefused, Found, Wanted, asked_release, look, no_systemd, not_default, to_try
 from .grub import ARGUMENTS_ROLE, KERNEL_ROLE
@@ -88,6 +89,9 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
         tried, rebooted = boot_trial.waiting(root), boot_trial.rebooted(root)
         boot_trial.clear(run, root)
         raise TrialFailed(_failure(wanted, found, now, tried=tried, rebooted=rebooted))
+    now = boot_kernels.running(root)
+    # What runs without a trial was booted by somebody else, maybe before he changed his own settings.
+    tried = Tried(now.release, tuple(boot_trial.without(now.arguments))) if now.trial() else None
     if boot_trial.waiting(root):
         boot_trial.disarm(run, root)  # before the slow part: it must not reboot in the midst of it
     menu = loader(run, root)
@@ -98,7 +102,14 @@ def confirm(wanted: Wanted, *, check: bool = False, run: Run = run, root: Path =
         boot_undo.note(
             ARGUMENTS_ROLE, [*boot_undo.noted(ARGUMENTS_ROLE, root), *menu.ours(), *wanted.arguments], root
         )
-    menu.put(pin=release or None, arguments=wanted.arguments)
+    try:
+        menu.put(pin=release or None, arguments=wanted.arguments, tried=tried)
+    except CommandFailed as error:
+        boot_trial.clear(run, root)
+        raise TrialFailed(
+            f"Kernel {now.release} with the arguments {' '.join(wanted.arguments) or '(none of ours)'} runs as it "
+            f"should, and could not be made the default: {error}"
+        ) from error
     boot_trial.clear(run, root)
     return True
 

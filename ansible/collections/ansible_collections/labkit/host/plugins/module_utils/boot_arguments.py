@@ -6,14 +6,13 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import combinations
 
-from . import cpus
+from .kernel_words import isolates, key, meaning, same_cores
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:=/@+%-]+")
 """What means itself to the shell that reads /etc/default/grub.d and in GRUB's own language."""
 _ISOLATION = ("isolcpus", "nohz_full")
 """Of these the kernel keeps the first list that takes cores for a purpose, and drops a later parameter with another
 list whole (kernel/sched/isolation.c: "must match")."""
-_PURPOSES = ("domain", "managed_irq", "nohz")
 _ONCE = ("irqaffinity", "nmi_watchdog", "nohz_full", "preempt", "rcu_nocbs", "skew_tick")
 """Parameters of our roles of which the kernel takes one value alone."""
 
@@ -32,18 +31,18 @@ def faults(arguments: Sequence[str]) -> list[str]:
             )
         elif argument in ("-", "--"):
             found.append(f"kernel argument {argument!r}: all after it would go to init")
-        elif _key(argument) in _RENAMING:
+        elif key(argument) in _RENAMING:
             found.append(
                 f"kernel argument {argument}: it would rename interfaces, maybe the one by which this host is reached. "
                 "Leave it out, and name them as they are called now"
             )
-        elif _key(argument).endswith(".ids"):
+        elif key(argument).endswith(".ids"):
             found.append(
                 f"kernel argument {argument}: it gives that driver every NIC of a model, maybe the one by which this "
                 "host is reached. Leave it out, and name NICs by their PCI addresses (dpdk_devices)"
             )
     for one, other in combinations(dict.fromkeys(arguments), 2):
-        twice = _key(one) == _key(other) and _key(one) in _ONCE
+        twice = key(one) == key(other) and key(one) in _ONCE
         if twice or disputed([one], [other]):
             found.append(
                 f"kernel arguments {one} and {other}: the kernel takes one of them alone. Leave one out of "
@@ -52,81 +51,66 @@ def faults(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _key(argument: str) -> str:
-    """The kernel takes - and _ for one another."""
-    return argument.partition("=")[0].replace("-", "_")
-
-
 def blacklisted(arguments: Collection[str]) -> dict[str, str]:
     """Modules of the kernel that must not be loaded, with _ for -, each with the argument that says so."""
     return {
         module.replace("-", "_"): argument
         for argument in arguments
-        if _key(argument) in _BLACKLISTS
+        if key(argument) in _BLACKLISTS
         for module in argument.partition("=")[2].split(",")
     }
 
 
-def isolates(argument: str) -> tuple[frozenset[str], str]:
-    """What an isolcpus= or nohz_full= takes cores for, and their list; of any other argument nothing."""
-    if _key(argument) not in _ISOLATION:
-        return frozenset(), ""
-    words = argument.partition("=")[2].split(",")
-    purposes = [word for word in words if word in _PURPOSES]
-    cores = ",".join(words[len(purposes) :])
-    return frozenset(["nohz"] if _key(argument) == "nohz_full" else purposes or ["domain"]), cores
+def disputed(wanted: Collection[str], present: Collection[str], last: int | None = None) -> list[str]:
+    """Why cores cannot be isolated as wanted beside arguments of others; empty: they can.
 
-
-def disputed(wanted: Collection[str], present: Collection[str]) -> list[str]:
-    """Why cores cannot be isolated as wanted beside arguments of others; empty: they can."""
+    `last`: the last core that the kernel may have, which is N in a list.
+    """
     reasons = {}
     for argument in wanted:
         purposes, cores = isolates(argument)
         for other in present:
             theirs, others = isolates(other)
-            if other not in wanted and purposes & theirs and not _same(cores, others):
+            if other not in wanted and purposes & theirs and not same_cores(cores, others, last):
                 told = f"{other} is there beside {argument}, and of two lists the kernel keeps the first"
                 reasons.setdefault(other, told)
     return list(reasons.values())
 
 
-def not_isolated(wanted: Collection[str], isolated: str | None) -> list[str]:
+def not_isolated(wanted: Collection[str], isolated: str | None, last: int | None = None) -> list[str]:
     """Why the kernel keeps other cores free (/sys/devices/system/cpu/isolated; None: it does not tell) than these."""
     reasons = []
     for argument in wanted:
         purposes, cores = isolates(argument)
-        if "domain" in purposes and isolated is not None and not _same(cores, isolated):
+        if "domain" in purposes and isolated is not None and not same_cores(cores, isolated, last):
             reasons.append(f"{argument} is there, but the kernel isolates {isolated or 'none'}")
     return reasons
 
 
-def _same(cores: str, others: str) -> bool:
-    try:
-        return cpus.parse(cores) == cpus.parse(others)
-    except ValueError:  # such as 1-10:2/4
-        return cores == others
-
-
-def missing(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
+def missing(wanted: Sequence[str], present: Sequence[str], last: int | None = None) -> list[str]:
     """Why `wanted` is not in effect on a command line; empty: it is.
 
-    In effect means: each is there, in order, and of a parameter that we give once none comes later, for the kernel
-    takes the last; but of cores to isolate it keeps the first, so none of others may be there at all.
+    In effect means: each is there as the kernel reads it (4-N is 4-15 on 16 cores, 1024M is 1G), in order, and of a
+    parameter that we give once none comes later, for the kernel takes the last; but of cores to isolate it keeps the
+    first, so none of others may be there at all. `last`: the last core that the kernel may have.
     """
     reasons = []
-    rest = iter(present)
+    meant = [meaning(argument, last) for argument in present]
+    rest = iter(meant)
     for argument in wanted:
-        if argument not in rest:  # an iterator: goes on after the one before
-            where = "is there, but not in its order" if argument in present else "is not there"
+        if meaning(argument, last) not in rest:  # an iterator: goes on after the one before
+            where = "is there, but not in its order" if meaning(argument, last) in meant else "is not there"
             reasons.append(f"{argument} {where}")
-            rest = iter(present)
-    keys = [_key(argument) for argument in wanted]
+            rest = iter(meant)
+    keys = [key(argument) for argument in wanted]
     for argument in wanted:
-        same = [other for other in present if _key(other) == _key(argument)]
-        once = keys.count(_key(argument)) == 1 and _key(argument) not in _ISOLATION
-        if once and argument in same and same[-1] != argument:
+        same = [other for other in present if key(other) == key(argument)]
+        once = keys.count(key(argument)) == 1 and key(argument) not in _ISOLATION
+        there = meaning(argument, last) in meant
+        if once and there and meaning(same[-1], last) != meaning(argument, last):
             reasons.append(f"{argument} is there, but {same[-1]} comes later and counts")
-    return reasons + disputed([argument for argument in wanted if argument in present], present)
+    there = [argument for argument in wanted if meaning(argument, last) in meant]
+    return reasons + disputed(there, present, last)
 
 
 def replaced(present: Sequence[str], ours: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import kernel_words
 from .boot_commands import CommandFailed, Run
 
 FLAVOURS = ("generic", "lowlatency", "rt")
 """`generic` is whatever is there: it asks for nothing."""
+POSSIBLE = "/sys/devices/system/cpu/possible"
 PREEMPT = ("none", "voluntary", "full", "lazy")
 
 
@@ -30,6 +32,8 @@ class Running:
     """none, voluntary, full or lazy; None where nothing tells."""
     isolated: str | None = None
     """List of the cores that the scheduler keeps free; None where nothing tells."""
+    last: int | None = None
+    """The last core that it may have, which is N in a list of cores; None where nothing tells."""
 
     def trial(self) -> str | None:
         """Id of the trial that this boot is."""
@@ -41,7 +45,7 @@ def running(root: Path = Path("/")) -> Running:
     """Ask the kernel."""
     release = (root / "proc/sys/kernel/osrelease").read_text().strip()
     version = (root / "proc/sys/kernel/version").read_text().strip()
-    arguments = tuple((root / "proc/cmdline").read_text().split())
+    arguments = tuple(kernel_words.words((root / "proc/cmdline").read_text()))
     realtime = root / "sys/kernel/realtime"
     isolated = root / "sys/devices/system/cpu/isolated"
     return Running(
@@ -51,7 +55,14 @@ def running(root: Path = Path("/")) -> Running:
         realtime=(realtime.exists() and realtime.read_text().strip() == "1") or "PREEMPT_RT" in version,
         preempt=_preempt(release, version, arguments, root),
         isolated=isolated.read_text().strip() if isolated.exists() else None,
+        last=last_core(root),
     )
+
+
+def last_core(root: Path = Path("/")) -> int | None:
+    """The last core that the kernel may have; None where nothing tells."""
+    possible = root / POSSIBLE.lstrip("/")
+    return kernel_words.last_of(possible.read_text()) if possible.exists() else None
 
 
 def boot_id(root: Path = Path("/")) -> str:

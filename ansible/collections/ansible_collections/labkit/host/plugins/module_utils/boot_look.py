@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import boot_kernels, boot_trial
-from .boot_arguments import disputed, faults, missing, not_isolated, replaced
+from . import boot_kernels, boot_line, boot_trial
+from .boot_arguments import faults, missing, not_isolated, replaced
 from .boot_commands import Run, run
 from .boot_loaders import Loader, NoLoader, loader
-from .grub import Target
-
-DISPUTE_WAY_OUT = (
-    "Take it out of /etc/default/grub and its drop-ins (on EL: grubby --update-kernel=ALL --remove-args), "
-    "or isolate the same cores"
-)
+from .boot_target import Target
 
 
 class BootRefused(Exception):
@@ -90,12 +85,12 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
     if wanted.packages and to_come:
         return Found("trial", reasons or ["its kernel is not installed yet"], running=now.release)
     target = to_try(menu, release)
-    if dispute := disputed(wanted.arguments, replaced(target.arguments, menu.ours(), wanted.arguments)):
-        raise BootRefused(f"{'; '.join(dispute)}. {DISPUTE_WAY_OUT}")
+    if lost := boot_line.lost(target, menu.ours(), wanted.arguments, root):
+        raise BootRefused(lost)
     if reasons:
         unfit = boot_kernels.unfit(target.release, flavour=wanted.flavour, preempt=wanted.preempt, root=root)
         cannot = unfit or menu.refusal() or no_systemd(root)
-        cannot = cannot or menu.overruled(pin=release or None, arguments=wanted.arguments)
+        cannot = cannot or menu.overruled(pin=release or None, arguments=wanted.arguments, tried=target)
         if cannot:
             raise BootRefused(cannot)
         return Found("trial", reasons, target.release, now.release)
@@ -107,8 +102,8 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
 
 def _not_running(wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
     reasons = boot_kernels.not_running(now, release=release, flavour=wanted.flavour, preempt=wanted.preempt)
-    there = missing(wanted.arguments, boot_trial.without(now.arguments))
-    return reasons + (there or not_isolated(wanted.arguments, now.isolated))
+    there = missing(wanted.arguments, boot_trial.without(now.arguments), now.last)
+    return reasons + (there or not_isolated(wanted.arguments, now.isolated, now.last))
 
 
 def _other_trial(menu: Loader, wanted: Wanted, release: str, now: boot_kernels.Running) -> list[str]:
@@ -148,7 +143,7 @@ def not_default(menu: Loader, wanted: Wanted, release: str) -> list[str]:
     default = menu.default()
     if default is None:
         return ["GRUB's default is no Linux kernel"]
-    reasons = missing(wanted.arguments, default.arguments)
+    reasons = missing(wanted.arguments, default.line((), ()), boot_kernels.last_core(menu.root))
     if release and default.release != release:
         reasons.append(f"the default is kernel {default.release}")
     if menu.ours() and menu.ours() != list(wanted.arguments):

@@ -19,7 +19,7 @@ from pathlib import Path
 from . import boot_kernels
 from .boot_arguments import replaced
 from .boot_commands import CommandFailed, Run, run
-from .grub import Target
+from .boot_target import Target
 from .grub_environment import Environment
 from .state import Change, State, remove, write_whole
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from . import files, grub_defaults, grub_menu, grub_script
-from .boot_arguments import missing, replaced
+from . import boot_kernels, boot_line, files, grub_defaults, grub_menu, kernel_words
+from .boot_arguments import missing
 from .boot_commands import CommandFailed, Run, run
+from .boot_line import Tried
+from .boot_target import Target
 from .grub_environment import Environment
 
 KERNEL_ROLE = "lowlatency_kernel"
@@ -22,37 +24,12 @@ _SET_DEFAULT = (
     "Set GRUB_DEFAULT in /etc/default/grub to the id of an entry (grep menuentry_id_option /boot/grub/grub.cfg) or to "
     "its number, look for files in /etc/grub.d that set `default`, and run update-grub"
 )
+_STALE = "Run update-grub, reboot onto what it writes, and run this again"
 _SOME_TRIAL = "menuentry 'labkit trial' --id 'labkit-trial-' {\n}\n"
 _BEHIND_OURS = ("$vt_handoff", "${vt_handoff}")
 """What 10_linux of Ubuntu puts behind all that is configured."""
 _NOT_ON_TRIAL = ("savedefault", "recordfail")
 """What would make the entry of a trial the default, or show the menu after it."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A kernel that the boot loader can start, as its menu has it."""
-
-    release: str
-    image: str
-    arguments: tuple[str, ...]
-    """Also words that the boot loader fills in, such as $tuned_params, that stand before where ours go."""
-    variables: tuple[str, ...]
-    """Words that the boot loader fills in, behind ours, such as $vt_handoff."""
-    initrd: str
-    """Empty: none."""
-    preparation: tuple[str, ...]
-    """Lines of the boot loader's language that find the disk."""
-    filled: Mapping[str, str | None] = field(default_factory=dict)
-    """Value of each of those words; None: nothing tells."""
-
-    def line(self, ours: Sequence[str], wanted: Sequence[str]) -> list[str]:
-        """The command line as the kernel gets it, with `wanted` in the place of `ours`. What nothing tells stays."""
-        found: list[str] = []
-        for word in [*replaced(self.arguments, ours, wanted), *self.variables]:
-            value = self.filled.get(word)
-            found += [word] if value is None else value.split()
-        return found
 
 
 class Grub:
@@ -144,7 +121,9 @@ class Grub:
             given = entry.arguments
             given = given[given.index("ro") + 1 :] if "ro" in given else given
             given = [word for word in given if not word.startswith("rootflags=subvol=")]
-            if given != [word for word in wanted.arguments if not word.startswith("rootflags=subvol=")]:
+            if given != [
+                word for word in wanted.arguments if not word.startswith(("rootflags=subvol=", "$"))
+            ]:
                 return f"{entry.release} has {' '.join(given) or 'no arguments'}, not {' '.join(wanted.arguments)}"
         return None
 
@@ -155,15 +134,48 @@ class Grub:
         if reason:
             raise CommandFailed(f"update-grub ran, but of {self.folder}/grub.cfg: {reason}")
 
-    def overruled(self, *, pin: str | None, arguments: Sequence[str]) -> str | None:
-        """Why the default would not be that with our files in place; None: it would. Raises CommandFailed."""
+    def overruled(self, *, pin: str | None, arguments: Sequence[str], tried: Target) -> str | None:
+        """Why the default would not be that with our files in place; None: it would. Raises CommandFailed.
+
+        `tried`: what is to be tried, as grub.cfg has it now.
+        """
         ours = {path: text for _, path, text in self._files(pin, arguments)}
         said = grub_defaults.foreseen(ours, self._run, self.root)
-        entry = self._menu().of_release(pin) if pin is not None else None
-        if entry is not None and said.default != entry.path:
+        menu, environment = self._menu(), self.environment.read()
+        doubt = menu.doubt(environment, said.default)
+        if doubt:
+            return f"of what update-grub would write {doubt}. {_SET_DEFAULT}"
+        entry = menu.chosen(environment, said.default)
+        if pin is not None and entry is not menu.of_release(pin):
             return f"the default would be {said.default} and not kernel {pin}: {_LATER_PIN}"
-        lost = missing(arguments, said.arguments)
-        return f"of the default {'; '.join(lost)}: {_LATER_ARGUMENTS}" if lost else None
+        if entry is None or entry.release != tried.release:
+            return f"the default would be {said.default} and not kernel {tried.release}, which would be tried. {_STALE}"
+        if arguments and not entry.id.startswith("gnulinux-"):
+            return (
+                f"the default entry {entry.title!r} is not one that update-grub writes for each kernel, so it takes no "
+                f"arguments from /etc/default/grub. {_SET_DEFAULT}"
+            )
+        lost = missing(arguments, said.arguments, boot_kernels.last_core(self.root))
+        if lost:
+            return f"of the default {'; '.join(lost)}: {_LATER_ARGUMENTS}"
+        return self._older_than_files(said, tried, arguments)
+
+    def _older_than_files(
+        self, said: grub_defaults.Configured, tried: Target, arguments: Sequence[str]
+    ) -> str | None:
+        """What update-grub would write otherwise than it stands in grub.cfg, from where it is tried."""
+        if "ro" not in tried.arguments:
+            return None
+        before = tried.arguments[: tried.arguments.index("ro") + 1]
+        before += tuple(word for word in tried.arguments if word.startswith("rootflags=subvol="))
+        written = replace(tried, arguments=(*before, *said.arguments))
+        line = tried.line(self.ours(), arguments)
+        changed = boot_line.differences(written, Tried(tried.release, tuple(line)))
+        return (
+            f"grub.cfg is not what update-grub would write: {'; '.join(changed)}. {_STALE}"
+            if changed
+            else None
+        )
 
     def _files(self, pin: str | None, arguments: Sequence[str] | None) -> list[tuple[str, str, str | None]]:
         """Role, path and content (None: absent) of those that say this."""
@@ -178,10 +190,11 @@ class Grub:
             wanted.append((ARGUMENTS_ROLE, grub_defaults.ARGUMENTS, text))
         return wanted
 
-    def put(self, *, pin: str | None, arguments: Sequence[str] | None) -> bool:
+    def put(self, *, pin: str | None, arguments: Sequence[str] | None, tried: Tried | None = None) -> bool:
         """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
 
-        Where grub.cfg does not come out right the files are put back. Raises CommandFailed.
+        Where grub.cfg does not come out right, or the default is not what was `tried`, the files are put back. Raises
+        CommandFailed.
         """
         wanted = self._files(pin, arguments)
         before = {path: self._text(path) for _, path, _ in wanted}
@@ -190,7 +203,7 @@ class Grub:
             return False
         try:
             self.update()
-            self._look_at_default(pin, arguments or ())
+            self._look_at_default(pin, arguments or (), tried)
         except CommandFailed as error:
             for role, path, _ in wanted:
                 files.change(role, path, before[path], root=self.root)
@@ -202,22 +215,23 @@ class Grub:
         file = self.root / path.lstrip("/")
         return file.read_text() if file.exists() else None
 
-    def _look_at_default(self, pin: str | None, arguments: Sequence[str]) -> None:
+    def _look_at_default(self, pin: str | None, arguments: Sequence[str], tried: Tried | None) -> None:
         default = self.default()
         if default is None:
             raise CommandFailed("GRUB's default is no Linux kernel")
         if pin is not None and default.release != pin:
             raise CommandFailed(f"the default is {default.release} and not {pin}: {_LATER_PIN}")
-        if arguments and missing(arguments, default.arguments):
-            raise CommandFailed(
-                f"of the default {'; '.join(missing(arguments, default.arguments))}: {_LATER_ARGUMENTS}"
-            )
+        lost = missing(arguments, default.line((), ()), boot_kernels.last_core(self.root))
+        if lost:
+            raise CommandFailed(f"of the default {'; '.join(lost)}: {_LATER_ARGUMENTS}")
+        changed = boot_line.differences(default, tried, boot_kernels.last_core(self.root)) if tried else []
+        if changed:
+            raise CommandFailed(f"the next boot would not be what was tried: {'; '.join(changed)}")
 
     def _target(self, menu: grub_menu.Menu, entry: grub_menu.Entry | None) -> Target | None:
         if entry is None or not entry.release:
             return None
-        image, *words = entry.linux.split()
-        known = menu.values(self.environment.read())
+        image, *words = kernel_words.words(entry.linux)
         behind = len(words)
         while behind and words[behind - 1] in _BEHIND_OURS:
             behind -= 1
@@ -230,5 +244,5 @@ class Grub:
             preparation=tuple(
                 line.strip() for line in entry.preparation if line.strip() not in _NOT_ON_TRIAL
             ),
-            filled={word: grub_script.expanded(word, known) for word in words if "$" in word},
+            filled=menu.filled(entry, self.environment.read()),
         )

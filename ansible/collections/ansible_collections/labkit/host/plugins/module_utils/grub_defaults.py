@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .boot_commands import Run
+from .kernel_words import words
 
 PIN = "/etc/default/grub.d/89-labkit-default.cfg"
 ARGUMENTS = "/etc/default/grub.d/90-labkit.cfg"
@@ -34,7 +35,7 @@ class Configured:
     default: str
     """As it will stand in grub.cfg."""
     arguments: tuple[str, ...]
-    """Of ordinary entries, after root= and ro."""
+    """Of ordinary entries, after root= and ro. What begins with $ is filled in by GRUB."""
 
 
 def pin_text(path: str) -> str:
@@ -83,7 +84,7 @@ def configured(run: Run, root: Path = Path("/")) -> Configured:
     said = run(["sh", "-c", _SCRIPT, "sh", str(root).rstrip("/")])
     default, line = said.rpartition("LABKIT\n")[2].split("\n")[:2]
     written = {"": "0", "saved": "${saved_entry}"}.get(default, default)
-    return Configured(written, tuple(word for word in line.split() if not word.startswith("$")))
+    return Configured(written, tuple(words(line)))
 
 
 def foreseen(ours: Mapping[str, str | None], run: Run, root: Path = Path("/")) -> Configured:

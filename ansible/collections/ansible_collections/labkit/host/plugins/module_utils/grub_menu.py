@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import grub_choice, grub_script
+from . import grub_choice, grub_script, kernel_words
 
 _OPENING = re.compile(r"^\s*(menuentry|submenu)\s+(.*)$")
 _LINUX = re.compile(r"^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$")
@@ -65,7 +65,7 @@ class Entry:
     @property
     def arguments(self) -> list[str]:
         """Kernel arguments, without GRUB's own variables such as $vt_handoff."""
-        return [word for word in self.linux.split()[1:] if not word.startswith("$")]
+        return [word for word in kernel_words.words(self.linux)[1:] if not word.startswith("$")]
 
     @property
     def preparation(self) -> list[str]:
@@ -136,6 +136,19 @@ class Menu:
         if _descend(always, wanted) is not self.named(wanted):
             return f"its default {wanted!r} counts entries that are not there on every machine (UEFI, disks)"
         return None
+
+    def filled(self, entry: Entry, environment: Mapping[str, str]) -> dict[str, str | None]:
+        """Value of each word of an entry's command line that GRUB fills in; None: the text does not tell."""
+        known = self.values(environment)
+        return {
+            word: grub_script.expanded(word, known) for word in kernel_words.words(entry.linux) if "$" in word
+        }
+
+    def line(self, entry: Entry, environment: Mapping[str, str]) -> list[str]:
+        """An entry's command line as the kernel gets it, less what the text does not tell."""
+        filled = self.filled(entry, environment)
+        values = (filled.get(word, word) for word in kernel_words.words(entry.linux)[1:])
+        return [word for value in values for word in kernel_words.words(value or "")]
 
     def named(self, wanted: str) -> Entry | None:
         """The entry that a default leads to."""

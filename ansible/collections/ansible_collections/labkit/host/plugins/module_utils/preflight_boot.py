@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import boot_arguments, boot_kernels, cpus, iommu, nics, preflight
+from . import boot_arguments, boot_kernels, boot_line, cpus, iommu, kernel_words, nics, preflight
 from .boot_commands import CommandFailed, Run, run
 from .boot_loaders import Loader, NoLoader, loader
-from .boot_look import DISPUTE_WAY_OUT, no_systemd
+from .boot_look import no_systemd
 from .links import Interface
 
 ARGUMENT_LISTS = ("lowlatency_kernel", "cpu_isolation", "hugepages", "dpdk")
@@ -132,8 +132,8 @@ def _not_yet(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     """What of it does not run already."""
     now = boot_kernels.running(root)
     yield from another_kernel(wanted, root)
-    yield from boot_arguments.missing(_given(wanted), now.arguments)
-    yield from _not_isolated(str(wanted.get("cpu_isolation_cpus", "")), root)
+    yield from boot_arguments.missing(_given(wanted), now.arguments, now.last)
+    yield from _not_isolated(str(wanted.get("cpu_isolation_cpus", "")), now)
     if _wants_iommu(wanted) and not any((root / "sys/kernel/iommu_groups").glob("*")):
         yield "no IOMMU is on"
     pools = [pool for pool in wanted.get("hugepages_pools", []) if pool.get("when") == "boot"]
@@ -162,21 +162,20 @@ def _isolating(wanted: Mapping[str, Any]) -> list[str]:
 
 
 def _disputed(wanted: Mapping[str, Any], menu: Loader) -> str | None:
-    """Who isolates other cores on the default's command line, where the first list counts; None: nobody."""
+    """Who sets the same on the default's command line so that it counts, and not what is wanted; None: nobody."""
     default = menu.default()
-    theirs = boot_arguments.replaced(default.arguments, menu.ours(), []) if default else []
-    dispute = boot_arguments.disputed([*_given(wanted), *_isolating(wanted)], theirs)
-    return f"{'; '.join(dispute)}. {DISPUTE_WAY_OUT}" if dispute else None
+    if default is None:
+        return None
+    return boot_line.lost(default, menu.ours(), [*_given(wanted), *_isolating(wanted)], menu.root)
 
 
-def _not_isolated(cores: str, root: Path) -> Iterator[str]:
-    file = root / "sys/devices/system/cpu/isolated"
+def _not_isolated(cores: str, now: boot_kernels.Running) -> Iterator[str]:
     try:
-        isolated = cpus.parse(file.read_text() if file.exists() else "")
-        if cpus.parse(cores) and cpus.parse(cores) != isolated:
-            yield f"cores {cores} are not isolated"
+        wanted = cpus.parse(cores)
     except ValueError:
         return  # told as a problem of its own
+    if wanted and not kernel_words.same_cores(cpus.listed(wanted), now.isolated or "", now.last):
+        yield f"cores {cores} are not isolated"
 
 
 def _not_installed(release: str, root: Path) -> str | None:
