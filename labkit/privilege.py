@@ -14,6 +14,7 @@ from labkit.errors import EnvironmentBroken
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
+_STATE = Path("/var/lib/labkit")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,9 +41,10 @@ def ensure_privileges() -> Privileges:
     """
     if _entered is not None:
         return _entered
-    if _capable():
+    if capable():
         if _initial_user_namespace():
             return Privileges(root=True, rootless=False, why="root")
+        _own_network_namespace()
         return Privileges(
             root=False, rootless=True, why="root of a user namespace that others made (a container?)"
         )
@@ -80,13 +82,19 @@ def state_directory() -> Path:
     """Where the journal is kept: LABKIT_STATE_DIR, else /var/lib/labkit for root, else the user's state directory."""
     if chosen := os.environ.get("LABKIT_STATE_DIR"):
         return Path(chosen)
-    if os.geteuid() == 0 and _entered is None:
-        return Path("/var/lib/labkit")
+    if os.geteuid() == 0 and _entered is None and (_initial_user_namespace() or _may_write(_STATE)):
+        return _STATE
     if base := os.environ.get("XDG_STATE_HOME"):
         return Path(base) / "labkit"
     if home := os.environ.get("HOME"):
         return Path(home) / ".local" / "state" / "labkit"
     raise EnvironmentBroken("no place for labkit's journal: HOME is not set", hint="set LABKIT_STATE_DIR")
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether the folder can be made, or written to: root of a user namespace may not, outside a container."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(there, os.W_OK)
 
 
 def _remember(why: str) -> Privileges:
@@ -95,7 +103,21 @@ def _remember(why: str) -> Privileges:
     return _entered
 
 
-def _capable() -> bool:
+def _own_network_namespace() -> None:
+    """Leave a network that is not ours (a container without root on the host's) for one of our own.
+
+    Whoever goes into a lab's namespace from there may not come back, and may change nothing there.
+    """
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(here, _CLONE_NEWNET) != 0:
+            _call("unshare of a network namespace", _libc.unshare(_CLONE_NEWNET))
+    finally:
+        os.close(here)
+
+
+def capable() -> bool:
+    """Whether namespaces and links can be made without a user namespace of our own."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             held = int(line.split()[1], 16)
@@ -115,8 +137,10 @@ def _try_in_child() -> None:
     except FileNotFoundError:
         raise EnvironmentBroken("unshare is not installed", hint=fix.packages("util-linux")) from None
     if tried.returncode != 0:
+        lone = os.geteuid() == 0 and _initial_user_namespace()
+        who = "root without CAP_SYS_ADMIN or CAP_NET_ADMIN" if lone else "not root"
         raise EnvironmentBroken(
-            f"not root, and user namespaces are refused: {tried.stderr.strip()}",
+            f"{who}, and user namespaces are refused: {tried.stderr.strip()}",
             hint=allow_user_namespaces() or fix.again_as_root(),
         )
 
@@ -128,6 +152,8 @@ def allow_user_namespaces() -> str | None:
         ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
         ("kernel/unprivileged_userns_clone", "0", "1"),
         ("user/max_user_namespaces", "0", "10000"),
+        ("user/max_net_namespaces", "0", "10000"),
+        ("user/max_mnt_namespaces", "0", "10000"),
     ):
         path = Path("/proc/sys") / setting
         if path.exists() and path.read_text().strip() == bad:

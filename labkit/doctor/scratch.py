@@ -14,13 +14,12 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO
 
 from labkit import fix
 from labkit.doctor.model import NotThere
 from labkit.hosts import DIE_WITH_PARENT
-from labkit.privilege import allow_user_namespaces
+from labkit.privilege import allow_user_namespaces, capable
 
 NEAR = "scratch0"
 FAR = "scratch1"
@@ -43,20 +42,13 @@ class Attempt:
     fix: str | None
 
 
-def privileged() -> bool:
-    """Whether namespaces can be made without a user namespace: CAP_SYS_ADMIN is effective."""
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    line = next(line for line in status if line.startswith("CapEff:"))
-    return bool(int(line.split()[1], 16) >> 21 & 1)
-
-
 def attempt_all(ids: Iterable[str], *, mtu_bytes: int = ORDINARY_MTU_BYTES) -> dict[str, Attempt]:
     """Try the checks of these ids in one scratch child, on a link of this MTU.
 
     A check without an answer gets the child's last words.
     """
     wanted = list(ids)
-    user = [] if privileged() else ["--user", "--map-root-user"]
+    user = [] if capable() else ["--user", "--map-root-user"]
     argv = ["unshare", *user, "--net", "--mount", "--propagation", "private", "--", *DIE_WITH_PARENT]
     command = [*argv, sys.executable, "-m", "labkit.doctor.scratch", str(mtu_bytes), *wanted]
     answers: dict[str, Attempt] = {}

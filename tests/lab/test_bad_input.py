@@ -135,6 +135,61 @@ def test_an_ordinary_users_run_measures_what_it_may_and_skips_the_rest_with_the_
     assert "Operation not permitted (fix: sudo " in skip["reason"]
 
 
+ELSEWHERES_NETWORK = {
+    "unshare -Ur": ["unshare", "--user", "--map-root-user"],
+    "unshare -Urm": ["unshare", "--user", "--map-root-user", "--mount"],
+    "a read-only /sys as well": [
+        *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+        'mount --rbind /sys /sys; mount -o remount,bind,ro /sys; exec "$@"',
+        "sh",
+    ],
+    "and without CAP_NET_ADMIN": [
+        *("unshare", "--user", "--map-root-user"),
+        *("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"),
+    ],
+}
+
+
+@pytest.mark.parametrize("through", ELSEWHERES_NETWORK.values(), ids=ELSEWHERES_NETWORK)
+def test_root_of_a_user_namespace_on_the_hosts_network_measures(through: list[str], tmp_path: Path) -> None:
+    """As in a container without root that was started on the host's network."""
+    done = labkit(
+        "trial", "--topology", "veth", "--duration", "0.1 s", "--json", cwd=tmp_path, through=through
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["proof"]["proven"]
+    up = labkit("up", cwd=tmp_path, through=through)
+    assert up.returncode == 0, up.stderr
+    assert labkit("down", cwd=tmp_path).returncode == 0
+
+
+def test_an_ordinary_user_who_became_root_of_a_user_namespace_measures(tmp_path: Path) -> None:
+    """Without a place for the journal named: root's is not theirs, the one at home is."""
+    call = ["unshare", "-Ur", "/mnt/venv/bin/python3", "-m", "labkit.cli", "trial", "--topology", "memif"]
+    call += ["--backend", "dpdk", "--duration", "0.1 s"]
+    done = unprivileged.run(
+        ["-c", f"import os; del os.environ['LABKIT_STATE_DIR']; os.execvp('unshare', {call})"],
+        probe=build.build_directory().parent,
+        home=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "work" / ".local" / "state" / "labkit").is_dir()
+
+
+def test_root_without_its_rights_is_told_so(tmp_path: Path) -> None:
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    refused(
+        labkit("up", cwd=tmp_path, through=without),
+        "root without CAP_SYS_ADMIN or CAP_NET_ADMIN, and user namespaces are refused",
+        "--privileged",
+    )
+    run = labkit("run", "--quick", "--topology", "veth", "-m", "throughput", cwd=tmp_path, through=without)
+    assert run.returncode not in (1, 3), run.stdout + run.stderr
+    (results,) = tmp_path.glob("results/*/results.json")
+    outcomes = {verdict["outcome"] for verdict in json.loads(results.read_text())["verdicts"]}
+    assert outcomes == {"skip"}
+
+
 def test_more_hugepages_than_the_machine_has_are_refused_and_given_back(tmp_path: Path) -> None:
     before = Path("/proc/sys/vm/nr_hugepages").read_text()
     lab_file = tmp_path / "large.yml"
