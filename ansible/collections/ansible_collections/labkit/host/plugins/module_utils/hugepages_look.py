@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bls, boot_undo, grub_defaults, hugepages
+from . import bls, boot_undo, grub_defaults, hugepages, tuned
 from .grub import ARGUMENTS_ROLE
 from .hugepages import Memory
 from .hugepools import figure
@@ -46,7 +46,11 @@ def _sysctl_files(root: Path) -> list[Path]:
 
 
 def _grub_files(root: Path) -> list[Path]:
-    files = [root / "etc/default/grub", *sorted((root / "etc/default/grub.d").glob("*.cfg"))]
+    files = [
+        root / "etc/default/grub",
+        *sorted((root / "etc/default/grub.d").glob("*.cfg")),
+        root / tuned.BOOT,
+    ]
     return [file for file in files if file != root / grub_defaults.ARGUMENTS.lstrip("/")]
 
 

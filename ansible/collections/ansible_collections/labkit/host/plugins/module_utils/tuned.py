@@ -11,7 +11,8 @@ from pathlib import Path
 from .kernel_words import words
 
 _ACTIVE = "etc/tuned/active_profile"
-_BOOT = "etc/tuned/bootcmdline"
+BOOT = "etc/tuned/bootcmdline"
+"""What it puts on the kernel's command line, as a line of shell."""
 _PID = "run/tuned/tuned.pid"
 _FOLDERS = ("etc/tuned/profiles", "etc/tuned", "usr/lib/tuned/profiles", "usr/lib/tuned")
 _VARIABLE = "tuned_params"
@@ -39,10 +40,7 @@ def look(root: Path = Path("/")) -> Tuned | None:
     profile, arguments, running = _text(root / _ACTIVE).strip(), _arguments(root), _runs(root)
     if not (profile or arguments or running):
         return None
-    settings: dict[tuple[str, str], tuple[str, str]] = {}
-    for name in profile.split():
-        settings.update(_settings(name, root, ()))
-    return Tuned(running, profile, arguments, settings)
+    return Tuned(running, profile, arguments, _settings(profile, root))
 
 
 def blamed(reasons: Sequence[str], filled: Mapping[str, str | None], root: Path) -> str | None:
@@ -60,7 +58,7 @@ def blamed(reasons: Sequence[str], filled: Mapping[str, str | None], root: Path)
         return None
     who = str(found) if found else "tuned"
     return (
-        f"{who} puts {' '.join(guilty)} there (/{_BOOT}). Give its profile the same cores "
+        f"{who} puts {' '.join(guilty)} there (/{BOOT}). Give its profile the same cores "
         f"({_variables_file(found, root)}) or take one that sets none (tuned-adm profile), reboot, and run this again"
     )
 
@@ -78,21 +76,39 @@ def _runs(root: Path) -> bool:
 
 
 def _arguments(root: Path) -> tuple[str, ...]:
-    found = re.findall(r"^TUNED_BOOT_CMDLINE=(.*)$", _text(root / _BOOT), re.MULTILINE)
+    found = re.findall(r"^TUNED_BOOT_CMDLINE=(.*)$", _text(root / BOOT), re.MULTILINE)
     text = found[-1].strip() if found else ""
     return tuple(
         words(text[1:-1] if text[:1] == text[-1:] and text[:1] in ("'", '"') and len(text) > 1 else text)
     )
 
 
-def _settings(
-    name: str, root: Path, above: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    """Of a profile: those that it includes first, for its own count."""
-    file = next(
-        (root / one / name / "tuned.conf" for one in _FOLDERS if (root / one / name / "tuned.conf").exists()),
-        None,
-    )
+def _settings(profiles: str, root: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    variables: dict[str, str] = {}
+    for section, key, value, file in (one for name in profiles.split() for one in _lines(name, root, ())):
+        if section == "variables" and key == "include":
+            variables.update(_pairs(_text(root / value.lstrip("/"))))
+        elif section == "variables" and f"${{{key}}}" not in value:
+            variables[key] = _filled(value, variables)
+        elif section not in ("main", "variables"):
+            found[section, key] = _filled(value, variables), file
+    return found
+
+
+def _filled(value: str, variables: Mapping[str, str]) -> str:
+    """With the variables that are plain text; functions of tuned's own stay as they are."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: variables.get(match.group(1), match.group()), value)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+
+
+def _lines(name: str, root: Path, above: tuple[str, ...]) -> Iterator[tuple[str, str, str, str]]:
+    """Plugin, key, value and file, line by line; of profiles that one includes first, for its own lines count."""
+    files = (root / folder / name / "tuned.conf" for folder in _FOLDERS)
+    file = next((one for one in files if one.exists()), None)
     if file is None or name in above:
         return
     parser = configparser.ConfigParser(
@@ -103,15 +119,13 @@ def _settings(
         parser.read_string(_text(file))
     except configparser.Error:
         return  # tuned itself will tell
-    include = parser.get("main", "include", fallback="") or ""
-    for other in re.split(r"[\s,;]+", include):
+    for other in re.split(r"[\s,;]+", parser.get("main", "include", fallback="") or ""):
         if other.lstrip("-"):
-            yield from _settings(other.lstrip("-"), root, (*above, name))
+            yield from _lines(other.lstrip("-"), root, (*above, name))
     for section in parser.sections():
         plugin = parser.get(section, "type", fallback=section) or section
         for key, value in parser.items(section):
-            if section not in ("main", "variables"):
-                yield (plugin, key), ((value or "").strip(), f"/{file.relative_to(root)}")
+            yield plugin, key, (value or "").strip(), f"/{file.relative_to(root)}"
 
 
 def _text(file: Path) -> str:

@@ -16,6 +16,7 @@ from ansible_collections.labkit.host.plugins.module_utils import (
     preflight_boot,
     preflight_devices,
     preflight_settings,
+    preflight_tuned,
 )
 from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 
@@ -65,6 +66,8 @@ def main() -> None:
         found += preflight_boot.problems(wanted, not_here=reboots and not module.params["over_ssh"])
         for note in lockdown.notes(wanted):
             module.warn(note)
+    for note in preflight_tuned.notes(wanted):
+        module.warn(note)
     # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
     timeout_s = 0 if found else int(wanted.get("packages_lock_timeout_s", 0))
     found += list(preflight.locks(timeout_s)) or preflight.wreck(timeout_s)
