@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,11 +28,11 @@ from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.charts import DOUBTS, HATCH, x_ticks
 from labkit.results.claims import claims
 from labkit.results.codec import encode
-from labkit.results.figures import Figures
+from labkit.results.figures import Figures, name_of
 from labkit.results.flavour import tuning
 from labkit.results.model import Measurement, Outcome
 from labkit.results.rates import ceiling_pps
-from labkit.results.rows import closing_lines, counts, host_times, of_kind, ratio_basis, rows
+from labkit.results.rows import Row, closing_lines, counts, host_times, of_kind, ratio_basis, rows
 from labkit.results.run import Run
 from labkit.results.table import name
 
@@ -108,6 +108,7 @@ def html(run: Run) -> str:
         counts=[(outcome.value, n[outcome], word) for outcome, word in OUTCOMES.items()],
         closing=closing_lines(run),
         basis=ratio_basis(found),
+        remarks=_remarks(found),
         duration=_duration(run),
         figures=figures,
         answer=answer(run),
@@ -159,6 +160,18 @@ def notices(run: Run) -> list[tuple[str, str]]:
     if run.environment is None:
         out.append(("No environment record", "What the machine was is not known."))
     return out
+
+
+def _remarks(found: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    """(what is to be known of figures, the rows that it is said of): why there is no ratio, which rate is doubtful."""
+    basis = ratio_basis(found)
+    said: dict[str, list[str]] = {}
+    for row in found:
+        why = row.ratio(basis).why
+        for remark in (f"no ratio to the kernel: {why}" if why else "", row.doubt):
+            if remark:
+                said.setdefault(remark, []).append(name_of(row))
+    return list(said.items())
 
 
 def _asset(file: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -136,3 +137,13 @@ class Browser:
         }
         data = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def pdf(self) -> bytes:
+        """The page as it is printed."""
+        options = {"preferCSSPageSize": True, "printBackground": True}
+        return base64.b64decode(self.call("Page.printToPDF", **options)["data"])
+
+
+def pages_of(pdf: bytes) -> int:
+    """How many pages a PDF of this browser's has: it leaves the page objects uncompressed."""
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, Browser, pages_of
 from sample_run import sample_run
 
+from labkit.results import report
+from labkit.results.axes import Axis, loss_decades, percent, span
+from labkit.results.charts import Series, plot
+from labkit.results.figures import PERCENTILES
 from labkit.results.report import render
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; fix: apt-get install chromium")
@@ -102,17 +106,141 @@ def test_text_stays_readable_and_charts_keep_their_size(view):
     )
 
 
+RUN_INTO = """(() => {
+  const seen = t => [...t.children].filter(c => c.getClientRects().length).map(c => c.getBoundingClientRect());
+  const bad = [];
+  for (const t of document.querySelectorAll('.x-ticks')) {
+    const boxes = seen(t).sort((a, b) => a.left - b.left);
+    boxes.slice(1).forEach((b, i) => { if (b.left < boxes[i].right) bad.push(`x: ${t.textContent}`); });
+  }
+  for (const t of document.querySelectorAll('.y-ticks')) {
+    const boxes = seen(t).sort((a, b) => a.top - b.top);
+    boxes.slice(1).forEach((b, i) => { if (b.top + 3 < boxes[i].bottom) bad.push(`y: ${t.textContent}`); });
+  }
+  return bad;
+})()"""
+SHOWN = (
+    "[...document.querySelectorAll('.x-axis')].map(a => [...a.children].filter(t => t.clientHeight).length)"
+)
+
+
 def test_ticks_do_not_run_into_one_another(view):
     view.js(OPEN_ALL)
-    assert (
-        view.js(
-            """[...document.querySelectorAll('.x-ticks, .axis .ticks')].flatMap(t => {
-          const boxes = [...t.children].map(c => c.getBoundingClientRect());
-          return boxes.slice(1).filter((b, i) => b.left < boxes[i].right).map(() => t.textContent);
-        })"""
+    assert view.js(RUN_INTO) == []
+    assert set(view.js(SHOWN)) == {1}  # one row of labels under each axis, never none
+
+
+def test_ticks_have_room_in_any_range_at_any_width(browser, tmp_path):
+    """The widest labels of every unit, narrow and wide ranges, in a chart as wide as the window leaves it."""
+    ranges = [
+        (low, low * times) for low in (3e-3, 0.21, 5.5, 999.0, 1.3e6) for times in (1.001, 1.7, 30, 1e5, 1e9)
+    ]
+    axes = [span("x", ends, unit=unit) for ends in ranges for unit in ("pps", "us", "")]
+    axes += [
+        Axis("p", 1.0, 10.0**n, tuple((10.0**p, w) for p, w in PERCENTILES.items() if p <= n))
+        for n in (1, 4, 7)
+    ]
+    axes += [loss_decades("loss", [0.0, 1e-7]), percent("loss")]
+    line = Series(name="a", colour="c-xdp", line=((1.0, 1.0), (2.0, 2.0)))
+    body = "".join(f'<div class="card">{plot("t", "d", axis, axis, [line])}</div>' for axis in axes)
+    style = (Path(report.__file__).parent / "templates/report.css").read_text()
+    page = tmp_path / "axes.html"
+    page.write_text(f'<!doctype html><meta charset="utf-8"><style>{style}</style><main>{body}</main>')
+    for width in (320, 390, 500, 640, 900, 1280):
+        browser.open(page.as_uri(), width=width)
+        assert browser.js(RUN_INTO) == [], width
+        assert set(browser.js(SHOWN)) == {1}
+
+
+def test_on_a_phone_the_rates_are_seen_without_scrolling_sideways(browser, url):
+    for width in (390, 360):
+        browser.open(url, width=width)
+        found = browser.js(
+            """[...document.querySelectorAll('.rates tbody tr')].map(row => {
+              const cells = [...row.querySelectorAll('td.n')].filter(c => c.getClientRects().length);
+              const box = row.closest('.scroll').getBoundingClientRect();
+              const seen = c => c.getBoundingClientRect().right <= Math.min(box.right, innerWidth) + 1;
+              const verdict = row.querySelector('th .badge');
+              return [cells.length, cells.slice(0, 3).every(seen), !verdict || verdict.getClientRects().length > 0];
+            })"""
         )
-        == []
+        assert found
+        # NDR, PDR, MRR and the ratio, and the verdict with the name.
+        assert all(cell == [4, True, True] for cell in found), (width, found)
+
+
+def test_what_is_invalid_is_drawn_unlike_what_is_valid(browser, url):
+    browser.open(url, width=1280)
+    looks = browser.js(
+        """(() => {
+          const style = (css, e) => getComputedStyle(document.querySelector(css))[e];
+          return {
+            bar: style('.bar:not(.invalid) .fill', 'backgroundImage'),
+            hatched: style('.bar.invalid .fill', 'backgroundImage'),
+            line: style('#latency g:not(.invalid).dash-0 path.line', 'strokeDasharray'),
+            broken: style('#latency g.invalid path.line', 'strokeDasharray'),
+            whisker: document.querySelector('.whisker.pdr').getBoundingClientRect().width,
+            open: document.querySelector('.bar .whisker.open').getBoundingClientRect().width,
+          };
+        })()"""
     )
+    assert looks["bar"] == "none"
+    assert "repeating-linear-gradient" in looks["hatched"]
+    assert looks["line"] == "none"
+    assert looks["broken"] != "none"
+    assert looks["whisker"] >= 5
+    assert looks["open"] >= 20
+
+
+def many_rows(times: int):
+    """The sample with all of its datapaths on several labs."""
+    run = sample_run(host=True)
+
+    def on(key, i):
+        return replace(key, topology=f"{key.topology}-{i}") if i and key and not key.is_host else key
+
+    return replace(
+        run,
+        measurements=tuple(
+            replace(m, key=on(m.key, i))
+            for i in range(times)
+            for m in run.measurements
+            if not (i and m.key.is_host)
+        ),
+        verdicts=tuple(
+            replace(v, test=f"{v.test}-{i}", key=on(v.key, i)) for i in range(times) for v in run.verdicts
+        ),
+    )
+
+
+@pytest.mark.parametrize("times", [1, 4], ids=["10 rows", "40 rows"])
+def test_a_full_run_prints_on_fewer_than_ten_pages(browser, tmp_path, times):
+    browser.open(render(many_rows(times), tmp_path).as_uri(), width=1280)
+    assert pages_of(browser.pdf()) < 10
+
+
+def test_on_paper_the_tables_behind_the_charts_are_closed(browser, url):
+    browser.open(url, width=1280)
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert (
+            browser.js("[...document.querySelectorAll('.data table')].some(t => t.checkVisibility())")
+            is False
+        )
+        assert browser.js("document.querySelector('.rates').checkVisibility()") is True
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_everything_that_opens_or_scrolls_is_reached_by_keyboard_and_has_a_name(browser, url):
+    browser.open(url, width=1280)
+    nameless = browser.js(
+        """[...document.querySelectorAll('.scroll, summary, [role=img], nav, a')]
+          .filter(e => !(e.getAttribute('aria-label') || e.textContent.trim())).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    assert browser.js("[...document.querySelectorAll('.scroll, summary')].every(e => e.tabIndex === 0)")
 
 
 def test_pointing_at_a_chart_tells_the_figures(view):
