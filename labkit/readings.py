@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,9 @@ def cpu_ticks(stat: str, cores: set[int]) -> dict[int, CpuTicks]:
         name, _, rest = line.partition(" ")
         if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
             fields = [int(value) for value in rest.split()]
-            found[int(name[3:])] = CpuTicks(steal=fields[STEAL_FIELD], total=sum(fields[:GUEST_FIELD]))
+            found[int(name[3:])] = CpuTicks(
+                steal=fields[STEAL_FIELD], total=sum(fields[:GUEST_FIELD]), user=fields[0] + fields[1]
+            )
     return found
 
 
@@ -39,6 +42,26 @@ def _worker_cores(tid: int) -> tuple[int, ...] | None:
     )
 
 
+def _user_ticks(pid: int) -> int:
+    """User time of a process, or of the one that a thread belongs to; proc_pid_stat(5)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[11])
+
+
+def _own_user(workers: Mapping[str, tuple[int, int]]) -> dict[int, int]:
+    """User time by core of the workers, and of this process where it may run there."""
+    own: dict[int, int] = {}
+    for tid, core in workers.values():
+        own[core] = own.get(core, 0) + _user_ticks(tid)
+    controller = _user_ticks(os.getpid())
+    for core in os.sched_getaffinity(0) & own.keys():
+        own[core] += controller
+    return own
+
+
 def _cpu_list(text: str) -> tuple[int, ...]:
     cores: list[int] = []
     for part in text.split(","):
@@ -55,4 +78,5 @@ def read(workers: Mapping[str, tuple[int, int]]) -> Reading:
         cpus=cpu_ticks(Path("/proc/stat").read_text(), cores),
         clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",
         allowed_cores={role: cores for role, cores in allowed.items() if cores is not None},
+        own_user=_own_user(workers),
     )

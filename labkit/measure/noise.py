@@ -7,7 +7,7 @@ no verdict, neither pass nor fail).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import comb
 from statistics import median
 
@@ -20,7 +20,7 @@ class Gate:
     """One check of whether a figure can be trusted."""
 
     name: str
-    """proof, steal, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
+    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
     of the host itself also guest, beyond, swallowed."""
     state: str
     """ok, warn or invalid."""
@@ -31,10 +31,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTicks:
-    """One CPU's line of /proc/stat: its steal (field 8) and the sum of all fields but guest time [ticks]."""
+    """One CPU's line of /proc/stat: steal (field 8), user and nice time together, all but guest time [ticks]."""
 
     steal: int
     total: int
+    user: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class Reading:
     clocksource: str
     allowed_cores: Mapping[str, tuple[int, ...]]
     """Cores that each worker (by its role) may run on, read back from /proc/PID/task/TID/status."""
+    own_user: Mapping[int, int] = field(default_factory=dict)
+    """By core: user time of the workers that are there, and of the controller where it may run there [ticks]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Limits:
 
     steal_warn: float = 0.001
     steal_invalid: float = 0.01
+    contention_warn: float = 0.02
+    contention_invalid: float = 0.05
     unsent_warn: float = 0.001
     unsent_invalid: float = 0.01
     offered_invalid: float = 0.01
@@ -65,7 +70,7 @@ DEFAULT_LIMITS = Limits()
 MISJUDGE_WARN, MISJUDGE_INVALID = 0.05, 0.2
 """Probability of misjudging a good load beyond which NDR (or PDR) is doubtful, and not measurable."""
 
-PASSING = frozenset({"steal", "clock", "unsent", "offered", "stability", "stability-ndr"})
+PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
 """Gates whose reason can pass by itself: what they made invalid is worth another attempt. A mode that is not proven, or
 workers that share a core, will be no other the next time."""
 
@@ -94,6 +99,36 @@ def steal_gate(before: Reading, after: Reading, *, limits: Limits = DEFAULT_LIMI
         value="not read" if worst_cpu is None else f"{worst:.2%} on CPU {worst_cpu}",
         limit=f"warn > {limits.steal_warn:.1%}, invalid > {limits.steal_invalid:.0%}",
         why="CPU time taken by other guests of this host shows as loss and latency of the DUT",
+    )
+
+
+CONTENTION_TICKS = 3
+"""So many ticks may be an accident of when the kernel's clock ticked."""
+
+
+def contention_gate(before: Reading, after: Reading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+    """Time that other programs had on a worker's core, on the worst of the cores read: user time, less that of ours.
+
+    System and interrupt time are left out, since a datapath in the kernel makes its own.
+    """
+    worst, worst_cpu = 0.0, None
+    for cpu, then in before.cpus.items():
+        now = after.cpus.get(cpu)
+        if now is None or now.total <= then.total:
+            continue
+        own = after.own_user.get(cpu, 0) - before.own_user.get(cpu, 0)
+        others = now.user - then.user - max(own, 0)
+        share = others / (now.total - then.total) if others > CONTENTION_TICKS else 0.0
+        if worst_cpu is None or share > worst:
+            worst, worst_cpu = share, cpu
+    return Gate(
+        name="contention",
+        state="warn"
+        if worst_cpu is None
+        else _state(worst, warn=limits.contention_warn, invalid=limits.contention_invalid),
+        value="not read" if worst_cpu is None else f"{worst:.1%} of CPU {worst_cpu}",
+        limit=f"warn > {limits.contention_warn:.0%}, invalid > {limits.contention_invalid:.0%}",
+        why="other programs ran on the core of tester or DUT: their time shows as loss and latency of the DUT",
     )
 
 
@@ -227,6 +262,7 @@ def gates(
     return (
         proof_gate(proven=proven, claim=claim),
         steal_gate(before, after, limits=limits),
+        contention_gate(before, after, limits=limits),
         affinity_gate(after, intended=intended_cores),
         clock_gate(before, after),
         unsent_gate(deciding, limits=limits),

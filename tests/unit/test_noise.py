@@ -14,6 +14,7 @@ from labkit.measure.noise import (
     Reading,
     affinity_gate,
     clock_gate,
+    contention_gate,
     gates,
     measure_stability,
     misjudge_probability,
@@ -68,6 +69,28 @@ def test_steal_warns_above_a_tenth_and_invalidates_above_one_percent(steal: int,
 
 def test_steal_that_was_not_read_is_not_called_ok() -> None:
     assert steal_gate(reading(), reading()).state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("others", "state"), [(0, "ok"), (3, "ok"), (22, "ok"), (23, "warn"), (55, "warn"), (56, "invalid")]
+)
+def test_other_programs_on_a_workers_core_are_contention(others: int, state: str) -> None:
+    def at(total: int, user: int, own: int) -> Reading:
+        return Reading(
+            cpus={0: CpuTicks(steal=0, total=total, user=user)},
+            clocksource="tsc",
+            allowed_cores={},
+            own_user={0: own},
+        )
+
+    # Our own worker and the controller used 700 of 1100 ticks themselves.
+    gate = contention_gate(at(500, 100, 90), at(1600, 800 + others, 790))
+    assert gate.state == state
+    assert "of CPU 0" in gate.value
+
+
+def test_contention_that_was_not_read_is_not_called_ok() -> None:
+    assert contention_gate(reading(), reading()).state == "warn"
 
 
 def test_a_worker_on_another_core_or_two_on_one_is_invalid() -> None:
