@@ -212,6 +212,9 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--results", default="results", metavar="DIR", help="where run folders are (default: results)"
     )
+    report.add_argument(
+        "--html", metavar="FILE", help="where report.html goes (default: into the run's folder)"
+    )
     report.add_argument("--json", action="store_true", help="the rows as a JSON list")
     report.set_defaults(handler=_verb("report"))
 

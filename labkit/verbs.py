@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from labkit import fix
@@ -242,6 +243,7 @@ def _doctor_of_host(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """`labkit report`."""
+    from labkit import fix
     from labkit.results import report as html
     from labkit.results import store, table
     from labkit.results.rows import rows
@@ -251,11 +253,26 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json([row.as_json() for row in rows(found)])
         return 0
-    folder = path if path.is_dir() else path.parent
-    html.render(found, folder / "report.html")
     table.print_table(found)
-    print(f"report: {folder / 'report.html'}")
+    folder = path if path.is_dir() else path.parent
+    try:
+        written = html.render(found, Path(arguments.html) if arguments.html else folder / "report.html")
+    except EnvironmentBroken as error:
+        if arguments.html:
+            raise
+        # The run is another's (root's), or on a disk that is read-only or full: the table is there all the same.
+        elsewhere = fix.labkit("report", str(path), "--html", str(_writable() / "report.html"))
+        sys.stdout.flush()  # the table first
+        print(f"report.html was not written: {error.message}; to get it: {elsewhere}", file=sys.stderr)
+        return 0
+    print(f"report: {written}")
     return 0
+
+
+def _writable() -> Path:
+    """A folder that a file can be put into: the current one, or where temporary files go."""
+    here = Path.cwd()
+    return here if os.access(here, os.W_OK | os.X_OK) else Path(gettempdir())
 
 
 def compare(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,25 +29,46 @@ def load(path: Path) -> Run:
 
     Raises ConfigInvalid: no run there, not JSON, from a newer labkit, or not what the schema says (with JSON path).
     """
-    if path.is_dir():
+    try:
+        path = _file(path)
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as e:
+        raise _unreadable(path, e) from e
+    return _from_records(text, path) if path.suffix == ".jsonl" else _from_results(text, path)
+
+
+def _file(path: Path) -> Path:
+    """The file that holds the run."""
+    if stat.S_ISDIR(path.stat().st_mode):
         found = next((path / n for n in (RESULTS, RECORDS) if (path / n).is_file()), None)
         if found is None:
             raise ConfigInvalid(
                 f"{path}: no run here: expected {RESULTS} or {RECORDS}",
                 hint=f"`{fix.labkit('run')}` makes one below results/; name that folder",
             )
-        path = found
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigInvalid(f"{path}: can't be read: {getattr(e, 'strerror', None) or e}") from e
-    return _from_records(text, path) if path.suffix == ".jsonl" else _from_results(text, path)
+        return found
+    return path
+
+
+def _unreadable(path: Path, e: OSError | UnicodeDecodeError) -> ConfigInvalid:
+    hint = None
+    if isinstance(e, PermissionError):
+        folder = path if path.suffix not in (".json", ".jsonl") else path.parent
+        hint = fix.as_root(f"chown -R {os.geteuid()}:{os.getegid()} {shlex.quote(str(folder))}")
+    return ConfigInvalid(f"{path}: can't be read: {getattr(e, 'strerror', None) or e}", hint=hint)
 
 
 def latest(root: Path) -> Path:
-    """The folder of the newest run below `root`. Raises ConfigInvalid where there is none."""
-    # One that was killed before its first record was written is no run yet.
-    runs = [p.parent for p in root.glob(f"*/{RECORDS}") if p.stat().st_size]
+    """The folder of the newest run below `root`. Raises ConfigInvalid where there is none, or none that can be read."""
+    runs: list[Path] = []
+    try:
+        for folder in root.iterdir() if root.is_dir() else ():
+            # One that was killed before its first record was written is no run yet.
+            if (folder / RECORDS).is_file() and (folder / RECORDS).stat().st_size:
+                runs.append(folder)
+    except OSError as e:
+        # A newer run that can't be read must not make an older one the latest.
+        raise _unreadable(root if e.filename is None else Path(e.filename), e) from e
     if not runs:
         raise ConfigInvalid(
             f"{root}: no run there yet",

@@ -7,6 +7,7 @@ Every text of the run is escaped. This module gathers what the template shows; i
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -58,7 +59,7 @@ def render(run: Run, destination: Path) -> Path:
     except OSError as error:
         raise EnvironmentBroken(
             f"{target} can't be written: {error.strerror}",
-            hint="make room, or labkit report --json: it writes no file",
+            hint="make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "name another: --html FILE",
         ) from error
     finally:
         with suppress(OSError):

@@ -4,8 +4,10 @@ import base64
 import errno
 import hashlib
 import io
+import json
 import math
 import re
+import shlex
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -13,10 +15,12 @@ from html.parser import HTMLParser
 import pytest
 from sample_run import DATAPATHS, sample_run
 
+from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.results import claims as claims_module
 from labkit.results import format as fmt
 from labkit.results.claims import NOT_MEASURED, claims, gap_ns
+from labkit.results.codec import encode
 from labkit.results.figures import judge, rarity
 from labkit.results.model import Outcome, Verdict
 from labkit.results.report import html, notices, render
@@ -492,6 +496,37 @@ def test_the_page_is_put_in_place_whole(tmp_path, monkeypatch):
         render(sample_run(quick=True), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def stored(folder):
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(encode(RUN)))
+    return folder
+
+
+def test_a_report_is_shown_where_its_page_cannot_be_written(tmp_path, capsys, monkeypatch):
+    """As in a folder of root's, or on a disk that is read-only: here something stands in the way of the draft."""
+    folder = stored(tmp_path / "run")
+    (folder / ".report.html.tmp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert "11.2 Mpps" in out
+    assert "report:" not in out
+    (line,) = err.splitlines()
+    assert line.startswith(f"report.html was not written: {folder / 'report.html'} can't be written: ")
+    words = shlex.split(line.partition("to get it: ")[2])
+    at = words.index("report")
+    assert main(words[at:]) == 0  # what it says works
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert f"report: {tmp_path / 'report.html'}" in capsys.readouterr().out
+
+
+def test_a_page_that_was_asked_for_elsewhere_and_cannot_be_written_is_an_error(tmp_path, capsys):
+    folder = stored(tmp_path / "run")
+    assert main(["report", str(folder), "--html", str(tmp_path / "none" / "x.html")]) == 3
+    assert "x.html can't be written: No such file or directory" in capsys.readouterr().err
+    assert not (folder / "report.html").exists()
 
 
 # the host itself

@@ -15,7 +15,9 @@ from labkit.measure.search import (
     Irregularity,
     Progress,
     SearchResult,
+    at_load,
     csit_goals,
+    deviations,
     quick_goals,
     rfc2544_goals,
     search,
@@ -234,6 +236,27 @@ def test_every_load_between_the_bounds_was_decided_by_the_goals_number_of_trials
     for goal in (result.ndr, result.pdr):
         at_lower = [t for t in result.trials[1:] if t.intended_load_pps == goal.relevant_lower_bound_pps]
         assert len(at_lower) >= goal.goal.trials_per_load // 2 + 1
+
+
+def test_a_load_is_decided_by_the_first_eleven_trials_that_agree() -> None:
+    """Of 21 at most: the rest could not change the answer, and is not made."""
+    steady = run(SimulatedSpec(noise=0.0))
+    assert software_goals()[0].deciding == (11, 11)
+    for goal in (steady.ndr, steady.pdr):
+        for bound in (goal.relevant_lower_bound_pps, goal.relevant_upper_bound_pps):
+            assert len(at_load(steady.trials[1:], bound)) == 11
+    noisy = run(SimulatedSpec(noise=0.03, seed=5))
+    for goal in (noisy.ndr, noisy.pdr):
+        lower, upper = (
+            [t.loss_ratio > goal.goal.loss_ratio for t in at_load(noisy.trials[1:], bound)]
+            for bound in (goal.relevant_lower_bound_pps, goal.relevant_upper_bound_pps)
+        )
+        assert lower.count(False) >= 11
+        assert upper.count(True) >= 11
+        assert max(len(lower), len(upper)) <= 21
+    told = deviations(software_goals()[1])[-1]
+    assert "decided by the first 11 that agree of at most 21 trials" in told
+    assert rfc2544_goals()[0].deciding == (1, 1)
 
 
 def test_progress_tells_phase_bounds_and_time_left() -> None:

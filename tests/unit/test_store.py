@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,8 @@ def test_an_exception_ends_the_run_as_interrupted_and_keeps_what_was_finished(tm
 
 KILLED = """
 import sys, time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from sample_run import sample_run
@@ -326,3 +330,31 @@ def test_what_cannot_be_stored_is_refused_before_it_reaches_the_disk(tmp_path):
         with pytest.raises(LabkitBug, match="unknown key"):
             store.set_environment({**ENVIRONMENT, "hostname": "x"})
     assert load(store.folder).verdicts == ()
+
+
+@contextmanager
+def unreadable(folder: Path) -> Iterator[None]:
+    """To root nothing is: then as another user, who may not enter."""
+    folder.chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+def test_a_run_that_may_not_be_read_is_no_bug_and_no_missing_run(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    with RunStore.create(root, command=["labkit"], quick=True, seed=1) as store:
+        folder = store.folder
+    for place, read in ((folder, load), (root, latest)):
+        with (
+            unreadable(folder),
+            pytest.raises(ConfigInvalid, match="can't be read: Permission denied") as told,
+        ):
+            read(place)
+        assert "chown -R " in str(told.value.hint)
+    assert latest(root) == folder
