@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -110,3 +111,27 @@ def test_a_process_that_has_the_machine_may_take_it_again() -> None:
         taken = lock.holder()
         assert taken is not None
         assert taken.pid == os.getpid()
+
+
+def test_what_works_in_a_lab_that_is_kept_up_is_named_and_the_run_refused(
+    namespace: int, tmp_path: Path
+) -> None:
+    state = {"LABKIT_STATE_DIR": str(tmp_path)}
+    assert run(namespace, "up", "--topology", "veth", **state).returncode == 0
+    try:
+        (lab,) = json.loads(run(namespace, "status", "--json", **state).stdout)
+        with subprocess.Popen([*lab["enter"]["dut"], "-c", "exec yes"], stdout=subprocess.DEVNULL) as busy:
+            try:
+                refused = run(
+                    namespace, "trial", "--topology", "veth-forward", "--backend", "xdp", "--wait", **state
+                )
+                allowed = run(namespace, "trial", "--duration", "50 ms", **state)  # in that very lab
+            finally:
+                busy.kill()
+    finally:
+        assert run(namespace, "down", **state).returncode == 0
+    assert refused.returncode == 3
+    assert "the lab veth is up" in refused.stderr
+    assert "yes (pid " in refused.stderr
+    assert "labkit down" in refused.stderr
+    assert allowed.returncode == 0, allowed.stderr
