@@ -19,6 +19,10 @@ from labkit.errors import ConfigInvalid, LabkitError
 Handler = Callable[[argparse.Namespace], int]
 
 
+_WITH_LITTLE = ("build", "completion", "down", "status")
+"""Verbs that do what they can although packages of Python or open files are lacking."""
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 (argparse's own)
         # Options in full: a letter forgotten is a mistake to tell, not an option to guess (down --forc).
@@ -271,6 +275,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         label = "bad input" if isinstance(error, ConfigInvalid) else "error"
         print(f"labkit: {label}: {error}", file=sys.stderr)
         return error.exit_code
+    except ImportError as error:
+        from labkit import lacking
+
+        broken = lacking.as_error(error)
+        if broken is None:
+            raise
+        print(f"labkit: error: {broken}", file=sys.stderr)
+        return broken.exit_code
     except KeyboardInterrupt:
         print("labkit: interrupted", file=sys.stderr)
         return 130
@@ -283,6 +295,10 @@ def _call(argv: Sequence[str] | None) -> int:
 
         argcomplete.autocomplete(parser)
     arguments = parser.parse_args(argv)
+    if arguments.verb not in _WITH_LITTLE:
+        from labkit import lacking
+
+        lacking.check()
     handler: Handler = arguments.handler
     return handler(arguments)
 

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import fix
+from labkit import fix, lacking
 from labkit.errors import EnvironmentBroken
 
 _CLONE_NEWUSER = 0x10000000
@@ -41,6 +41,7 @@ def ensure_privileges() -> Privileges:
     """
     if _entered is not None:
         return _entered
+    lacking.check()
     if capable():
         if _initial_user_namespace():
             return Privileges(root=True, rootless=False, why="root")

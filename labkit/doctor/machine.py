@@ -13,25 +13,14 @@ from pathlib import Path
 from labkit import fix
 from labkit.cores import reachable
 from labkit.doctor.model import NotThere
+from labkit.lacking import PYTHON_PACKAGES
 from labkit.privilege import allow_user_namespaces
 
 HUGEPAGE_BYTES = 2 << 20
 HUGEPAGES_MINIMUM = 128
 """What one vhost pair of the probe needs; the role `hugepages` knows the same number."""
 
-PYTHON_PACKAGES = {
-    "MLRsearch": "MLRsearch",
-    "hdrh.histogram": "hdrhistogram",
-    "jinja2": "jinja2",
-    "jsonschema": "jsonschema",
-    "pyroute2": "pyroute2",
-    "pytest": "pytest",
-    "yaml": "pyyaml",
-    "rich": "rich",
-    "scapy.packet": "scapy",
-}
-"""By the name that is imported: the package that brings it."""
-
+_PARTS = {"hdrh": ("hdrh.histogram",), "scapy": ("scapy.packet",)}
 _MAP_HUGETLB = 0x40000
 _MAP_HUGE_2MB = 21 << 26
 HUGEPAGE_POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
@@ -115,15 +104,16 @@ def cores() -> str:
 
 
 def python_packages() -> str:
-    """The packages that labkit is made of can be imported."""
-    lacking: dict[str, str] = {}
+    """The packages that labkit is made of can be imported: that they lie there is looked at before any check."""
+    faults: dict[str, str] = {}
     for name, package in PYTHON_PACKAGES.items():
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            lacking[package] = f"import {name}: {error}"
-    if lacking:
-        raise NotThere("; ".join(lacking.values()), fix=fix.python_packages(*map(fix.requirement, lacking)))
+        for module in (name, *_PARTS.get(name, ())):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                faults[package] = f"import {module}: {error}"
+    if faults:
+        raise NotThere("; ".join(faults.values()), fix=fix.python_packages(*map(fix.requirement, faults)))
     return "all could be imported"
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TextIO
 
-from labkit import fix
+from labkit import fix, lacking
 from labkit.doctor.model import NotThere
 from labkit.hosts import DIE_WITH_PARENT
 from labkit.privilege import allow_user_namespaces, capable
@@ -47,6 +47,7 @@ def attempt_all(ids: Iterable[str], *, mtu_bytes: int = ORDINARY_MTU_BYTES) -> d
 
     A check without an answer gets the child's last words.
     """
+    lacking.check()  # else what is tried fails for it, and is blamed
     wanted = list(ids)
     user = [] if capable() else ["--user", "--map-root-user"]
     argv = ["unshare", *user, "--net", "--mount", "--propagation", "private", "--", *DIE_WITH_PARENT]

@@ -1,0 +1,94 @@
+"""What labkit itself runs on, told before it is missed in the midst: packages of Python, and enough open files."""
+
+from __future__ import annotations
+
+import importlib.util
+import resource
+from pathlib import Path
+
+from labkit import fix
+from labkit.errors import EnvironmentBroken
+
+PYTHON_PACKAGES = {
+    "MLRsearch": "MLRsearch",
+    "argcomplete": "argcomplete",
+    "hdrh": "hdrhistogram",
+    "jinja2": "jinja2",
+    "jsonschema": "jsonschema",
+    "pyroute2": "pyroute2",
+    "pytest": "pytest",
+    "yaml": "pyyaml",
+    "rich": "rich",
+    "scapy": "scapy",
+}
+"""By the name that is imported: the package that brings it."""
+
+OPEN_FILES = 256
+"""Pipes and sockets of probes, labs, terminals and pytest's own, with room to spare."""
+_WISH = 1024
+_CAP_SYS_RESOURCE = 24
+
+
+def check() -> None:
+    """Raise EnvironmentBroken where anything is missing, with the command that mends it."""
+    check_packages()
+    check_open_files()
+
+
+def check_packages() -> None:
+    """Look for the packages without importing them."""
+    missing = [name for name in PYTHON_PACKAGES if not _is_there(name)]
+    if missing:
+        packages = [PYTHON_PACKAGES[name] for name in missing]
+        raise EnvironmentBroken(
+            f"Python finds no package {', '.join(packages)}, which labkit needs",
+            hint=fix.python_packages(*map(fix.requirement, packages)),
+        )
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def check_open_files() -> None:
+    """Raise the limit as far as this process may; not enough is told."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
+        return
+    most = _WISH if hard == resource.RLIM_INFINITY else min(hard, _WISH)
+    if most < OPEN_FILES:
+        raise EnvironmentBroken(
+            f"a process may have only {hard} files open here (ulimit -n), labkit needs {OPEN_FILES}",
+            hint=_more_files(),
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _more_files() -> str:
+    """For the shell that it is pasted into: what `ulimit -n` has lowered there takes CAP_SYS_RESOURCE to raise."""
+    command = f"prlimit --pid $$ --nofile={_WISH}:{_WISH}"
+    as_root = fix.as_root(command)
+    if as_root == command and not _may_raise():
+        return f"ulimit -n {_WISH} in a new shell (a container: docker run --ulimit nofile={_WISH})"
+    return as_root
+
+
+def _may_raise() -> bool:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    held = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(held.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def as_error(error: ImportError) -> EnvironmentBroken | None:
+    """A package that could not be imported, as an error that says what mends it; None for a part of labkit itself."""
+    top = (error.name or "").partition(".")[0]
+    if top == "labkit":
+        return None
+    packages = [PYTHON_PACKAGES[top]] if top in PYTHON_PACKAGES else []
+    wanted = [fix.requirement(name) for name in packages] or fix.requirements()
+    return EnvironmentBroken(
+        f"a package of Python cannot be imported: {error}", hint=fix.python_packages(*wanted)
+    )

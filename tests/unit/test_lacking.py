@@ -1,0 +1,103 @@
+"""What labkit itself runs on is told in a line where it is missing, and nothing else is blamed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from labkit import lacking
+
+VERBS = ["doctor", "run", "trial", "up", "report", "compare"]
+ARGUMENTS = {"compare": ["a", "b"], "run": ["--topology", "sim", "-m", "throughput"]}
+HIDES = """
+import sys
+class Hides:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "{0}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hides())
+"""
+
+
+def labkit(*words, cwd, files=None, **environment):
+    def limit():
+        if files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+    return subprocess.run(
+        [sys.executable, "-m", "labkit.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "LABKIT_STATE_DIR": str(cwd / "state"), **environment},
+        preexec_fn=limit,
+    )
+
+
+def refused(done, *words):
+    assert done.returncode == 3, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 2, done.stderr
+    assert lines[0].startswith("labkit: error: ")
+    assert lines[1].startswith("  hint: ")
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("rich", "rich>=13"), ("pyroute2", "pyroute2>="), ("hdrh", "hdrhistogram>=")],
+)
+def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, verb, module, package):
+    (tmp_path / "sitecustomize.py").write_text(HIDES.format(module))
+    done = labkit(verb, *ARGUMENTS.get(verb, ()), cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    refused(done, f"no package {lacking.PYTHON_PACKAGES[module]}, which labkit needs", package, "install")
+
+
+def test_a_package_that_is_there_and_broken_is_named(tmp_path):
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text(
+        "raise ImportError('libgone.so: no such file', name='rich.c')"
+    )
+    done = labkit("doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    refused(done, "cannot be imported: libgone.so", "jinja2>=3")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_too_few_open_files_are_named_with_the_command_that_allows_more(tmp_path, verb):
+    done = labkit(verb, *ARGUMENTS.get(verb, ()), cwd=tmp_path, files=(32, 32))
+    raises = (
+        "prlimit --pid $$ --nofile=1024:1024" if os.geteuid() or lacking._may_raise() else "ulimit -n 1024"
+    )
+    refused(done, "only 32 files open here (ulimit -n)", raises)
+
+
+def test_a_low_limit_that_may_be_raised_is_raised(tmp_path):
+    done = labkit("report", cwd=tmp_path, files=(32, 1024))
+    assert done.returncode == 2
+    assert "no run there yet" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not lacking._may_raise(), reason="needs root that may raise limits")
+def test_the_command_allows_more(tmp_path):
+    script = f"ulimit -n 32; {lacking.fix.as_root('prlimit --pid $$ --nofile=1024:1024')} && ulimit -n"
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1024"
+
+
+@pytest.mark.parametrize("verb", ["down", "status"])
+def test_what_a_run_left_is_undone_all_the_same(tmp_path, verb):
+    (tmp_path / "sitecustomize.py").write_text(HIDES.format("rich"))
+    done = labkit(verb, cwd=tmp_path, files=(32, 32), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_part_of_labkit_that_is_missing_is_no_package_of_others():
+    assert lacking.as_error(ImportError("x", name="labkit.lab")) is None
