@@ -62,11 +62,9 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
 
 
 def test_a_package_that_is_there_and_broken_is_named(tmp_path):
-    (tmp_path / "rich").mkdir()
-    (tmp_path / "rich" / "__init__.py").write_text(
-        "raise ImportError('libgone.so: no such file', name='rich.c')"
-    )
-    done = labkit("doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    (tmp_path / "jinja2").mkdir()
+    (tmp_path / "jinja2" / "__init__.py").write_text("raise ImportError('libgone.so: none', name='jinja2.c')")
+    done = labkit("report", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     refused(done, "cannot be imported: libgone.so", "jinja2>=3")
 
 
