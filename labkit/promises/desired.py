@@ -178,8 +178,10 @@ def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, An
         playbook, answer = Path(name) / "play.json", Path(name) / "answer.json"
         told = {"roles_path": str(folder() / "roles"), "answer": str(answer), "facts": dict(facts)}
         task = {"name": "Write down what the host shall be", "labkit.host.desired": told}
-        play = {"name": "Work it out", "hosts": "all", "gather_facts": gather, "tasks": [task]}
-        play |= {"gather_subset": ["!all", "min"]} if gather else {}
+        # Not by gather_facts: a cache of facts may be of the host as it was once.
+        look = {"name": "Look at the host", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
+        tasks = [look, task] if gather else [task]
+        play = {"name": "Work it out", "hosts": "all", "gather_facts": False, "tasks": tasks}
         playbook.write_text(json.dumps([play]))
         command = [_beside("ansible-playbook"), *source.options, "--limit", source.host, str(playbook)]
         try:
