@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.errors import ConfigInvalid, EnvironmentBroken, Mistakes
 from labkit.topology import Topology
 
 
@@ -74,17 +74,17 @@ def reachable() -> set[int]:
 def check(topology: Topology, available: Iterable[int] | None = None) -> list[int]:
     """The cores that may be used; raises ConfigInvalid where the topology asks for one that is not among them."""
     cores = sorted(available if available is not None else reachable())
+    mistakes = Mistakes()
     for role, core in (("tester", topology.tester_core), ("dut", topology.dut_core)):
-        if core is not None and core not in cores:
-            place = (
-                f"{topology.source}:{topology.core_lines[role]}"
-                if role in topology.core_lines
-                else topology.source
-            )
-            raise ConfigInvalid(
-                f"{place}: cores.{role}: core {core} is not available here",
-                hint=f"available: {_listed(cores)}; leave cores out and they are chosen for you",
-            )
+        with mistakes.noted():
+            if core is not None and core not in cores:
+                line = topology.core_lines.get(role, 0)
+                raise ConfigInvalid(
+                    f"{topology.source}{f':{line}' if line else ''}: cores.{role}: core {core} is not available here",
+                    hint=f"available: {_listed(cores)}; leave cores out and they are chosen for you",
+                    line=line,
+                )
+    mistakes.check()
     if topology.tester_core is not None and topology.tester_core == topology.dut_core:
         raise ConfigInvalid(f"{topology.source}: cores: tester and dut are both on core {topology.dut_core}")
     return cores

@@ -6,6 +6,8 @@ Only the command line turns one of these into an exit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -27,6 +29,50 @@ class ConfigInvalid(LabkitError):
     """The user's input is wrong (a file, an option, a unit). Nothing was changed."""
 
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
+        """Where in a file it is told, among others: by the line; 0: nowhere."""
+        self.parts: tuple[ConfigInvalid, ...] = ()
+        """What it is made of, where it is several mistakes."""
+
+
+class AlreadyNoted(ConfigInvalid):
+    """A consequence of a mistake that was noted before: nothing to say of it."""
+
+
+class Mistakes:
+    """What is wrong with the user's input, gathered so that all of it is said at once and not one a run."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, ConfigInvalid]] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note the mistake that ends the block, and go on behind it."""
+        try:
+            yield
+        except AlreadyNoted:
+            pass
+        except ConfigInvalid as error:
+            # Those of another file stay together, behind one's own.
+            group = len(self._found) + 1 if error.parts else 0
+            self._found += [(group, part) for part in error.parts or (error,)]
+
+    def check(self) -> None:
+        """Raise ConfigInvalid with all that was noted, where something was."""
+        ordered = [e for _, e in sorted(self._found, key=lambda found: (found[0], found[1].line))]
+        if ordered:
+            raise _together(list({str(error): error for error in ordered}.values()))
+
+
+def _together(found: Sequence[ConfigInvalid]) -> ConfigInvalid:
+    if len(found) == 1:
+        return found[0]
+    whole = ConfigInvalid("\n".join([*map(str, found), f"{len(found)} mistakes in all"]), line=found[0].line)
+    whole.parts = tuple(found)
+    return whole
 
 
 class EnvironmentBroken(LabkitError):

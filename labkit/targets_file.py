@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, Mistakes
 from labkit.metrics import METRICS
 from labkit.results.model import Key
 from labkit.targets import Target, parse_targets
@@ -58,8 +58,14 @@ def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
         raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigInvalid(f"{path}: expected UTF-8 text") from error
-    root = parse_yaml(text, path).mapping(required=("targets",))
-    return tuple(_entry(node, path, tier) for node in root["targets"].items())
+    mistakes, found = Mistakes(), list[Entry]()
+    with mistakes.noted():
+        root = parse_yaml(text, path, mistakes).mapping(required=("targets",))
+        for node in root["targets"].items():
+            with mistakes.noted():
+                found.append(_entry(node, path, tier, mistakes))
+    mistakes.check()
+    return tuple(found)
 
 
 def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tuple[Target, ...]:
@@ -74,34 +80,45 @@ def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tup
     )
 
 
-def _entry(node: Node, path: Path, tier: Tier) -> Entry:
+def _entry(node: Node, path: Path, tier: Tier, mistakes: Mistakes) -> Entry:
     keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
-    match = {part: _words(keys[part]) for part in _MATCH if part in keys}
+    match: dict[str, tuple[str, ...]] = {}
+    for part in _MATCH:
+        with mistakes.noted():
+            match.update({part: _words(keys[part])} if part in keys else {})
+    load: str | None = None
+    with mistakes.noted():
+        load = _load(keys["load"]) if "load" in keys else None
+    metrics = [name for name in keys if name not in _MATCH and name != "load"]
     targets: list[Target] = []
-    for name in keys:
-        if name in _MATCH or name == "load":
-            continue
-        if METRICS[name].absolute and tier in (Tier.SOFTWARE, Tier.VM):
-            keys[name].fail(
-                f"an absolute target ({METRICS[name].unit}) on a lab of tier {tier}: "
-                + _WHY[METRICS[name].of_host],
-                hint="a topology that declares its machine (tier: hardware), or a test of your own"
-                if METRICS[name].of_host
-                else "use ratio_to_kernel, offered_within or loss_at_10_percent, or a test of your own",
-            )
-        bounds = {name: keys[name].text()}
-        if "load" in keys and METRICS[name].kinds == ("latency",):
-            bounds["load"] = _load(keys["load"])
-        try:
-            found = parse_targets(bounds, source=f"{path}:{keys[name].line}")
-        except ConfigInvalid as error:
-            keys[name].fail(error.message, hint=error.hint)
-        targets += [replace(t, watch_s=WATCH_S) if t.metric.of_host else t for t in found]
-    if not targets:
+    for name in metrics:
+        with mistakes.noted():
+            targets += _targets(name, keys[name], load, path, tier)
+    if not metrics and not (isinstance(node.value, dict) and node.value.keys() - keys.keys()):
         node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
-    if "load" in keys and all(target.load is None for target in targets):
+    if "load" in keys and all(METRICS[name].kinds != ("latency",) for name in metrics):
         keys["load"].fail("only a metric of latency has a load", hint="leave it out")
     return Entry(match=match, targets=tuple(targets))
+
+
+def _targets(name: str, node: Node, load: str | None, path: Path, tier: Tier) -> list[Target]:
+    """The targets of one metric."""
+    metric = METRICS[name]
+    if metric.absolute and tier in (Tier.SOFTWARE, Tier.VM):
+        node.fail(
+            f"an absolute target ({metric.unit}) on a lab of tier {tier}: " + _WHY[metric.of_host],
+            hint="a topology that declares its machine (tier: hardware), or a test of your own"
+            if metric.of_host
+            else "use ratio_to_kernel, offered_within or loss_at_10_percent, or a test of your own",
+        )
+    bounds = {name: node.text()}
+    if load is not None and metric.kinds == ("latency",):
+        bounds["load"] = load
+    try:
+        found = parse_targets(bounds, source=f"{path}:{node.line}")
+    except ConfigInvalid as error:
+        node.fail(error.message, hint=error.hint)
+    return [replace(t, watch_s=WATCH_S) if t.metric.of_host else t for t in found]
 
 
 def _load(node: Node) -> str:

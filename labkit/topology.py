@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
 from labkit.units import Unit, parse_quantity
 from labkit.yamlfile import Node, parse_yaml, suggest
 
@@ -180,47 +180,79 @@ def _find(wanted: str) -> Path:
 def parse(text: str, source: Path, *, alone: bool = False) -> Topology:
     """Read the text of a topology file; `source` is for messages and for what stands beside it.
 
-    `alone`: without its files of targets, which may have gone (a lab that is up).
+    `alone`: without its files of targets, which may have gone (a lab that is up). Raises ConfigInvalid with all that
+    is wrong, not the first of it.
     """
-    root = parse_yaml(text, source)
+    mistakes = Mistakes()
+    lab_file: Topology | None = None
+    with mistakes.noted():
+        lab_file = _topology(parse_yaml(text, source, mistakes), text, source, mistakes, alone=alone)
+    mistakes.check()
+    if lab_file is None:
+        raise LabkitBug(f"{source}: not read, and no mistake was noted")
+    return lab_file
+
+
+def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone: bool) -> Topology:
     keys = root.mapping(
         required=("description", "backends"),
         optional=("name", "tier", "cores", "targets", "links", "simulation"),
     )
-    tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
-    backends = _backends(keys["backends"])
+    name, description = source.stem, ""
+    tier: Tier | None = None  # where what is written is none: then what depends on it is left alone
+    backends: tuple[str, ...] = ()
+    targets: tuple[Path, ...] = ()
+    links: tuple[Link, ...] = ()
     simulation: Mapping[str, SimulatedSpec] = {}
-    if tier is Tier.SIMULATED:
-        if "links" in keys:
+    with mistakes.noted():
+        name = _word(keys["name"], 40) if "name" in keys else name
+    with mistakes.noted():
+        description = keys["description"].text()
+    with mistakes.noted():
+        tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
+    with mistakes.noted():
+        backends = _backends(keys["backends"], mistakes)
+    with mistakes.noted():
+        if tier is Tier.SIMULATED and "links" in keys:
             keys["links"].fail("a simulated lab has no links", hint="remove the key, or choose another tier")
-        if "simulation" not in keys:
-            root.fail(
-                "a simulated lab needs 'simulation': what each backend does", hint="see topologies/sim.yml"
-            )
-        simulation = _simulation(keys["simulation"], backends)
-        links: tuple[Link, ...] = (_NO_WIRE,)
-    else:
-        if "simulation" in keys:
+        if tier not in (Tier.SIMULATED, None) and "simulation" in keys:
             keys["simulation"].fail("only a lab of tier 'simulated' has this key")
-        if "links" not in keys:
+    with mistakes.noted():
+        if tier is Tier.SIMULATED:
+            if "simulation" not in keys:
+                root.fail(
+                    "a simulated lab needs 'simulation': what each backend does",
+                    hint="see topologies/sim.yml",
+                )
+            simulation, links = _simulation(keys["simulation"], backends, mistakes), (_NO_WIRE,)
+        elif "links" in keys:
+            links = _links(keys["links"], tier or Tier.HARDWARE, mistakes)
+        elif tier is not None:
             root.fail("missing key 'links'", hint="one link (the DUT reflects) or two (it forwards)")
-        links = _links(keys["links"], tier)
-    cores = keys["cores"].mapping(required=(), optional=("tester", "dut")) if "cores" in keys else {}
-    chosen = {role: node.integer(0, 65535) for role, node in cores.items()}
-    if chosen.get("tester", -1) == chosen.get("dut", -2):
-        keys["cores"].fail(
-            f"expected two different cores, got {chosen['dut']} for both tester and dut",
-            hint="leave cores out and they are chosen for you",
-        )
+    cores: dict[str, Node] = {}
+    chosen: dict[str, int] = {}
+    with mistakes.noted():
+        cores = keys["cores"].mapping(required=(), optional=("tester", "dut")) if "cores" in keys else {}
+    for role, node in cores.items():
+        with mistakes.noted():
+            chosen[role] = node.integer(0, 65535)
+    with mistakes.noted():
+        if chosen.get("tester", -1) == chosen.get("dut", -2):
+            keys["cores"].fail(
+                f"expected two different cores, got {chosen['dut']} for both tester and dut",
+                hint="leave cores out and they are chosen for you",
+            )
+    with mistakes.noted():
+        targets = () if alone else _targets(keys.get("targets"), source, mistakes)
     return Topology(
-        name=_word(keys["name"], 40) if "name" in keys else source.stem,
-        description=keys["description"].text(),
-        tier=tier,
+        name=name,
+        description=description,
+        tier=tier or Tier.SOFTWARE,
         tester_core=chosen.get("tester"),
         dut_core=chosen.get("dut"),
         links=links,
         backends=backends,
-        targets=() if alone else _targets(keys.get("targets"), source),
+        targets=targets,
         source=source,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         text=text,
@@ -241,28 +273,43 @@ _NO_WIRE: Final = Link(
 )
 
 
-def _simulation(node: Node, backends: tuple[str, ...]) -> dict[str, SimulatedSpec]:
-    """What each backend of a simulated lab does; errors carry the line of the backend's entry."""
+def _simulation(node: Node, backends: tuple[str, ...], mistakes: Mistakes) -> dict[str, SimulatedSpec]:
+    """What each backend of a simulated lab does."""
     from labkit.testers.simulated import SimulatedSpec
 
     specs: dict[str, SimulatedSpec] = {}
     for name, entry in node.mapping(required=backends, optional=()).items():
-        fields = entry.mapping(required=(), optional=SimulatedSpec.keys())
-        try:
-            specs[name] = SimulatedSpec.parse({key: value.value for key, value in fields.items()})
-        except ConfigInvalid as error:
-            entry.fail(error.message)
+        with mistakes.noted():
+            fields = entry.mapping(required=(), optional=SimulatedSpec.keys())
+            alone: dict[str, SimulatedSpec] = {}
+            for key, value in fields.items():
+                with mistakes.noted():
+                    alone[key] = _simulated(value, {key: value})
+            if len(alone) == len(fields):
+                specs[name] = _simulated(entry, fields)
     return specs
 
 
-def _links(node: Node, tier: Tier) -> tuple[Link, ...]:
-    seen = _Unique()
-    links = tuple(_link(item, tier, seen) for item in node.items())
-    if len(links) not in (1, 2):
+def _simulated(node: Node, fields: Mapping[str, Node]) -> SimulatedSpec:
+    from labkit.testers.simulated import SimulatedSpec
+
+    try:
+        return SimulatedSpec.parse({key: value.value for key, value in fields.items()})
+    except ConfigInvalid as error:
+        node.fail(error.message)
+
+
+def _links(node: Node, tier: Tier, mistakes: Mistakes) -> tuple[Link, ...]:
+    seen, items, found = _Unique(), list(node.items()), list[Link]()
+    for item in items:
+        with mistakes.noted():
+            found.append(_link(item, tier, seen, mistakes))
+    links = tuple(found)
+    if len(items) not in (1, 2):
         node.fail(
-            f"expected one link (the DUT reflects) or two (it forwards from the first to the second), got {len(links)}"
+            f"expected one link (the DUT reflects) or two (it forwards from the first to the second), got {len(items)}"
         )
-    if len({link.kind for link in links}) > 1:
+    if len({link.kind for link in links} - {LinkKind.SIM}) > 1:
         node.fail(
             f"links of different kinds cannot be mixed, got {' and '.join(link.kind for link in links)}",
             hint="one datapath moves the frames of all links: make both the same kind",
@@ -270,60 +317,96 @@ def _links(node: Node, tier: Tier) -> tuple[Link, ...]:
     return links
 
 
-def _link(node: Node, tier: Tier, seen: _Unique) -> Link:
+def _link(node: Node, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Link:
     optional = ("mtu", "ring", "hugepages", "memory", "napi")
     keys = node.mapping(required=("name", "kind", "tester", "dut"), optional=optional)
-    kind = LinkKind(keys["kind"].one_of([k for k in LinkKind if k is not LinkKind.SIM]))
-    for key in ("ring", "hugepages", "memory") if kind is LinkKind.VETH else ("napi",):
-        if key in keys:
-            keys[key].fail(
-                f"a {kind} link has no {key!r}", hint="remove the key, or choose another kind of link"
-            )
-    shared = kind is not LinkKind.VETH
-    mtu = _bytes(keys["mtu"]) if "mtu" in keys else 1500
-    tester, dut = (_port(keys[role], shared, tier, seen) for role in ("tester", "dut"))
-    low = _MTU_IPV6_LOW if tester.ipv6 or dut.ipv6 else _MTU_LOW
-    if not low <= mtu <= _MTU_HIGH[kind]:
-        keys["mtu"].fail(
-            f"expected an MTU from {low} B to {_MTU_HIGH[kind]} B on a {kind} link, got {mtu} B",
-            hint="a 1518-byte frame needs an MTU of 1500 B"
-            + (", IPv6 at least 1280 B" if low > _MTU_LOW else ""),
-        )
+    kind: LinkKind | None = None
+    name, mtu, ring, memory, hugepages, napi = "", 1500, 1024, 512 << 20, True, DEFAULT_NAPI
+    with mistakes.noted():
+        kind = LinkKind(keys["kind"].one_of([k for k in LinkKind if k is not LinkKind.SIM]))
+    others: tuple[str, ...] = () if kind is None else ("napi",)
+    for key in ("ring", "hugepages", "memory") if kind is LinkKind.VETH else others:
+        with mistakes.noted():
+            if key in keys:
+                keys.pop(key).fail(
+                    f"a {kind} link has no {key!r}", hint="remove the key, or choose another kind of link"
+                )
+    with mistakes.noted():
+        name = seen.check(keys["name"], "link name", _word(keys["name"], 15))
+    tester = dut = _NO_PORT
+    with mistakes.noted():
+        tester = _port(keys["tester"], kind, tier, seen, mistakes)
+    with mistakes.noted():
+        dut = _port(keys["dut"], kind, tier, seen, mistakes)
+    with mistakes.noted():
+        mtu = _mtu(keys["mtu"], kind, ipv6=bool(tester.ipv6 or dut.ipv6)) if "mtu" in keys else mtu
     for family in ("ipv4", "ipv6"):
         ends = getattr(tester, family), getattr(dut, family)
-        if None not in ends and ends[0].network != ends[1].network:
-            keys["dut"].fail(
-                f"expected an {family} address in the tester's network {ends[0].network}, got {ends[1]}"
-            )
-    ring = keys["ring"].integer(*_RING) if "ring" in keys else 1024
-    if shared and ring & (ring - 1):
-        keys["ring"].fail(f"expected a power of two, got {ring}")
+        with mistakes.noted():
+            if None not in ends and ends[0].network != ends[1].network:
+                keys["dut"].fail(
+                    f"expected an {family} address in the tester's network {ends[0].network}, got {ends[1]}"
+                )
+    with mistakes.noted():
+        ring = keys["ring"].integer(*_RING) if "ring" in keys else ring
+        if ring & (ring - 1):
+            keys["ring"].fail(f"expected a power of two, got {ring}")
+    with mistakes.noted():
+        hugepages = keys["hugepages"].boolean() if "hugepages" in keys else hugepages
+    with mistakes.noted():
+        memory = _bytes(keys["memory"]) if "memory" in keys else memory
+    with mistakes.noted():
+        napi = Napi(keys["napi"].one_of(list(Napi))) if "napi" in keys else napi
+    shared = kind is not LinkKind.VETH
     return Link(
-        name=seen.check(keys["name"], "link name", _word(keys["name"], 15)),
-        kind=kind,
+        name=name,
+        kind=kind or LinkKind.SIM,
         mtu_bytes=mtu,
         tester=tester,
         dut=dut,
         ring_frames=ring if shared else 0,
-        hugepages=shared and (keys["hugepages"].boolean() if "hugepages" in keys else True),
-        memory_bytes=(_bytes(keys["memory"]) if "memory" in keys else 512 << 20) if shared else 0,
-        napi=Napi(keys["napi"].one_of(list(Napi))) if "napi" in keys else DEFAULT_NAPI,
+        hugepages=shared and hugepages,
+        memory_bytes=memory if shared else 0,
+        napi=napi,
     )
 
 
-def _port(node: Node, shared: bool, tier: Tier, seen: _Unique) -> Port:
+def _mtu(node: Node, kind: LinkKind | None, *, ipv6: bool) -> int:
+    mtu, low = _bytes(node), _MTU_IPV6_LOW if ipv6 else _MTU_LOW
+    if kind is not None and not low <= mtu <= _MTU_HIGH[kind]:
+        node.fail(
+            f"expected an MTU from {low} B to {_MTU_HIGH[kind]} B on a {kind} link, got {mtu} B",
+            hint="a 1518-byte frame needs an MTU of 1500 B"
+            + (", IPv6 at least 1280 B" if low > _MTU_LOW else ""),
+        )
+    return mtu
+
+
+def _port(node: Node, kind: LinkKind | None, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Port:
     keys = node.mapping(required=("name", "mac"), optional=("ipv4", "ipv6"))
-    if not {"ipv4", "ipv6"} & keys.keys():
-        node.fail("expected an ipv4 address, an ipv6 address or both", hint="such as ipv4: 198.18.0.1/24")
-    name = _word(keys["name"], 31 if shared else 15)
-    mac = keys["mac"].text().lower()
-    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac) or int(mac[:2], 16) & 1:
-        keys["mac"].fail(f"expected a unicast MAC address such as 02:00:00:00:00:01, got {mac!r}")
-    v4, v6 = (_address(keys[k], v, tier, seen) if k in keys else None for k, v in (("ipv4", 4), ("ipv6", 6)))
+    name = mac = ""
+    v4 = v6 = None
+    with mistakes.noted():
+        if not {"ipv4", "ipv6"} & keys.keys():
+            node.fail("expected an ipv4 address, an ipv6 address or both", hint="such as ipv4: 198.18.0.1/24")
+    with mistakes.noted():
+        name = seen.check(keys["name"], "port name", _word(keys["name"], 15 if kind is LinkKind.VETH else 31))
+    with mistakes.noted():
+        mac = seen.check(keys["mac"], "MAC address", _mac(keys["mac"]))
+    with mistakes.noted():
+        v4 = _address(keys["ipv4"], 4, tier, seen) if "ipv4" in keys else None
+    with mistakes.noted():
+        v6 = _address(keys["ipv6"], 6, tier, seen) if "ipv6" in keys else None
     assert v4 is None or isinstance(v4, IPv4Interface)
     assert v6 is None or isinstance(v6, IPv6Interface)
-    seen.check(keys["name"], "port name", name)
-    return Port(name=name, mac=seen.check(keys["mac"], "MAC address", mac), ipv4=v4, ipv6=v6)
+    return Port(name=name, mac=mac, ipv4=v4, ipv6=v6)
+
+
+def _mac(node: Node) -> str:
+    mac = node.text().lower()
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac) or int(mac[:2], 16) & 1:
+        node.fail(f"expected a unicast MAC address such as 02:00:00:00:00:01, got {mac!r}")
+    return mac
 
 
 def _address(node: Node, version: int, tier: Tier, seen: _Unique) -> IPv4Interface | IPv6Interface:
@@ -385,23 +468,33 @@ def _bytes(node: Node) -> int:
     return int(value)
 
 
-def _backends(node: Node) -> tuple[str, ...]:
+def _backends(node: Node, mistakes: Mistakes) -> tuple[str, ...]:
     known = sorted(entry.name for entry in entry_points(group="labkit.backends"))
-    chosen = tuple(item.one_of(known) for item in node.items())
-    if not chosen or len(set(chosen)) != len(chosen):
+    items, found = list(node.items()), list[str]()
+    for item in items:
+        with mistakes.noted():
+            found.append(item.one_of(known))
+    chosen = tuple(found)
+    if not items or len(set(chosen)) != len(chosen):
         node.fail("expected each backend once, at least one", hint=f"known: {', '.join(known)}")
     return chosen
 
 
-def _targets(node: Node | None, source: Path) -> tuple[Path, ...]:
+def targets_beside(source: Path) -> tuple[Path, ...]:
+    """NAME.targets.yml beside a topology, where there is one."""
+    beside = source.with_suffix("").with_suffix(".targets.yml")
+    return (beside,) if source.name and beside.is_file() else ()
+
+
+def _targets(node: Node | None, source: Path, mistakes: Mistakes) -> tuple[Path, ...]:
     """Files named in `targets`, else NAME.targets.yml beside the topology where there is one."""
     if node is None:
-        beside = source.with_suffix("").with_suffix(".targets.yml")
-        return (beside,) if beside.is_file() else ()
+        return targets_beside(source)
     paths = []
     for item in node.items():
-        path = source.parent / item.text()
-        if not path.is_file():
-            item.fail(f"no such file: {path}")
-        paths.append(path)
+        with mistakes.noted():
+            path = source.parent / item.text()
+            if not path.is_file():
+                item.fail(f"no such file: {path}")
+            paths.append(path)
     return tuple(paths)

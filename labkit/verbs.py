@@ -12,7 +12,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from labkit import fix
-from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.errors import ConfigInvalid, EnvironmentBroken, Mistakes
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity
 
@@ -121,21 +121,30 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.session import Session, Settings
     from labkit.trialview import as_json, as_text
 
-    load_pps = None if arguments.load == "max" else parse_quantity(arguments.load, Unit.PPS)
-    duration_s = parse_quantity(arguments.duration, Unit.SECONDS)
-    if not 0 < duration_s <= MAX_TRIAL_S:
-        raise ConfigInvalid(
-            f"--duration {arguments.duration}: expected more than 0 s and up to {MAX_TRIAL_S:g} s"
-        )
-    if load_pps is not None and not 1 / duration_s <= load_pps <= MAX_LOAD_PPS:
-        raise ConfigInvalid(
-            f"--load {arguments.load}: expected one frame or more in {duration_s:g} s, and up to 1 Gpps",
-            hint="--load max sends as fast as the tester goes",
-        )
-    frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
-    backend = registry.load(arguments.backend)
-    with ExitStack() as stack:
+    mistakes = Mistakes()
+    load_pps, duration_s = None, 0.0
+    with mistakes.noted():
+        duration_s = parse_quantity(arguments.duration, Unit.SECONDS)
+        if not 0 < duration_s <= MAX_TRIAL_S:
+            raise ConfigInvalid(
+                f"--duration {arguments.duration}: expected more than 0 s and up to {MAX_TRIAL_S:g} s"
+            )
+    with mistakes.noted():
+        load_pps = None if arguments.load == "max" else parse_quantity(arguments.load, Unit.PPS)
+        shortest_s = duration_s if 0 < duration_s <= MAX_TRIAL_S else MAX_TRIAL_S
+        if load_pps is not None and not 1 / shortest_s <= load_pps <= MAX_LOAD_PPS:
+            raise ConfigInvalid(
+                f"--load {arguments.load}: expected one frame or more in {shortest_s:g} s, and up to 1 Gpps",
+                hint="--load max sends as fast as the tester goes",
+            )
+    with mistakes.noted():
+        frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
+    with mistakes.noted():
+        backend = registry.load(arguments.backend)
+    with mistakes.noted():
         wait_s = parse_wait(arguments.wait, option="--wait")
+    mistakes.check()
+    with ExitStack() as stack:
         settings = Settings(store=False, wait_s=wait_s, listen_s=TRIAL_LISTEN_S)
         session = stack.enter_context(Session(settings, progress=_progress()))
         records = [record for record in lab.status() if record.alive]

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
-from labkit.errors import ConfigInvalid
+from labkit.errors import AlreadyNoted, ConfigInvalid, Mistakes
 
 
-def suggest(wrong: str, known: Iterable[str]) -> str:
-    """The way out of a misspelling: the closest known word first, then all of them."""
+def suggest(wrong: str, known: Iterable[str], *, likely: Iterable[str] = ()) -> str:
+    """The way out of a misspelling: the closest known word first (of those that are likely, if any), then all."""
     words = sorted(map(str, known))
-    close = difflib.get_close_matches(wrong, words, n=1)
+    close = difflib.get_close_matches(wrong, list(likely), n=1) or difflib.get_close_matches(
+        wrong, words, n=1
+    )
     listed = ", ".join(words) or "(none)"
     return f"did you mean {close[0]!r}? known: {listed}" if close else f"known: {listed}"
 
@@ -34,11 +37,21 @@ class Node:
     """Scalars stay text as written, so that "no" and "0644" are read by who knows what they mean."""
     where: str
     """Path of keys to it, such as links[0].tester.mac."""
+    mistakes: Mistakes | None = None
+    """Where wrong keys are noted, to be said with all that is wrong. None: the first one is raised."""
+    missing: bool = False
+    """Stands for a key that is not there, which was noted."""
 
-    def fail(self, expected: str, *, hint: str | None = None) -> NoReturn:
-        """Raise ConfigInvalid for this place."""
+    def fail(self, expected: str, *, hint: str | None = None, after: int = 0) -> NoReturn:
+        """Raise ConfigInvalid for this place; `after`: the line behind whose mistakes it is told."""
         prefix = f"{self.where}: " if self.where else ""
-        raise ConfigInvalid(f"{self.source}:{self.line}: {prefix}{expected}", hint=hint)
+        kind = AlreadyNoted if self.missing else ConfigInvalid
+        raise kind(f"{self.source}:{self.line}: {prefix}{expected}", hint=hint, line=max(self.line, after))
+
+    def _note(self, expected: str, *, hint: str, after: int = 0) -> None:
+        """The same, and the next key is read, where mistakes are noted."""
+        with self.mistakes.noted() if self.mistakes is not None else nullcontext():
+            self.fail(expected, hint=hint, after=after)
 
     def mapping(self, *, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
         """The value as a mapping with exactly these keys."""
@@ -47,13 +60,21 @@ class Node:
             self.fail(
                 f"expected a mapping with the keys {', '.join(required + optional)}, got {self._seen()}"
             )
-        for key, node in self.value.items():
-            if key not in required and key not in optional:
-                node.fail(f"unknown key {key!r}", hint=suggest(key, required + optional))
+        known = required + optional
+        unknown = [key for key in self.value if key not in known]
+        absent = [key for key in known if key not in self.value]
+        for key in unknown:
+            self.value[key]._note(f"unknown key {key!r}", hint=suggest(key, known, likely=absent))
+        misspelt = {close for key in unknown for close in difflib.get_close_matches(key, absent, n=1)}
+        last = max((self.value[key].line for key in unknown), default=0)
+        found = {key: node for key, node in self.value.items() if key in known}
         for key in required:
-            if key not in self.value:
-                self.fail(f"missing key {key!r}", hint=f"expected keys: {', '.join(required + optional)}")
-        return self.value
+            if key not in found and key not in misspelt:
+                self._note(f"missing key {key!r}", hint=f"expected keys: {', '.join(known)}", after=last)
+            if key not in found:
+                where = f"{self.where}.{key}" if self.where else key
+                found[key] = Node(self.source, self.line, "", where, self.mistakes, missing=True)
+        return found
 
     def items(self) -> Iterator[Node]:
         """The value as a sequence."""
@@ -96,33 +117,36 @@ class Node:
         return repr(self.value) if self.value else "nothing"
 
 
-def parse_yaml(text: str, source: Path) -> Node:
+def parse_yaml(text: str, source: Path, mistakes: Mistakes | None = None) -> Node:
     """Read one YAML document; keys written twice are refused.
 
+    With `mistakes`, wrong keys are noted there and reading goes on: who passes it calls its `check` at the end.
     Raises ConfigInvalid: not YAML (with line), a key that is not text, a duplicate key, more than one document.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigInvalid(f"{source}:{line}: expected YAML: {error.problem}") from None
+        raise ConfigInvalid(f"{source}:{line}: expected YAML: {error.problem}", line=line) from None
     except yaml.YAMLError as error:
         raise ConfigInvalid(f"{source}:1: expected YAML: {error}") from None
     if root is None:
         raise ConfigInvalid(f"{source}:1: expected a mapping, the file is empty")
-    return _convert(root, source, "", frozenset())
+    return _convert(root, source, "", frozenset(), mistakes)
 
 
-def _convert(node: yaml.Node, source: Path, where: str, above: frozenset[int]) -> Node:
+def _convert(
+    node: yaml.Node, source: Path, where: str, above: frozenset[int], mistakes: Mistakes | None
+) -> Node:
     line = node.start_mark.line + 1
     if id(node) in above:
         raise ConfigInvalid(f"{source}:{line}: {where}: an alias that contains itself")
     above |= {id(node)}
     if isinstance(node, yaml.ScalarNode):
-        return Node(source, line, "" if node.tag.endswith(":null") else str(node.value), where)
+        return Node(source, line, "" if node.tag.endswith(":null") else str(node.value), where, mistakes)
     if isinstance(node, yaml.SequenceNode):
-        items = [_convert(n, source, f"{where}[{i}]", above) for i, n in enumerate(node.value)]
-        return Node(source, line, items, where)
+        items = [_convert(n, source, f"{where}[{i}]", above, mistakes) for i, n in enumerate(node.value)]
+        return Node(source, line, items, where, mistakes)
     mapping: dict[str, Node] = {}
     for key, value in node.value:
         key_line = key.start_mark.line + 1
@@ -130,9 +154,12 @@ def _convert(node: yaml.Node, source: Path, where: str, above: frozenset[int]) -
             raise ConfigInvalid(f"{source}:{key_line}: expected a word as key")
         name = str(key.value)
         if name in mapping:
-            raise ConfigInvalid(
-                f"{source}:{key_line}: key {name!r} stands twice (first on line {mapping[name].line})"
-            )
-        child = _convert(value, source, f"{where}.{name}" if where else name, above)
-        mapping[name] = Node(source, key_line, child.value, child.where)
-    return Node(source, line, mapping, where)
+            with mistakes.noted() if mistakes is not None else nullcontext():
+                raise ConfigInvalid(
+                    f"{source}:{key_line}: key {name!r} stands twice (first on line {mapping[name].line})",
+                    line=key_line,
+                )
+            continue
+        child = _convert(value, source, f"{where}.{name}" if where else name, above, mistakes)
+        mapping[name] = Node(source, key_line, child.value, child.where, mistakes)
+    return Node(source, line, mapping, where, mistakes)

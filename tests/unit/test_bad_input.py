@@ -134,6 +134,28 @@ def test_a_trial_that_cannot_be_is_refused_before_the_lab_is_up(
     assert not (folder.parent / "state").exists()
 
 
+def test_all_that_is_wrong_with_a_trial_is_said_at_once(folder: Path) -> None:
+    wrong = ["--frame", "63", "--load", "10", "--duration", "2 h", "--backend", "kernl"]
+    done = call("labkit", "trial", *wrong, cwd=folder)
+    refused(done, "frame size 63", "'10'", "'2 h'", "unknown backend 'kernl'", "4 mistakes in all")
+
+
+def test_all_that_is_wrong_with_several_labs_and_their_targets_is_said_at_once(folder: Path) -> None:
+    one = write(
+        folder.parent / "one.yml", GOOD.replace("    mtu:", "    mut:").replace("[kernel]", "[kernal]")
+    )
+    two = write(folder.parent / "two.yml", GOOD.replace("tester: 0, dut: 1", "tester: 9998, dut: 9999"))
+    beside = [
+        write(lab.with_suffix(".targets.yml"), "targets:\n  - pdr: 5\n    p98: 3\n") for lab in (one, two)
+    ]
+    done = call("labkit", "run", f"--topology={one}", f"--topology={two}", "--topology=vet", cwd=folder)
+    places = [f"{one}:2: ", f"{one}:7: ", f"{two}:3: cores.tester", f"{two}:3: cores.dut"]
+    refused(
+        done, *places, *(f"{path}:{line}: " for path in beside for line in (2, 3)), "did you mean 'veth'?"
+    )
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("call_of_measure", "says"),
     [

@@ -590,3 +590,16 @@ def test_loss_that_the_tester_can_have_made_itself_is_not_a_failure(share: float
     )
     lossy = dataclasses.replace(lossy, loss_curve=dataclasses.replace(lossy.loss_curve, points=points))
     assert check(lossy, loss_at_10_percent="<= 0.1 %").outcome is outcome
+
+
+def test_a_file_of_targets_says_all_that_is_wrong_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.targets.yml"
+    path.write_text(
+        "targets:\n  - backend: {a: b}\n    pdr: '10 Mpps'\n    p99: '<= 100 foo'\n    load: fast\n"
+        "  - banana: 3\n  - load: idle\n    mrr: '>= 1 pps'\n  - frame: 64\n"
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load_targets(path, tier=Tier.HARDWARE)
+    said = [line for line in str(caught.value).splitlines() if line.startswith(f"{path}:")]
+    assert [int(line.removeprefix(f"{path}:").split(":")[0]) for line in said] == [2, 3, 4, 5, 6, 7, 9]
+    assert str(caught.value).endswith("7 mistakes in all")

@@ -96,6 +96,61 @@ def test_says_where_it_is_wrong_and_what_to_do(old: str, new: str, line: int, sa
     assert said in str(caught.value)
 
 
+def test_says_all_that_is_wrong_at_once_each_with_its_line() -> None:
+    text = GOOD.replace("description", "descripton").replace("[kernel]", "[kernel, xpd, kernal]")
+    text = (
+        text.replace("tester: 0,", "tester: x,")
+        .replace("1500 B", "1500")
+        .replace("    kind: veth", "    knd: veth")
+    )
+    text = text.replace("02:00:00:00:00:01", "03:00:00:00:00:01").replace("198.18.0.2/24", "192.168.0.2/24")
+    text = text.replace("name: dut0", "name: tester0") + "banana: 1\n"
+    with pytest.raises(ConfigInvalid) as caught:
+        parse(text, Path("lab.yml"))
+    said = str(caught.value).splitlines()
+    lines = [int(line.split(":")[1]) for line in said if line.startswith("lab.yml:")]
+    assert lines == [1, 2, 2, 3, 6, 7, 10, 14, 16, 18]
+    assert said[-1] == "10 mistakes in all"
+    for words in (
+        "did you mean 'description'?",
+        "'xpd'",
+        "'kernal'",
+        "integer",
+        "did you mean 'kind'?",
+        "units 'B'",
+    ):
+        assert any(words in line for line in said), words
+    assert not any("missing key" in line for line in said), "what is misspelt is not missing as well"
+
+
+def test_what_follows_from_a_mistake_is_no_mistake_of_its_own() -> None:
+    """Of a kind, a tier or a key that is wrong nothing else is concluded."""
+    for old, new in (
+        ("    kind: veth", "    kind: memfi\n    ring: 512"),
+        ("description: a lab", "description: a lab\ntier: hardwar"),
+        ("    dut:\n", "    dtu:\n"),
+    ):
+        with pytest.raises(ConfigInvalid) as caught:
+            read(old, new)
+        assert str(caught.value).count("lab.yml:") == 1, caught.value
+    with pytest.raises(ConfigInvalid) as caught:
+        parse(
+            GOOD.replace("198.18.0.2", "10.0.0.2").replace("cores", "tier: hardwar\ncores"), Path("lab.yml")
+        )
+    assert "set aside for benchmarks" not in str(caught.value)
+
+
+def test_a_simulated_lab_says_all_that_is_wrong_too() -> None:
+    text = (
+        "description: x\ntier: simulated\nbackends: [kernel, dpdk]\nsimulation:\n"
+        "  kernel: {capacity: 400, noise: 90 %}\n  dpdk:\n    capacity: 9 Mpps\n    buffer: 3\n"
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        parse(text, Path("lab.yml"))
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("lab.yml:")]
+    assert ["capacity" in lines[0], "noise" in lines[1], "'buffer'" in lines[2]] == [True] * 3, lines
+
+
 def test_refuses_links_of_different_kinds() -> None:
     second = GOOD[GOOD.index("  - name") :].replace("veth0", "m").replace("kind: veth", "kind: memif")
     second = second.replace("er0", "er1").replace("dut0", "dut1").replace("00:00:0", "01:00:0")
