@@ -114,7 +114,7 @@ def cache_folders() -> tuple[Path, ...]:
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return (Path(chosen) / "labkit" / "probe",)
     who = caller()
-    homes = [*([who.home] if who else []), Path.home()]
+    homes = [*([who.home] if who and who.home.is_dir() else []), Path.home()]
     return tuple(home / ".cache" / "labkit" / "probe" for home in homes)
 
 
@@ -126,14 +126,9 @@ def _can_be_made(folder: Path) -> bool:
 
 
 def build_directory(*, sanitize: bool = False) -> Path:
-    """Where the executables of these sources for this machine are, or would be."""
-    name = _name(sanitize=sanitize)
+    """Where the executables of these sources for this machine are built."""
     folders = cache_folders()
-    for folder in folders:
-        with suppress(OSError):
-            if (folder / name / MANIFEST).is_file():
-                return folder / name
-    return next((folder for folder in folders if _can_be_made(folder)), folders[0]) / name
+    return next((folder for folder in folders if _can_be_made(folder)), folders[0]) / _name(sanitize=sanitize)
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:
@@ -152,9 +147,10 @@ def _built(*, sanitize: bool) -> tuple[Path, dict[str, Any]] | None:
     Such as where the packages for building were removed since, or the executables came from another machine of the
     kind.
     """
-    exact = build_directory(sanitize=sanitize)
-    if manifest := manifest_of(exact):
-        return exact, manifest
+    for root in cache_folders():
+        exact = root / _name(sanitize=sanitize)
+        if manifest := manifest_of(exact):
+            return exact, manifest
     here = linked()
     for folder in _others(sanitize=sanitize):
         there = manifest_of(folder)

@@ -96,11 +96,16 @@ def as_json(host: str, verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
 
 
 def print_lines(verdicts: Sequence[Verdict]) -> None:
-    """On the terminal. Not wrapped, so that a command can be copied."""
+    """On the terminal. Not wrapped, so that a command can be copied; a reason that repeats is said once."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(soft_wrap=True)
+    first: dict[str, str] = {}
+
+    def reason(text: str, of: str) -> str:
+        return text if first.setdefault(text, of) == of else f"for the same reason as {first[text]}"
+
     for verdict in verdicts:
         outcome, name = verdict.outcome, f"{verdict.promise.id:<30} "
         if isinstance(outcome, Kept):
@@ -111,10 +116,27 @@ def print_lines(verdicts: Sequence[Verdict]) -> None:
             console.print(Text.assemble("        closes it: ", (verdict.closing, "bold")))
         elif isinstance(outcome, Unknown):
             console.print(Text.assemble(("UNKNOWN ", "red"), name, verdict.promise.text))
-            console.print(Text(f"        {outcome.why}"))
+            console.print(Text(f"        {reason(outcome.why, verdict.promise.id)}"))
         else:
-            console.print(Text.assemble("-       ", name, outcome.reason, style="dim"))
+            console.print(
+                Text.assemble("-       ", name, reason(outcome.reason, verdict.promise.id), style="dim")
+            )
+    if legend := _legend(verdicts):
+        console.print(Text("\n" + "\n".join(legend)))
     console.print(f"\n{_sum(verdicts)}", highlight=False)
+
+
+def _legend(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the words mean that are in the lines."""
+    words = (
+        (Broken, 'BROKEN: the host is not what is asked of it; "closes it" is the command that makes it so'),
+        (
+            Unknown,
+            "UNKNOWN: it could not be looked at, for the reason beside it; kept or broken, nobody can tell",
+        ),
+        (NotApplicable, "-: nothing is asked of this host there"),
+    )
+    return [text for kind, text in words if any(isinstance(one.outcome, kind) for one in verdicts)]
 
 
 def _sum(verdicts: Sequence[Verdict]) -> str:

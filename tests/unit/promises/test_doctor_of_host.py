@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from cases import CASES
@@ -63,6 +64,19 @@ def test_exit_code_and_last_line_say_what_was_found(told, outcomes, code, words)
 
     assert found == code
     assert words in printed.splitlines()[-1]
+
+
+def test_words_are_explained_and_a_reason_that_repeats_is_said_once(told):
+    def named(name, outcome):
+        return replace(promise(outcome), id=name)
+
+    _, printed = told(named("a.one", LEFT), named("a.two", LEFT), named("a.three", BROKEN))
+
+    assert printed.count("left alone") == 1
+    assert "for the same reason as a.one" in printed
+    assert "BROKEN: the host is not what is asked of it" in printed
+    assert "-: nothing is asked of this host there" in printed
+    assert "UNKNOWN" not in printed
 
 
 def test_promise_that_cannot_be_told_leaves_the_others(told):
