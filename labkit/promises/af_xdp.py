@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from labkit.errors import ConfigInvalid
 from labkit.promises import members
 from labkit.promises.desired import Desired
 from labkit.promises.eyes import Eyes
@@ -22,6 +23,9 @@ _BUSY = {
     "af_xdp_busy_read_us": "/proc/sys/net/core/busy_read",
     "af_xdp_busy_poll_us": "/proc/sys/net/core/busy_poll",
 }
+
+_UNLIMITED = ("unlimited", "infinity", "-1")
+"""As limits.conf has it."""
 
 
 def _bpffs(eyes: Eyes, desired: Desired) -> Outcome:
@@ -104,6 +108,10 @@ def memlock(eyes: Eyes, desired: Desired, name: str, group: str) -> Outcome:
     wanted = desired.text(name)
     if not wanted:
         return NotApplicable(f"{name} is empty: left alone")
+    if wanted in _UNLIMITED:
+        wanted = "unlimited"
+    elif not wanted.isdecimal():
+        raise ConfigInvalid(f"{desired.host}: {name}: {wanted!r}, expected a number of KiB or unlimited")
     found = eyes.look(commands={"limit": members.memlock(group)}).commands["limit"].out
     found = found.splitlines()[-1] if found else "nothing"
     if found == "nobody":

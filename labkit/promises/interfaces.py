@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.promises.eyes import Eyes, Said
+from labkit.promises.eyes import Eyes, Said, understood
 from labkit.promises.roles import host_module
 
 _OPTIONS = {"channels": "-l", "rings": "-g", "features": "-k", "coalescing": "-c", "pause": "-a", "rss": "-x"}
@@ -52,7 +52,7 @@ def resolved(eyes: Eyes, text: str) -> str:
     pci = host_module("pci")
     address = pci.address(text)
     said = eyes.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
-    links = json.loads(said["links"].out) if said["links"].code == 0 else []
+    links = understood("ip -json link", said["links"].out, json.loads) if said["links"].code == 0 else []
     for link in links:
         if text in (link.get("ifname"), link.get("ifalias"), *link.get("altnames", ())):
             return str(link["ifname"])

@@ -84,6 +84,13 @@ def test_what_is_missing_is_added_once_and_goes_again(root):
     assert not (root / DIRECTORY).exists()
 
 
+def test_name_in_another_encoding_stands_in_nobodys_way(root):
+    with (root / "etc/passwd").open("ab") as file:
+        file.write(b"rene:x:1000:1000:Ren\xe9:/home/rene:/bin/sh\n")
+
+    assert accounts._rows("passwd", root)["rene"][2] == "1000"
+
+
 def test_account_that_was_there_is_never_touched(root):
     before = etc(root)
 

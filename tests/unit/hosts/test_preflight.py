@@ -57,6 +57,27 @@ def test_release_that_is_alone_is_the_only_one(version, known):
     assert problems == ([] if known else [told])
 
 
+@pytest.mark.parametrize(
+    ("cores", "online", "told"),
+    [
+        ("1-3", "0-1", ["cpu_isolation_cpus: 2-3 of 1-3 are offline (SMT off?)"]),
+        ("1", "0-1", []),
+        ("1-9", "0-3", []),  # not there: told as a problem
+        ("one", "0-1", []),
+        ("", "0-1", []),
+        ("1-3", None, []),
+    ],
+)
+def test_isolated_cores_that_do_not_run_are_told_and_no_reason_to_refuse(root, cores, online, told):
+    if online is not None:
+        (root / "sys/devices/system/cpu/online").write_text(f"{online}\n")
+    wanted = {"cpu_isolation_cpus": cores}
+
+    found = list(preflight.offline_cores(wanted, root))
+
+    assert [note.partition(": nothing")[0] for note in found] == told
+
+
 ANSIBLE = Path(__file__).parents[3] / "ansible"
 
 

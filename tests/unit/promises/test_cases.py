@@ -189,6 +189,26 @@ def test_number_of_pages_that_is_none_is_told_with_its_variable():
         BY_ID["hugepages.granted"].look(FakeEyes(), desired(hugepages_count="many", hugepages_pools=[]))
 
 
+@pytest.mark.parametrize("wanted", ["unlimited", "infinity", "-1", "65536"])
+def test_limit_of_locked_memory_is_read_as_limits_conf_has_it(wanted):
+    case = CASES["dpdk.memlock"]
+    eyes = case.kept.but(commands={"limit": "unlimited"})
+    values = {**case.wanted, "dpdk_memlock_kib": wanted}
+
+    assert isinstance(BY_ID["dpdk.memlock"].check(eyes, desired(**values)), Kept)
+    less = eyes.but(commands={"limit": "64"})
+    assert isinstance(BY_ID["dpdk.memlock"].check(less, desired(**values)), Broken)
+
+
+def test_limit_that_is_none_is_told_with_its_variable():
+    case = CASES["dpdk.memlock"]
+
+    with pytest.raises(
+        ConfigInvalid, match="dpdk_memlock_kib: 'lots', expected a number of KiB or unlimited"
+    ):
+        BY_ID["dpdk.memlock"].look(case.kept, desired(**{**case.wanted, "dpdk_memlock_kib": "lots"}))
+
+
 def test_dpdk_of_a_source_is_the_version_that_is_wanted_and_starts():
     wanted = {"dpdk_packages": ["libdpdk-dev"], "dpdk_source_url": "https://198.18.0.1/dpdk.tar.xz"}
     check, kept = BY_ID["dpdk.version"].check, CASES["dpdk.version"].kept.but(commands={"packages": ""})

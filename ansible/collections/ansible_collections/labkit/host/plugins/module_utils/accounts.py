@@ -97,7 +97,7 @@ def _there(kind: str, target: str, root: Path) -> bool:
 
 def _rows(file: str, root: Path) -> dict[str, list[str]]:
     """Lines of /etc/passwd or /etc/group by name; all begin with name, password and number."""
-    lines = (root / "etc" / file).read_text(encoding="utf-8").splitlines()
+    lines = (root / "etc" / file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     return {words[0]: words for line in lines if len(words := line.split(":")) >= 4}
 
 

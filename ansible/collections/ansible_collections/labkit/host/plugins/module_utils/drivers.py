@@ -77,7 +77,9 @@ def change(
     found = list(nics.problems(address, interfaces, root)) or list(
         nics.losses(address, driver, interfaces, root)
     )
-    to_come = check and not set(boot_arguments) <= set((root / "proc/cmdline").read_text().split())
+    to_come = check and not set(boot_arguments) <= set(
+        (root / "proc/cmdline").read_text(errors="replace").split()
+    )
     if not found and iommu.is_vfio(driver) and not to_come:
         others = {pci.address(one) or one for one in together} | {address}
         found = list(iommu.problems(address, together=others, noiommu=noiommu, root=root))

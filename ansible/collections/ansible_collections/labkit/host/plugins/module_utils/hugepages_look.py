@@ -77,7 +77,7 @@ def _lines(files: Sequence[Path], pattern: str, root: Path) -> dict[str, str]:
     for file in files:
         try:
             values = re.findall(pattern, file.read_text(errors="replace"), re.MULTILINE)
-        except (FileNotFoundError, IsADirectoryError):
+        except OSError:  # not there, a folder, or root's alone: root is told
             continue
         if values and file.resolve() not in seen:  # /etc/sysctl.d/99-sysctl.conf links to /etc/sysctl.conf
             seen.add(file.resolve())

@@ -137,7 +137,7 @@ def missing_at_boot(pool: Pool, *, root: Path = Path("/")) -> str | None:
 
 def booted_with(arguments: Sequence[str], *, root: Path = Path("/")) -> bool:
     """Whether the running kernel got these arguments, in one piece: what each counts for depends on the one before."""
-    words = (root / "proc/cmdline").read_text().split()
+    words = (root / "proc/cmdline").read_text(errors="replace").split()
     size = len(arguments)
     return any(words[at : at + size] == list(arguments) for at in range(len(words) - size + 1))
 

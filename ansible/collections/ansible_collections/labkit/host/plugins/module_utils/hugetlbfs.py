@@ -25,7 +25,7 @@ def change(
     wanted = (size_kib, int(mode, 8), _gid(group, check=check))
     changed = False
     if (
-        mounts.mounted(path, Path("/proc/self/mounts").read_text()) == FSTYPE
+        mounts.mounted(path, Path("/proc/self/mounts").read_text(errors="surrogateescape")) == FSTYPE
         and (found := _found(path)) != wanted
     ):
         _give_up(role, path, _told(found), _told(wanted), check=check)

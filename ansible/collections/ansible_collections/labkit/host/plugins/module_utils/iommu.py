@@ -70,7 +70,7 @@ def users(address: str, root: Path) -> list[str]:
         try:
             opened = {str(one.readlink()) for one in (process / "fd").iterdir()}
             if opened & names:
-                found.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
+                found.append(f"{(process / 'comm').read_text(errors='replace').strip()} (pid {process.name})")
         except OSError:
             continue  # it has ended, or is not ours to look into
     return found

@@ -161,7 +161,7 @@ def ssh_connections(root: Path = Path("/"), start: int | None = None) -> Iterato
         process = root / "proc" / str(pid)
         try:
             environment = (process / "environ").read_bytes()
-            status = (process / "status").read_text()
+            status = (process / "status").read_text(errors="replace")
         except OSError:
             break
         for variable in environment.split(b"\0"):
@@ -174,7 +174,9 @@ def ssh_connections(root: Path = Path("/"), start: int | None = None) -> Iterato
     here = _namespace(root / "proc/self")
     for process in sorted((root / "proc").glob("[0-9]*")):
         try:
-            is_sshd = re.search(r"^Name:\s*sshd", (process / "status").read_text(), re.MULTILINE)
+            is_sshd = re.search(
+                r"^Name:\s*sshd", (process / "status").read_text(errors="replace"), re.MULTILINE
+            )
         except OSError:  # it has ended
             continue
         if is_sshd and _namespace(process) == here:

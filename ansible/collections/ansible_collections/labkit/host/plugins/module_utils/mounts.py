@@ -32,7 +32,7 @@ def _plain(path: str) -> str:
 
 
 def _now(process: str = "self") -> str:
-    return Path(f"/proc/{process}/mounts").read_text()
+    return Path(f"/proc/{process}/mounts").read_text(errors="surrogateescape")
 
 
 def _boot() -> str:

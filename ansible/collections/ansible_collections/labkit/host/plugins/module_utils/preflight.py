@@ -101,6 +101,20 @@ def cores(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from (f"cpu_isolation: {problem}" for problem in more)
 
 
+def offline_cores(wanted: Mapping[str, Any], root: Path = Path("/")) -> Iterator[str]:
+    """Which of the cores to isolate don't run now. No reason to refuse: SMT may be switched on again."""
+    try:
+        isolated = cpus.parse(str(wanted.get("cpu_isolation_cpus", "")))
+        present, online = ((root / path.lstrip("/")).read_text() for path in (cpus.PRESENT, cpus.ONLINE))
+    except (OSError, ValueError):  # told as a problem
+        return
+    if gone := cpus.offline(isolated & cpus.parse(present), online):
+        yield (
+            f"cpu_isolation_cpus: {cpus.listed(gone)} of {cpus.listed(isolated)} are offline (SMT off?): nothing can "
+            "run there, and nothing is set for them"
+        )
+
+
 def room(root: Path, free: Callable[[Path], int] | None = None) -> Iterator[str]:
     """Whether there is any disk space to begin with."""
     for place, least_mib in ROOM_MIB.items():

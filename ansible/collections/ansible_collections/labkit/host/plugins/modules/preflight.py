@@ -68,6 +68,8 @@ def main() -> None:
             module.warn(note)
     for note in preflight_tuned.notes(wanted):
         module.warn(note)
+    for note in preflight.offline_cores(wanted):
+        module.warn(note)
     # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
     timeout_s = 0 if found else int(wanted.get("packages_lock_timeout_s", 0))
     found += list(preflight.locks(timeout_s)) or preflight.wreck(timeout_s)
