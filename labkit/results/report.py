@@ -168,7 +168,8 @@ def _remarks(found: Sequence[Row]) -> list[tuple[str, list[str]]]:
     basis = ratio_basis(found)
     said: dict[str, list[str]] = {}
     for row in found:
-        why = row.ratio(basis).why
+        measured = any(rate.pps is not None for rate in row.rates)
+        why = row.ratio(basis).why if measured else ""
         for remark in (f"no ratio to the kernel: {why}" if why else "", row.doubt):
             if remark:
                 said.setdefault(remark, []).append(name_of(row))

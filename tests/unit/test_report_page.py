@@ -135,6 +135,29 @@ def test_a_row_whose_targets_were_missed_is_hatched_where_it_is_invalid_too(soun
     assert "xdp · veth (invalid)" in next(c for c in page.charts if c.startswith("Unloaded"))
 
 
+def test_a_failed_row_with_invalid_rates_says_both_in_the_table(sound):
+    key = next(m.key for m in sound.measurements if m.key.backend == "xdp")
+    failed = Verdict(test="t", key=key, target="x", outcome=Outcome.FAIL, value=1.0, unit=None, reason="slow")
+    text = html(changed(replace(sound, verdicts=(failed,)), invalid, kind="throughput", backend="xdp"))
+    row = next(r for r in section(text, "results").split("<tr") if ">xdp<" in r)
+    assert row.startswith(' class="void"')
+    assert re.search("fail .*invalid", plain(row))
+
+
+def test_of_what_was_skipped_no_missing_ratio_is_told(sound):
+    skips = tuple(v for v in sample_run().verdicts if v.outcome is Outcome.SKIP)
+    assert "no ratio" not in html(replace(sound, measurements=(), verdicts=skips))
+
+
+def test_why_there_is_no_ratio_is_said_once_with_every_row_that_it_holds_for(sound):
+    run = changed(sound, invalid, kind="throughput", backend="dpdk")
+    said = plain(section(html(run), "results"))
+    assert said.count("no ratio to the kernel: ") == 1
+    assert "dpdk · vhost · 64 B; dpdk · vhost · 1518 B; dpdk · memif · 64 B: no ratio" in said.replace(
+        " :", ":"
+    )
+
+
 def test_an_ndr_that_cannot_be_measured_is_marked_and_the_pdr_is_not(sound):
     text = html(changed(sound, lambda m: invalid(m, "stability-ndr"), kind="throughput", backend="xdp"))
     page = Page(text)
