@@ -179,6 +179,8 @@ def test_what_is_invalid_is_drawn_unlike_what_is_valid(browser, url):
             hatched: style('.bar.invalid .fill', 'backgroundImage'),
             line: style('#latency g:not(.invalid).dash-0 path.line', 'strokeDasharray'),
             broken: style('#latency g.invalid path.line', 'strokeDasharray'),
+            width: parseFloat(style('#latency g:not(.invalid) path.line', 'strokeWidth')),
+            wide: parseFloat(style('#latency g.invalid path.line', 'strokeWidth')),
             whisker: document.querySelector('.whisker.pdr').getBoundingClientRect().width,
             open: document.querySelector('.bar .whisker.open').getBoundingClientRect().width,
           };
@@ -188,6 +190,7 @@ def test_what_is_invalid_is_drawn_unlike_what_is_valid(browser, url):
     assert "repeating-linear-gradient" in looks["hatched"]
     assert looks["line"] == "none"
     assert looks["broken"] != "none"
+    assert looks["wide"] > 2 * looks["width"]  # a hatched band: a datapath's own dashes are no such thing
     assert looks["whisker"] >= 5
     assert looks["open"] >= 20
 
