@@ -38,16 +38,23 @@ def labkit(*words: str, root: bool | None = None) -> str:
 
 
 def again_as_root() -> str:
-    """The command that is running now, once more and as root."""
-    prefix = _sudo()
-    if not prefix:
+    """The command that is running now, once more and as root; no help to who is root already, by sudo or not."""
+    if _real_root():
         return "more rights: this root lacks some (in a container: start it with --privileged)"
+    prefix = _sudo()
     words = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else []
     if not words or words[0] == "-c":
         return labkit("run", root=True)
     if Path(words[0]).name == "labkit":
         return labkit(*words[1:], root=True)
     return shlex.join([*prefix, *_passed_on(), sys.executable, *words])
+
+
+def lockable_memory() -> str:
+    """More memory that may be pinned: root has no limit, but for one that lacks CAP_IPC_LOCK."""
+    if _real_root():
+        return "ulimit -l unlimited"
+    return again_as_root()
 
 
 def as_root(command: str) -> str:
@@ -138,9 +145,11 @@ def _program() -> list[str]:
 
 def _sudo() -> list[str]:
     """What a command of root's begins with: nothing where we are root, and not by sudo."""
-    if os.geteuid() == 0 and caller() is None and not _lone_root():
-        return []
-    return ["sudo"]
+    return [] if _real_root() and caller() is None else ["sudo"]
+
+
+def _real_root() -> bool:
+    return os.geteuid() == 0 and not _lone_root()
 
 
 def _lone_root() -> bool:

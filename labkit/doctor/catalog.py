@@ -60,7 +60,7 @@ CHECKS: tuple[Check, ...] = (
         title="pinned memory",
         required_for=("af_xdp",),
         attempt=sockets.memlock,
-        fix=_ROOT,
+        fix=fix.lockable_memory,
     ),
     Check(id="dpdk", title="DPDK", required_for=("dpdk",), attempt=dpdk.eal, fix=_DPDK),
     Check(id="dpdk_memif", title="DPDK driver memif", required_for=("dpdk",), attempt=dpdk.memif, fix=_DPDK),
