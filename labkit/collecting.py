@@ -32,6 +32,8 @@ class Subject:
     topology: Topology
     datapath: Datapath | None = None
     frame: str = ""
+    everywhere: bool = False
+    """Whether it is one of all datapaths with all frame sizes: some links don't carry all of these."""
 
     @property
     def key(self) -> Key:
@@ -206,7 +208,7 @@ def _everywhere(
         return [pytest.param(topologies, id="elsewhere")]
     return [
         pytest.param(
-            Subject(datapath.topology, datapath, frame),
+            Subject(datapath.topology, datapath, frame, everywhere=True),
             id=datapath.key(frame=frame).id,
             marks=[getattr(pytest.mark, datapath.backend.name)],
         )

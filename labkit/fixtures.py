@@ -123,8 +123,17 @@ def _cores(cores: str | Sequence[int] | None) -> tuple[int, ...] | None:
 class Measure(HostMeasure):
     """Measures one datapath, and the host that it runs on."""
 
-    def __init__(self, session: Session, datapath: Datapath, frame: str, *, skip: Skip) -> None:
+    def __init__(
+        self,
+        session: Session,
+        datapath: Datapath,
+        frame: str,
+        *,
+        skip: Skip,
+        frame_may_not_fit: bool = False,
+    ) -> None:
         super().__init__(session, datapath.topology, skip=skip)
+        self._frame_may_not_fit = frame_may_not_fit
         self.datapath = datapath
         self._frame = frame
         self.key = datapath.key(frame=frame)
@@ -133,8 +142,14 @@ class Measure(HostMeasure):
         frames = frame_spec(
             self._frame if frame_size_bytes is None else frame_size_bytes, ip_version=ip_version, flows=flows
         )
-        self.datapath.check_frames(frames)
-        self.key = self.datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
+        key = self.datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
+        try:
+            self.datapath.check_frames(frames)
+        except ConfigInvalid as error:
+            if not (self._frame_may_not_fit and frame_size_bytes is None):
+                raise
+            self._skip(key, f"{error.message} (fix: {error.hint})")
+        self.key = key
         if reason := self.datapath.unfit(frames):
             self._skip(self.key, reason)
         return frames

@@ -77,7 +77,9 @@ def skipped(reason: str) -> Evaluation:
 
 def broken(reason: str) -> Evaluation:
     """A measurement that could not be made although it should have been."""
-    return Evaluation(target=CAN_BE_MEASURED, outcome=Outcome.FAIL, value=None, unit=None, reason=reason)
+    return Evaluation(
+        target=CAN_BE_MEASURED, outcome=Outcome.FAIL, value=None, unit=None, reason=f"broke off: {reason}"
+    )
 
 
 def ended(outcome: Outcome, reason: str) -> Evaluation:

@@ -349,7 +349,9 @@ def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> I
     measured = (
         HostMeasure(session, subject.topology, skip=skip)
         if subject.datapath is None
-        else Measure(session, subject.datapath, subject.frame, skip=skip)
+        else Measure(
+            session, subject.datapath, subject.frame, skip=skip, frame_may_not_fit=subject.everywhere
+        )
     )
     request.node.stash[MEASURE_KEY] = measured
     try:

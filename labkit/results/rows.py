@@ -11,7 +11,7 @@ from labkit.measure.ceiling import DUT
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
 from labkit.results import rates
-from labkit.results.model import MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
+from labkit.results.model import CAN_BE_MEASURED, MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
 from labkit.results.rates import Rate, Ratio
 from labkit.results.run import Run
 from labkit.targets import GATE_SCOPE, engine_of, kernel_baseline
@@ -193,7 +193,12 @@ def closing_lines(run: Run) -> tuple[str, str]:
         by_test.setdefault(verdict.test, []).append(verdict)
     tests = Counter(outcome for of in by_test.values() if (outcome := worst(of)) is not None)
     without = sum(v.target == MEASURED and v.outcome is Outcome.PASS for v in run.verdicts)
-    note = f" ({without} of the passed had no target: they were measured)" if without else ""
+    broken = sum(v.target == CAN_BE_MEASURED for v in run.verdicts)
+    notes = [
+        f"{without} of the passed had no target: they were measured" if without else "",
+        f"{broken} of the failed missed none: the measurement broke off" if broken else "",
+    ]
+    note = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
     return f"targets: {_counted(counts(run))}{note}", f"tests:   {_counted(tests)}"
 
 

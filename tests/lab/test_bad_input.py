@@ -177,6 +177,34 @@ def test_an_ordinary_user_who_became_root_of_a_user_namespace_measures(tmp_path:
     assert (tmp_path / "work" / ".local" / "state" / "labkit").is_dir()
 
 
+def test_one_core_is_told_and_skipped_before_anything_is_measured(tmp_path: Path) -> None:
+    """A cpuset or container of one core: what doctor foresees is a skip with its fix, in each verb."""
+    one = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    refused(
+        labkit("trial", "--topology", "memif", "--backend", "dpdk", cwd=tmp_path, through=one),
+        "cores: only core",
+    )
+    refused(labkit("up", cwd=tmp_path, through=one), "need a core each", "two cores or more")
+    arguments = ["run", "--quick", "--topology", "veth", "--topology", "memif", "-m", "throughput"]
+    run = labkit(*arguments, cwd=tmp_path, through=one)
+    assert run.returncode != 1, run.stdout
+    (results,) = tmp_path.glob("results/*/results.json")
+    verdicts = json.loads(results.read_text())["verdicts"]
+    assert {verdict["outcome"] for verdict in verdicts} == {"skip"}
+    assert all(
+        "cores: only core" in v["reason"] and "(fix: give this machine" in v["reason"] for v in verdicts
+    )
+
+
+def test_what_was_not_foreseen_is_reported_as_broken_off(tmp_path: Path) -> None:
+    lab_file = tmp_path / "large.yml"
+    lab_file.write_text(load("memif").text.replace("memory: 512 MiB", "memory: 4096 GiB"))
+    done = labkit("run", "--quick", "--topology", str(lab_file), "-m", "throughput", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "broke off: 2097152 hugepages" in done.stdout
+    assert "1 of the failed missed none: the measurement broke off" in done.stdout
+
+
 def test_root_without_its_rights_is_told_so(tmp_path: Path) -> None:
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     refused(

@@ -46,6 +46,23 @@ def test_a_test_of_ones_own_passes_and_leaves_results_and_report(lab: pytest.Pyt
     assert "<html" in (folder / "report.html").read_text()
 
 
+def test_frames_that_a_link_does_not_carry_are_left_out_where_a_test_runs_everywhere(
+    lab: pytest.Pytester,
+) -> None:
+    """Of all datapaths with all sizes some don't fit; a test that asks for a size itself is wrong."""
+    lab.makepyfile(
+        "import pytest\n\n@pytest.mark.datapaths(frames=('64', '9100'))\ndef test_mine(measure):\n    measure.mrr()\n"
+        "\n@pytest.mark.dpdk\n@pytest.mark.on(frame='9100')\ndef test_asks(measure):\n    measure.mrr()\n"
+    )
+    result = lab.runpytest_subprocess("-rs", "-k", "dpdk")
+    result.assert_outcomes(passed=1, skipped=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*frame size 9100: expected at most 9018 bytes*fix: smaller frames, or mtu: 9082 B*"]
+    )
+    skips = [v for v in results(lab)["verdicts"] if v["outcome"] == "skip"]
+    assert [v["key"]["frame"] for v in skips] == ["9100"]
+
+
 def test_a_missed_target_fails_and_says_what_was_measured(lab: pytest.Pytester) -> None:
     lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 12 Mpps"))
     result = lab.runpytest_subprocess("-k", "test_mine")
