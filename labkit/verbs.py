@@ -204,6 +204,7 @@ def status(arguments: argparse.Namespace) -> int:
 def down(arguments: argparse.Namespace) -> int:
     """`labkit down`."""
     from labkit import lab
+    from labkit.machine import scratch
     from labkit.probe import build as probe_build
 
     undone = lab.down(force=arguments.force)
@@ -212,6 +213,9 @@ def down(arguments: argparse.Namespace) -> int:
     cleared = probe_build.clear_abandoned()
     for folder in cleared:
         print(f"build: {folder}, of a build that was killed: removed")
+    cleared += (temporary := scratch.clear_abandoned())
+    for folder in temporary:
+        print(f"{folder}, of a labkit that was killed: removed")
     if not undone and not cleared:
         print("nothing to undo")
     return 0 if all(change.done for change in undone) else EnvironmentBroken.exit_code

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from labkit.machine import scratch
 from labkit.promises.desired import Desired, Source, work_out
 from labkit.promises.eyes import Eyes, Host
 from labkit.promises.roles import ansible_module
@@ -54,15 +54,15 @@ def facts(eyes: Eyes) -> dict[str, str]:
 def reached(desired: Desired) -> Iterator[Host]:
     """The host. Its SSH connection ends with the context."""
     testinfra = ansible_module("testinfra")
-    with tempfile.TemporaryDirectory(prefix="labkit-ssh.") as folder:
-        socket = Path(folder) / "ssh"
+    with scratch.folder("ssh") as folder:
+        socket = folder / "ssh"
         variables = dict(desired.connection)
         extra = str(variables.get("ansible_ssh_extra_args") or "")
         if not variables.pop("ansible_host_key_checking", True):
             extra += " -o StrictHostKeyChecking=no"
         variables["ansible_ssh_extra_args"] = f"{extra} {_SSH.format(path=socket)}".strip()
         # What Ansible worked out, for testinfra's own reading of inventories does not know Jinja.
-        inventory = Path(folder) / "inventory.json"
+        inventory = folder / "inventory.json"
         inventory.write_text(json.dumps({"all": {"hosts": {desired.host: variables}}}))
         with _programs_beside_python():
             host = testinfra.get_host(f"ansible://{desired.host}", ansible_inventory=str(inventory))

@@ -12,7 +12,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from labkit import fix
 from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.machine import scratch
 from labkit.promises.roles import PLAYBOOK, ansible_module, folder
 from labkit.yamlfile import parse_yaml
 
@@ -174,8 +174,8 @@ def work_out(source: Source, *, facts: Mapping[str, str] | None = None, gather: 
 
 def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, Any]:
     """What the collection's `desired` writes down."""
-    with tempfile.TemporaryDirectory(prefix="labkit-desired.") as name:
-        playbook, answer = Path(name) / "play.json", Path(name) / "answer.json"
+    with scratch.folder("desired") as place:
+        playbook, answer = place / "play.json", place / "answer.json"
         told = {"roles_path": str(folder() / "roles"), "answer": str(answer), "facts": dict(facts)}
         task = {"name": "Write down what the host shall be", "labkit.host.desired": told}
         # Not by gather_facts: a cache of facts may be of the host as it was once.
