@@ -24,6 +24,8 @@ from labkit.machine import scratch
 from labkit.promises.roles import PLAYBOOK, ansible_module, folder
 from labkit.yamlfile import parse_yaml
 
+LOCAL_ROLES = frozenset({"labkit_host", "af_xdp", "dpdk", "hugepages"})
+"""Those that apply-local runs (local.yml)."""
 TIMEOUT_S = 120.0
 """For Ansible on a busy machine; it takes about a second."""
 
@@ -40,6 +42,8 @@ class Desired:
     """Variables ansible_* that say how the host is reached."""
     closing: str
     """Command that makes it so; `{tag}` stands for the role's."""
+    closing_others: str | None = None
+    """The same of the roles that `closing` does not run; None: it runs all."""
     more: Callable[[], Desired] | None = None
     """Works it out again, with more that is read from the host first."""
 
@@ -58,7 +62,8 @@ class Desired:
 
     def close(self, role: str) -> str:
         """The command that closes a difference of this role."""
-        return self.closing.replace("{tag}", role)
+        others = None if role in LOCAL_ROLES else self.closing_others
+        return (others or self.closing).replace("{tag}", role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Source:
     """Of ansible-playbook."""
     closing: str
     """See `Desired.closing`."""
+    closing_others: str | None = None
+    """See `Desired.closing_others`."""
 
 
 def of_inventory(host: str, *inventories: str | Path) -> Source:
@@ -123,12 +130,14 @@ def of_file(host: str, file: Path) -> Source:
     variables = _address(host)
     name = str(variables.get("ansible_host", host))
     options = ("-i", f"{name},", "-e", json.dumps(variables), "-e", f"@{file}")
+    program = fix.program("ansible-playbook")
     if host == "localhost":
-        closing = f"{_shown('apply-local')} -e @{_relative(file)} --tags {{tag}}"
-    else:
-        way = "".join(f" -e {key}={value}" for key, value in variables.items() if key != "ansible_host")
-        program = fix.program("ansible-playbook")
-        closing = f"{program} -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
+        what = f"-e @{_relative(file)}"
+        closing = f"{_shown('apply-local')} {what} --tags {{tag}}"
+        others = f"{program} -i {_shown('inventory/local.yml')} {what} {_shown(PLAYBOOK)} --tags {{tag}}"
+        return Source(name, str(file), options, closing, others)
+    way = "".join(f" -e {key}={value}" for key, value in variables.items() if key != "ansible_host")
+    closing = f"{program} -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
     return Source(name, str(file), options, closing)
 
 
@@ -169,7 +178,14 @@ def work_out(source: Source, *, facts: Mapping[str, str] | None = None, gather: 
         raise _no_such_host(source)
     if answer["problems"]:
         raise ConfigInvalid("\n  ".join([f"{source.name}: {source.host}", *answer["problems"]]))
-    return Desired(source.host, answer["values"], answer["unknown"], answer["connection"], source.closing)
+    return Desired(
+        source.host,
+        answer["values"],
+        answer["unknown"],
+        answer["connection"],
+        source.closing,
+        closing_others=source.closing_others,
+    )
 
 
 def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, Any]:

@@ -93,9 +93,7 @@ def test_promises_that_hold_are_kept_and_the_others_are_told_with_their_tag(tmp_
     assert {name for name in KEPT if rows[name]["state"] != "kept"} == set(), done.stdout
     # This kernel was not booted so: what laid nothing over says so. (Not RCU: a busy kernel's log has lost that word.)
     assert rows["cpu_isolation.nohz_full"]["state"] == "broken"
-    assert rows["cpu_isolation.nohz_full"]["closes_it"].endswith(
-        f"apply-local -e @{file} --tags cpu_isolation"
-    )
+    assert rows["cpu_isolation.nohz_full"]["closes_it"].endswith("site.yml --tags cpu_isolation")
     assert done.returncode == 3
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from cases import CASES
 from fakes import FakeEyes
 
@@ -163,6 +164,23 @@ def test_address_that_is_none_is_refused(tmp_path):
         ConfigInvalid, match=r"host 'dut:ssh'.*\n.*hint: expected localhost or \[USER@\]ADDRESS"
     ):
         of_file("dut:ssh", file)
+
+
+def test_command_for_this_machine_runs_the_role_that_it_names(tmp_path):
+    file = tmp_path / "desired.yml"
+    file.write_text("hugepages_count: '0'\n")
+    plays = yaml.safe_load((roles.folder() / "local.yml").read_text())
+    local = {role["role"] for play in plays for role in play.get("roles", ())} - {"probe"}
+
+    desired = work_out(of_file("localhost", file))
+    closing = {promise.role: desired.close(promise.role) for promise in PROMISES}
+
+    assert {role for role, command in closing.items() if "apply-local" in command} == local
+    inventory = roles.folder() / "inventory/local.yml"
+    for role in closing.keys() - local:
+        assert f"-e @{file}" in closing[role]
+        assert f"-i {os.path.relpath(inventory)} " in closing[role] or f"-i {inventory} " in closing[role]
+        assert closing[role].endswith(f"site.yml --tags {role}")
 
 
 def test_later_inventory_overrides_an_earlier_one_as_ansible_has_it(inventory, tmp_path):
