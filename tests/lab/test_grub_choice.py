@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import grub_menu
+from real_grub import EMULATOR, MISSING, RealGrub
 
-EMULATOR = shutil.which("grub-emu")
-pytestmark = pytest.mark.skipif(EMULATOR is None, reason="no GRUB to ask: apt-get install grub-emu")
+pytestmark = pytest.mark.skipif(EMULATOR is None, reason=MISSING)
 
-DATA = Path(__file__).parents[1] / "unit/hosts/data"
 SIZES = {"top": 3, "in": 10, "number": 20}
 CUSTOM = "if [ -f $prefix/custom.cfg ]; then\n  source $prefix/custom.cfg\nfi\n"
 
@@ -44,22 +40,10 @@ def menu(start):
 def booted(tmp_path):
     """Has the real GRUB boot a grub.cfg, and tells the entry that it took."""
 
-    def boot(text, environment=(), custom=""):
-        (tmp_path / "grub.cfg").write_text(text)
-        (tmp_path / "custom.cfg").write_text(custom)
-        block = "# GRUB Environment Block\n" + "".join(f"{one}\n" for one in environment)
-        (tmp_path / "grubenv").write_text(block.ljust(1024, "#"))
-        done = subprocess.run(
-            [str(EMULATOR), "-m", "/dev/null", "-d", str(tmp_path), "-r", "host"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            env={"TERM": "dumb"},
-        )
-        found = re.findall(r"BOOTED (\w+)", done.stdout)
-        assert found, done.stdout + done.stderr
+    def boot(text, environment=(), custom=None):
+        said = RealGrub(tmp_path).run(text, environment, custom)
+        found = re.findall(r"BOOTED (\w+)", said)
+        assert found, said
         return found[0]
 
     return boot

@@ -209,6 +209,17 @@ def test_same_cores_as_tuned_isolates_are_tried_and_stay(host, step):
     assert step("look", wanted).needed == "nothing"
 
 
+def test_entry_in_a_submenu_is_tried_without_what_it_will_not_see(host, step):
+    """A variable that is not exported: entries on top have it, and so would the entry of a trial."""
+    isolates_by_tuned(host, "isolcpus=2-3")
+    assert "isolcpus=2-3" in host.text("proc/cmdline")
+    wanted = Wanted(arguments=("isolcpus=4-15",), release=STOCK)
+
+    step("try_once", wanted)
+
+    assert "tuned_params" not in host.text("boot/grub/custom.cfg").partition("else")[0]
+
+
 def test_list_on_the_running_command_line_that_nothing_tells_of_counts(host):
     """A variable of GRUB's that the text does not tell may have put it there."""
     target = Target(STOCK, "/vmlinuz", ("ro", "$unknown"), (), "", (), {"$unknown": None})

@@ -159,3 +159,31 @@ def test_entry_whose_name_leads_to_another_is_not_pinned():
     )
 
     assert [entry.path for entry in menu.entries] == ["", "same", ""]
+
+
+@pytest.mark.parametrize(
+    ("script", "inside"),
+    [
+        ("set p=1", ""),
+        ("set p=1\nexport p", "1"),
+        ("export p\nset p=1", "1"),
+        ("set p=1\nif [ -f /x ]; then export p; fi", None),
+        ("set p=1\nif [ 1 = 2 ]; then export p; fi", ""),
+        ("", None),
+    ],
+)
+def test_submenu_sees_what_is_exported_alone(script, inside):
+    """Recorded from GRUB 2.06. tuned's daemon sets its variable and exports none, its script in /etc/grub.d does."""
+    assert grub_script.expanded("$p", grub_script.run(script, {}).below()) == inside
+
+
+def test_words_are_handed_on_as_the_loader_writes_them():
+    known = grub_script.run('set p="a=1 b=2"', {})
+
+    assert grub_script.handed(["$p", '"c=d e"', "f='g'", "$unknown", '\\"h'], known) == [
+        *("a=1", "b=2"),
+        '"c=d e"',
+        "f=g",
+        None,
+        '\\"h',
+    ]

@@ -59,15 +59,17 @@ def try_once(
         menu = loader(run, root)
         old = menu.default()
         assert old is not None, "look refuses that"
+        release = asked_release(wanted, run, root)
         trial = boot_trial.Trial(
-            target=to_try(menu, found.release),
+            # The default itself where no kernel is asked for: another entry of the same one may see other variables.
+            target=to_try(menu, release),
             old=old,
             ours=tuple(menu.ours()),
             arguments=wanted.arguments,
             panic_s=panic_s,
             confirm_s=confirm_s,
         )
-        if asked_release(wanted, run, root):
+        if release:
             # Now, for on trial another kernel runs, and a release that is there needs no pin before.
             boot_undo.note(KERNEL_ROLE, [], root)
         boot_trial.arm(trial, menu.environment, run, root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import kernel_words
+from . import grub_script
 from .boot_arguments import replaced
 
 
@@ -30,6 +30,9 @@ class Target:
         """The command line as the kernel gets it, with `wanted` in the place of `ours`. What nothing tells stays."""
         found: list[str] = []
         for word in [*replaced(self.arguments, ours, wanted), *self.variables]:
-            value = self.filled.get(word)
-            found += [word] if value is None else kernel_words.words(value)
+            if "$" in word:
+                value = self.filled.get(word)
+                found += [word] if value is None else value.split()
+            else:
+                found += [one or word for one in grub_script.handed([word], grub_script.Values())]
         return found

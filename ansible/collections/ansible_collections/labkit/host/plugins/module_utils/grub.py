@@ -231,7 +231,9 @@ class Grub:
     def _target(self, menu: grub_menu.Menu, entry: grub_menu.Entry | None) -> Target | None:
         if entry is None or not entry.release:
             return None
-        image, *words = kernel_words.words(entry.linux)
+        filled = menu.filled(entry, self.environment.read())
+        # A trial's entry is in no submenu, and would be given what this one, which is in one, does not see.
+        image, *words = (word for word in kernel_words.words(entry.linux) if filled.get(word) != "")
         behind = len(words)
         while behind and words[behind - 1] in _BEHIND_OURS:
             behind -= 1
@@ -244,5 +246,5 @@ class Grub:
             preparation=tuple(
                 line.strip() for line in entry.preparation if line.strip() not in _NOT_ON_TRIAL
             ),
-            filled=menu.filled(entry, self.environment.read()),
+            filled=filled,
         )

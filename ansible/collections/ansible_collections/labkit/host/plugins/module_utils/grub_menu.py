@@ -139,16 +139,20 @@ class Menu:
 
     def filled(self, entry: Entry, environment: Mapping[str, str]) -> dict[str, str | None]:
         """Value of each word of an entry's command line that GRUB fills in; None: the text does not tell."""
-        known = self.values(environment)
+        known = self._seen_by(entry, environment)
         return {
             word: grub_script.expanded(word, known) for word in kernel_words.words(entry.linux) if "$" in word
         }
 
+    def _seen_by(self, entry: Entry, environment: Mapping[str, str]) -> grub_script.Values:
+        known = self.values(environment)
+        return known if any(entry is one for one in self.entries) else known.below()
+
     def line(self, entry: Entry, environment: Mapping[str, str]) -> list[str]:
         """An entry's command line as the kernel gets it, less what the text does not tell."""
-        filled = self.filled(entry, environment)
-        values = (filled.get(word, word) for word in kernel_words.words(entry.linux)[1:])
-        return [word for value in values for word in kernel_words.words(value or "")]
+        known = self._seen_by(entry, environment)
+        words = kernel_words.words(entry.linux)[1:]
+        return [word for word in grub_script.handed(words, known) if word is not None]
 
     def named(self, wanted: str) -> Entry | None:
         """The entry that a default leads to."""

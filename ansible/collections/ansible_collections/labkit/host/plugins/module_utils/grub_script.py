@@ -24,6 +24,8 @@ class Values:
 
     may_be: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
     """All values that each may have; None is one that the text does not tell."""
+    exported: Mapping[str, bool | None] = field(default_factory=dict)
+    """Those that submenus see, too; None: maybe."""
 
     def get(self, name: str) -> str | None:
         """Its value; None: the text does not tell."""
@@ -33,6 +35,14 @@ class Values:
     def all_of(self, name: str) -> frozenset[str | None]:
         """All that it may be; none where nothing sets it."""
         return self.may_be.get(name, frozenset())
+
+    def below(self) -> Values:
+        """The same inside a submenu, where GRUB knows none that was not exported."""
+        found = dict(self.may_be)
+        for name, values in self.may_be.items():
+            if self.exported.get(name, False) is not True:
+                found[name] = frozenset([""]) | (values if name in self.exported else frozenset())
+        return Values(found, self.exported)
 
 
 def _unset(name: str) -> frozenset[str | None]:
@@ -44,9 +54,9 @@ def run(text: str, environment: Mapping[str, str]) -> Values:
     values: dict[str, frozenset[str | None]] = {
         name: frozenset([value]) for name, value in environment.items()
     }
-    levels: list[
-        list[bool | None]
-    ] = []  # of each open `if`: whether its branches so far were taken; None: unknown
+    exported: dict[str, bool | None] = {}
+    # Of each open `if` whether its branches so far were taken; None: unknown.
+    levels: list[list[bool | None]] = []
     for statement in _statements(text):
         words = list(statement)
         known = Values(values)
@@ -65,12 +75,32 @@ def run(text: str, environment: Mapping[str, str]) -> Values:
         elif words[0] in ("then", "do"):
             words = words[1:]
         taken = _all(_branch(level) for level in levels)
+        if words[:1] == ["export"] and taken is not False:
+            exported.update({name.partition("=")[0]: taken for name in words[1:]})
         for name, value in _assigned(words, known):
             if taken:
                 values[name] = frozenset([value])
             elif taken is None:
                 values[name] = values.get(name, _unset(name)) | {value}
-    return Values(values)
+    return Values(values, exported)
+
+
+def handed(words: Sequence[str], known: Values) -> list[str | None]:
+    """The words of a command line as GRUB's loader hands them to the kernel; None for each that the text does not tell.
+
+    What a variable holds is divided at its blanks; a word with blanks of its own is put between quotes.
+    """
+    found: list[str | None] = []
+    for word in words:
+        value = expanded(word, known)
+        if value is None:
+            found.append(None)
+        elif "$" in word:
+            found += value.split()
+        else:
+            value = re.sub(r"([\\\"'])", r"\\\1", value)
+            found.append(f'"{value}"' if " " in value else value)
+    return found
 
 
 def expanded(text: str, known: Values) -> str | None:
