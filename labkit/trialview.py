@@ -8,6 +8,8 @@ from dataclasses import asdict
 from labkit.backends.base import Proof
 from labkit.measure.latency import LatencyPoint, latency_point
 from labkit.measure.trial import TrialResult
+from labkit.metrics import stalled
+from labkit.results import format as fmt
 from labkit.results.model import Key
 
 
@@ -29,6 +31,7 @@ def as_json(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         "unsent": trial.unsent,
         "lost": trial.lost,
         "rtt": latency,
+        "notes": _notes(trial, point),
         "trial": asdict(trial),
         "proof": asdict(proof),
         "tester": dict(tester),
@@ -48,7 +51,7 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         f"  intended    {intended}",
         f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} frames sent, {trial.unsent:,} unsent)",
         f"  forwarded   {kpps(trial.forwarding_rate_pps)}  ({trial.received:,} frames came back, {trial.late:,} late)",
-        f"  loss ratio  {trial.loss_ratio:.6%}  ({trial.lost:,} lost, {trial.duplicates:,} duplicates, "
+        f"  loss ratio  {fmt.loss(trial.loss_ratio)}  ({trial.lost:,} lost, {trial.duplicates:,} duplicates, "
         f"{trial.reordered:,} reordered)",
     ]
     point = _point(trial)
@@ -70,4 +73,22 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         lines.append(
             f"  not ours    {trial.foreign:,} foreign, {trial.stale:,} stale, {trial.corrupt:,} corrupt"
         )
+    lines += [f"  note        {note}" for note in _notes(trial, point)]
     return "\n".join(lines)
+
+
+def _notes(trial: TrialResult, point: LatencyPoint | None) -> list[str]:
+    """What was the tester's own doing: a trial has no gates, and nobody else would say so."""
+    notes = []
+    if trial.intended_load_pps is not None and trial.unsent > trial.lost:
+        notes.append(
+            "most of what is missing was never sent: the path carries at least what was forwarded, and the loss ratio "
+            "is the tester's"
+        )
+    if point is not None:
+        tails = (("p50", 50.0, point.p50_us), ("p99", 99.0, point.p99_us), ("p99.9", 99.9, point.p999_us))
+        every = (*tails, ("max", None, point.max_us))
+        why = {name: stalled(trial, p, us / 1e6) for name, p, us in every if us is not None}
+        if doubtful := [name for name, words in why.items() if words]:
+            notes.append(f"{', '.join(doubtful)}: {why[doubtful[0]]}")
+    return notes

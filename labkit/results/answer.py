@@ -302,7 +302,8 @@ def _carried(run: Run, row: Row) -> str:
         m = of_kind(run, row.key, kind)
         found = rate(m, figure.lower())
         if found is not None and found.pps:
-            return f"{'at least ' if found.at_least else ''}{fmt.pps(found.pps)} {figure}"
+            bound = "at least" if found.at_least else ""
+            return f"{bound} {fmt.pps(found.pps, bound=bound)} {figure}".lstrip()
     return ""
 
 

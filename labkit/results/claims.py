@@ -92,7 +92,7 @@ def _path(row: Row) -> str:
 
 def _said(row: Row) -> str:
     least = "at least " if _is_bound(row) else ""
-    return f"{least}{fmt.pps(_pps(row))}"
+    return f"{least}{fmt.pps(_pps(row), bound='at least' if least else '')}"
 
 
 def _kernel(found: list[Row]) -> Claim:
@@ -130,7 +130,9 @@ def _gap(found: list[Row]) -> Claim:
         row = _best(found, frame=frame)
         if row and (rate := _pps(row)):
             bound = "at most " if _is_bound(row) else ""
-            parts.append(f"{bound}{fmt.significant(1e9 / rate)} ns a frame at {frame} B ({_path(row)})")
+            parts.append(
+                f"{bound}{fmt.significant(1e9 / rate, bound=bound.strip())} ns a frame at {frame} B ({_path(row)})"
+            )
     return Claim(
         statement="At 200 Gb/s there are 61 ns between packets.",
         holds=f"True of 1518-byte frames ({gap_ns(1518, 200e9):.1f} ns). At 64 B it is {gap_ns(64, 200e9):.2f} ns, "

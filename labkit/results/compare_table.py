@@ -175,12 +175,12 @@ def _value(reading: Reading | None) -> str:
         return fmt.DASH
     if reading.value is None:
         return f"{fmt.MARKS['at most']}{_quantity(reading.high, reading.unit)}"
-    least = fmt.MARKS["at least"] if reading.high is None and reading.value > 0 else ""
-    return f"{least}{_quantity(reading.value, reading.unit)}"
+    bound = "at least" if reading.high is None and reading.value > 0 else ""
+    return f"{fmt.MARKS[bound]}{_quantity(reading.value, reading.unit, bound)}"
 
 
-def _quantity(value: float | None, unit: str) -> str:
-    return fmt.pps(value) if unit == "pps" else fmt.duration_us(value)
+def _quantity(value: float | None, unit: str, bound: str = "") -> str:
+    return fmt.pps(value, bound=bound) if unit == "pps" else fmt.duration_us(value)
 
 
 def _difference(d: Difference) -> str:
@@ -193,4 +193,4 @@ def _difference(d: Difference) -> str:
 
 
 def _ratio(d: Difference) -> str:
-    return fmt.DASH if d.ratio is None else f"{fmt.MARKS[d.bound]}{fmt.ratio(d.ratio)}"
+    return fmt.DASH if d.ratio is None else f"{fmt.MARKS[d.bound]}{fmt.ratio(d.ratio, bound=d.bound)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,23 +13,28 @@ if TYPE_CHECKING:
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
 
 
-def significant(value: float, digits: int = 3) -> str:
-    """1234.5 as "1230", 0.98765 as "0.988": never an exponent."""
+def significant(value: float, digits: int = 3, *, bound: str = "") -> str:
+    """1234.5 as "1230", 0.98765 as "0.988": never an exponent.
+
+    What is "at least" so much is rounded down, what is "at most" up: a bound must hold as it is written.
+    """
     if value == 0:
         return "0"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+    exact = Decimal(repr(value))
+    rounded = exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUNDING[bound])
+    text = f"{rounded:.{max(decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def pps(value: float | None) -> str:
+def pps(value: float | None, *, bound: str = "") -> str:
     """Such as "11.2 Mpps"."""
     if value is None:
         return DASH
     for unit, size in (("Gpps", 1e9), ("Mpps", 1e6), ("kpps", 1e3)):
-        if abs(value) >= size * 0.9995:
-            return f"{significant(value / size)} {unit}"
-    return f"{significant(value)} pps"
+        if abs(value) >= size * (1.0 if bound == "at least" else 0.9995):
+            return f"{significant(value / size, bound=bound)} {unit}"
+    return f"{significant(value, bound=bound)} pps"
 
 
 def us(value: float | None) -> str:
@@ -45,9 +51,9 @@ def duration_us(value: float | None) -> str:
     return f"{significant(value)} µs" if value < 999.5 else f"{significant(value / 1e3)} ms"
 
 
-def ratio(value: float | None) -> str:
+def ratio(value: float | None, *, bound: str = "") -> str:
     """Such as "12.3x"."""
-    return DASH if value is None else f"{significant(value)}×"  # noqa: RUF001
+    return DASH if value is None else f"{significant(value, bound=bound)}×"  # noqa: RUF001
 
 
 def loss(value: float) -> str:
@@ -75,18 +81,20 @@ def size(value: int | None) -> str:
     return f"{value} B"
 
 
+ROUNDING = {"at least": ROUND_FLOOR, "at most": ROUND_CEILING, "": ROUND_HALF_EVEN}
 MARKS = {"at least": "≥ ", "at most": "≤ ", "": ""}
 """What stands before a figure that is a bound."""
 
 
 def rate(found: Rate) -> str:
     """A rate with its own mark, such as "≥ 11.2 Mpps"."""
-    return DASH if found.pps is None else f"{MARKS['at least'] if found.at_least else ''}{pps(found.pps)}"
+    bound = "at least" if found.at_least else ""
+    return DASH if found.pps is None else f"{MARKS[bound]}{pps(found.pps, bound=bound)}"
 
 
 def times_kernel(found: Ratio) -> str:
     """A ratio with its mark, such as "≤ 12.3x"."""
-    return DASH if found.value is None else f"{MARKS[found.bound]}{ratio(found.value)}"
+    return DASH if found.value is None else f"{MARKS[found.bound]}{ratio(found.value, bound=found.bound)}"
 
 
 def limits(row: Row) -> str:

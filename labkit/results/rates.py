@@ -62,6 +62,9 @@ class Rate:
     pps: float | None
     """None: none was found."""
     limited_by: str
+    low_pps: float | None = None
+    """The least and the most that it can be, by the search's bounds or the MRR's interval."""
+    high_pps: float | None = None
     silent: int = 0
     """Trials at full load in which nothing came back (MRR)."""
 
@@ -80,14 +83,25 @@ def rate(measurement: Measurement | None, name: str) -> Rate | None:
         if mrr is None:
             return None
         return Rate(
-            name=name, pps=mrr.median_pps, limited_by=limited_by(measurement, name), silent=mrr.silent
+            name=name,
+            pps=mrr.median_pps,
+            limited_by=limited_by(measurement, name),
+            low_pps=mrr.ci95_low_pps,
+            high_pps=mrr.ci95_high_pps,
+            silent=mrr.silent,
         )
     found = goal(measurement, name)
     if found is None:
         return None
     # The conditional throughput, else the load that it carried at least.
     pps = found.conditional_throughput_pps or found.at_least_pps
-    return Rate(name=name, pps=pps, limited_by=limited_by(measurement, name))
+    return Rate(
+        name=name,
+        pps=pps,
+        limited_by=limited_by(measurement, name),
+        low_pps=pps,
+        high_pps=found.relevant_upper_bound_pps,
+    )
 
 
 def far_below(pdr: Rate | None, mrr: Rate | None) -> str:
@@ -111,6 +125,8 @@ class Ratio:
     """ "at least" or "at most", where one of the two rates is a lower bound."""
     why: str = ""
     """Why there is none."""
+    base: str = ""
+    """The topology of the kernel's row."""
 
 
 def ratio(own: Rate, base: Rate) -> Ratio:
@@ -125,5 +141,9 @@ def ratio(own: Rate, base: Rate) -> Ratio:
         return Ratio(value=None, why=f"overload silences the kernel: its {word} is no rate to compare with")
     if own.at_least and base.at_least:
         return Ratio(value=None, why=f"its {word} and the kernel's are both lower bounds (≥)")
-    bound = "at least" if own.at_least else "at most" if base.at_least else ""
-    return Ratio(value=own.pps / base.pps, bound=bound)
+    # A ratio that is a bound must hold: it is taken between the sides that make it one.
+    if own.at_least:
+        return Ratio(value=(own.low_pps or own.pps) / (base.high_pps or base.pps), bound="at least")
+    if base.at_least:
+        return Ratio(value=(own.high_pps or own.pps) / (base.low_pps or base.pps), bound="at most")
+    return Ratio(value=own.pps / base.pps)

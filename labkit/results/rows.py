@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from labkit.measure.ceiling import DUT
@@ -52,10 +52,13 @@ class Row:
     """ "at least" or "at most", where one of the two PDRs is a lower bound; else empty."""
     ratio_note: str
     """Why there is no ratio; empty where there is one."""
+    ratio_base: str
+    """The topology of the kernel's row that it is taken to."""
     mrr_ratio_to_kernel: float | None
     """The same of MRR."""
     mrr_ratio_bound: str
     mrr_ratio_note: str
+    mrr_ratio_base: str
     rtt_p50_us: float | None
     rtt_p99_us: float | None
     rtt_p999_us: float | None
@@ -116,8 +119,15 @@ class Row:
     def ratio(self, name: str) -> Ratio:
         """PDR's or MRR's ratio to the kernel's."""
         if name == "mrr":
-            return Ratio(value=self.mrr_ratio_to_kernel, bound=self.mrr_ratio_bound, why=self.mrr_ratio_note)
-        return Ratio(value=self.ratio_to_kernel, bound=self.ratio_bound, why=self.ratio_note)
+            return Ratio(
+                value=self.mrr_ratio_to_kernel,
+                bound=self.mrr_ratio_bound,
+                why=self.mrr_ratio_note,
+                base=self.mrr_ratio_base,
+            )
+        return Ratio(
+            value=self.ratio_to_kernel, bound=self.ratio_bound, why=self.ratio_note, base=self.ratio_base
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The row as a JSON object, keys as the fields are named, and for each rate whether it is a lower bound."""
@@ -238,9 +248,11 @@ def _row(run: Run, key: Key) -> Row:
         ratio_to_kernel=ratio.value,
         ratio_bound=ratio.bound,
         ratio_note=ratio.why,
+        ratio_base=ratio.base,
         mrr_ratio_to_kernel=mrr_ratio.value,
         mrr_ratio_bound=mrr_ratio.bound,
         mrr_ratio_note=mrr_ratio.why,
+        mrr_ratio_base=mrr_ratio.base,
         rtt_p50_us=idle.p50_us if idle else None,
         rtt_p99_us=idle.p99_us if idle else None,
         rtt_p999_us=idle.p999_us if idle else None,
@@ -290,7 +302,7 @@ def _ratio(run: Run, key: Key, name: str, verdict: Outcome | None) -> Ratio:
             return Ratio(value=None, why="its PDR is far below its MRR")
         if _far_below(run, base_measured.key):
             return Ratio(value=None, why=f"{where} is far below its MRR")
-    return rates.ratio(own, base)
+    return replace(rates.ratio(own, base), base=base_measured.key.topology)
 
 
 def _far_below(run: Run, key: Key) -> str:
@@ -356,6 +368,8 @@ def _verdict(run: Run, key: Key, measurements: list[Measurement]) -> tuple[Outco
     why = [d for m in measurements for d in doubts(m)]
     if why and SEVERITY[outcome or Outcome.PASS] < SEVERITY[Outcome.INVALID]:
         outcome, reasons = Outcome.INVALID, why
+    elif why and outcome is Outcome.FAIL:
+        reasons += [f"besides, not to be trusted: {'; '.join(dict.fromkeys(why))}"]
     return outcome, "; ".join(dict.fromkeys(reasons))
 
 

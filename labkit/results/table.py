@@ -110,7 +110,8 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
     if any(rate.at_least for r in found for rate in r.rates):
         out.append(
-            "≥: at least: within 5 % of what the tester itself can do, or no load was found that is too much"
+            "≥: at least: the tester came to its own limit (within 5 % of its ceiling, or most of what is missing was "
+            "never sent), or no load was found that is too much"
         )
     if again := _measured_again(run, found):
         out.append(again)
@@ -138,9 +139,17 @@ def _ratio_notes(found: list[Row]) -> list[str]:
     out = []
     if any(r.ratio(basis).bound == "at most" for r in paths):
         out.append("≤: at most: the kernel's own figure is a lower bound")
-    kernel_links = {r.link for r in paths if r.backend == "kernel"}
-    if any(r.ratio(basis).value is not None and r.link not in kernel_links for r in paths):
-        out.append("vs kernel: on another kind of link than the kernel's row, with the same frames")
+    links = {r.topology: r.link for r in paths if r.backend == "kernel"}
+    elsewhere: dict[str, list[str]] = {}
+    for r in paths:
+        base = r.ratio(basis).base
+        if r.ratio(basis).value is not None and links.get(base, r.link) != r.link:
+            elsewhere.setdefault(base, []).append(where(r))
+    for base, unlike in elsewhere.items():
+        out.append(
+            f"vs kernel for {'; '.join(unlike)}: to the kernel on {base}, which is another kind of link: "
+            "the link's own cost is in the ratio"
+        )
     by_reason: dict[str, list[str]] = {}
     for r in paths:
         # What was not measured has its reason above.

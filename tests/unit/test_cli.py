@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,7 +30,16 @@ def labkit(*arguments: str, cwd: Path | None = None, **environment: str) -> subp
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    done = labkit("run", "--quick", "--topology", "sim", "--results", str(folder / "results"), cwd=folder)
+    done = labkit(
+        *("run", "--quick", "--topology", "sim", "--results", str(folder / "results")),
+        cwd=folder,
+        PYTHONIOENCODING="ascii",
+    )
+    # Neither escaped nor cut, although there is no terminal and no UTF-8.
+    assert "RTT idle, us" in done.stdout
+    assert re.search(r"^kernel .* pass", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^targets: .* 0 invalid", done.stdout, re.MULTILINE), done.stdout
+    assert "\\" not in done.stdout
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kernel" in done.stdout
     assert "report:" in done.stdout

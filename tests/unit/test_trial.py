@@ -7,9 +7,11 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_run import sample_run
 
 from labkit.errors import LabkitBug
 from labkit.measure.trial import TrialResult
+from labkit.trialview import as_json, as_text
 
 
 def trial(intended: int, sent: int, received: int) -> TrialResult:
@@ -55,3 +57,36 @@ def test_what_came_late_is_received_but_not_forwarded() -> None:
     assert trial.forwarding_rate_pps == pytest.approx(900)
     with pytest.raises(LabkitBug):
         dataclasses.replace(trial, late=1001)
+
+
+def test_one_trial_says_what_was_the_testers_own_doing() -> None:
+    """It has no gates: a stall of the tester's, or frames that it never sent, would pass for the DUT's."""
+    sample = next(m for m in sample_run().measurements if m.latency)
+    assert sample.latency is not None
+    sound = dataclasses.replace(sample.latency.points[0].trial, intended_load_pps=1e4, duration_s=1.0)
+
+    def told(**changes: object) -> str:
+        changed = dataclasses.replace(sound, **changes)  # type: ignore[arg-type]
+        text = as_text(sample.key, changed, sample.proof, {})
+        notes = as_json(sample.key, changed, sample.proof, {})["notes"]
+        assert isinstance(notes, list)
+        assert [line for line in text.splitlines() if line.startswith("  note ")] == [
+            f"  note        {note}" for note in notes
+        ]
+        return " ".join(notes)
+
+    assert told() == ""
+    assert told(stall_max_s=0.05, stall_total_s=0.05).startswith(
+        "p99, p99.9, max: the tester itself stood still for 5.00% of the time"
+    )
+    short = told(intended=sound.sent + 500)
+    assert short.startswith(
+        "most of what is missing was never sent: the path carries at least what was forwarded"
+    )
+    assert told(intended_load_pps=None, intended=sound.sent + 500) == ""  # as fast as it goes
+
+
+def test_a_loss_of_next_to_nothing_is_not_printed_as_none() -> None:
+    sample = sample_run().measurements[0]
+    text = as_text(sample.key, trial(intended=10**9, sent=10**9, received=10**9 - 1), sample.proof, {})
+    assert "loss ratio  0.0000001 %  (1 lost" in text
