@@ -9,6 +9,7 @@ from ansible_collections.labkit.host.plugins.module_utils import (
     boot_look,
     boot_revert,
     grub_environment,
+    preflight_boot,
     undo,
 )
 from ansible_collections.labkit.host.plugins.module_utils.bls import Bls
@@ -199,3 +200,79 @@ def test_trial_of_an_entry_keeps_what_grub_fills_in(host):
 
     assert "quiet a=1 panic=5 labkit.trial=" in trial.block()
     assert "labkit-trial.service $tuned_params; then" in trial.block()
+
+
+def test_cores_that_tuned_isolates_over_its_variable_are_told_by_its_name(host):
+    """Its plugin bootloader keeps $tuned_params of every entry in grubenv."""
+    host._write_environment({"tuned_params": "isolcpus=managed_irq,domain,2-3"})
+    host.write("etc/tuned/active_profile", "realtime\n")
+    host.write("etc/tuned/bootcmdline", 'TUNED_BOOT_CMDLINE="isolcpus=managed_irq,domain,2-3"\n')
+    host.write("sys/devices/system/cpu/possible", "0-3\n")
+
+    assert Bls(host.run, host.root).default().line((), ())[-1] == "isolcpus=managed_irq,domain,2-3"
+    with pytest.raises(
+        boot_look.BootRefused, match=r"tuned \(not running, profile realtime\) puts isolcpus="
+    ) as told:
+        boot_look.look(Wanted(arguments=ISOLATED), run=host.run, root=host.root)
+    assert "isolcpus=managed_irq,domain,2-3 is there beside isolcpus=managed_irq,domain,1" in str(told.value)
+    [problem] = preflight_boot.problems({"cpu_isolation_cpus": "1"}, host.root, host.run)
+    assert "profile realtime) puts isolcpus=managed_irq,domain,2-3 there (/etc/tuned/bootcmdline)" in problem
+    assert list(preflight_boot.problems({"cpu_isolation_cpus": "2-3"}, host.root, host.run)) == []
+
+
+def test_later_list_of_tuneds_that_the_kernel_would_take_is_told(host):
+    """Its variable stands behind our arguments."""
+    host._write_environment({"tuned_params": "rcu_nocbs=2-3"})
+    host.write("etc/tuned/bootcmdline", 'TUNED_BOOT_CMDLINE="rcu_nocbs=2-3"\n')
+
+    with pytest.raises(
+        boot_look.BootRefused, match=r"rcu_nocbs=1 is there, but rcu_nocbs=2-3 comes later and counts"
+    ):
+        boot_look.look(Wanted(arguments=("rcu_nocbs=1",)), run=host.run, root=host.root)
+
+
+@pytest.mark.parametrize(
+    ("default", "saved", "starts"),
+    [
+        ("${saved_entry}", f"{MACHINE}-{STOCK}", STOCK),
+        ("${saved_entry}", f"{MACHINE}-{RT}", RT),
+        ("${saved_entry}", "", RT),
+        ("${saved_entry}", "1", STOCK),
+        ("${saved_entry}", f"Rocky Linux ({STOCK}) 9.4 (Blue Onyx)", STOCK),
+        ("1", f"{MACHINE}-{RT}", STOCK),
+        ("1 ", f"{MACHINE}-{STOCK}", RT),
+        ("0", f"{MACHINE}-{STOCK}", RT),
+    ],
+)
+def test_entry_that_grub_starts_is_told_from_grubbys_default(host, default, saved, starts):
+    """grubby asks saved_entry alone, also where GRUB_DEFAULT says otherwise; a number must be all that there is."""
+    host.add_kernel(RT)
+    host.write("boot/grub2/grub.cfg", MENU.replace("${saved_entry}", default))
+    host._write_environment({"saved_entry": saved} if saved else {})
+    menu = Bls(host.run, host.root)
+
+    assert menu._started() == starts
+    refusal = menu.refusal() or ""
+    assert ("grubby's default is" in refusal) == (menu.default() is None or menu.default().release != starts)
+
+
+def test_entry_that_came_out_otherwise_than_it_was_tried_is_put_back(host):
+    wanted = Wanted(arguments=ISOLATED)
+    boot.try_once(wanted, panic_s=5, confirm_s=60, run=host.run, root=host.root)
+    line = host.text("boot/grub2/custom.cfg").partition("if linux ")[2].partition("; then")[0]
+    host.runs(STOCK, "")
+    host.write("proc/cmdline", f"BOOT_IMAGE=(hd0,gpt2){line.replace(' $tuned_params', '')}\n")
+    host.write("sys/devices/system/cpu/isolated", "1\n")
+    # Somebody adds an argument meanwhile.
+    host.write(
+        f"boot/loader/entries/{MACHINE}-{STOCK}.conf",
+        host.entry(STOCK).replace(" quiet", " quiet mitigations=off"),
+    )
+    before = host.entry(STOCK)
+
+    with pytest.raises(boot.TrialFailed, match="it would have mitigations=off, and what was tried had none"):
+        boot.confirm(wanted, run=host.run, root=host.root)
+
+    assert host.entry(STOCK) == before
+    assert not (host.root / "etc/kernel/labkit-arguments").exists()
+    assert not (host.root / "boot/grub2/custom.cfg").exists()
