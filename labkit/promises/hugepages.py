@@ -111,7 +111,11 @@ def _mounts(eyes: Eyes, desired: Desired) -> Outcome:
             differences.append((f"{path} page size [KiB]", str(mount["size_kib"]), str(kib)))
         mode, group = ([*stats[path].out.split(), "?", "?"])[:2]
         wanted_group = mount.get("group") or desired.text("hugepages_group")
-        wanted_mode = mount.get("mode") or ("1770" if wanted_group else "0700")
+        wanted_mode = str(mount.get("mode") or ("1770" if wanted_group else "0700"))
+        if not re.fullmatch("[0-7]{3,4}", wanted_mode):
+            raise ConfigInvalid(
+                f"{desired.host}: hugepages_mounts: {path}: mode {wanted_mode!r}, expected octal digits"
+            )
         differences.append((f"{path} mode", f"{int(wanted_mode, 8):o}", mode))
         differences.append((f"{path} group", wanted_group or "root", group))
     return compare(differences, ", ".join(mount["path"] for mount in wanted))

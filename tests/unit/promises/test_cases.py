@@ -108,6 +108,7 @@ def test_interrupt_that_may_go_to_an_offline_core_alone_is_not_taken_for_one_tha
         ("interrupts", f"{cases.IRQ}/default_smp_affinity", "xyz"),
         ("workqueues", "/sys/devices/virtual/workqueue/cpumask", "g"),
         ("watchdogs", f"{cases.SYS}/watchdog_cpumask", "all"),
+        ("watchdogs", f"{cases.SYS}/watchdog_cpumask", "3-0"),
         ("rt_runtime", f"{cases.SYS}/sched_rt_runtime_us", "max"),
     ],
 )
@@ -187,6 +188,14 @@ def test_number_of_pages_that_the_kernel_does_not_have_is_broken_and_auto_is_not
 def test_number_of_pages_that_is_none_is_told_with_its_variable():
     with pytest.raises(ConfigInvalid, match="hugepages_count: 'many', expected auto or a number"):
         BY_ID["hugepages.granted"].look(FakeEyes(), desired(hugepages_count="many", hugepages_pools=[]))
+
+
+def test_mode_that_is_none_is_told_with_its_mount():
+    mounts = [{"path": "/mnt/huge", "size_kib": 2048, "mode": "rwx"}]
+    case = CASES["hugepages.mounts"]
+
+    with pytest.raises(ConfigInvalid, match="hugepages_mounts: /mnt/huge: mode 'rwx', expected octal digits"):
+        BY_ID["hugepages.mounts"].look(case.kept, desired(**{**case.wanted, "hugepages_mounts": mounts}))
 
 
 @pytest.mark.parametrize("wanted", ["unlimited", "infinity", "-1", "65536"])

@@ -111,7 +111,7 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
     if count.isdigit() and int(count) and DEFAULT_SIZE_KIB not in memory.sizes_kib:
         found.append(
             f"hugepages_count: {count} hugepages of 2 MB can't be had: {_unknown_size(DEFAULT_SIZE_KIB, memory)}. Take "
-            "another kernel, hugepages_pools with a size that it has, or auto, which takes what there is"
+            "another kernel, hugepages_pools with a size that it has, or hugepages_count: auto"
         )
     minimum = int(wanted.get("hugepages_minimum", MINIMUM))
     if count.isdigit() and 0 < int(count) < minimum:
@@ -126,9 +126,11 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
 
 
 def _unknown_size(kib: int, memory: Memory) -> str:
+    if not memory.sizes_kib:
+        return f"this kernel has no hugepages of {kib} KiB, and none of another size"
     known = ", ".join(f"{one} ({size(one)})" for one in sorted(memory.sizes_kib))
     more = "; 1 GB takes a processor with pdpe1gb in /proc/cpuinfo" if kib == 1 << 20 else ""
-    return f"this kernel has no hugepages of {kib} KiB, only of {known or 'no size'}{more}"
+    return f"this kernel has no hugepages of {kib} KiB, only of {known}{more}"
 
 
 def _each(pools: Sequence[Pool], memory: Memory) -> Iterator[str]:

@@ -30,11 +30,7 @@ def _cpumask(text: str) -> str:
 
 def _cpulist(text: str) -> str:
     """A list of cores such as "0-2,5": sorted, without ranges."""
-    cores: set[int] = set()
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        cores |= set(range(int(first), int(last or first) + 1))
-    return ",".join(map(str, sorted(cores)))
+    return ",".join(map(str, sorted(cpus.parse(text))))
 
 
 READERS: dict[str, Callable[[str], str]] = {
