@@ -95,9 +95,11 @@ def _prepare(mtu_bytes: int) -> None:
     """Make the child's own /sys and /run and the veth pair. Raises OSError or pyroute2's NetlinkError."""
     from labkit.links.netlink import rtnetlink
 
-    mounts = (("sysfs", "/sys"), ("tmpfs", "/run"), ("tmpfs", "/dev/shm"))  # noqa: S108 (hidden, not used)
-    for kind, where in mounts:
-        subprocess.run(["mount", "-t", kind, kind, where], check=True, capture_output=True, text=True)
+    # As in a lab's own namespaces, /run is needed; the others are not had everywhere: a container without root that
+    # has parts of /sys masked gets no other one, and not every container has a /dev/shm to hide.
+    mounts = (("tmpfs", "/run", True), ("sysfs", "/sys", False), ("tmpfs", "/dev/shm", False))  # noqa: S108
+    for kind, where, needed in mounts:
+        subprocess.run(["mount", "-t", kind, kind, where], check=needed, capture_output=True, text=True)
     with rtnetlink() as route:
         route.link("add", ifname=NEAR, kind="veth", mtu=mtu_bytes, peer={"ifname": FAR, "mtu": mtu_bytes})
         for name in ("lo", NEAR, FAR):

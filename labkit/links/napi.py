@@ -27,6 +27,8 @@ def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
             _rps(host, interface).write_text(f"{1 << core:x}")
     except PermissionError as error:
         return f"needs root: {error}"
+    except FileNotFoundError as error:
+        return f"/sys does not show this namespace's interfaces (masked, as in a container?): {error}"
     return None
 
 

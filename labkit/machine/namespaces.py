@@ -1,7 +1,8 @@
 """Network namespaces held by a process: they are gone when it is, whatever ended it.
 
 A holder is a shell in a network and a mount namespace of its own. It has a fresh sysfs on /sys (which shows that
-namespace's interfaces), a private tmpfs on /run (sockets and EAL files that nobody has to clean up) and, where the
+namespace's interfaces; where parts of /sys are masked, as in a container without root, the kernel refuses it, and what
+needs it is told as refused), a private tmpfs on /run (sockets and EAL files that nobody has to clean up) and, where the
 kernel lets it, a private BPF file system. It waits on its standard input: end of file means that the controller is
 gone, however it went. A detached holder (`labkit up`) is told to stay.
 """
@@ -27,7 +28,7 @@ RUNTIME_DIRECTORY = "/run/labkit"
 
 _SCRIPT = f"""
 set -e
-mount -t sysfs sysfs /sys
+mount -t sysfs sysfs /sys 2>/dev/null || true
 mount -t tmpfs -o mode=0755,size=16m tmpfs /run
 mkdir -m 0700 {RUNTIME_DIRECTORY}
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null || true

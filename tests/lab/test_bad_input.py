@@ -136,12 +136,37 @@ def test_an_ordinary_users_run_measures_what_it_may_and_skips_the_rest_with_the_
     assert "Operation not permitted (fix: sudo " in skip["reason"]
 
 
+MASKED_SYS = """
+mkdir -p /mnt/root
+mount -t tmpfs -o mode=755 none /mnt/root
+cd /mnt/root
+for place in /*; do
+    if [ -L "$place" ]; then cp -P "$place" .
+    elif [ -d "$place" ] && [ "$place" != /sys ]; then
+        mkdir ".$place"
+        mount --rbind "$place" ".$place"
+    fi
+done
+mkdir sys old
+mount -t sysfs -o ro sysfs sys
+mount -t tmpfs -o ro none sys/firmware || mount -t tmpfs -o ro none sys/module
+pivot_root . old
+cd /
+umount -l old
+exec "$@"
+"""
+"""A container's root, in which the kernel refuses a sysfs of one's own."""
 ELSEWHERES_NETWORK = {
     "unshare -Ur": ["unshare", "--user", "--map-root-user"],
     "unshare -Urm": ["unshare", "--user", "--map-root-user", "--mount"],
     "a read-only /sys as well": [
         *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
         'mount --rbind /sys /sys; mount -o remount,bind,ro /sys; exec "$@"',
+        "sh",
+    ],
+    "a container with parts of /sys masked": [
+        *("unshare", "--user", "--map-root-user", "--mount", "--net", "sh", "-ec"),
+        MASKED_SYS,
         "sh",
     ],
     "and without CAP_NET_ADMIN": [
@@ -153,7 +178,7 @@ ELSEWHERES_NETWORK = {
 
 @pytest.mark.parametrize("through", ELSEWHERES_NETWORK.values(), ids=ELSEWHERES_NETWORK)
 def test_root_of_a_user_namespace_on_the_hosts_network_measures(through: list[str], tmp_path: Path) -> None:
-    """As in a container without root that was started on the host's network."""
+    """As in a container without root, most of them started on the host's network."""
     done = labkit(
         "trial", "--topology", "veth", "--duration", "0.1 s", "--json", cwd=tmp_path, through=through
     )
