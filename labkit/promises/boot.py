@@ -13,6 +13,7 @@ from labkit.promises.roles import host_module
 _OURS = "/etc/default/grub.d/90-labkit.cfg"
 """Where the role keeps the arguments that it gave a host with GRUB's own menu."""
 _POSSIBLE = "/sys/devices/system/cpu/possible"
+_TUNED = ("/etc/tuned/active_profile", "/etc/tuned/bootcmdline")
 _COMMANDS = {
     "release": "uname -r",
     "menu": "cat /boot/grub/grub.cfg",
@@ -29,13 +30,19 @@ def arguments(desired: Desired) -> list[str]:
 
 
 def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(files=("/proc/cmdline", _OURS, _POSSIBLE), commands=_COMMANDS)
+    return eyes.look(files=("/proc/cmdline", _OURS, _POSSIBLE, *_TUNED), commands=_COMMANDS)
 
 
 def _missing(seen: Seen, wanted: list[str], words: list[str]) -> list[str]:
     """Why these are not in effect on a command line, as the kernel of that host reads it."""
     last = seen.read(_POSSIBLE, host_module("kernel_words").last_of)
-    return list(host_module("boot_arguments").missing(wanted, words, last))
+    reasons = list(host_module("boot_arguments").missing(wanted, words, last))
+    profile, boot = (seen.text(path) or "" for path in _TUNED)
+    theirs = set(host_module("tuned").arguments(boot))
+    named = [word for reason in reasons for word in reason.split() if word in theirs and word not in wanted]
+    if named:
+        reasons.append(f"tuned (profile {profile.strip() or 'none'}) gives {' '.join(dict.fromkeys(named))}")
+    return reasons
 
 
 def _arguments(eyes: Eyes, desired: Desired) -> Outcome:

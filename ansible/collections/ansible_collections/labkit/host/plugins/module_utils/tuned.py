@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .kernel_words import words
 
-_ACTIVE = "etc/tuned/active_profile"
+ACTIVE = "etc/tuned/active_profile"
 BOOT = "etc/tuned/bootcmdline"
 """What it puts on the kernel's command line, as a line of shell."""
 _PID = "run/tuned/tuned.pid"
@@ -37,10 +37,10 @@ class Tuned:
 
 def look(root: Path = Path("/")) -> Tuned | None:
     """What there is; None: no tuned, or one that sets nothing."""
-    profile, arguments, running = _text(root / _ACTIVE).strip(), _arguments(root), _runs(root)
-    if not (profile or arguments or running):
+    profile, given, running = _text(root / ACTIVE).strip(), arguments(_text(root / BOOT)), _runs(root)
+    if not (profile or given or running):
         return None
-    return Tuned(running, profile, arguments, _settings(profile, root))
+    return Tuned(running, profile, given, _settings(profile, root))
 
 
 def blamed(reasons: Sequence[str], filled: Mapping[str, str | None], root: Path) -> str | None:
@@ -75,12 +75,12 @@ def _runs(root: Path) -> bool:
     return pid.isdecimal() and (root / "proc" / pid).is_dir()
 
 
-def _arguments(root: Path) -> tuple[str, ...]:
-    found = re.findall(r"^TUNED_BOOT_CMDLINE=(.*)$", _text(root / BOOT), re.MULTILINE)
-    text = found[-1].strip() if found else ""
-    return tuple(
-        words(text[1:-1] if text[:1] == text[-1:] and text[:1] in ("'", '"') and len(text) > 1 else text)
-    )
+def arguments(text: str) -> tuple[str, ...]:
+    """What its file of boot arguments puts on the kernel's command line."""
+    found = re.findall(r"^TUNED_BOOT_CMDLINE=(.*)$", text, re.MULTILINE)
+    line = found[-1].strip() if found else ""
+    quoted = len(line) > 1 and line[0] == line[-1] and line[0] in "'\""
+    return tuple(words(line[1:-1] if quoted else line))
 
 
 def _settings(profiles: str, root: Path) -> dict[tuple[str, str], tuple[str, str]]:
