@@ -67,10 +67,13 @@ _CONTEXTS = {"IRQ": "irq", "Thr": "thread"}
 
 
 def parse(text: str) -> tuple[Column, ...]:
-    """Read `rtla timerlat hist`. Raises ToolFailed for other output, and where counts do not add up."""
+    """Read `rtla timerlat hist`: a core of which nothing was traced has no column, or one without samples.
+
+    Raises ToolFailed for other output, and where counts do not add up.
+    """
     lines = [line.split() for line in text.splitlines()]
     heads = next((fields[1:] for fields in lines if fields[:1] == ["Index"]), None)
-    if not heads or "us" not in text.partition("Index")[0]:
+    if heads is None or "us" not in text.partition("Index")[0]:
         raise ToolFailed(
             f"rtla timerlat printed no histogram in microseconds: {text[-running.LAST_WORDS :]!r}"
         )
