@@ -354,10 +354,9 @@ def test_histogram_of_no_core_has_no_columns() -> None:
 
 
 def test_sums_over_all_cores_are_not_taken_for_the_one_that_was_measured() -> None:
-    text = (
-        "# Time unit is microseconds (us)\nIndex   IRQ-000   Thr-000\n1 2 2\nover: 0 0\ncount: 2 2\nmin: 1 1\navg: 1 1\n"
-        "max: 1 1\nALL: IRQ Thr\ncount: 9 9\nmin: 0 0\navg: 0 0\nmax: 9 9\n"
-    )
+    one_core = "Index IRQ-000 Thr-000\n1 2 2\nover: 0 0\ncount: 2 2\nmin: 1 1\navg: 1 1\nmax: 1 1\n"
+    everything = "ALL: IRQ Thr\ncount: 9 9\nmin: 0 0\navg: 0 0\nmax: 9 9\n"
+    text = f"# Time unit is microseconds (us)\n{one_core}{everything}"
 
     assert [(c.counted, c.max_us) for c in rtla.parse(text)] == [(2, 1), (2, 1)]
 
