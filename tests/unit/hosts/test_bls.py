@@ -229,6 +229,8 @@ def test_later_list_of_tuneds_that_the_kernel_would_take_is_told(host):
         boot_look.BootRefused, match=r"rcu_nocbs=1 is there, but rcu_nocbs=2-3 comes later and counts"
     ):
         boot_look.look(Wanted(arguments=("rcu_nocbs=1",)), run=host.run, root=host.root)
+    [problem] = preflight_boot.problems({"cpu_isolation_cpus": "1"}, host.root, host.run)
+    assert "rcu_nocbs=1 is there, but rcu_nocbs=2-3 comes later and counts" in problem
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,23 @@ def test_default_that_the_entry_of_a_trial_would_change_is_refused(host, step, d
         step("try_once")
 
 
+def test_entries_that_come_with_the_trial_do_not_hide_what_stays(host, step):
+    """An entry goes while the trial runs: 2 is the trial's own then, which is cleared away when it is confirmed."""
+    mine = "menuentry 'Mine' --id mine {\n linux /boot/vmlinuz-6.1.0-56-amd64 root=/dev/vda1 ro quiet\n}\n"
+    host.write("boot/grub/custom.cfg", mine)
+    step("try_once")
+    host.boot()
+    host.write("boot/grub/custom.cfg", host.text("boot/grub/custom.cfg").replace(mine, ""))
+    host.write("etc/default/grub", DEFAULTS.format("2"))
+
+    tried = host.text("proc/sys/kernel/osrelease").strip()
+
+    assert step("confirm")
+
+    assert not (host.root / "boot/grub/custom.cfg").read_text()
+    assert host.boot() == tried, "2 names no entry now, and the first is the one that was tried"
+
+
 def test_choice_of_somebody_else_for_the_next_boot_is_not_overwritten(host, step):
     host._write_environment({"next_entry": "1>2"})
 

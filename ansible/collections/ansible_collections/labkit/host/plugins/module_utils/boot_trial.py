@@ -29,7 +29,7 @@ UNIT = "labkit-trial.service"
 _UNIT_FILE = "etc/systemd/system/" + UNIT
 _BEGIN = "### BEGIN labkit trial ###\n"
 _END = "### END labkit trial ###\n"
-_BLOCK = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
+BLOCK = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
 _PREFIXES = {"boot/grub": "grub", "boot/grub2": "grub2"}
 
 
@@ -123,7 +123,7 @@ def arm(trial: Trial, environment: Environment, run: Run = run, root: Path = Pat
     """Write the entry and the unit, and choose the entry for the next boot. Raises CommandFailed."""
     custom = environment.folder / "custom.cfg"
     theirs = custom.read_text() if custom.exists() else ""
-    text = _BLOCK.sub("", theirs) + trial.block()
+    text = BLOCK.sub("", theirs) + trial.block()
     _check(custom, text, environment.prefix, run)
     State(ROLE, root).note(
         KIND,
@@ -205,7 +205,7 @@ def _remove(change: Change, root: Path, run: Run) -> None:
     if environment.read().get("next_entry", "").startswith("labkit-trial-"):
         environment.choose_nothing()
     custom = folder / "custom.cfg"
-    theirs = _BLOCK.sub("", custom.read_text()) if custom.exists() else ""
+    theirs = BLOCK.sub("", custom.read_text()) if custom.exists() else ""
     if theirs or (custom.exists() and change.old["custom"]):
         write_whole(custom, theirs.encode(), mode=custom.stat().st_mode & 0o777)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import boot_kernels, boot_line, files, grub_defaults, grub_menu, kernel_words
+from . import boot_kernels, boot_line, boot_trial, files, grub_defaults, grub_menu, kernel_words
 from .boot_arguments import missing
 from .boot_commands import CommandFailed, Run, run
 from .boot_line import Tried
@@ -42,11 +42,11 @@ class Grub:
         self.environment = Environment("grub", self.folder, run)
 
     def _menu(self, trial: str = "") -> grub_menu.Menu:
-        """`trial`: an entry at the end of custom.cfg."""
+        """`trial`: an entry at the end of custom.cfg. One that waits there is left out, for it goes again."""
         text = (self.folder / "grub.cfg").read_text(errors="replace")
         custom = self.folder / "custom.cfg"
         theirs = custom.read_text(errors="replace") if custom.exists() else ""
-        return grub_menu.read(grub_menu.with_custom(text, f"{theirs}\n{trial}"))
+        return grub_menu.read(grub_menu.with_custom(text, f"{boot_trial.BLOCK.sub('', theirs)}\n{trial}"))
 
     def refusal(self) -> str | None:
         """Why no kernel can be booted for once here; None: one can."""

@@ -155,9 +155,11 @@ def _isolating(wanted: Mapping[str, Any]) -> list[str]:
         return []  # told as a problem of its own
     if not cores or "cpu_isolation_boot_arguments" in wanted:
         return []
+    offloaded = any(kernel_words.key(argument) == "rcu_nocbs" for argument in _given(wanted))
     return [
         f"isolcpus={cores}",
         *([f"nohz_full={cores}"] if wanted.get("cpu_isolation_nohz_full", True) else []),
+        *([f"rcu_nocbs={cores}"] if wanted.get("cpu_isolation_rcu_nocbs", True) and not offloaded else []),
     ]
 
 
