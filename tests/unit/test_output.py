@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,15 @@ from pathlib import Path
 import pytest
 from sample_run import sample_run
 
-from labkit.output import PLAIN_ERRORS, plain
+from labkit.output import PLAIN_ERRORS, plain, tolerate
 from labkit.results.codec import encode
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a topology whose name no ASCII has."""
-    made = tmp_path_factory.mktemp("run")
+    """A run with names that no ASCII has, in a folder of such a name."""
+    made = tmp_path_factory.mktemp("run") / "Läufe ≥ 3"
+    made.mkdir()
     text = json.dumps(encode(sample_run(host=True, hostile="≥µ")))
     (made / "results.json").write_text(text)
     return made
@@ -43,8 +46,10 @@ def test_without_utf8_a_table_comes_in_plain_letters(
 ) -> None:
     done = labkit(verb, *[str(folder)] * (2 if verb == "compare" else 1), **environment)
     assert (done.returncode, done.stderr) == (0, b"")
-    text = done.stdout.decode(encoding)
+    text = done.stdout.decode(encoding, "surrogateescape")  # of a C locale's file names
     assert len(text.splitlines()) > 5
+    if verb == "report":
+        assert re.search(r"^report: .*/L\S+ufe .* 3/report.html$", text, re.MULTILINE)
     assert "\\u" not in text
     assert "?" not in text
 
@@ -92,6 +97,16 @@ def test_a_full_disk_is_told_in_one_line(folder: Path, verb: str) -> None:
 )
 def test_what_an_encoding_lacks_is_written_plainly(text: str, encoding: str | None, wanted: str) -> None:
     assert plain(text, encoding) == wanted
+
+
+def test_the_stream_of_another_writes_plainly_too() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    tolerate(stream)
+    tolerate(None)
+    tolerate(io.StringIO())
+    print("≥ 5 µs", file=stream, flush=True)
+    assert raw.getvalue() == b">= 5 us\n"
 
 
 def test_a_file_name_that_is_no_text_stays_what_it_is() -> None:

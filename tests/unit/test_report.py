@@ -263,10 +263,15 @@ def long_names(run):
     def key(k):
         return replace(k, topology=f"{k.topology}-through-the-rack", ip_version=6, flows=1024)
 
+    hosts = [
+        Verdict(test="h", key=m.key, target="x", outcome=Outcome.PASS, value=None, unit=None, reason="")
+        for m in run.measurements
+        if m.key.is_host
+    ]
     return replace(
         run,
         measurements=tuple(replace(m, key=key(m.key)) for m in run.measurements),
-        verdicts=tuple(replace(v, key=key(v.key)) if v.key else v for v in run.verdicts),
+        verdicts=tuple(replace(v, key=key(v.key)) if v.key else v for v in (*hosts, *run.verdicts)),
     )
 
 
@@ -409,7 +414,11 @@ def test_every_figure_is_whole_at_every_width(width):
     """Long names too: they go on in the next line, and the figures beside them do not."""
     wanted = sorted(FIGURE.findall(wide_lines().split("skip onload")[0]))
     text = printed(WIDE, width)
-    assert sorted(FIGURE.findall(text.split("skip onload")[0])) == wanted
+    table = text.split("skip onload")[0]
+    assert sorted(FIGURE.findall(table)) == wanted
+    for verdict in ("pass", "fail", "invalid"):
+        whole = [r for r in rows(WIDE) if r.verdict == verdict]
+        assert len(re.findall(rf"\b{verdict}\b", table.split("\ninvalid ")[0])) >= len(whole)
     assert "…" not in text
     assert all(len(line) <= width for line in text.splitlines())
     for word in ("pass", "fail", "skip", "invalid"):
