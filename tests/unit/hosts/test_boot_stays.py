@@ -276,3 +276,36 @@ def test_next_boot_is_held_against_what_was_tried(line, tried, differs):
     assert boot_line.differences(target, Tried(NEWER, tuple(tried.split())), 15)[0].startswith(
         "it would start kernel"
     )
+
+
+def test_argument_with_blanks_between_quotes_is_one(host, step):
+    """What it holds is no list of cores, and it is tried and stays as it is."""
+    quoted = 'dyndbg="file x +p; isolcpus=7 "'
+    host.write("etc/default/grub", f"GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX='{quoted}'\n")
+    host.run(["update-grub"])
+    host.boot()
+
+    assert list(preflight_boot.problems({"cpu_isolation_cpus": "1"}, host.root, host.run)) == []
+    step("try_once")
+    assert f" {quoted} " in host.text("boot/grub/custom.cfg")
+    host.boot()
+    host.write("sys/devices/system/cpu/isolated", "1\n")
+    step("confirm")
+    host.boot()
+    host.write("sys/devices/system/cpu/isolated", "1\n")
+
+    assert f" {quoted} " in host.text("proc/cmdline")
+    assert step("look").needed == "nothing"
+
+
+def test_sizes_and_names_that_mean_the_same_need_no_trial(host, step):
+    host.write(
+        "etc/default/grub", 'GRUB_CMDLINE_LINUX="hugepagesz=1024M hugepages=2 nmi-watchdog=0 isolcpus=4-N"\n'
+    )
+    host.run(["update-grub"])
+    host.boot()
+    host.write("sys/devices/system/cpu/isolated", "4-15\n")
+    wanted = ("hugepagesz=1G", "hugepages=2", "nmi_watchdog=0", "isolcpus=domain,4-15")
+
+    assert step("look", Wanted(arguments=wanted)).needed == "nothing"
+    assert step("look", Wanted(arguments=("hugepagesz=2M", *wanted[1:]))).needed == "trial"
