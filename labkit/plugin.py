@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from labkit import output
+from labkit import commandline, output
 from labkit.collecting import (
     LOWLATENCY,
     PARAMETER,
@@ -127,6 +127,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="invalid measurements (noise, unproven mode) do not fail the run; they stay counted",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Read no more of a command line whose rootdir is wrong: another configuration's options may stand in it."""
+    if commandline.misread(early_config):
+        args.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Keep pytest's rootdir where it would be without our options."""
+    return commandline.again(config) if commandline.misread(config) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -314,9 +327,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=rank)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note what is going to be measured."""
-    session.config.stash[SELECTED_KEY] = [item for item in session.items if measures(item)]
+    """Note what is going to be measured; a worker of pytest-xdist that should measure runs nothing at all."""
+    found = [item for item in session.items if measures(item)]
+    session.config.stash[SELECTED_KEY] = found
+    worker: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if found and worker is not None:
+        worker[commandline.MEASURES] = True
+        session.items.clear()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
+    """Refuse, once and for all workers, to measure in several processes."""
+    if getattr(node, "workeroutput", {}).get(commandline.MEASURES):
+        raise commandline.several_processes(node.config)
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ class Repeats:
         """Run a measuring test, and withhold its end where it is worth another attempt."""
         if self._over or not self._budget_s or not isinstance(subject_of(item), Subject):
             return None
+        if _is_rerun_by_another(item):
+            return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         if _is_invalid(reports) and self._session().attempts.to_repeat(item.nodeid):
@@ -168,6 +170,12 @@ class Repeats:
         why = ", ".join(sorted(self.reasons - {STAYS})) or STAYS
         rest = "" if STAYS in why else "; run it again when the machine is quiet"
         return f"{_tests(self.invalid)} invalid{attempts} ({why}){used}{rest}"
+
+
+def _is_rerun_by_another(item: pytest.Item) -> bool:
+    """Whether the user has another plugin run the test again (pytest-rerunfailures, flaky): theirs to withhold."""
+    asked = any(item.config.getoption(name, None) for name in ("reruns", "force_flaky"))
+    return asked or item.get_closest_marker("flaky") is not None
 
 
 def _tests(number: int) -> str:

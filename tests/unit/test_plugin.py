@@ -537,3 +537,88 @@ def test_a_run_that_measured_nothing_does_not_end_well(
 def test_a_run_with_other_tests_is_judged_by_them(lab: pytest.Pytester) -> None:
     lab.makepyfile(SKIPPED + PLAIN)
     assert lab.runpytest_subprocess().ret == 0
+
+
+@pytest.mark.parametrize("asked", ["command line", "addopts", "PYTEST_ADDOPTS"])
+def test_several_processes_are_refused_at_once_whoever_asked_for_them(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    pytester.makeini("[pytest]\n" + ("addopts = -n2" if asked == "addopts" else ""))
+    pytester.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps") + PLAIN)
+    if asked == "PYTEST_ADDOPTS":
+        monkeypatch.setenv(asked, "-n2")
+    several = ["-n2"] if asked == "command line" else []
+    result = pytester.runpytest_subprocess("--topology=sim", *several)
+    assert result.ret == 4
+    assert (result.stdout.str() + result.stderr.str()).count("labkit measures in one process") == 1
+    assert "passed" not in result.stdout.str()
+    assert not (pytester.path / "results").exists()
+    if asked == "command line":  # what does not measure runs as ever
+        pytester.runpytest_subprocess("-n2", "-k", "plain").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("how", ["one word", "two words", "PYTEST_ADDOPTS"])
+def test_our_options_do_not_move_the_rootdir(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    """Results and a lab file of a folder that has a pytest.ini of its own, which is none of this run's."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    sim = (Path(__file__).parents[2] / "topologies" / "sim.yml").read_text()
+    (tmp_path / "mine.yml").write_text(sim)
+    pytester.makeini("[pytest]\n")
+    pytester.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps"))
+    folder, topology = str(tmp_path), str(tmp_path / "mine.yml")
+    words = [f"--labkit-results={folder}", f"--topology={topology}"]
+    if how != "one word":
+        words = ["--labkit-results", folder, "--topology", topology]
+    if how == "PYTEST_ADDOPTS":
+        monkeypatch.setenv(how, " ".join(words))
+        words = []
+    result = pytester.runpytest_subprocess("--collect-only", "-v", *words)
+    assert result.ret == 0, result.stderr.str()
+    result.stdout.fnmatch_lines([f"rootdir: {pytester.path}", "*test_mine?dpdk-mine-64?*"])
+    result.stdout.no_fnmatch_line(f"rootdir: {tmp_path}")
+
+
+RERUN = """
+import pytest
+
+tries = []
+
+@pytest.mark.dpdk
+@pytest.mark.flaky
+def test_flaky(measure, target):
+    tries.append(measure.mrr())
+    target(tries[-1], mrr=">= 1 kpps")
+    if len(tries) == 1:
+        raise RuntimeError("the first time")
+    assert tries[0].started != tries[1].started
+
+@pytest.mark.dpdk
+def test_another(measure):
+    assert measure.mrr() is tries[-1]  # remembered: it is another test, not a rerun
+"""
+
+
+def test_a_rerun_measures_anew_and_both_ends_are_told(lab: pytest.Pytester) -> None:
+    """What pytest-rerunfailures and flaky do: the protocol of one test, twice."""
+    lab.makepyfile(RERUN)
+    lab.makeconftest(
+        """
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            if "flaky" in item.name:
+                item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+                runtestprotocol(item, nextitem=nextitem, log=False)
+                item._initrequest()
+                runtestprotocol(item, nextitem=nextitem)
+                return True
+        """
+    )
+    result = lab.runpytest_subprocess()
+    result.assert_outcomes(passed=2)
+    run = results(lab)
+    assert len(run["measurements"]) == 2
+    outcomes = [v["outcome"] for v in run["verdicts"] if "flaky" in v["test"]]
+    assert outcomes == ["pass", "fail", "pass"]  # and the worst is the row's

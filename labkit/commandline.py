@@ -1,0 +1,88 @@
+"""What pytest does with its command line that a plugin has to mend: its rootdir, and several processes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+VALUED = (
+    "--topology",
+    "--labkit-results",
+    "--labkit-tester",
+    "--labkit-seed",
+    "--labkit-require",
+    "--labkit-retry",
+    "--labkit-wait",
+)
+"""Our options that take a value."""
+MEASURES = "labkit_measures"
+"""By this a worker of pytest-xdist tells that it has tests that measure."""
+
+
+def joined(arguments: Sequence[str], folder: Path) -> list[str]:
+    """The same arguments, our options joined to values that exist as files: `--labkit-results=/data`.
+
+    pytest looks for its rootdir before it knows a plugin's options: it takes a value that stands alone for the path
+    of a test, and moves its rootdir (with the configuration, cache and node ids) there.
+    """
+    out: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return [*out, argument, *rest]
+        value = next(rest, None) if argument in VALUED else None
+        if value is None:
+            out.append(argument)
+        elif not value.startswith("-") and (folder / value).exists():
+            out.append(f"{argument}={value}")
+        else:
+            out += [argument, value]
+    return out
+
+
+def misread(config: pytest.Config) -> bool:
+    """Whether pytest looked for its rootdir at a value of ours."""
+    folder = config.invocation_params.dir
+    given, added = list(config.invocation_params.args), _added()
+    return joined(given, folder) != given or joined(added, folder) != added
+
+
+def _added() -> list[str]:
+    return shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+
+
+def again(config: pytest.Config) -> int:
+    """Run pytest anew, in a way that it can't misread. Returns its exit code."""
+    folder = config.invocation_params.dir
+    given = joined(config.invocation_params.args, folder)
+    with _environment("PYTEST_ADDOPTS", shlex.join(joined(_added(), folder))):
+        return int(pytest.main(given, plugins=list(config.invocation_params.plugins or ())))
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    if before is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+
+
+def several_processes(config: pytest.Config) -> pytest.UsageError:
+    """Why tests that measure are refused below pytest-xdist."""
+    asked = getattr(config.option, "numprocesses", None)
+    how = f" (-n {asked}: on the command line, in addopts or in PYTEST_ADDOPTS)" if asked else ""
+    return pytest.UsageError(
+        f"labkit measures in one process: below pytest-xdist{how} labs would share the cores with each other and with "
+        "other tests, and falsify each other's figures. Nothing was run.\n"
+        "  hint: measure with -n0 (labkit run does so by itself), and leave those tests out of the parallel run "
+        "(--ignore, --deselect, -m, -k)"
+    )
