@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import grub_choice, grub_menu, grub_script
@@ -187,3 +188,77 @@ def test_words_are_handed_on_as_the_loader_writes_them():
         None,
         '\\"h',
     ]
+
+
+UBUNTU = """if [ "${initrdfail}" = 2 ]; then
+   set initrdfail=
+elif [ "${initrdfail}" = 1 ]; then
+   set next_entry="${prev_entry}"
+   set prev_entry=
+   save_env prev_entry
+   if [ "${next_entry}" ]; then
+      set initrdfail=2
+   fi
+fi
+"""
+EL = """insmod increment
+# Check if boot_counter exists and boot_success=0 to activate this behaviour.
+if [ -n "${boot_counter}" -a "${boot_success}" = "0" ]; then
+  if  [ "${boot_counter}" = "0" -o "${boot_counter}" = "-1" ]; then
+    set default=1
+    set boot_counter=-1
+  else
+    decrement boot_counter
+  fi
+  save_env boot_counter
+fi
+"""
+
+
+@pytest.mark.parametrize("environment", [{}, {"initrdfail": "1", "prev_entry": "two"}])
+def test_snippets_of_distributions_leave_no_doubt(environment):
+    """Ubuntu's boot without an initrd (00_header), EL's counting of boots that failed (08_fallback_counting)."""
+    menu = grub_menu.read(UBUNTU + MENU.replace("DEFAULT", "one") + EL)
+
+    assert menu.doubt(environment) is None
+    assert menu.chosen(environment).id == "one"
+
+
+@pytest.mark.parametrize(
+    ("environment", "chosen"),
+    [
+        ({"boot_counter": "0", "boot_success": "0"}, "firmware"),
+        ({"boot_counter": "-1", "boot_success": "0"}, "firmware"),
+        ({"boot_counter": "2", "boot_success": "0"}, "one"),
+        ({"boot_counter": "0", "boot_success": "1"}, "one"),
+    ],
+)
+def test_counted_boots_are_followed(environment, chosen):
+    assert grub_menu.read(MENU.replace("DEFAULT", "one") + EL).chosen(environment).id == chosen
+
+
+@pytest.mark.parametrize("name", ["debian12", "debian13", "ubuntu2404"])
+def test_recorded_menus_leave_no_doubt(name):
+    text = (Path(__file__).parent / f"data/grub-{name}.cfg").read_text()
+
+    assert grub_menu.read(text).doubt({}) is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("[ a = a -a b = c ]", False),
+        ("[ a = b -o b = b ]", True),
+        ("[ ! a = a ]", False),
+        ("[ -f /x -a a = b ]", False),
+        ("[ -f /x -o a = a ]", True),
+        ("[ -f /x -o a = b ]", None),
+        ("[ ! -e /x ]", None),
+        ('test -z "$next_entry"', True),
+        ("keystatus --shift", None),
+    ],
+)
+def test_conditions_are_followed_as_far_as_they_are_told(condition, holds):
+    known = grub_script.run(f"set p=no\nif {condition}; then set p=yes; fi", {})
+
+    assert known.get("p") == {True: "yes", False: "no", None: None}[holds]

@@ -20,7 +20,7 @@ _IMAGE = re.compile(r"/(?:vmlinu[xz]|kernel)-([^/]+?)(?:\.efi\.signed)?$")
 _DEFAULT = re.compile(r'^\s*set default="(.*)"\s*$', re.MULTILINE)
 _CUSTOM = re.compile(r"^\s*(?:source|\.)\s+\S*/custom\.cfg\s*$")
 NEXT = "${next_entry}"
-_NOTHING_FOR_ONCE = {"next_entry": "", "prev_saved_entry": ""}
+_NOTHING_FOR_ONCE = {"next_entry": "", "prev_saved_entry": "", "initrdfail": ""}
 
 
 @dataclass

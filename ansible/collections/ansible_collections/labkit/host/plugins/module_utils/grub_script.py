@@ -14,7 +14,21 @@ _WORD = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s;'"\\])+|;|\n""", re
 _PIECE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)|([^'"\\]+)""", re.DOTALL)
 _VARIABLE = re.compile(r"\\(.)|\$\{(\w+)\}|\$(\w+|[?@*#])", re.DOTALL)
 _ASSIGNMENT = re.compile(r"(\w+)=(.*)", re.DOTALL)
-_EMPTY = frozenset({"next_entry", "prev_saved_entry", "saved_entry", "boot_once", "recordfail"})
+_EMPTY = frozenset(
+    {
+        *(
+            "next_entry",
+            "prev_entry",
+            "saved_entry",
+            "prev_saved_entry",
+            "boot_once",
+            "recordfail",
+            "initrdfail",
+        ),
+        *("boot_counter", "boot_success", "boot_indeterminate", "menu_auto_hide", "menu_show_once"),
+        *("menu_show_once_timeout", "tuned_params", "tuned_initrd"),
+    }
+)
 """Variables that are empty where nobody set them. GRUB's own (grub_platform, feature_...) are not known here."""
 
 
@@ -159,7 +173,29 @@ def _holds(condition: Sequence[str], known: Values) -> bool | None:
     """Whether a condition on variables alone is true; None: it is another one, or they are not told."""
     if condition[:1] not in (["["], ["test"]):
         return None
-    words = [expanded(word, known) for word in condition[1:] if word != "]"]
+    words = [word for word in condition[1:] if word != "]"]
+    return _any(_each_of(group, known) for group in _divided(words, "-o"))
+
+
+def _divided(words: Sequence[str], at: str) -> list[list[str]]:
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word == at:
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    return groups
+
+
+def _each_of(group: Sequence[str], known: Values) -> bool | None:
+    return _all(_term(term, known) for term in _divided(group, "-a"))
+
+
+def _term(term: Sequence[str], known: Values) -> bool | None:
+    if term[:1] == ["!"]:
+        inner = _term(term[1:], known)
+        return None if inner is None else not inner
+    words = [expanded(word, known) for word in term]
     if any(word is None for word in words):
         return None
     if len(words) == 1:
@@ -181,3 +217,8 @@ def _branch(level: Sequence[bool | None]) -> bool | None:
 def _all(taken: Iterator[bool | None]) -> bool | None:
     found = list(taken)
     return False if False in found else None if None in found else True
+
+
+def _any(taken: Iterator[bool | None]) -> bool | None:
+    found = list(taken)
+    return True if True in found else None if None in found else False
