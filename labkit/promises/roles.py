@@ -41,7 +41,7 @@ def host_module(name: str) -> ModuleType:
 
 
 def ansible_module(name: str) -> ModuleType:
-    """Import what comes with `labkit[ansible]`. Raises EnvironmentBroken where it is not installed."""
+    """Import what comes with the extra `ansible`. Raises EnvironmentBroken where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
