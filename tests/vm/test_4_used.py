@@ -141,7 +141,7 @@ def test_the_host_is_measured_with_the_kernels_own_tracers_and_over_udp(rt_run: 
 def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say: Say):
     """Function alone: what an emulated CPU does says nothing of a real one, and labkit says that."""
     compared = subprocess.run(
-        [sys.executable, "-m", "labkit.cli", "compare", str(generic_run), str(rt_run)],
+        [sys.executable, "-m", "labkit.cli", "compare", "--all", str(generic_run), str(rt_run)],
         capture_output=True,
         text=True,
         check=False,
