@@ -122,6 +122,30 @@ fi
 """
 
 
+# As EL counts boots that failed (08_fallback_counting).
+COUNTED = """if [ -n "${boot_counter}" -a "${boot_success}" = "0" ]; then
+  if  [ "${boot_counter}" = "0" -o "${boot_counter}" = "-1" ]; then
+    set default=1
+  fi
+fi"""
+COUNTERS = (
+    [],
+    ["boot_counter=0", "boot_success=0"],
+    ["boot_counter=-1", "boot_success=0"],
+    ["boot_counter=2", "boot_success=0"],
+    ["boot_counter=0", "boot_success=1"],
+)
+CONDITIONS = (
+    "[ a = a -a b = c ]",
+    "[ a = b -o b = b ]",
+    "[ a = a -o b = c -a c = d ]",
+    "[ ! a = a ]",
+    "[ ! a = b -a b = b ]",
+    "test -z $next_entry",
+    '[ "" ]',
+)
+
+
 @pytest.mark.parametrize(
     ("default", "environment", "later"),
     [
@@ -137,6 +161,8 @@ fi
         ("In 3", [], "if [ \"x$default\" = 'In 3' ]; then default='Sub >> one>In 3'; fi;"),
         ("In 3", [], "if [ \"$default\" = 'In 3' ]; then default='Sub >> one>In 3'; fi;"),
         ("1", [], 'if [ "$default" = 0 ]; then set default=2; elif [ "$default" = 1 ]; then default=sub\nfi'),
+        *(("2", environment, COUNTED) for environment in COUNTERS),
+        *(("2", [], f"if {one}; then set default=3; fi") for one in CONDITIONS),
         ("1", [], 'if [ "$default" != 1 ]; then set default=2; else default="3>1"; fi'),
     ],
 )
