@@ -22,6 +22,9 @@ Handler = Callable[[argparse.Namespace], int]
 _WITH_LITTLE = ("build", "completion", "down", "status")
 """Verbs that do what they can although packages of Python or open files are lacking."""
 
+_READING = ("report", "compare")
+"""Verbs that start nothing."""
+
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 (argparse's own)
@@ -298,7 +301,7 @@ def _call(argv: Sequence[str] | None) -> int:
     if arguments.verb not in _WITH_LITTLE:
         from labkit import lacking
 
-        lacking.check()
+        lacking.check(starts_programs=arguments.verb not in _READING)
     handler: Handler = arguments.handler
     return handler(arguments)
 

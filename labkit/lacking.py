@@ -1,4 +1,4 @@
-"""What labkit itself runs on, told before it is missed in the midst: packages of Python, and enough open files."""
+"""What labkit itself runs on, told before it is missed: packages of Python, enough open files and processes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ PYTHON_PACKAGES = {
 OPEN_FILES = 256
 """Pipes and sockets of probes, labs, terminals and pytest's own, with room to spare."""
 _WISH = 1024
+PROCESSES = 24
+"""Namespaces' holders, probes with their threads, threads of our own: with all of them up."""
 _CAP_SYS_RESOURCE = 24
 
 
-def check() -> None:
+def check(*, starts_programs: bool = True) -> None:
     """Raise EnvironmentBroken where anything is missing, with the command that mends it."""
     check_packages()
     check_open_files()
+    if starts_programs:
+        check_processes()
 
 
 def check_packages() -> None:
@@ -65,6 +69,37 @@ def check_open_files() -> None:
             hint=_more_files(),
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def check_processes(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> None:
+    """Look for a limit on processes and threads in the cgroups that this process is in (both versions)."""
+    try:
+        lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers and "pids" not in controllers.split(","):
+            continue
+        root = cgroups / "pids" if controllers else cgroups
+        here = root / path.lstrip("/")
+        for place in (here, *here.parents):
+            if not place.is_relative_to(root):
+                break
+            room = _room(place)
+            if room is not None and room < PROCESSES:
+                raise EnvironmentBroken(
+                    f"only {max(room, 0)} more processes and threads may be started here (limit of the cgroup "
+                    f"{place}), labkit needs {PROCESSES}",
+                    hint=f"raise {place / 'pids.max'} (a container: docker run --pids-limit 256)",
+                )
+
+
+def _room(cgroup: Path) -> int | None:
+    """How many processes a cgroup still takes; None: it has no limit."""
+    try:
+        return int((cgroup / "pids.max").read_text()) - int((cgroup / "pids.current").read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
 
 
 def _more_files() -> str:

@@ -6,10 +6,12 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from labkit import lacking
+from labkit.errors import EnvironmentBroken
 
 VERBS = ["doctor", "run", "trial", "up", "report", "compare"]
 ARGUMENTS = {"compare": ["a", "b"], "run": ["--topology", "sim", "-m", "throughput"]}
@@ -99,3 +101,23 @@ def test_what_a_run_left_is_undone_all_the_same(tmp_path, verb):
 
 def test_a_part_of_labkit_that_is_missing_is_no_package_of_others():
     assert lacking.as_error(ImportError("x", name="labkit.lab")) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "where"), [("8:pids:/a/b", "pids/a"), ("0::/a/b", "a")], ids=["version 1", "version 2"]
+)
+def test_a_cgroup_that_takes_few_processes_is_named(line: str, where: str, tmp_path: Path) -> None:
+    """The limit may be that of a group above."""
+    own = tmp_path / "cgroup"
+    own.write_text(f"3:cpuset:/\n{line}\n")
+    (tmp_path / where / "b").mkdir(parents=True)
+    for name, text in (("pids.max", "max"), ("pids.current", "3")):
+        (tmp_path / where / "b" / name).write_text(text)
+    lacking.check_processes(tmp_path, own)
+    for name, text in (("pids.max", "30"), ("pids.current", "20")):
+        (tmp_path / where / name).write_text(text)
+    with pytest.raises(EnvironmentBroken, match="only 10 more processes") as caught:
+        lacking.check_processes(tmp_path, own)
+    assert str(tmp_path / where / "pids.max") in str(caught.value)
+    (tmp_path / where / "pids.max").write_text("200")
+    lacking.check_processes(tmp_path, own)
