@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,6 +30,7 @@ from labkit.collecting import (
 )
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
 from labkit.ownership import hand_over
+from labkit.pace import Pace
 from labkit.repeats import Repeats
 from labkit.verdicts import InvalidMeasurement, TargetMissed
 
@@ -57,6 +60,7 @@ COUNTED_KEY = pytest.StashKey[set[str]]()
 PROBLEMS_KEY = pytest.StashKey[list[str]]()
 """What ended the run badly besides its tests."""
 RUNS_KEY = pytest.StashKey[dict[tuple[object, ...], "_Runs"]]()
+PACE_KEY = pytest.StashKey[Pace]()
 MEASURE_KEY = pytest.StashKey["HostMeasure"]()
 ENDING_KEY: pytest.StashKey[Ending] = pytest.StashKey()
 LATER_KEY: pytest.StashKey[list[Verdict]] = pytest.StashKey()
@@ -224,13 +228,20 @@ def _check_writable(file: Path) -> None:
         raise pytest.UsageError(f"--junitxml {file} can't be written: {error}") from error
 
 
+def _fresh_line(reporter: Any) -> None:  # noqa: ANN401 - pytest's
+    """End a line of dots, or of a test's name, that pytest has begun."""
+    reporter.ensure_newline()
+    if reporter._tw.width_of_current_line:
+        reporter._tw.line()
+
+
 def _session(config: pytest.Config) -> Session:
     if SESSION_KEY not in config.stash:
         from labkit.progress import StreamProgress
         from labkit.session import Session, Settings
 
         capture = config.pluginmanager.getplugin("capturemanager")
-        around = {"around": capture.global_and_fixture_disabled} if capture is not None else {}
+        reporter = config.pluginmanager.getplugin("terminalreporter")
         config.stash[SESSION_KEY] = Session(
             Settings(
                 quick=config.getoption("--labkit-quick"),
@@ -243,7 +254,13 @@ def _session(config: pytest.Config) -> Session:
                 results=Path(config.getoption("--labkit-results")),
                 command=tuple(sys.argv),
             ),
-            progress=StreamProgress(sys.__stderr__ or sys.stderr, **around),
+            # Not to stderr, which tox shows in red.
+            progress=StreamProgress(
+                reporter._tw._file if reporter is not None else sys.__stdout__ or sys.stdout,
+                around=capture.global_and_fixture_disabled if capture is not None else nullcontext,
+                fresh_line=(lambda: _fresh_line(reporter)) if reporter is not None else None,
+                where=lambda: config.stash[PACE_KEY].words if PACE_KEY in config.stash else "",
+            ),
         )
     return config.stash[SESSION_KEY]
 
@@ -332,6 +349,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what is going to be measured; a worker of pytest-xdist that should measure runs nothing at all."""
     found = [item for item in session.items if measures(item)]
     session.config.stash[SELECTED_KEY] = found
+    kinds = {item.nodeid: getattr(item, "originalname", item.name) for item in found}
+    session.config.stash[PACE_KEY] = Pace(kinds, clock=time.monotonic)
     worker: dict[str, object] | None = getattr(session.config, "workeroutput", None)
     if found and worker is not None:
         worker[commandline.MEASURES] = True
@@ -365,6 +384,7 @@ def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> I
     subject = labkit_target_of_test
     session.hold_verdicts()
     measured_before = _forget_for_rerun(session, request.node)
+    request.config.stash[PACE_KEY].begin(request.node.nodeid)
 
     def skip(key: Key, reason: str) -> NoReturn:
         session.record_skip(request.node.nodeid, key, reason)
@@ -451,6 +471,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     subject = subject_of(item)
     if isinstance(subject, Subject):
         _gather(item, subject, report, error)
+        if report.when == "teardown" and PACE_KEY in item.config.stash:
+            taken = item.stash[MEASURE_KEY].taken if MEASURE_KEY in item.stash else ()
+            item.config.stash[PACE_KEY].end(item.nodeid, measured=bool(taken))
         if report.when == "teardown":
             _conclude(item, subject)
     if report.when == "call" or report.outcome != "passed":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TextIO
+
+from labkit.output import is_terminal
 
 
 class Progress(Protocol):
@@ -54,10 +57,17 @@ class StreamProgress:
         every_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        fresh_line: Callable[[], None] | None = None,
+        where: Callable[[], str] | None = None,
     ) -> None:
-        """`around` wraps each write (pytest's capture is lifted there)."""
+        """`around` wraps each write (pytest's capture is lifted there).
+
+        `fresh_line` ends a line that others have begun on the stream; `where` says how far the whole is.
+        """
         self._stream = stream
-        self._terminal = stream.isatty()
+        self._terminal = is_terminal(stream)
+        self._fresh_line = fresh_line
+        self._where = where
         self._every_s = every_s
         self._clock = clock
         self._around = around
@@ -67,18 +77,32 @@ class StreamProgress:
 
     def _write(self, text: str) -> None:
         with self._around():
+            if self._fresh_line is not None and not self._dirty:
+                self._fresh_line()
             self._stream.write(text)
             self._stream.flush()
+
+    def _line(self, text: str) -> None:
+        """Show a line: on a terminal in place of the former one, and no longer than the screen is wide."""
+        words = self._where() if self._where is not None else ""
+        text = f"{words}: {text}" if words else text
+        if self._terminal:
+            self._write(f"\r\x1b[2K{text[: self._columns() - 1]}")
+            self._dirty = True
+        else:
+            self._write(f"labkit: {text}\n")
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
 
     def phase(self, text: str) -> None:
         """Show a new phase at once."""
         self._phase = text
         self._last = self._clock()
-        if self._terminal:
-            self._write(f"\r\x1b[2K{text} ...")
-            self._dirty = True
-        else:
-            self._write(f"labkit: {text}\n")
+        self._line(f"{text} ..." if self._terminal else text)
 
     def update(self, text: str) -> None:
         """Show where the phase stands, at most ten times a second (terminal) or every `every_s`."""
@@ -86,11 +110,7 @@ class StreamProgress:
         if now - self._last < (0.1 if self._terminal else self._every_s):
             return
         self._last = now
-        if self._terminal:
-            self._write(f"\r\x1b[2K{self._phase}: {text}")
-            self._dirty = True
-        else:
-            self._write(f"labkit: {self._phase}: {text}\n")
+        self._line(f"{self._phase}: {text}")
 
     def say(self, text: str) -> None:
         """Write a line that stays."""

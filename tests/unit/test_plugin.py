@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from labkit.pace import Pace
 
 TEST_OF_ONES_OWN = """
 import pytest
@@ -622,3 +625,84 @@ def test_a_rerun_measures_anew_and_both_ends_are_told(lab: pytest.Pytester) -> N
     assert len(run["measurements"]) == 2
     outcomes = [v["outcome"] for v in run["verdicts"] if "flaky" in v["test"]]
     assert outcomes == ["pass", "fail", "pass"]  # and the worst is the row's
+
+
+@pytest.mark.parametrize("arguments", [["-q"], ["-v"], ["-q", "-s"]])
+def test_progress_says_how_far_it_is_on_lines_of_its_own_and_not_on_stderr(
+    lab: pytest.Pytester, arguments: list[str]
+) -> None:
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps") + PLAIN)
+    result = lab.runpytest_subprocess("--labkit-quick", *arguments)
+    result.assert_outcomes(passed=3)
+    lines = [line for line in result.stdout.lines if "labkit: " in line]
+    assert all(line.startswith("labkit: ") for line in lines), lines
+    assert "labkit: 1 of 2: dpdk-sim-64: mrr" in lines
+    assert any(
+        re.match(r"labkit: 2 of 2, about \d+ s left: dpdk-sim-64: latency$", line) for line in lines
+    ), lines
+    assert "labkit: " not in result.stderr.str()
+
+
+def test_the_time_left_is_judged_by_tests_of_the_same_kind() -> None:
+    now = iter((0.0, 10.0, 10.0, 40.0, 40.0))
+    pace = Pace({"a1": "a", "a2": "a", "b1": "b", "b2": "b", "b3": "b"}, clock=lambda: next(now))
+    assert pace.words == "1 of 5"
+    pace.begin("a1")
+    pace.end("a1", measured=True)
+    assert pace.words == "2 of 5, about 40 s left"
+    pace.begin("b1")
+    pace.end("b1", measured=True)
+    assert pace.words == "3 of 5, about 70 s left"
+    pace.begin("a2")
+    pace.end("a2", measured=False)
+    assert pace.words == "4 of 5, about 60 s left"
+
+
+@pytest.mark.parametrize(
+    ("marker", "says"),
+    [
+        ("on(topology='nix.yml')", "no such file: *nix.yml"),
+        ("on(topology='vethh')", "no topology is called 'vethh'"),
+        ("on(topology='bad.yml')", "*bad.yml*tier"),
+        ("on('memif')", "expected arguments by name"),
+        ("on(topolgy='memif')", "takes no argument 'topolgy'"),
+        ("on(mode='turbo')", "has no mode 'turbo'"),
+        ("on(frame='63')", "frame size 63: expected 64 to"),
+        ("datapaths(frames=('64', 'big'))", "frame size 'big'"),
+        ("datapaths(modes='some')", "modes='some': expected 'all' or 'default'"),
+    ],
+)
+def test_wrong_markers_are_told_with_file_and_line_and_no_traceback(
+    pytester: pytest.Pytester, marker: str, says: str
+) -> None:
+    (pytester.path / "bad.yml").write_text("description: x\ntier: nowhere\nbackends: [dpdk]\n")
+    file = pytester.makepyfile(
+        f"import pytest\n\n@pytest.mark.dpdk\n@pytest.mark.{marker}\ndef test_it(measure): pass\n"
+    )
+    result = pytester.runpytest_subprocess("--collect-only")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines([f"{file}:3: test_it: *{says}*"])
+    assert "labkit/" not in result.stdout.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_test_names_its_lab_by_file_and_is_left_out_where_the_user_chose_another(
+    pytester: pytest.Pytester,
+) -> None:
+    """Beside the test's file, wherever pytest is started."""
+    folder = pytester.mkdir("labs")
+    (folder / "mylab.yml").write_text((Path(__file__).parents[2] / "topologies" / "sim.yml").read_text())
+    (folder / "test_labs.py").write_text(
+        "import pytest\npytestmark = pytest.mark.dpdk\n"
+        "@pytest.mark.on(topology='mylab.yml')\ndef test_file(measure): measure.mrr()\n"
+        "@pytest.mark.on(topology='sim')\ndef test_name(measure): measure.mrr()\n"
+    )
+    result = pytester.runpytest_subprocess("labs", "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_file?dpdk-mylab-64? PASSED*", "*test_name?dpdk-sim-64? PASSED*"])
+    chosen = pytester.runpytest_subprocess("labs", "--topology=labs/mylab.yml")
+    chosen.assert_outcomes(passed=1, deselected=1)
+    chosen.stdout.fnmatch_lines(
+        ["deselected: *test_name* is for topology sim, which is not chosen (--topology mylab)"]
+    )
+    assert pytester.runpytest_subprocess("labs", "--topology=memif").ret == 5
