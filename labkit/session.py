@@ -122,8 +122,13 @@ class Session:
             return ()
         checks = ["cores", *datapath.mode.requires]
         if lab_file.links[0].kind is LinkKind.VETH:
-            if engine == "xdp":
-                checks += XDP_TESTER
+            if engine == "xdp" and not self.lacking_checks(checks, lab_file.mtu_bytes):
+                # The path itself can run: what is in its way is the engine that was asked for.
+                return tuple(
+                    f"the tester engine xdp was asked for: {reason.partition(' (fix: ')[0]} "
+                    "(fix: leave --labkit-tester out)"
+                    for reason in self.lacking_checks(XDP_TESTER, lab_file.mtu_bytes)
+                )
             if engine == "packet" and datapath.backend.name == "xdp":
                 return (
                     "the xdp backend on veth needs a tester with an XDP program of its own, which the engine packet "

@@ -71,6 +71,14 @@ def test_jumbo_frames_go_where_xdp_does_not(name: str) -> None:
                 assert "through AF_PACKET, not AF_XDP: " in str(tester["engine_note"])
 
 
+def test_an_engine_that_was_asked_for_and_cannot_be_had_is_what_is_to_blame() -> None:
+    with Session(Settings(store=False, tester_engine="xdp"), progress=Silent()) as session:
+        (kernel,) = [d for d in enumerate_datapaths([with_mtu("veth", 9000)]) if d.backend.name == "kernel"]
+        (reason,) = session.lacking(kernel)
+        assert reason.startswith("the tester engine xdp was asked for: ")
+        assert reason.endswith("(fix: leave --labkit-tester out)")
+
+
 def test_an_mtu_that_xdp_still_takes_is_measured_with_it() -> None:
     with Session(Settings(store=False), progress=Silent()) as session:
         for datapath in enumerate_datapaths([with_mtu("veth", 3000)]):
