@@ -65,7 +65,8 @@ class StreamProgress:
         `fresh_line` ends a line that others have begun on the stream; `where` says how far the whole is.
         """
         self._stream = stream
-        self._terminal = is_terminal(stream)
+        with around():  # below pytest's capture a terminal looks like a file
+            self._terminal = is_terminal(stream)
         self._fresh_line = fresh_line
         self._where = where
         self._every_s = every_s
@@ -94,7 +95,8 @@ class StreamProgress:
 
     def _columns(self) -> int:
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
+            with self._around():
+                return os.get_terminal_size(self._stream.fileno()).columns or 80
         except (OSError, ValueError):
             return 80
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -706,3 +707,30 @@ def test_a_test_names_its_lab_by_file_and_is_left_out_where_the_user_chose_anoth
         ["deselected: *test_name* is for topology sim, which is not chosen (--topology mylab)"]
     )
     assert pytester.runpytest_subprocess("labs", "--topology=memif").ret == 5
+
+
+def test_on_a_terminal_progress_is_one_line_that_is_cleared_before_pytest_goes_on(
+    lab: pytest.Pytester,
+) -> None:
+    lab.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps"))
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", "--labkit-quick", "-k", "mine"],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert done.wait(timeout=60) == 0
+    status = b"\r\x1b[2K1 of 1: dpdk-sim-64: mrr ..."
+    assert status in shown, shown
+    _, _, after = shown.partition(status)
+    assert b"\r\x1b[2K" in after.split(b".\x1b")[0]  # cleared before the dot
