@@ -20,6 +20,8 @@ from labkit.testers.probe import generating
 LABS = ("veth", "veth-forward", "vhost", "memif")
 DATAPATHS = enumerate_datapaths([topology.load(name) for name in LABS])
 CAP_PPS = 20_000
+WAIT_S = 600.0
+"""For a measurement of somebody else's on this machine to end."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +31,7 @@ def built_probe() -> None:
 
 @pytest.mark.parametrize("datapath", DATAPATHS, ids=[d.key(frame="any").id for d in DATAPATHS])
 def test_a_datapath_carries_both_families_flows_and_mixes(datapath: Datapath) -> None:
-    with Session(Settings(store=False), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
         lacking = session.lacking(datapath)
         if lacking:
             pytest.skip("; ".join(lacking))
@@ -53,7 +55,7 @@ def with_mtu(name: str, mtu_bytes: int) -> topology.Topology:
 @pytest.mark.parametrize("name", ["veth", "veth-forward"])
 def test_jumbo_frames_go_where_xdp_does_not(name: str) -> None:
     """Native XDP ends at a page: the tester takes another engine and says so, paths of XDP say which MTU they take."""
-    with Session(Settings(store=False), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
         for datapath in enumerate_datapaths([with_mtu(name, 9000)]):
             lacking = " ".join(session.lacking(datapath))
             if datapath.backend.name in ("xdp", "af_xdp") or datapath.mode.name == "net_af_xdp":
@@ -72,7 +74,7 @@ def test_jumbo_frames_go_where_xdp_does_not(name: str) -> None:
 
 
 def test_an_engine_that_was_asked_for_and_cannot_be_had_is_what_is_to_blame() -> None:
-    with Session(Settings(store=False, tester_engine="xdp"), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S, tester_engine="xdp"), progress=Silent()) as session:
         (kernel,) = [d for d in enumerate_datapaths([with_mtu("veth", 9000)]) if d.backend.name == "kernel"]
         (reason,) = session.lacking(kernel)
         assert reason.startswith("the tester engine xdp was asked for: ")
@@ -80,7 +82,7 @@ def test_an_engine_that_was_asked_for_and_cannot_be_had_is_what_is_to_blame() ->
 
 
 def test_an_mtu_that_xdp_still_takes_is_measured_with_it() -> None:
-    with Session(Settings(store=False), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
         for datapath in enumerate_datapaths([with_mtu("veth", 3000)]):
             if session.lacking(datapath) or datapath.backend.name == "dpdk":
                 continue
@@ -99,7 +101,7 @@ def test_a_mode_moves_frames_up_to_its_limit_and_none_beyond(datapath: Datapath)
     """Beyond it a driver drops frames, or cuts them short: then they came back, but not as they were sent."""
     limit = datapath.mode.largest_frame_bytes
     assert limit
-    with Session(Settings(store=False), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
         lacking = session.lacking(datapath)
         if lacking:
             pytest.skip("; ".join(lacking))
@@ -112,7 +114,7 @@ def test_a_mode_moves_frames_up_to_its_limit_and_none_beyond(datapath: Datapath)
 
 @pytest.mark.parametrize("name", ["vhost", "memif"])
 def test_shared_memory_carries_the_largest_frames_that_a_topology_may_ask_for(name: str) -> None:
-    with Session(Settings(store=False), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
         (datapath,) = enumerate_datapaths([with_mtu(name, 2034)])
         if lacking := session.lacking(datapath):
             pytest.skip("; ".join(lacking))
