@@ -87,10 +87,15 @@ def untrusted(run: Run, row: Row, *kinds: str) -> bool:
     return row.verdict == "invalid" or any(doubts(m) for m in mine)
 
 
+def frame_size(row: Row) -> str:
+    """Such as "64 B", "imix"; empty where there is no frame."""
+    return f"{row.frame} B" if row.frame.isdigit() else row.frame
+
+
 def frame_words(row: Row) -> str:
-    """Such as "64 B", "imix", "64 B IPv6, 4 flows"; empty where there is no frame."""
-    size = f"{row.frame} B" if row.frame.isdigit() else row.frame
-    return ", ".join(p for p in (size + (" IPv6" if row.ip_version == 6 else ""), _flows(row)) if p)
+    """The same with what a row's name has beside it: "64 B IPv6, 4 flows"."""
+    size = frame_size(row) + (" IPv6" if row.ip_version == 6 else "")
+    return ", ".join(p for p in (size, _flows(row)) if p)
 
 
 def _flows(row: Row) -> str:
@@ -176,7 +181,13 @@ def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> _Group:
         if isinstance(seen, Unknown):
             lacking.setdefault(seen.reason, []).append(r)
     if not others:
-        lacking[f"no other row is valid{_left_out(together, sound)}"] = []
+        alone = all(r.backend == STACK for r in together)
+        why = (
+            "nothing but the kernel was measured there with these frames"
+            if alone
+            else "no other row is valid"
+        )
+        lacking[why + _left_out(together, sound)] = []
     elif kernel is None:
         invalid = any((r.backend, r.mode) == (STACK, "") for r in together)
         why = (

@@ -11,7 +11,7 @@ from labkit.measure.histogram import counts_us, curve, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.results import format as fmt
-from labkit.results.answer import frame_words, simulated, untrusted
+from labkit.results.answer import frame_size, frame_words, simulated, untrusted
 from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
@@ -288,7 +288,7 @@ class _Curve:
 
 def name_of(row: Row) -> str:
     """The datapath, its lab and its frames: "xdp · veth · 64 B"."""
-    return " · ".join(p for p in (name(row), row.topology, frame_words(row)) if p)
+    return " · ".join(p for p in (name(row), row.topology, frame_size(row)) if p)
 
 
 def rarity(percentile: float, n: int) -> float:

@@ -24,7 +24,7 @@ from labkit.measure.trial import TrialResult
 from labkit.ownership import hand_over
 from labkit.results import format as fmt
 from labkit.results import gate_words
-from labkit.results.answer import answer, frame_words
+from labkit.results.answer import answer, frame_size, frame_words
 from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.charts import DOUBTS, HATCH, x_ticks
 from labkit.results.claims import claims
@@ -79,7 +79,7 @@ def html(run: Run) -> str:
     jinja.globals.update(
         fmt=fmt,
         name=name,
-        frame_words=frame_words,
+        frame_size=frame_size,
         ceiling_pps=ceiling_pps,
         ndr_unstable=ndr_unstable,
         rate_words=rate_words,

@@ -169,6 +169,29 @@ def test_on_a_phone_the_rates_are_seen_without_scrolling_sideways(browser, url):
         assert all(cell == [4, True, True] for cell in found), (width, found)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_names_break_and_push_nothing_out_of_the_page(browser, tmp_path, width):
+    def longer(key):
+        if key.is_host:
+            return key
+        lab = "a-lab-with-a-name-that-is-far-longer-than-any-column-is-wide"
+        return replace(
+            key, mode=key.mode or "a_mode_of_a_plugin_with_a_long_name", topology=f"{lab}-{key.topology}"
+        )
+
+    run = sample_run(host=True)
+    run = replace(
+        run, measurements=tuple(replace(m, key=longer(m.key)) for m in run.measurements), verdicts=()
+    )
+    browser.open(render(run, tmp_path).as_uri(), width=width)
+    browser.js(OPEN_ALL)
+    assert browser.js("document.documentElement.scrollWidth") == width
+    rates = "[...document.querySelectorAll('.rates td.n')].filter(c => c.getClientRects().length)"
+    assert browser.js(f"{rates}.every(c => c.getBoundingClientRect().right <= {width})")
+    tallest = browser.js("Math.max(...[...document.querySelectorAll('.rates tr')].map(r => r.clientHeight))")
+    assert tallest < 260
+
+
 def test_what_is_invalid_is_drawn_unlike_what_is_valid(browser, url):
     browser.open(url, width=1280)
     looks = browser.js(

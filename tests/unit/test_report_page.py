@@ -330,6 +330,17 @@ def test_a_page_of_one_row_and_of_forty(sound, n):
     assert len([c for c in page.charts if "Every trial of the search" in c]) == n
 
 
+def test_what_a_name_says_is_not_said_again_beside_it(sound):
+    odd = [
+        replace(m, key=replace(m.key, ip_version=6, flows=8))
+        for m in sound.measurements
+        if m.key.backend == "xdp"
+    ]
+    text = html(replace(sound, measurements=tuple(odd), verdicts=()))
+    assert "xdp IPv6 8 flows veth · 64 B" in plain(section(text, "throughput"))
+    assert "8 flows · veth · 64 B IPv6" not in text
+
+
 def test_times_of_nought_draw_no_chart_and_break_nothing(sound):
     host = host_measurements()
     still = [
