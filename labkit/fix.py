@@ -34,7 +34,9 @@ def labkit(*words: str, root: bool | None = None) -> str:
     if (root or (root is None and caller() is not None)) and (prefix := _sudo()):
         return shlex.join([*prefix, *_passed_on(), *_program(), *words])
     short = program("labkit") == "labkit" and len(_program()) == 1
-    return shlex.join([*(["labkit"] if short else _program()), *words])
+    # Under sudo these were given to it alone: the reader's shell need not have them.
+    kept = _passed_on() if caller() is not None else []
+    return shlex.join([*kept, *(["labkit"] if short else _program()), *words])
 
 
 def again_as_root() -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from labkit import commandline, output
+from labkit import commandline, lacking, output
 from labkit.collecting import (
     LOWLATENCY,
     PARAMETER,
@@ -157,7 +157,10 @@ def pytest_configure(config: pytest.Config) -> None:
             config.option.xmlpath = f"/proc/self/fd/{config.stash[JUNIT_KEY]}"
         else:
             _check_writable(Path(config.option.xmlpath))
-    from labkit.backends import registry
+    try:
+        from labkit.backends import registry
+    except ImportError as error:
+        raise pytest.UsageError(str(lacking.as_error(error) or error)) from error
 
     output.tolerate(sys.stdout)  # pytest would write the whole summary as one escaped line
     if config.getoption("--topology"):
@@ -326,6 +329,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what the chosen topologies don't have; keep the tests of one datapath together (stable)."""
     if not any(measures(item) for item in items):
         return
+    try:
+        lacking.check()
+    except EnvironmentBroken as error:
+        pytest.exit(f"labkit: {error}", returncode=error.exit_code)
     out = [item for item in items if isinstance(subject_of(item), Elsewhere)]
     if out:
         config.stash[ELSEWHERE_KEY] = [f"{item.nodeid} {subject_of(item).reason}" for item in out]  # type: ignore[union-attr]

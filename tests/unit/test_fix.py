@@ -73,6 +73,8 @@ def test_under_sudo_the_probe_is_built_as_the_user_and_the_lab_goes_down_as_root
     root(monkeypatch, by_sudo=True)
     assert fix.labkit("build", root=False) == f"{LABKIT} build"
     assert fix.labkit("down") == f"sudo {LABKIT} down"
+    monkeypatch.setenv("LABKIT_PROBE_DIR", "/srv/probe")
+    assert fix.labkit("build", root=False) == f"env LABKIT_PROBE_DIR=/srv/probe {LABKIT} build"
     assert fix.packages("gcc") == "sudo apt-get install gcc"
 
 

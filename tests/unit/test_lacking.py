@@ -92,6 +92,34 @@ def test_the_command_allows_more(tmp_path):
     assert done.stdout.strip() == "1024"
 
 
+PLAIN = "def test_plain(): pass\n"
+MEASURES = """
+import pytest
+
+
+@pytest.mark.kernel
+@pytest.mark.on(topology="sim")
+def test_rate(measure):
+    measure.mrr()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "test", "code"), [("rich", PLAIN, 0), ("rich", MEASURES, 3), ("yaml", PLAIN, 4)]
+)
+def test_in_pytest_it_is_told_too_and_tests_that_measure_nothing_go_on(tmp_path, module, test, code):
+    (tmp_path / "sitecustomize.py").write_text(HIDES.format(module))
+    (tmp_path / "test_it.py").write_text(test)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+    if code:
+        assert "install" in done.stdout + done.stderr
+        assert lacking.PYTHON_PACKAGES[module] in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("verb", ["down", "status"])
 def test_what_a_run_left_is_undone_all_the_same(tmp_path, verb):
     (tmp_path / "sitecustomize.py").write_text(HIDES.format("rich"))
