@@ -7,6 +7,7 @@ package is never printed. Runs wherever the probe is built: Python 3.9, and noth
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import shlex
@@ -45,7 +46,8 @@ def again_as_root() -> str:
         return "more rights: this root lacks some (in a container: start it with --privileged)"
     prefix = _sudo()
     words = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else []
-    if not words or words[0] == "-c":
+    options = list(itertools.takewhile(lambda word: word.startswith("-"), words))
+    if "-c" in options or len(options) == len(words):  # code that was handed over, as to a worker of pytest-xdist
         return labkit("run", root=True)
     if Path(words[0]).name == "labkit":
         return labkit(*words[1:], root=True)

@@ -109,6 +109,7 @@ def test_root_of_a_users_own_namespace_is_that_user(monkeypatch, tmp_path):
         ),
         (["-m", "pytest", "-k", "a b"], f"sudo {sys.executable} -m pytest -k 'a b'"),
         (["-c", "import labkit"], f"sudo {LABKIT} run"),
+        (["-u", "-c", "import labkit"], f"sudo {LABKIT} run"),  # a worker of pytest-xdist
     ],
 )
 def test_what_runs_is_run_again_as_root(monkeypatch, words, expected):
