@@ -47,7 +47,9 @@ def again_as_root() -> str:
     prefix = _sudo()
     words = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else []
     options = list(itertools.takewhile(lambda word: word.startswith("-"), words))
-    if "-c" in options or len(options) == len(words):  # code that was handed over, as to a worker of pytest-xdist
+    if "-c" in options or len(options) == len(
+        words
+    ):  # code that was handed over, as to a worker of pytest-xdist
         return labkit("run", root=True)
     if Path(words[0]).name == "labkit":
         return labkit(*words[1:], root=True)

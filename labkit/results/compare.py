@@ -312,6 +312,8 @@ def _unlike(a: Reading, b: Reading) -> str:
         return "the hardware's and not the kernel's: shown, and not judged"
     if a.cores and b.cores and a.cores != b.cores:
         return f"{a.cores} in A; {b.cores} in B"
+    if a.tester and b.tester and a.tester != b.tester:
+        return f"the tester's engine was {a.tester} in A, {b.tester} in B"
     if a.load_pps is not None and b.load_pps is not None and not _near(a.load_pps, b.load_pps, ALIKE_LOADS):
         return f"at {fmt.pps(a.load_pps)} in A, at {fmt.pps(b.load_pps)} in B"
     if a.over_s is not None and b.over_s is not None and not _near(a.over_s, b.over_s, ALIKE_TIMES):

@@ -15,7 +15,7 @@ from labkit.measure.trial import Histogram, TrialResult
 from labkit.metrics import METRICS, Observed, stalled
 from labkit.results.model import Measurement
 from labkit.results.rows import host_times
-from labkit.targets import GATE_SCOPE
+from labkit.targets import GATE_SCOPE, engine_of
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 MAX = "max"
@@ -46,6 +46,8 @@ class Reading:
     """None: at no load, or at one that the method chose."""
     cores: str = ""
     """On which cores tester and DUT ran, as read back; empty of the host itself, whose cores have rows of their own."""
+    tester: str = ""
+    """The tester's engine on interfaces: what it offers, and adds to a round trip, is its own."""
     judged: bool = True
     """Whether a kernel can be blamed for it at all."""
 
@@ -53,6 +55,7 @@ class Reading:
 def readings(measurement: Measurement) -> Iterator[Reading]:
     """Every metric that can be compared of a measurement."""
     cores = "" if measurement.key.is_host else _cores(measurement)
+    tester = engine_of(measurement) or ""
     for name in ("ndr", "pdr", "mrr"):
         if measurement.kind in METRICS[name].kinds:
             seen = METRICS[name].read(measurement, None, None)
@@ -65,6 +68,7 @@ def readings(measurement: Measurement) -> Iterator[Reading]:
                     high=seen.high,
                     invalid=_invalid(measurement, name),
                     cores=cores,
+                    tester=tester,
                 )
     invalid = _invalid(measurement, "")
     if measurement.latency is not None:
@@ -75,6 +79,7 @@ def readings(measurement: Measurement) -> Iterator[Reading]:
                         reading,
                         load_pps=point.load_pps,
                         cores=cores,
+                        tester=tester,
                         doubt=_doubt(reading, point.trial),
                     )
     if (times := host_times(measurement)) is not None:

@@ -324,6 +324,22 @@ def test_datapaths_on_other_cores_are_not_compared() -> None:
     assert of(found, "wakeup", "max").finding == "within spread"
 
 
+def test_figures_of_two_tester_engines_are_not_compared() -> None:
+    def by(engine: str) -> Run:
+        return replace(
+            A, measurements=tuple(replace(m, tester={**m.tester, "engine": engine}) for m in A.measurements)
+        )
+
+    found = compare(by("xdp"), by("packet"))
+    for kind, metric in (("throughput", "pdr"), ("latency", "p50 idle")):
+        row = of(found, kind, metric, "kernel")
+        assert (row.finding, row.reason) == (
+            "not comparable",
+            "the tester's engine was xdp in A, packet in B",
+        )
+    assert of(compare(by("xdp"), by("xdp")), "throughput", "pdr", "kernel").finding == "within spread"
+
+
 def test_a_round_trip_that_the_testers_own_stalls_explain_is_not_called_higher() -> None:
     """Under ten times the load of A's idle point, and the tester stood still for longer than its tail is."""
     slow = tuple(
