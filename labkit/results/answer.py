@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from labkit.metrics import METRICS, Observed, Unknown
 from labkit.results import format as fmt
 from labkit.results.model import Measurement
+from labkit.results.names import name
 from labkit.results.rates import rate
 from labkit.results.rows import IDLE, Row, doubts, of_kind, point, rows
 from labkit.results.run import Run
-from labkit.results.table import name
 
 STACK = "kernel"
 IN_THE_STACK = {("af_packet", ""), ("dpdk", "net_af_packet")}

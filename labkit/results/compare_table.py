@@ -16,8 +16,8 @@ from labkit.results.compare import SPREAD, WORDS, Changed, Comparison, Differenc
 from labkit.results.fail_if import Condition
 from labkit.results.layout import Column, choose
 from labkit.results.model import Key
+from labkit.results.names import HOST_NAMES
 from labkit.results.spread import Reading
-from labkit.results.table import HOST_NAMES
 
 STYLES = {"invalid": "yellow", "not comparable": "cyan"}
 REASONS = 8

@@ -16,10 +16,10 @@ from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
 from labkit.results.model import Key, Measurement
+from labkit.results.names import name
 from labkit.results.rates import ceiling_pps
 from labkit.results.rows import IDLE, Row, host_times, of_kind
 from labkit.results.run import Run
-from labkit.results.table import name
 
 BACKENDS = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "onload")
 PERCENTILES = {

@@ -32,10 +32,10 @@ from labkit.results.codec import encode
 from labkit.results.figures import Figures, name_of
 from labkit.results.flavour import tuning
 from labkit.results.model import Measurement, Outcome
+from labkit.results.names import name
 from labkit.results.rates import ceiling_pps
 from labkit.results.rows import Row, closing_lines, counts, host_times, of_kind, ratio_basis, rows
 from labkit.results.run import Run
-from labkit.results.table import name
 
 OUTCOMES = {
     Outcome.PASS: "passed",

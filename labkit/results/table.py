@@ -11,9 +11,11 @@ from rich.text import Text
 
 from labkit.output import console, plain
 from labkit.results import format as fmt
+from labkit.results.answer import answer
 from labkit.results.flavour import COMMAND_LINE, tuning
 from labkit.results.gate_words import kind
 from labkit.results.layout import Column, choose
+from labkit.results.names import name, where
 from labkit.results.rows import Row, closing_lines, ratio_basis, rows
 from labkit.results.run import Run
 
@@ -42,6 +44,8 @@ class RunTable:
                 yield self._line(f"doubt {where(row)}: {row.doubt}", "yellow")
         for note in notes(self.run, everything):
             yield self._line(note, "dim")
+        if any(not m.key.is_host for m in self.run.measurements):
+            yield self._line(answer(self.run).lead, "bold")
         for line in closing_lines(self.run):
             yield self._line(line, "bold")
 
@@ -66,33 +70,6 @@ def as_text(run: Run, *, width: int | None, encoding: str | None) -> str:
     text = StringIO()
     console(text, width=width).print(RunTable(run, encoding=encoding))
     return text.getvalue()
-
-
-HOST_NAMES = {
-    "hardware": "hardware gaps",
-    "wakeup": "wake-up",
-    "timerlat": "wake-up, traced",
-    "busy_loop": "busy loop kept waiting",
-}
-"""By kind of measurement: what is said of the host itself."""
-
-
-def name(row: Row) -> str:
-    """The datapath as a row names it: "dpdk net_af_packet IPv6"; of the host itself: "wake-up"."""
-    if row.is_host:
-        return HOST_NAMES.get(row.mode, row.backend)
-    parts = [
-        row.backend,
-        row.mode,
-        "IPv6" if row.ip_version == 6 else "",
-        f"{row.flows} flows" if row.flows > 1 else "",
-    ]
-    return " ".join(p for p in parts if p)
-
-
-def where(row: Row) -> str:
-    """The row in a sentence: "dpdk on memif, 64 B"."""
-    return f"{name(row)} on {row.topology}{f', {fmt.frame(row.frame)}' if row.frame else ''}"
 
 
 def notes(run: Run, found: list[Row]) -> list[str]:

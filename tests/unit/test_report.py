@@ -19,14 +19,16 @@ from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.results import claims as claims_module
 from labkit.results import format as fmt
+from labkit.results.answer import answer
 from labkit.results.claims import NOT_MEASURED, claims, gap_ns
 from labkit.results.codec import encode
 from labkit.results.figures import judge, rarity
 from labkit.results.model import Outcome, Verdict
+from labkit.results.names import name
 from labkit.results.rates import FAR_BELOW
 from labkit.results.report import html, notices, render
 from labkit.results.rows import Row, closing_lines, ratio_basis, rows
-from labkit.results.table import name, print_table
+from labkit.results.table import print_table
 
 RUN = sample_run()
 HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}</style>"
@@ -404,6 +406,7 @@ def test_the_table_fits_and_says_what_must_be_known(width):
     for word in ("11.2 Mpps", "≥ 1.28 Mpps", "27.2×", "QUICK", "INTERRUPTED", "steal", "p99.9"):  # noqa: RUF001
         assert word in text
     assert "targets: 8 passed, 1 failed, 2 skipped, 1 invalid" in text
+    assert answer(sample_run(quick=True, ended=False)).lead in " ".join(text.split())
 
 
 FIGURE = re.compile(r"[≥≤]? ?[0-9][0-9.,]* ?(?:[GMk]?pps|×)|[0-9.]+(?: / [0-9.]+){3}")  # noqa: RUF001

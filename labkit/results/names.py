@@ -1,0 +1,32 @@
+"""What a row is called, in the table, the report and in sentences."""
+
+from __future__ import annotations
+
+from labkit.results import format as fmt
+from labkit.results.rows import Row
+
+HOST_NAMES = {
+    "hardware": "hardware gaps",
+    "wakeup": "wake-up",
+    "timerlat": "wake-up, traced",
+    "busy_loop": "busy loop kept waiting",
+}
+"""By kind of measurement: what is said of the host itself."""
+
+
+def name(row: Row) -> str:
+    """The datapath as a row names it: "dpdk net_af_packet IPv6"; of the host itself: "wake-up"."""
+    if row.is_host:
+        return HOST_NAMES.get(row.mode, row.backend)
+    parts = [
+        row.backend,
+        row.mode,
+        "IPv6" if row.ip_version == 6 else "",
+        f"{row.flows} flows" if row.flows > 1 else "",
+    ]
+    return " ".join(p for p in parts if p)
+
+
+def where(row: Row) -> str:
+    """The row in a sentence: "dpdk on memif, 64 B"."""
+    return f"{name(row)} on {row.topology}{f', {fmt.frame(row.frame)}' if row.frame else ''}"
