@@ -72,8 +72,8 @@ class Stock:
 class Provisioned:
     """How the DUT was made ready."""
 
-    foretold: Played
-    """site.yml in check mode, before."""
+    foretold: Played | None
+    """site.yml in check mode, before. None: no test that was chosen is about that."""
     untouched: bool
     """Whether that left it as it was: whatever is changed is written down first."""
     played: Played

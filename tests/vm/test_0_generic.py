@@ -44,6 +44,7 @@ def table(host: Guest) -> str:
     return host.run(f"ethtool --show-rxfh-indir {desired.SPREAD_NAME}").out
 
 
+@pytest.mark.long
 def test_what_only_the_generic_kernel_can_promise_is_caught_when_broken_and_is_so_after_a_boot(
     host: Guest, playbooks: Playbooks, say: Say
 ):

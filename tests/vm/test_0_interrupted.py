@@ -14,6 +14,8 @@ import pytest
 from tests.vm import accelerator, image
 from tests.vm.guest import Guest
 
+pytestmark = pytest.mark.long
+
 
 def machines_below(pid: int) -> list[int]:
     """QEMUs whose parent is that process."""
@@ -102,7 +104,8 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
         # Whichever of the two workers has it.
         logs = folder / "in"
         assert wait_until(
-            lambda: any("TASK [" in log.read_text() for log in logs.glob("popen-gw*/vm0/01-site.yml.log")), 300
+            lambda: any("TASK [" in log.read_text() for log in logs.glob("popen-gw*/vm0/01-site.yml.log")),
+            300,
         ), told.read_text()
         time.sleep(2)
         running = processes_that_name(f"{folder}/in")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.vm import desired
 from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks, Provisioned, Say
@@ -23,7 +25,9 @@ def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
     assert tuple(map(int, pages)) == desired.HUGEPAGES
 
 
+@pytest.mark.long
 def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):
+    assert provisioned.foretold is not None
     foretold, happened = (set(run.changed_tasks()) for run in (provisioned.foretold, provisioned.played))
     assert provisioned.foretold.code == 0, provisioned.foretold.output[-4000:]
     assert provisioned.untouched, "check mode wrote something down, so changed something"
