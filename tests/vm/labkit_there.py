@@ -36,7 +36,7 @@ def put(guest: Guest, work: Path, *, debs: str = "") -> None:
         _run([*pip, "--only-binary=:all:", *_requirements()])
         wheel = work / "wheel"
         _run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheel), str(_TOP)])
-        _run([*pip, "--no-deps", *map(str, wheel.glob("labkit-*.whl"))])
+        _run([*pip, "--no-deps", *map(str, wheel.glob("*.whl"))])
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
         archive.add(target, "site")

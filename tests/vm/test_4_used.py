@@ -127,6 +127,7 @@ def values(run: Path) -> dict[str, dict[str, Any]]:
     return {one["kind"]: one for one in document["measurements"]}
 
 
+@pytest.mark.long
 def test_the_host_is_measured_with_the_kernels_own_tracers_and_over_udp(rt_run: Path):
     """Steps: run -m lowlatency --slow on it. Verify: every tool has measured, and frames went through the kernel."""
     found = values(rt_run)
@@ -138,6 +139,7 @@ def test_the_host_is_measured_with_the_kernels_own_tracers_and_over_udp(rt_run: 
     assert found["latency"]["latency"]["points"], "no frame came back"
 
 
+@pytest.mark.long
 def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say: Say):
     """Function alone: what an emulated CPU does says nothing of a real one, and labkit says that."""
     compared = subprocess.run(
