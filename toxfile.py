@@ -17,7 +17,7 @@ def tox_env_teardown(tox_env: ToxEnv) -> None:
     """Hand it over at the end of every environment, however it ended."""
     sys.path.insert(0, str(ROOT))
     try:
-        from labkit.ownership import caller, hand_over
+        from labkit.machine.ownership import caller, hand_over
     finally:
         sys.path.remove(str(ROOT))
     if caller() is None:

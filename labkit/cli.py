@@ -47,7 +47,7 @@ def _verb(name: str) -> Handler:
 
 
 def _topology_completer(**_: object) -> list[str]:
-    from labkit import topology
+    from labkit.lab import topology
 
     return list(topology.names())
 
@@ -279,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"labkit: {label}: {error}", file=sys.stderr)
         return error.exit_code
     except ImportError as error:
-        from labkit import lacking
+        from labkit.machine import lacking
 
         broken = lacking.as_error(error)
         if broken is None:
@@ -299,7 +299,7 @@ def _call(argv: Sequence[str] | None) -> int:
         argcomplete.autocomplete(parser)
     arguments = parser.parse_args(argv)
     if arguments.verb not in _WITH_LITTLE:
-        from labkit import lacking
+        from labkit.machine import lacking
 
         lacking.check(starts_programs=arguments.verb not in _READING)
     handler: Handler = arguments.handler

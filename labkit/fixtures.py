@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from labkit.cores import parse_list
 from labkit.errors import ConfigInvalid
-from labkit.frames import FrameSpec, frame_spec
-from labkit.hostlatency import KINDS
-from labkit.results.model import Key, Measurement, Outcome, Verdict
-from labkit.topology import Tier, Topology
+from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
+from labkit.lab.topology import Tier, Topology
+from labkit.lowlatency.hostlatency import KINDS
+from labkit.machine.cores import parse_list
+from labkit.record.model import Key, Measurement, Outcome, Verdict
+from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Unit, parse_load, parse_quantity
-from labkit.verdicts import InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
-    from labkit.datapaths import Datapath
-    from labkit.session import Session
+    from labkit.session.datapaths import Datapath
+    from labkit.session.session import Session
 
 LADDER = ("idle", "10% PDR", "50% PDR", "90% PDR")
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from labkit import commandline, lacking, output
-from labkit.collecting import (
+from labkit import output
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
+from labkit.harness import commandline
+from labkit.harness.collecting import (
     LOWLATENCY,
     PARAMETER,
     Elsewhere,
@@ -28,17 +30,17 @@ from labkit.collecting import (
     parameters,
     subject_of,
 )
-from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
-from labkit.ownership import hand_over
-from labkit.pace import Pace
-from labkit.repeats import Repeats
-from labkit.verdicts import InvalidMeasurement, TargetMissed
+from labkit.harness.pace import Pace
+from labkit.harness.repeats import Repeats
+from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
+from labkit.machine import lacking
+from labkit.machine.ownership import hand_over
 
 if TYPE_CHECKING:
     from labkit.fixtures import HostMeasure, TargetCheck
-    from labkit.outcomes import Ending
-    from labkit.results.model import Key, Verdict
-    from labkit.session import Session
+    from labkit.harness.outcomes import Ending
+    from labkit.record.model import Key, Verdict
+    from labkit.session.session import Session
 
 KINDS = {
     "throughput": "measures NDR, PDR and MRR",
@@ -218,7 +220,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _check_writable(file: Path) -> None:
     """Raise UsageError where --junitxml can't be written: pytest itself would find out when all is measured."""
-    from labkit.results.store import check_root
+    from labkit.record.store import check_root
 
     there = file.exists()
     try:
@@ -241,7 +243,7 @@ def _fresh_line(reporter: Any) -> None:  # noqa: ANN401 - pytest's
 def _session(config: pytest.Config) -> Session:
     if SESSION_KEY not in config.stash:
         from labkit.progress import StreamProgress
-        from labkit.session import Session, Settings
+        from labkit.session.session import Session, Settings
 
         capture = config.pluginmanager.getplugin("capturemanager")
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -285,7 +287,7 @@ class _Times:
 
 def _times(config: pytest.Config) -> _Times:
     """Read --labkit-wait and --labkit-retry. Raises UsageError."""
-    from labkit.reservation import parse_span, parse_wait
+    from labkit.session.reservation import parse_span, parse_wait
 
     try:
         return _Times(
@@ -338,7 +340,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[ELSEWHERE_KEY] = [f"{item.nodeid} {subject_of(item).reason}" for item in out]  # type: ignore[union-attr]
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
-    from labkit.datapaths import enumerate_datapaths
+    from labkit.session.datapaths import enumerate_datapaths
 
     order: dict[str, int] = {"": -1}  # the host itself, before any lab is up; and what is none of ours
     for datapath in enumerate_datapaths(_labs(config).chosen):
@@ -492,7 +494,7 @@ def _gather(
     item: pytest.Item, subject: Subject, report: pytest.TestReport, error: BaseException | None
 ) -> None:
     """Add a phase of a test to its ending; a skip of what is required becomes a failure."""
-    from labkit.outcomes import Ending
+    from labkit.harness.outcomes import Ending
 
     ending = item.stash.setdefault(ENDING_KEY, Ending())
     expected = getattr(report, "wasxfail", None)
@@ -527,7 +529,7 @@ def _first_line(error: BaseException) -> str:
 
 def _conclude(item: pytest.Item, subject: Subject) -> None:
     """Store the verdicts of a test that has ended. Bad input that was found before anything else leaves nothing."""
-    from labkit.outcomes import Ending, conclude
+    from labkit.harness.outcomes import Ending, conclude
 
     config = item.config
     ending = item.stash.get(ENDING_KEY, Ending())

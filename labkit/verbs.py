@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
-from labkit import fix
 from labkit.errors import ConfigInvalid, EnvironmentBroken, Mistakes
+from labkit.machine import fix
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity
 
@@ -63,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     """`labkit run`: the suite, through pytest."""
     import pytest
 
-    from labkit import suite
-    from labkit.preflight import load_all
-    from labkit.results.store import check_root
+    from labkit.harness import suite
+    from labkit.record.store import check_root
+    from labkit.session.preflight import load_all
 
     for word in arguments.pytest_arguments:
         if word.partition("=")[0] in _NEEDS_CACHE:
@@ -112,14 +112,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def trial(arguments: argparse.Namespace) -> int:
     """`labkit trial`: one trial on a lab that is up, or on one of its own."""
-    from labkit import lab
     from labkit.backends import registry
-    from labkit.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
-    from labkit.frames import frame_spec
-    from labkit.preflight import load_all
-    from labkit.reservation import parse_wait
-    from labkit.session import Session, Settings
-    from labkit.trialview import as_json, as_text
+    from labkit.lab import live as lab
+    from labkit.results.trialview import as_json, as_text
+    from labkit.session.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
+    from labkit.session.preflight import load_all
+    from labkit.session.reservation import parse_wait
+    from labkit.session.session import Session, Settings
+    from labkit.testers.frames import frame_spec
 
     mistakes = Mistakes()
     load_pps, duration_s = None, 0.0
@@ -175,9 +175,9 @@ def trial(arguments: argparse.Namespace) -> int:
 
 def up(arguments: argparse.Namespace) -> int:
     """`labkit up`."""
-    from labkit import lab
-    from labkit.labview import lab_lines
-    from labkit.preflight import load_checked
+    from labkit.lab import live as lab
+    from labkit.lab.view import lab_lines
+    from labkit.session.preflight import load_checked
 
     record = lab.up(load_checked(arguments.topology))
     print("\n".join(lab_lines(record)))
@@ -186,8 +186,8 @@ def up(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """`labkit status`."""
-    from labkit import lab
-    from labkit.labview import lab_lines
+    from labkit.lab import live as lab
+    from labkit.lab.view import lab_lines
 
     records = lab.status()
     if arguments.json:
@@ -203,7 +203,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def down(arguments: argparse.Namespace) -> int:
     """`labkit down`."""
-    from labkit import lab
+    from labkit.lab import live as lab
     from labkit.machine import scratch
     from labkit.probe import build as probe_build
 
@@ -243,7 +243,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _doctor_of_host(arguments: argparse.Namespace) -> int:
-    from labkit.promises import doctor as promises
+    from labkit.doctor.host import doctor as promises
 
     where = promises.source(arguments.host, inventory=arguments.inventory, desired=arguments.desired)
     verdicts = promises.run(where)
@@ -256,9 +256,10 @@ def _doctor_of_host(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """`labkit report`."""
-    from labkit import fix
+    from labkit.machine import fix
+    from labkit.record import store
     from labkit.results import report as html
-    from labkit.results import store, table
+    from labkit.results import table
     from labkit.results.rows import rows
 
     path = Path(arguments.run) if arguments.run else store.latest(Path(arguments.results))
@@ -293,8 +294,9 @@ def compare(arguments: argparse.Namespace) -> int:
 
     2 for unlike hosts.
     """
+    from labkit.record import store
     from labkit.results import compare as comparing
-    from labkit.results import fail_if, store
+    from labkit.results import fail_if
     from labkit.results.compare_table import print_comparison
 
     conditions = [c for text in arguments.fail_if or () for c in fail_if.parse(text)]

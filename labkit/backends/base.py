@@ -11,21 +11,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from labkit.topology import Topology
+from labkit.lab.topology import Topology
+from labkit.measure.proof import Proof as Proof  # backends of other projects import it from here
 
 if TYPE_CHECKING:
-    from labkit.lab import Lab
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """By what it can be seen that traffic really took a datapath."""
-
-    proven: bool
-    claim: str
-    """What is claimed, e.g. "AF_XDP socket bound in copy mode to queue 0"."""
-    evidence: Mapping[str, object]
-    """What was read back, by where it was read."""
+    from labkit.lab.live import Lab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

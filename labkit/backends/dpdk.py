@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import port_proofs, reflecting
-from labkit.lab import Lab
-from labkit.topology import LinkKind, Topology
+from labkit.lab.live import Lab
+from labkit.lab.topology import LinkKind, Topology
 
 _AF_XDP_LARGEST_BYTES, _AF_PACKET_LARGEST_BYTES = 1796, 1986
 """With FCS, at the probe's and the drivers' own buffer sizes (DPDK 22.11). Beyond, net_af_xdp drops frames, and

@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from labkit.backends.base import Dut, Mode, Proof
+from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import reflecting
 from labkit.errors import ConfigInvalid
-from labkit.lab import Lab, LivePort
-from labkit.topology import LinkKind, Topology
+from labkit.lab.live import Lab, LivePort
+from labkit.lab.topology import LinkKind, Topology
+from labkit.measure.proof import Proof
 
 ECHO_PORT = 7  # RFC 862
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from labkit.backends.base import Proof
-from labkit.lab import Lab
+from labkit.lab.live import Lab
+from labkit.measure.proof import Proof
 
 if TYPE_CHECKING:
     from labkit.probe.client import Probe

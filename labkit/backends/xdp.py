@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
-from labkit.lab import Lab
-from labkit.topology import LinkKind, Topology
+from labkit.lab.live import Lab
+from labkit.lab.topology import LinkKind, Topology
 
 
 class Xdp:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from labkit import fix
 from labkit.doctor import scratch
 from labkit.doctor.catalog import CHECKS
 from labkit.doctor.model import Check, Finding
 from labkit.errors import LabkitBug
+from labkit.machine import fix
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from labkit import fix
 from labkit.doctor import dpdk, lowlatency, machine, probe, scratch, sockets
 from labkit.doctor.model import Check
+from labkit.machine import fix
 
 _VETH = ("kernel", "af_packet", "xdp", "af_xdp")
 _ALL = (*_VETH, "dpdk")

@@ -6,11 +6,11 @@ import os
 import subprocess
 from pathlib import Path
 
-from labkit import fix
 from labkit.doctor.model import NotThere
 from labkit.errors import LabkitError
-from labkit.tools import hwlatdetect, running
-from labkit.tools.rt_tests import PACKAGE
+from labkit.lowlatency.tools import hwlatdetect, running
+from labkit.lowlatency.tools.rt_tests import PACKAGE
+from labkit.machine import fix
 
 _LAST_WORDS = 200
 _TRACEFS = Path("/sys/kernel/tracing")

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labkit import fix
-from labkit.cores import reachable
 from labkit.doctor.model import NotThere
-from labkit.lacking import PYTHON_PACKAGES
-from labkit.privilege import allow_user_namespaces
+from labkit.machine import fix
+from labkit.machine.cores import reachable
+from labkit.machine.lacking import PYTHON_PACKAGES
+from labkit.machine.privilege import allow_user_namespaces
 
 HUGEPAGE_BYTES = 2 << 20
 HUGEPAGES_MINIMUM = 128

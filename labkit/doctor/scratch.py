@@ -8,18 +8,15 @@ only its own answer.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TextIO
 
-from labkit import fix, lacking
-from labkit.doctor.model import NotThere
-from labkit.hosts import DIE_WITH_PARENT
-from labkit.privilege import allow_user_namespaces, capable
+from labkit.machine import fix, lacking
+from labkit.machine.hosts import DIE_WITH_PARENT
+from labkit.machine.privilege import allow_user_namespaces, capable
 
 NEAR = "scratch0"
 FAR = "scratch1"
@@ -51,7 +48,7 @@ def attempt_all(ids: Iterable[str], *, mtu_bytes: int = ORDINARY_MTU_BYTES) -> d
     wanted = list(ids)
     user = [] if capable() else ["--user", "--map-root-user"]
     argv = ["unshare", *user, "--net", "--mount", "--propagation", "private", "--", *DIE_WITH_PARENT]
-    command = [*argv, sys.executable, "-m", "labkit.doctor.scratch", str(mtu_bytes), *wanted]
+    command = [*argv, sys.executable, "-m", "labkit.doctor.child", str(mtu_bytes), *wanted]
     answers: dict[str, Attempt] = {}
     overdue = False
     try:
@@ -89,56 +86,3 @@ def fix_of_none() -> str:
 
 def _text(output: bytes | str | None) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
-
-
-def _prepare(mtu_bytes: int) -> None:
-    """Make the child's own /sys and /run and the veth pair. Raises OSError or pyroute2's NetlinkError."""
-    from labkit.links.netlink import rtnetlink
-
-    # As in a lab's own namespaces, /run is needed; the others are not had everywhere: a container without root that
-    # has parts of /sys masked gets no other one, and not every container has a /dev/shm to hide.
-    mounts = (("tmpfs", "/run", True), ("sysfs", "/sys", False), ("tmpfs", "/dev/shm", False))  # noqa: S108
-    for kind, where, needed in mounts:
-        subprocess.run(["mount", "-t", kind, kind, where], check=needed, capture_output=True, text=True)
-    with rtnetlink() as route:
-        route.link("add", ifname=NEAR, kind="veth", mtu=mtu_bytes, peer={"ifname": FAR, "mtu": mtu_bytes})
-        for name in ("lo", NEAR, FAR):
-            route.link("set", index=route.link_lookup(ifname=name)[0], state="up")
-
-
-def _answer(stream: TextIO, **fields: str | bool | None) -> None:
-    stream.write(json.dumps(fields) + "\n")
-    stream.flush()
-
-
-def main(mtu_bytes: int, ids: list[str]) -> int:
-    """The child: prepare, then try each check and answer at once."""
-    from labkit.doctor.catalog import CHECKS
-    from labkit.links.netlink import NetlinkError
-
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries print on stdout as they like
-    broken: str | None = None
-    try:
-        _prepare(mtu_bytes)
-    except subprocess.CalledProcessError as error:
-        broken = f"no scratch namespace: {error.stderr.strip()}"
-    except (OSError, NetlinkError) as error:
-        broken = f"no scratch namespace: veth pair: {error}"
-    by_id = {check.id: check for check in CHECKS}
-    for name in ids:
-        _answer(answers, id=name)
-        detail, message, mends = "", broken, None
-        if broken is None:
-            try:
-                detail = by_id[name].attempt()
-            except NotThere as error:
-                message, mends = str(error), error.fix
-            except OSError as error:
-                message = error.strerror or str(error)
-        _answer(answers, id=name, detail=detail, error=message, fix=mends, unprepared=broken is not None)
-    os._exit(0)  # the EAL leaves threads behind
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

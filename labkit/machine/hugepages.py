@@ -8,7 +8,7 @@ from pathlib import Path
 from labkit.errors import EnvironmentBroken
 from labkit.machine.journal import Journal
 from labkit.machine.knobs import HugepagesKnob, turn, undo
-from labkit.privilege import Privileges
+from labkit.machine.privilege import Privileges
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from labkit import fix
 from labkit.errors import EnvironmentBroken, LabkitBug
+from labkit.machine import fix
 from labkit.machine.journal import Entry, Journal
 from labkit.machine.process import Identity
 

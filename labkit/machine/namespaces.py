@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from labkit import fix
 from labkit.errors import EnvironmentBroken
-from labkit.hosts import DIE_WITH_PARENT, NamespaceHost
+from labkit.machine import fix
+from labkit.machine.hosts import DIE_WITH_PARENT, NamespaceHost
 from labkit.machine.process import Identity, identify
 
 CLONE_NEWNET = 0x40000000

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from labkit import fix
 from labkit.errors import LabkitError
+from labkit.machine import fix
 from labkit.machine.journal import Entry, Journal, this_boot
 from labkit.machine.knobs import title, undo
-from labkit.privilege import state_directory
+from labkit.machine.privilege import state_directory
 
 Progress = Callable[[str], None]
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labkit.errors import LabkitBug
+from labkit.measure.gate import Gate
 from labkit.measure.histogram import percentiles_us, record
-from labkit.measure.noise import Gate, Limits
+from labkit.measure.noise import Limits
 from labkit.measure.trial import Histogram
 
 PERCENTILES = {"p50_us": 50.0, "p90_us": 90.0, "p99_us": 99.0, "p999_us": 99.9, "p9999_us": 99.99}

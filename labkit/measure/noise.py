@@ -11,22 +11,9 @@ from dataclasses import dataclass, field
 from math import comb
 from statistics import median
 
+from labkit.measure.gate import Gate
 from labkit.measure.goals import Goal
 from labkit.measure.trial import Measurer, TrialResult
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """One check of whether a figure can be trusted."""
-
-    name: str
-    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
-    of the host itself also guest, beyond, swallowed."""
-    state: str
-    """ok, warn or invalid."""
-    value: str
-    limit: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +57,6 @@ DEFAULT_LIMITS = Limits()
 MISJUDGE_WARN, MISJUDGE_INVALID = 0.05, 0.2
 """Probability of misjudging a good load beyond which NDR (or PDR) is doubtful, and not measurable."""
 
-PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
-"""Gates whose reason can pass by itself: what they made invalid is worth another attempt. A mode that is not proven, or
-workers that share a core, will be no other the next time."""
 
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 

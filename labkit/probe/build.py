@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from labkit import fix
 from labkit.errors import EnvironmentBroken, LabkitError, ToolFailed
-from labkit.ownership import hand_over, make_folders
+from labkit.machine import fix
+from labkit.machine.ownership import hand_over, make_folders
 from labkit.probe.cache import (
     ENGINES,
     LIBRARIES,

@@ -19,9 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from labkit import fix
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.ownership import caller
+from labkit.machine import fix
+from labkit.machine.ownership import caller
 
 SOURCES = Path(__file__).parent
 ENGINES = ("socket", "packet", "xdp", "dpdk", "bpf")

@@ -11,13 +11,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labkit.metrics import METRICS, Observed, Unknown
-from labkit.results import format as fmt
-from labkit.results.model import Measurement
+from labkit import format as fmt
+from labkit.record.model import Measurement
+from labkit.record.run import Run
 from labkit.results.names import name
-from labkit.results.rates import rate
 from labkit.results.rows import IDLE, Row, doubts, of_kind, point, rows
-from labkit.results.run import Run
+from labkit.targets.metrics import METRICS, Observed, Unknown
+from labkit.targets.rates import rate
 
 STACK = "kernel"
 IN_THE_STACK = {("af_packet", ""), ("dpdk", "net_af_packet")}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labkit.results.format import significant
+from labkit.format import significant
 
 
 @dataclass(frozen=True, slots=True)

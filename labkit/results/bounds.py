@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from labkit import format as fmt
 from labkit.measure.ceiling import DUT, NONE, TESTER
-from labkit.metrics import METRICS, Observed
-from labkit.results import format as fmt
-from labkit.results.model import Measurement
-from labkit.results.rates import goal, limited_by
+from labkit.measure.gate import GATE_SCOPE
+from labkit.record.model import Measurement
+from labkit.record.run import Run
 from labkit.results.rows import Row, of_kind
-from labkit.results.run import Run
-from labkit.targets import GATE_SCOPE
+from labkit.targets.metrics import METRICS, Observed
+from labkit.targets.rates import goal, limited_by
 
 WHY_OPEN = {
     TESTER: "the tester was the limit",

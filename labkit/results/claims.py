@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from labkit import format as fmt
 from labkit.measure.hosttimes import CLAIM_US
-from labkit.results import format as fmt
+from labkit.record.run import Run
 from labkit.results.flavour import describe
-from labkit.results.rates import Rate
 from labkit.results.rows import HALF, Row, doubts, of_kind, point, rows
-from labkit.results.run import Run
+from labkit.targets.rates import Rate
 
 NOT_MEASURED = "not measured here"
 GAP_BYTES = 20

@@ -10,9 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from labkit import format as fmt
 from labkit.measure.hosttimes import HostTimes
-from labkit.results import format as fmt
-from labkit.results.codec import encode
+from labkit.record.codec import encode
+from labkit.record.model import Key, Measurement
+from labkit.record.run import Run
 from labkit.results.flavour import describe
 from labkit.results.likeness import (
     environment,
@@ -22,9 +24,7 @@ from labkit.results.likeness import (
     same_host,
     same_labs,
 )
-from labkit.results.model import Key, Measurement
 from labkit.results.rows import HOST_KINDS, host_times, listed
-from labkit.results.run import Run
 from labkit.results.spread import Reading, readings
 
 NOT_COMPARABLE = "not comparable"

@@ -10,12 +10,13 @@ from typing import IO
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from labkit import format as fmt
 from labkit.output import console, plain
-from labkit.results import format as fmt
+from labkit.record.model import Key
+from labkit.results import marks
 from labkit.results.compare import SPREAD, WORDS, Changed, Comparison, Difference
 from labkit.results.fail_if import Condition
 from labkit.results.layout import Column, choose
-from labkit.results.model import Key
 from labkit.results.names import HOST_NAMES
 from labkit.results.spread import Reading
 
@@ -174,9 +175,9 @@ def _value(reading: Reading | None) -> str:
     if reading is None:
         return fmt.DASH
     if reading.value is None:
-        return f"{fmt.MARKS['at most']}{_quantity(reading.high, reading.unit)}"
+        return f"{marks.MARKS['at most']}{_quantity(reading.high, reading.unit)}"
     bound = "at least" if reading.high is None and reading.value > 0 else ""
-    return f"{fmt.MARKS[bound]}{_quantity(reading.value, reading.unit, bound)}"
+    return f"{marks.MARKS[bound]}{_quantity(reading.value, reading.unit, bound)}"
 
 
 def _quantity(value: float | None, unit: str, bound: str = "") -> str:
@@ -189,8 +190,8 @@ def _difference(d: Difference) -> str:
     sign = "+" if d.difference > 0 else "-" if d.difference < 0 else ""
     if not sign:
         return "0"
-    return f"{fmt.MARKS[d.bound]}{sign}{_quantity(abs(d.difference), d.unit)}"
+    return f"{marks.MARKS[d.bound]}{sign}{_quantity(abs(d.difference), d.unit)}"
 
 
 def _ratio(d: Difference) -> str:
-    return fmt.DASH if d.ratio is None else f"{fmt.MARKS[d.bound]}{fmt.ratio(d.ratio, bound=d.bound)}"
+    return fmt.DASH if d.ratio is None else f"{marks.MARKS[d.bound]}{fmt.ratio(d.ratio, bound=d.bound)}"

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from labkit import format as fmt
 from labkit.measure.histogram import counts_us, curve, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
-from labkit.results import format as fmt
+from labkit.record.model import Key, Measurement
+from labkit.record.run import Run
 from labkit.results.answer import frame_size, frame_words, simulated, untrusted
 from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
-from labkit.results.model import Key, Measurement
 from labkit.results.names import name
-from labkit.results.rates import ceiling_pps
 from labkit.results.rows import IDLE, Row, host_times, of_kind
-from labkit.results.run import Run
+from labkit.targets.rates import ceiling_pps
 
 BACKENDS = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "onload")
 PERCENTILES = {

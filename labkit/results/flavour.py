@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from labkit.results.provenance import Environment, Kernel
+from labkit.record.provenance import Environment, Kernel
 
 UNKNOWN = "not known"
 COMMAND_LINE = "command line"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from labkit.results.model import Gate, Measurement
+from labkit.measure.gate import Gate
+from labkit.record.model import Measurement
 
 KINDS = {
     "throughput": "NDR and PDR search",

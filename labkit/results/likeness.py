@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from labkit.errors import ConfigInvalid
+from labkit.record.provenance import Environment
+from labkit.record.run import Run
 from labkit.results.flavour import COMMAND_LINE, tuning
-from labkit.results.provenance import Environment
-from labkit.results.run import Run
 
 
 def environment(run: Run, name: str) -> Environment:

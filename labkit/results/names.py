@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.results import format as fmt
+from labkit import format as fmt
 from labkit.results.rows import Row
 
 HOST_NAMES = {

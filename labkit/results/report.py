@@ -19,23 +19,23 @@ from jinja2 import Environment as Jinja
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from labkit import format as fmt
 from labkit.errors import EnvironmentBroken
+from labkit.machine.ownership import hand_over
 from labkit.measure.trial import TrialResult
-from labkit.ownership import hand_over
-from labkit.results import format as fmt
-from labkit.results import gate_words
+from labkit.record.codec import encode
+from labkit.record.model import Measurement, Outcome
+from labkit.record.run import Run
+from labkit.results import gate_words, marks
 from labkit.results.answer import answer, frame_size, frame_words
 from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.charts import DOUBTS, HATCH, x_ticks
 from labkit.results.claims import claims
-from labkit.results.codec import encode
 from labkit.results.figures import Figures, name_of
 from labkit.results.flavour import tuning
-from labkit.results.model import Measurement, Outcome
 from labkit.results.names import name
-from labkit.results.rates import ceiling_pps
 from labkit.results.rows import Row, closing_lines, counts, host_times, of_kind, ratio_basis, rows
-from labkit.results.run import Run
+from labkit.targets.rates import ceiling_pps
 
 OUTCOMES = {
     Outcome.PASS: "passed",
@@ -78,6 +78,7 @@ def html(run: Run) -> str:
     )
     jinja.globals.update(
         fmt=fmt,
+        marks=marks,
         name=name,
         frame_size=frame_size,
         ceiling_pps=ceiling_pps,

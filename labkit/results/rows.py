@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from labkit.measure.ceiling import DUT
+from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
-from labkit.results import rates
-from labkit.results.model import CAN_BE_MEASURED, MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
-from labkit.results.rates import Rate, Ratio
-from labkit.results.run import Run
-from labkit.targets import GATE_SCOPE, engine_of, kernel_baseline
+from labkit.record.model import CAN_BE_MEASURED, MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
+from labkit.record.run import Run
+from labkit.targets import rates
+from labkit.targets.evaluation import engine_of, kernel_baseline
+from labkit.targets.rates import Rate, Ratio
 
 SEVERITY = {Outcome.PASS: 0, Outcome.SKIP: 1, Outcome.INVALID: 2, Outcome.FAIL: 3}
 """The worst verdict of a row is the row's."""

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import floor, sqrt
 
+from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.histogram import SAMPLES_BEYOND, decode, samples_needed
 from labkit.measure.trial import Histogram, TrialResult
-from labkit.metrics import METRICS, Observed, stalled
-from labkit.results.model import Measurement
+from labkit.record.model import Measurement
 from labkit.results.rows import host_times
-from labkit.targets import GATE_SCOPE, engine_of
+from labkit.targets.evaluation import engine_of
+from labkit.targets.metrics import METRICS, Observed, stalled
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 MAX = "max"

@@ -9,15 +9,16 @@ from typing import IO
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from labkit import format as fmt
 from labkit.output import console, plain
-from labkit.results import format as fmt
+from labkit.record.run import Run
+from labkit.results import marks
 from labkit.results.answer import answer
 from labkit.results.flavour import COMMAND_LINE, tuning
 from labkit.results.gate_words import kind
 from labkit.results.layout import Column, choose
 from labkit.results.names import name, where
 from labkit.results.rows import Row, closing_lines, ratio_basis, rows
-from labkit.results.run import Run
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yellow"}
 
@@ -143,7 +144,7 @@ def _layouts(found: list[Row]) -> list[list[Columns]]:
     """One table of all; rates and times in two; the same with what was measured in one column."""
     timed = [r for r in found if r.rtt_p50_us is not None or r.rtt_50pdr_p50_us is not None]
     mine = Column(head="verdict", cells=tuple(map(_verdict, found)), right=False, style=_style)
-    limited = Column(head="limited by", cells=tuple(map(fmt.limits, found)), right=False)
+    limited = Column(head="limited by", cells=tuple(map(marks.limits, found)), right=False)
     whole = [[*_names(found), *_rates(found), *_times_of(found), limited, mine]]
     apart = [[*_names(found), *_rates(found), mine]]
     short = [[_name(found), *_rates(found), mine]]
@@ -174,13 +175,13 @@ def _rates(found: list[Row]) -> Columns:
     basis = ratio_basis(found)
     return [
         *(
-            Column(head=which.upper(), cells=tuple(fmt.rate(r.rate(which)) for r in found))
+            Column(head=which.upper(), cells=tuple(marks.rate(r.rate(which)) for r in found))
             for which in ("ndr", "pdr", "mrr")
         ),
         Column(
             head="vs kernel",
             legend=basis.upper(),
-            cells=tuple(fmt.times_kernel(r.ratio(basis)) for r in found),
+            cells=tuple(marks.times_kernel(r.ratio(basis)) for r in found),
         ),
     ]
 

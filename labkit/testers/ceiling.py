@@ -9,9 +9,9 @@ link, or as all that was sent coming back.
 from __future__ import annotations
 
 from labkit.errors import ToolFailed
-from labkit.frames import FrameSpec
-from labkit.lab import Lab
+from labkit.lab.live import Lab
 from labkit.probe.client import Probe
+from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import generating, port_arguments
 
 

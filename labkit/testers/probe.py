@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from labkit.errors import ConfigInvalid
-from labkit.frames import FrameSpec, frames_command
-from labkit.lab import Lab, LivePort
+from labkit.lab.live import Lab, LivePort
+from labkit.lab.topology import LinkKind
 from labkit.measure.trial import TrialResult
-from labkit.probe.client import Probe, trial_from_answer
-from labkit.topology import LinkKind
+from labkit.probe.client import Probe
+from labkit.testers.answer import trial_from_answer
+from labkit.testers.frames import FrameSpec, frames_command
 
 # Locally administered addresses that no interface of a lab has.
 FOREIGN_TESTER_MAC = "02:00:00:00:ff:01"

@@ -14,18 +14,19 @@ from pathlib import Path
 
 from tools import sockperf, testpmd
 
-from labkit import lab as labs
-from labkit import topology
 from labkit.backends import registry
-from labkit.datapaths import Datapath, find_mode
 from labkit.errors import EnvironmentBroken
-from labkit.frames import FrameSpec, frames_command
-from labkit.lab import Lab
+from labkit.lab import live as labs
+from labkit.lab import topology
+from labkit.lab.live import Lab
 from labkit.machine import hugepages
 from labkit.measure.histogram import percentiles_us
 from labkit.measure.trial import TrialResult
-from labkit.probe.client import Probe, trial_from_answer
-from labkit.rig import Rig, live_rig
+from labkit.probe.client import Probe
+from labkit.session.datapaths import Datapath, find_mode
+from labkit.session.rig import Rig, live_rig
+from labkit.testers.answer import trial_from_answer
+from labkit.testers.frames import FrameSpec, frames_command
 from labkit.testers.probe import SOFTWARE_SETTLE
 
 Say = Callable[[str], None]

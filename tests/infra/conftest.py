@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from labkit.doctor.host import PROMISES
+from labkit.doctor.host.connect import opened
+from labkit.doctor.host.desired import Desired, Source, hosts
+from labkit.doctor.host.doctor import NOTHING_HELD, source
+from labkit.doctor.host.eyes import Eyes
 from labkit.errors import ConfigInvalid, LabkitError
-from labkit.promises import PROMISES
-from labkit.promises.connect import opened
-from labkit.promises.desired import Desired, Source, hosts
-from labkit.promises.doctor import NOTHING_HELD, source
-from labkit.promises.eyes import Eyes
 
 LookAt = Callable[[Source], tuple[Eyes, Desired]]
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from labkit.doctor.host import PROMISES, Broken, NotApplicable, Outcome
+from labkit.doctor.host.connect import with_facts
+from labkit.doctor.host.desired import Desired, work_out
+from labkit.doctor.host.doctor import source
+from labkit.doctor.host.eyes import Eyes, Host, as_root
 from labkit.errors import LabkitError
-from labkit.promises import PROMISES, Broken, NotApplicable, Outcome
-from labkit.promises.connect import with_facts
-from labkit.promises.desired import Desired, work_out
-from labkit.promises.doctor import source
-from labkit.promises.eyes import Eyes, Host, as_root
 
 if __package__:
     from tests.infra.sabotages import SABOTAGES, Sabotage

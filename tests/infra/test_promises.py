@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from labkit.doctor.host import Broken, NotApplicable, Promise
+from labkit.doctor.host.desired import Source
 from labkit.errors import LabkitError
-from labkit.promises import Broken, NotApplicable, Promise
-from labkit.promises.desired import Source
 
 
 def test_promise(where: Source, promise: Promise, look_at):

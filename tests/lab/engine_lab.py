@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.frames import FrameSpec, frames_command
 from labkit.probe.client import Probe
+from labkit.testers.frames import FrameSpec, frames_command
 
 TAG = 7
 CORES = sorted(os.sched_getaffinity(0))

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import unprivileged
 
+from labkit.lab.topology import load
 from labkit.probe import build
-from labkit.topology import load
 
 LABKIT = ["-m", "labkit.cli"]
 WITHOUT_BPF = ["setpriv", "--bounding-set=-bpf,-sys_admin,-perfmon", "--inh-caps=-bpf,-sys_admin,-perfmon"]

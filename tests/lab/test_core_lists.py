@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import kernel_words
 
-from labkit.cores import parse_list
+from labkit.machine.cores import parse_list
 
 LISTS = json.loads((Path(__file__).parents[1] / "unit/data/core_lists.json").read_text())
 TEXTS = [text for text, *_ in (*LISTS["read"], *LISTS["refused"])]

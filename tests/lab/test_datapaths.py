@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from labkit import topology
 from labkit.backends.probe_dut import interfaces, reflecting
-from labkit.datapaths import Datapath, enumerate_datapaths
-from labkit.frames import frame_spec
-from labkit.lab import lab_up
+from labkit.lab import topology
+from labkit.lab.live import lab_up
 from labkit.measure.search import search, software_goals
 from labkit.probe import build
 from labkit.progress import Silent
-from labkit.session import Session, Settings
+from labkit.session.datapaths import Datapath, enumerate_datapaths
+from labkit.session.session import Session, Settings
+from labkit.testers.frames import frame_spec
 from labkit.testers.probe import generating
 
 LABS = ("veth", "veth-forward", "vhost", "memif")

@@ -99,7 +99,7 @@ def test_memlock_limit_that_is_too_low_is_found():
 def test_a_check_that_kills_its_process_costs_only_its_own_answer(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if any('doctor.scratch' in word for word in sys.orig_argv):\n"
+        "if any('doctor.child' in word for word in sys.orig_argv):\n"
         "    os.sched_getaffinity = lambda _: os.abort()\n"
     )
 
@@ -113,7 +113,7 @@ def test_a_check_that_kills_its_process_costs_only_its_own_answer(tmp_path):
 def test_the_scratch_process_dies_with_the_doctor(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import pathlib, os, sys, time\n"
-        "if any('doctor.scratch' in word for word in sys.orig_argv):\n"
+        "if any('doctor.child' in word for word in sys.orig_argv):\n"
         "    def affinity(pid):\n"
         f"        pathlib.Path({str(tmp_path / 'new')!r}).write_text(str(os.getpid()))\n"
         f"        os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'pid')!r})\n"

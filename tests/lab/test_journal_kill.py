@@ -22,9 +22,9 @@ THOROUGH = bool(os.environ.get("LABKIT_THOROUGH"))
 CONTROLLER = """
 import subprocess, sys
 from dataclasses import replace
-from labkit.lab import down, lab_up, up
-from labkit.topology import load
-import labkit.links.napi, labkit.links.veth
+from labkit.lab.live import down, lab_up, up
+from labkit.lab.topology import load
+import labkit.lab.links.napi, labkit.lab.links.veth
 how, name, memory = sys.argv[1], sys.argv[2], int(sys.argv[3])
 topology = load(name)
 topology = replace(topology, links=tuple(
@@ -44,7 +44,7 @@ while True:
 """
 DOWN = """
 import sys
-from labkit.lab import down
+from labkit.lab.live import down
 left = [one.left for one in down() if one.left]
 sys.exit("; ".join(left) if left else 0)
 """
@@ -128,6 +128,6 @@ def test_what_a_killed_controller_left_the_next_lab_puts_back(tmp_path: Path) ->
     assert [victim.stdout.readline() for _ in "12"] == ["go\n", "up\n"]
     victim.kill()
     victim.communicate()
-    code = "from labkit.lab import lab_up; from labkit.topology import load\nwith lab_up(load('memif')): pass"
+    code = "from labkit.lab.live import lab_up; from labkit.lab.topology import load\nwith lab_up(load('memif')): pass"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=30)
     assert hugepages.pool().total == before

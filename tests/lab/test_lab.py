@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import unprivileged
 
-from labkit.cores import affinity
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.hosts import Host, NamespaceHost
-from labkit.lab import Lab, LivePort, attach, down, lab_up, status, up
+from labkit.lab.live import Lab, LivePort, attach, down, lab_up, status, up
+from labkit.lab.topology import Napi, Topology, load
 from labkit.machine import hugepages
+from labkit.machine.cores import affinity
+from labkit.machine.hosts import Host, NamespaceHost
 from labkit.machine.namespaces import inside
 from labkit.machine.process import identify
-from labkit.topology import Napi, Topology, load
 
 
 @pytest.fixture(autouse=True)
@@ -295,7 +295,7 @@ def standing() -> Iterator[Topology]:
 
 
 def test_a_lab_stands_until_down_for_any_process(standing: Topology) -> None:
-    code = "from labkit.lab import up; from labkit.topology import load; up(load('veth'))"
+    code = "from labkit.lab.live import up; from labkit.lab.topology import load; up(load('veth'))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
     (record,) = status()
     assert record.alive
@@ -344,8 +344,8 @@ def test_a_lab_that_failed_halfway_leaves_nothing(standing: Topology, state: Pat
 ROOTLESS = """
 import subprocess
 from dataclasses import replace
-from labkit.lab import attach, down, lab_up, status, up
-from labkit.topology import load
+from labkit.lab.live import attach, down, lab_up, status, up
+from labkit.lab.topology import load
 memif = load("memif")
 with lab_up(replace(memif, links=(replace(memif.links[0], memory_bytes=1 << 42),))) as lab:
     assert lab.facts["hugepages"] is False, lab.facts
@@ -357,7 +357,7 @@ with lab_up(load("veth-forward")) as lab:
 up(load("veth"))
 """
 ROOTLESS_LATER = """
-from labkit.lab import attach, down, status
+from labkit.lab.live import attach, down, status
 (record,) = status()
 assert record.alive and record.rootless
 lab = attach(record)
@@ -375,7 +375,7 @@ def test_labs_come_up_without_root(tmp_path: Path) -> None:
 REFUSED = """
 import threading, time
 from labkit.errors import EnvironmentBroken
-from labkit.privilege import ensure_privileges
+from labkit.machine.privilege import ensure_privileges
 {before}
 try:
     print(ensure_privileges())

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit import doctor, environment
-from labkit.hostlatency import HostResult, Request, measure
+from labkit import doctor
+from labkit.lowlatency.hostlatency import HostResult, Request, measure
 from labkit.measure.histogram import decode
 from labkit.measure.hosttimes import HostTimes
+from labkit.record import environment
 
 CORE = max(os.sched_getaffinity(0))
 
@@ -145,8 +146,8 @@ def test_labkit_ended_in_the_midst_leaves_no_program_and_keeps_its_record(
 
 MEASURES = """
 import sys
-from labkit.hostlatency import Request, measure
-from labkit.tools import running
+from labkit.lowlatency.hostlatency import Request, measure
+from labkit.lowlatency.tools import running
 if sys.argv[1] == "shared":  # as where a container may not mount
     running.own_mounts = lambda: False
 print("go", flush=True)

@@ -17,9 +17,10 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
-from labkit.frames import FrameSpec, frames_command
 from labkit.probe.build import build, engine_path
-from labkit.probe.client import Probe, trial_from_answer
+from labkit.probe.client import Probe
+from labkit.testers.answer import trial_from_answer
+from labkit.testers.frames import FrameSpec, frames_command
 
 TESTER_MAC, DUT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ENDS = {

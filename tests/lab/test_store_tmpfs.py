@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from sample_run import sample_run
 from labkit.errors import EnvironmentBroken
-from labkit.results.store import RunStore, load
+from labkit.record.store import RunStore, load
 run = sample_run()
 added = 0
 try:

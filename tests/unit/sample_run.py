@@ -8,18 +8,19 @@ from functools import cache
 
 from hdrh.histogram import HdrHistogram
 
-from labkit.backends.base import Proof
 from labkit.measure.burst import BackToBack
+from labkit.measure.gate import Gate
 from labkit.measure.goals import Goal
 from labkit.measure.hosttimes import HardwareTimes, HostTimes, core_times, guest_gate
 from labkit.measure.latency import LatencyLadder, LatencyPoint
+from labkit.measure.proof import Proof
 from labkit.measure.rates import LossCurve, LossPoint, Mrr
 from labkit.measure.search import GoalResult, SearchResult
 from labkit.measure.trial import Histogram, TrialResult
-from labkit.results.codec import decode
-from labkit.results.model import Gate, Key, Measurement, Outcome, Verdict
-from labkit.results.provenance import Environment
-from labkit.results.run import SCHEMA_VERSION, Run, RunEnd, RunStart
+from labkit.record.codec import decode
+from labkit.record.model import Key, Measurement, Outcome, Verdict
+from labkit.record.provenance import Environment
+from labkit.record.run import SCHEMA_VERSION, Run, RunEnd, RunStart
 
 DATAPATHS = {
     # backend, mode, topology, frame: capacity pps, base RTT us, tester ceiling pps

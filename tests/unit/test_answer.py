@@ -9,9 +9,9 @@ import pytest
 from sample_run import DATAPATHS, host_measurements, sample_run
 
 from labkit.measure.search import Irregularity
-from labkit.metrics import Observed
+from labkit.record.model import Key, Outcome, Verdict
 from labkit.results.answer import answer, times
-from labkit.results.model import Key, Outcome, Verdict
+from labkit.targets.metrics import Observed
 
 RUN = sample_run()
 NOTHING = "Nothing can be said here about what kernel bypass buys: "

@@ -8,14 +8,14 @@ from statistics import median
 
 import pytest
 
-from labkit.datapaths import Datapath, default_datapath
-from labkit.frames import frame_spec
-from labkit.measure.noise import PASSING, Gate
-from labkit.preflight import load_all
+from labkit.measure.gate import PASSING, Gate
 from labkit.progress import Silent
-from labkit.results.model import Measurement, Outcome, Verdict
-from labkit.session import Session, Settings
-from labkit.targets import worth_another
+from labkit.record.model import Measurement, Outcome, Verdict
+from labkit.session.datapaths import Datapath, default_datapath
+from labkit.session.preflight import load_all
+from labkit.session.session import Session, Settings
+from labkit.targets.evaluation import worth_another
+from labkit.testers.frames import frame_spec
 
 FRAMES = frame_spec("64")
 TEST = "test_it"
@@ -116,7 +116,7 @@ def test_after_a_standstill_an_attempt_with_another_one_is_invalid_even_where_it
 
 
 def test_every_attempt_is_kept_and_the_last_one_stands(tmp_path: Path, noisy: Datapath) -> None:
-    from labkit.results.store import load
+    from labkit.record.store import load
 
     with session(tmp_path, seed=unlucky_seed(tmp_path, noisy), store=True) as one:
         verdicts = list(attempts(one, noisy, "throughput", ">= 96 kpps"))

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigInvalid
+from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.burst import measure_back_to_back
 from labkit.measure.trial import TrialResult
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.testers.simulated import SimulatedTester
 
 
 @given(buffer_frames=st.integers(1, 20_000), capacity_pps=st.floats(1e5, 9e6))

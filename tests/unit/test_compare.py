@@ -16,11 +16,11 @@ from labkit.cli import main
 from labkit.errors import ConfigInvalid
 from labkit.measure.hosttimes import HostTimes, core_times
 from labkit.measure.latency import LatencyPoint
+from labkit.record.codec import encode
+from labkit.record.run import Run
 from labkit.results import fail_if
-from labkit.results.codec import encode
 from labkit.results.compare import Comparison, Difference, compare
 from labkit.results.compare_table import closing_line, fail_lines, print_comparison
-from labkit.results.run import Run
 
 A = sample_run(host=True)
 

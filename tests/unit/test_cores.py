@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit import cores as labkit_cores
-from labkit.cores import affinity, check, choose, parse_list, pinned_here, reachable
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.topology import load
+from labkit.lab.cores import check, choose
+from labkit.lab.topology import load
+from labkit.machine import cores as machine_cores
+from labkit.machine.cores import affinity, parse_list, pinned_here, reachable
 
 LISTS = json.loads((Path(__file__).parent / "data/core_lists.json").read_text())
 
@@ -22,7 +23,7 @@ FREE = load("veth")
 @pytest.fixture(autouse=True)
 def one_thread_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever machine this is."""
-    monkeypatch.setattr(labkit_cores, "_siblings", lambda core: {core})
+    monkeypatch.setattr(machine_cores, "siblings", lambda core: {core})
 
 
 def test_with_two_cores_the_controller_shares_the_testers() -> None:
@@ -77,7 +78,7 @@ def test_explicit_cores_are_taken_before_isolated_ones() -> None:
 
 
 def test_a_physical_core_is_not_shared_for_the_sake_of_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labkit_cores, "_siblings", lambda core: {core % 4, core % 4 + 4})
+    monkeypatch.setattr(machine_cores, "siblings", lambda core: {core % 4, core % 4 + 4})
     cores = choose(FREE, range(8), apart={3, 7})
     assert (cores.tester, cores.dut) == (6, 7)
 
@@ -89,7 +90,7 @@ def housekeeping(monkeypatch: pytest.MonkeyPatch):
     if len(before) < 2:
         pytest.skip("one core")
     apart = max(before)
-    monkeypatch.setattr(labkit_cores, "isolated", lambda: {apart})
+    monkeypatch.setattr(machine_cores, "isolated", lambda: {apart})
     os.sched_setaffinity(0, before - {apart})
     yield before - {apart}, apart
     os.sched_setaffinity(0, before)
@@ -115,7 +116,7 @@ def test_mask_with_an_isolated_core_is_taken_as_it_is(housekeeping) -> None:
 
 def test_isolated_core_that_is_not_ours_is_not_available(housekeeping, monkeypatch) -> None:
     own, _ = housekeeping
-    monkeypatch.setattr(labkit_cores, "isolated", lambda: {4095})
+    monkeypatch.setattr(machine_cores, "isolated", lambda: {4095})
     assert reachable() == own
 
 

@@ -9,11 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from labkit import cores, doctor, topology
+from labkit import doctor
 from labkit.backends import registry
 from labkit.doctor import lowlatency, machine, scratch
 from labkit.doctor.model import NotThere
 from labkit.errors import LabkitBug
+from labkit.lab import topology
+from labkit.machine import cores
 
 BROKEN = doctor.Finding(
     id="bpf",

@@ -10,10 +10,10 @@ import pytest
 from sample_run import sample_run
 
 import labkit
-from labkit import environment
-from labkit.environment import collect, count_cpus
-from labkit.results.codec import decode, encode
-from labkit.results.provenance import Environment
+from labkit.record import environment
+from labkit.record.codec import decode, encode
+from labkit.record.environment import collect, count_cpus
+from labkit.record.provenance import Environment
 
 FILES = {
     "proc/cpuinfo": "processor : 0\nvendor_id : V\ncpu family : 6\nmodel : 85\nstepping : 7\nmodel name : M 1\n"

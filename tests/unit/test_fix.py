@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit import doctor, fix, privilege
+from labkit import doctor
+from labkit.machine import fix, privilege
 
 LABKIT = str(Path(sys.executable).with_name("labkit"))
 ADVICE = ("none ", "give this machine ", "more rights: ", "install ")
@@ -44,7 +45,7 @@ def root(monkeypatch, *, by_sudo: bool = False) -> None:
     if by_sudo:
         monkeypatch.setenv("SUDO_UID", "1000")
         monkeypatch.setenv("SUDO_GID", "1000")
-        monkeypatch.setattr("labkit.ownership.pwd.getpwuid", lambda uid: os.stat_result)
+        monkeypatch.setattr("labkit.machine.ownership.pwd.getpwuid", lambda uid: os.stat_result)
         monkeypatch.setattr(os.stat_result, "pw_dir", "/home/someone", raising=False)
 
 
@@ -190,7 +191,7 @@ def test_the_fix_that_names_labkit_runs():
 
 
 def test_no_fix_is_written_beside_this_one_place():
-    """In the code, what looks like a command for people comes from labkit.fix."""
+    """In the code, what looks like a command for people comes from labkit.machine.fix."""
     package = Path(fix.__file__).parent
     # A command, not a sentence that has the word.
     spelled = re.compile(

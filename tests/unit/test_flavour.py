@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from labkit.record.provenance import Kernel
 from labkit.results.flavour import describe, flavour, preemption
-from labkit.results.provenance import Kernel
 
 
 def kernel(version: str, **more) -> Kernel:

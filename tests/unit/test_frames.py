@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.frames import FrameSpec, frames_command
+from labkit.testers.frames import FrameSpec, frames_command
 
 ENDS = {
     "src_mac": "02:00:00:00:00:01",
@@ -109,5 +109,8 @@ def test_flows_past_the_last_port_are_refused():
 
 
 def test_scapy_is_imported_only_when_frames_are_built():
-    code = "import sys, labkit.frames; labkit.frames.FrameSpec(size='imix').order; sys.exit('scapy' in sys.modules)"
+    code = (
+        "import sys; from labkit.testers import frames\n"
+        "frames.FrameSpec(size='imix').order; sys.exit('scapy' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from labkit import hostcores, hostlatency
 from labkit.errors import ConfigInvalid, ToolFailed
-from labkit.hostcores import ThreadFacts
-from labkit.hostlatency import Request
+from labkit.lowlatency import hostcores, hostlatency
+from labkit.lowlatency.hostcores import ThreadFacts
+from labkit.lowlatency.hostlatency import Request
+from labkit.lowlatency.tools import cyclictest, rtla
+from labkit.lowlatency.tools.running import Finished
 from labkit.measure.hosttimes import HostTimes
-from labkit.tools import cyclictest, rtla
-from labkit.tools.running import Finished
 
 RECORDED = (Path(__file__).parent / "data" / "cyclictest" / "rt-tests-2.4.json").read_text()
 

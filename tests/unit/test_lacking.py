@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit import lacking
 from labkit.errors import EnvironmentBroken
+from labkit.machine import lacking
 
 VERBS = ["doctor", "run", "trial", "up", "report", "compare"]
 ARGUMENTS = {"compare": ["a", "b"], "run": ["--topology", "sim", "-m", "throughput"]}
@@ -128,7 +128,7 @@ def test_what_a_run_left_is_undone_all_the_same(tmp_path, verb):
 
 
 def test_a_part_of_labkit_that_is_missing_is_no_package_of_others():
-    assert lacking.as_error(ImportError("x", name="labkit.lab")) is None
+    assert lacking.as_error(ImportError("x", name="labkit.lab.live")) is None
 
 
 @pytest.mark.parametrize(

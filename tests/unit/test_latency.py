@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import LabkitBug
+from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.histogram import curve, merge, percentiles_us, record, samples_needed
 from labkit.measure.latency import (
     Rung,
@@ -22,7 +23,7 @@ from labkit.measure.latency import (
     rungs,
 )
 from labkit.measure.trial import TrialResult
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.testers.simulated import SimulatedTester
 from labkit.units import Load
 
 values = st.lists(st.integers(1, 10**10), min_size=1, max_size=200)

@@ -7,10 +7,11 @@ import random
 
 import pytest
 
+from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.ceiling import goal_limited_by, mrr_limited_by, search_limited_by
+from labkit.measure.gate import Gate
 from labkit.measure.noise import (
     CpuTicks,
-    Gate,
     Reading,
     affinity_gate,
     clock_gate,
@@ -29,7 +30,7 @@ from labkit.measure.noise import (
 from labkit.measure.rates import measure_mrr
 from labkit.measure.search import SearchResult, search, software_goals
 from labkit.measure.trial import TrialResult
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.testers.simulated import SimulatedTester
 
 NDR, PDR = software_goals()
 

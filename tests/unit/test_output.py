@@ -14,7 +14,7 @@ import pytest
 from sample_run import sample_run
 
 from labkit.output import PLAIN_ERRORS, plain, tolerate
-from labkit.results.codec import encode
+from labkit.record.codec import encode
 
 
 @pytest.fixture(scope="module")

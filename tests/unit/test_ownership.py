@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sample_run import sample_run
 
-from labkit import ownership
+from labkit.machine import ownership
 from labkit.probe import cache
+from labkit.record.store import RunStore
 from labkit.results import report
-from labkit.results.store import RunStore
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as sudo gives it")
 USER = next(one for one in pwd.getpwall() if 0 < one.pw_uid < 65534)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.pace import Pace
+from labkit.harness.pace import Pace
 
 TEST_OF_ONES_OWN = """
 import pytest
@@ -142,7 +142,9 @@ def replayed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     program.write_text(FAKE_CYCLICTEST.format(recorded=recorded))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-    pytester.makeconftest("from labkit.session import Session\nSession.lacking_checks = lambda *_: ()")
+    pytester.makeconftest(
+        "from labkit.session.session import Session\nSession.lacking_checks = lambda *_: ()"
+    )
     return pytester
 
 
@@ -202,7 +204,8 @@ def test_a_simulated_lab_has_no_host_and_a_machine_without_the_tool_skips_with_t
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["*every chosen topology is simulated*"])
     lacking = (
-        'from labkit.session import Session\nSession.lacking_checks = lambda *_: ("no tool (fix: get it)",)'
+        "from labkit.session.session import Session\n"
+        'Session.lacking_checks = lambda *_: ("no tool (fix: get it)",)'
     )
     pytester.makeconftest(lacking)
     result = pytester.runpytest_subprocess("-m", "lowlatency", "-rs")

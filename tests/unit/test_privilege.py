@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import EnvironmentBroken
-from labkit.privilege import state_directory
+from labkit.machine.privilege import state_directory
 
 
 def test_the_state_directory_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

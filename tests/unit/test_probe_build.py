@@ -11,10 +11,11 @@ import sys
 import pytest
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug, ToolFailed
-from labkit.hosts import LocalHost
+from labkit.machine.hosts import LocalHost
 from labkit.probe import build as probe_build
 from labkit.probe.build import SOURCES, build, build_directory, built_executables, engine_path
-from labkit.probe.client import Probe, trial_from_answer
+from labkit.probe.client import Probe
+from labkit.testers.answer import trial_from_answer
 
 needs_tools = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in ("meson", "ninja", "cc", "pkg-config")),

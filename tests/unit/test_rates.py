@@ -8,9 +8,10 @@ from statistics import median
 import pytest
 
 from labkit.errors import ConfigInvalid
+from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.rates import measure_loss_curve, measure_mrr, median_interval
 from labkit.measure.trial import TrialResult
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.testers.simulated import SimulatedTester
 
 
 def simulated(**spec: object) -> SimulatedTester:

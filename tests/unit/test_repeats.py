@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labkit.datapaths import default_datapath
-from labkit.frames import frame_spec
-from labkit.preflight import load_all
 from labkit.progress import Silent
-from labkit.results.model import Outcome
-from labkit.session import Session, Settings
+from labkit.record.model import Outcome
+from labkit.session.datapaths import default_datapath
+from labkit.session.preflight import load_all
+from labkit.session.session import Session, Settings
+from labkit.testers.frames import frame_spec
 
 NOISY = """
 description: some 4 of 10 trials lose frames whatever the load

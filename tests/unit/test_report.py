@@ -15,20 +15,21 @@ from html.parser import HTMLParser
 import pytest
 from sample_run import DATAPATHS, sample_run
 
+from labkit import format as fmt
 from labkit.cli import main
 from labkit.errors import EnvironmentBroken
+from labkit.record.codec import encode
+from labkit.record.model import Outcome, Verdict
 from labkit.results import claims as claims_module
-from labkit.results import format as fmt
+from labkit.results import marks
 from labkit.results.answer import answer
 from labkit.results.claims import NOT_MEASURED, claims, gap_ns
-from labkit.results.codec import encode
 from labkit.results.figures import judge, rarity
-from labkit.results.model import Outcome, Verdict
 from labkit.results.names import name
-from labkit.results.rates import FAR_BELOW
 from labkit.results.report import html, notices, render
 from labkit.results.rows import Row, closing_lines, ratio_basis, rows
 from labkit.results.table import print_table
+from labkit.targets.rates import FAR_BELOW
 
 RUN = sample_run()
 HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}</style>"
@@ -256,7 +257,7 @@ def test_what_the_search_found_no_upper_bound_for_is_at_least():
     r = row(replace(RUN, measurements=(changed, *RUN.measurements[1:])), "kernel", "veth")
     assert r.pdr_pps == 5e5
     assert [rate.at_least for rate in r.rates] == [False, True, False]
-    assert fmt.limits(r) == "dut (NDR, MRR), none (PDR)"
+    assert marks.limits(r) == "dut (NDR, MRR), none (PDR)"
 
 
 def long_names(run):

@@ -11,9 +11,9 @@ from sample_run import host_measurements, sample_run
 
 from labkit.measure.hosttimes import beyond_gate, guest_gate, swallowed_gate
 from labkit.measure.noise import Reading, gates, stability
+from labkit.record.model import Outcome, Verdict
 from labkit.results import gate_words
 from labkit.results.charts import DOUBTS
-from labkit.results.model import Outcome, Verdict
 from labkit.results.report import html
 from labkit.results.rows import rows
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from sample_run import sample_run
 
 from labkit.errors import ConfigInvalid
+from labkit.measure.gate import Gate
 from labkit.measure.trial import Histogram, TrialResult
-from labkit.results import schema
-from labkit.results.codec import CodecError, decode, encode
-from labkit.results.model import Gate, Key, Outcome, Verdict
-from labkit.results.run import Run
+from labkit.record import schema
+from labkit.record.codec import CodecError, decode, encode
+from labkit.record.model import Key, Outcome, Verdict
+from labkit.record.run import Run
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(0, 2**63)
@@ -71,7 +72,7 @@ def test_a_whole_run_comes_back_equal():
 
 
 def test_the_schema_file_is_what_the_types_say():
-    assert schema.FILE.read_text() == schema.render(), "run: python -m labkit.results.schema"
+    assert schema.FILE.read_text() == schema.render(), "run: python -m labkit.record.schema"
 
 
 def test_the_schema_takes_a_whole_run():

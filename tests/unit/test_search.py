@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.search import (
     Goal,
     Irregularity,
@@ -25,7 +26,7 @@ from labkit.measure.search import (
     software_goals,
 )
 from labkit.measure.trial import TrialResult
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.testers.simulated import SimulatedTester
 
 
 def run(

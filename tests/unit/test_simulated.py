@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.histogram import decode, percentiles_us
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
+from labkit.testers.simulated import SimulatedTester
 
 
 def measure(load_pps: float | None = 2e6, duration_s: float = 0.1, **spec: object):

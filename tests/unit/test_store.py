@@ -16,9 +16,9 @@ import pytest
 from sample_run import ENVIRONMENT, sample_run
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
-from labkit.results import store as store_module
-from labkit.results.model import Outcome, Verdict
-from labkit.results.store import BALLAST_BYTES, RunStore, latest, load
+from labkit.record import store as store_module
+from labkit.record.model import Outcome, Verdict
+from labkit.record.store import BALLAST_BYTES, RunStore, latest, load
 
 RUN = sample_run()
 
@@ -99,7 +99,7 @@ from contextlib import contextmanager
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from sample_run import sample_run
-from labkit.results.store import RunStore
+from labkit.record.store import RunStore
 run = sample_run()
 store = RunStore.create(Path(sys.argv[1]), command=["labkit"], quick=True, seed=1)
 i = 0
@@ -144,7 +144,7 @@ def test_a_torn_last_line_is_left_out_at_every_length(tmp_path):
 
 
 def test_a_run_that_is_killed_leaves_its_records_and_no_file_that_holds_back_room(tmp_path):
-    code = "import os, signal, sys; from pathlib import Path; from labkit.results.store import RunStore\n"
+    code = "import os, signal, sys; from pathlib import Path; from labkit.record.store import RunStore\n"
     code += "RunStore.create(Path(sys.argv[1]), command=['labkit'], quick=True, seed=7)\n"
     code += "os.kill(os.getpid(), signal.SIGKILL)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)

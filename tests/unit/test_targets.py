@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.backends.base import Proof
 from labkit.errors import ConfigInvalid
+from labkit.lab.simulation import SimulatedSpec
+from labkit.lab.topology import Tier
+from labkit.measure.gate import Gate
 from labkit.measure.hosttimes import HardwareTimes, HostTimes, core_times, guest_gate
 from labkit.measure.latency import measure_latency
-from labkit.measure.noise import Gate
+from labkit.measure.proof import Proof
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import search, software_goals
-from labkit.metrics import METRICS
-from labkit.results.model import Key, Measurement, Outcome
-from labkit.targets import Evaluation, kernel_baseline, parse_targets
-from labkit.targets_file import declared, load_targets
-from labkit.testers.simulated import SimulatedSpec, SimulatedTester
-from labkit.topology import Tier
+from labkit.record.model import Key, Measurement, Outcome
+from labkit.targets.evaluation import Evaluation, kernel_baseline, parse_targets
+from labkit.targets.file import declared, load_targets
+from labkit.targets.metrics import METRICS
+from labkit.testers.simulated import SimulatedTester
 
 KEY = Key(backend="dpdk", mode="", topology="vhost", link="vhost", frame="64")
 KERNEL = Key(backend="kernel", mode="", topology="veth", link="veth", frame="64")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import EnvironmentBroken, ToolFailed
+from labkit.lowlatency.tools import cyclictest, hwlatdetect, oslat, rt_tests, rtla, running
 from labkit.machine.undo import down
-from labkit.tools import cyclictest, hwlatdetect, oslat, rt_tests, rtla, running
 
 DATA = Path(__file__).parent / "data"
 
@@ -119,7 +119,7 @@ def test_cyclictest_is_started_as_it_says(on_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.tools.running.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("labkit.lowlatency.tools.running.shutil.which", lambda *_, **__: None)
     with pytest.raises(EnvironmentBroken, match=r"cyclictest: not found\n.*apt-get install rt-tests"):
         cyclictest.Cyclictest(cores=(0,), duration_s=1).argv("x")
 
@@ -227,7 +227,7 @@ KILLED = """
 import os, signal, sys
 from contextlib import suppress
 from pathlib import Path
-from labkit.tools import hwlatdetect, rtla
+from labkit.lowlatency.tools import hwlatdetect, rtla
 tracing = Path(sys.argv[2])
 if sys.argv[1] == "hwlatdetect":
     hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=60), tracing=tracing)
@@ -428,7 +428,7 @@ def test_a_program_dies_with_labkit_and_one_that_has_to_cleans_up(
     mark = tmp_path / "cleaned"
     program = f"trap 'touch {mark}; exit' INT; touch {tmp_path}/up; while :; do sleep 0.05; done"
     code = (
-        "import signal; from labkit.tools import running\n"
+        "import signal; from labkit.lowlatency.tools import running\n"
         f"running.run(['sh', '-c', {program!r}], duration_s=60, ends_with=signal.{ends_with},"
         f" on_start=lambda pid: open({str(tmp_path / 'pid')!r}, 'w').write(str(pid)))"
     )

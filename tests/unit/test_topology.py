@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.topology import LinkKind, Napi, Topology, load, names, parse
+from labkit.lab.topology import LinkKind, Napi, Topology, load, names, parse
 
 GOOD = """\
 description: a lab

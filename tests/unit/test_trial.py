@@ -11,7 +11,7 @@ from sample_run import sample_run
 
 from labkit.errors import LabkitBug
 from labkit.measure.trial import TrialResult
-from labkit.trialview import as_json, as_text
+from labkit.results.trialview import as_json, as_text
 
 
 def trial(intended: int, sent: int, received: int) -> TrialResult:

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from labkit.hosts import DIE_WITH_PARENT
+from labkit.machine.hosts import DIE_WITH_PARENT
 
 TRY_S = 15.0
 """A kernel under KVM comes to the end of its boot without a disk within a few seconds."""

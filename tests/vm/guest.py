@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from labkit.hosts import DIE_WITH_PARENT
+from labkit.machine.hosts import DIE_WITH_PARENT
 from tests.vm import accelerator
 from tests.vm.image import MANAGEMENT_MAC, Image
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.hosts import DIE_WITH_PARENT
+from labkit.machine.hosts import DIE_WITH_PARENT
 from tests.vm import apt_source
 
 DISK_MIB = 8192

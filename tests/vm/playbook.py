@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from labkit.hosts import DIE_WITH_PARENT
+from labkit.machine.hosts import DIE_WITH_PARENT
 from tests.vm.guest import Guest
 
 Say = Callable[[str], None]

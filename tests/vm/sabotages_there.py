@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from labkit.hosts import DIE_WITH_PARENT
+from labkit.machine.hosts import DIE_WITH_PARENT
 from tests.vm.playbook import Playbooks, Say
 
 

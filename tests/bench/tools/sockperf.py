@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from labkit.errors import EnvironmentBroken, ToolFailed
-from labkit.hosts import Host
+from labkit.machine.hosts import Host
 
 PORT = 11111
 

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from labkit.promises.desired import Desired
-from labkit.promises.dpdk import devices
+from labkit.doctor.host.desired import Desired
+from labkit.doctor.host.dpdk import devices
 
 from .ways import Sabotage, Script, changed, emptied, mode_back, mode_gone
 

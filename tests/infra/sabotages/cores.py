@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labkit.cores import parse_list
-from labkit.promises.desired import Desired
+from labkit.doctor.host.desired import Desired
+from labkit.machine.cores import parse_list
 
 from .ways import FOLDER, Sabotage, another, cover, covered, keep, put_back, uncover, written
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from labkit.promises.desired import Desired
+from labkit.doctor.host.desired import Desired
 
 from .ways import FOLDER, Sabotage, emptied, uncover
 

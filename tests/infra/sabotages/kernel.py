@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.promises.desired import Desired
+from labkit.doctor.host.desired import Desired
 
 from .ways import FOLDER, Sabotage, cover, covered, uncover
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from labkit.promises.desired import Desired
+from labkit.doctor.host.desired import Desired
 
 from .ways import Sabotage, cover, emptied, mode_back, mode_gone, uncover
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.promises.desired import Desired
-from labkit.promises.interfaces import text_of
+from labkit.doctor.host.desired import Desired
+from labkit.doctor.host.interfaces import text_of
 
 FOLDER = "/run/labkit-sabotage"
 

@@ -52,7 +52,16 @@ def test_archive_is_enough_to_build_from_without_anything_installed(pack, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__.py", "errors.py", "fix.py", "ownership.py", "probe/__init__.py", "probe/build.py"]
+    "name",
+    [
+        "__init__.py",
+        "errors.py",
+        "machine/__init__.py",
+        "machine/fix.py",
+        "machine/ownership.py",
+        "probe/__init__.py",
+        "probe/build.py",
+    ],
 )
 def test_what_builds_it_is_understood_by_python_3_9(name):
     ast.parse((CHECKOUT / "labkit" / name).read_text(), feature_version=(3, 9))

@@ -9,7 +9,7 @@ from typing import Any
 
 from fakes import FakeEyes
 
-from labkit.promises.eyes import Said
+from labkit.doctor.host.eyes import Said
 
 DATA = Path(__file__).parent / "data"
 

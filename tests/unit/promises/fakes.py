@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from labkit.promises.desired import Desired
-from labkit.promises.eyes import Said, Seen
+from labkit.doctor.host.desired import Desired
+from labkit.doctor.host.eyes import Said, Seen
 
 NOT_FOUND = Said(127, "not found")
 

@@ -9,10 +9,10 @@ import pytest
 from cases import CASES
 from fakes import FakeEyes, desired
 
+from labkit.doctor.host import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, interfaces, replay
+from labkit.doctor.host.model import compare
+from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid, ToolFailed
-from labkit.promises import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, interfaces, replay
-from labkit.promises.model import compare
-from labkit.promises.roles import host_module
 
 BY_ID = {promise.id: promise for promise in PROMISES}
 ALWAYS = {"dpdk.version", "af_xdp.bpffs"}

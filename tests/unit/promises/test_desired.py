@@ -11,10 +11,10 @@ from cases import CASES
 from fakes import FakeEyes
 
 from labkit.cli import main
+from labkit.doctor.host import PROMISES, connect, doctor, roles
+from labkit.doctor.host.desired import hosts, of_file, of_inventory, work_out
+from labkit.doctor.host.doctor import source
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.promises import PROMISES, connect, doctor, roles
-from labkit.promises.desired import hosts, of_file, of_inventory, work_out
-from labkit.promises.doctor import source
 
 INVENTORY = """
 all:
@@ -230,7 +230,7 @@ def test_option_of_one_value_is_not_taken_twice(option, capsys):
 
 
 def test_roles_that_are_nowhere_are_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(roles, "__file__", str(tmp_path / "labkit/promises/roles.py"))
+    monkeypatch.setattr(roles, "__file__", str(tmp_path / "labkit/doctor/host/roles.py"))
 
     with pytest.raises(EnvironmentBroken, match="the Ansible roles are neither in"):
         roles.folder()

@@ -10,9 +10,9 @@ from cases import CASES
 from fakes import FakeEyes, desired
 
 from labkit.cli import main
+from labkit.doctor.host import PROMISES, Broken, Kept, NotApplicable, doctor
+from labkit.doctor.host.model import Promise
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.promises import PROMISES, Broken, Kept, NotApplicable, doctor
-from labkit.promises.model import Promise
 
 KEPT, BROKEN, LEFT = Kept("as wanted"), Broken("1", "2"), NotApplicable("left alone")
 INTERRUPTS = next(one for one in PROMISES if one.id == "cpu_isolation.interrupts")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from labkit.doctor.host.eyes import Eyes, Said
 from labkit.errors import EnvironmentBroken, ToolFailed
-from labkit.promises.eyes import Eyes, Said
 
 
 @dataclass

@@ -6,8 +6,8 @@ import pytest
 from cases import CASES
 from fakes import desired
 
+from labkit.doctor.host import PROMISES, Broken, Kept
 from labkit.errors import ToolFailed
-from labkit.promises import PROMISES, Broken, Kept
 
 CHECK = {promise.id: promise.check for promise in PROMISES}
 CASE = CASES["boot.default"]

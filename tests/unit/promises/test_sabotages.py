@@ -10,7 +10,7 @@ import pytest
 from cases import CASES
 from fakes import desired
 
-from labkit.promises import PROMISES
+from labkit.doctor.host import PROMISES
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -85,7 +85,7 @@ def saboteur(knob: Path, wanted: str = "10", **options: bool) -> Saboteur:
 @pytest.fixture
 def promise(knob, monkeypatch):
     """A promise about that file."""
-    from labkit.promises.model import Promise, compare
+    from labkit.doctor.host.model import Promise, compare
     from tests.infra import sabotage
 
     def check(eyes, desired):

@@ -13,7 +13,12 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-NEEDED = ("labkit/__init__.py", "labkit/errors.py", "labkit/fix.py", "labkit/ownership.py", "labkit/probe")
+NEEDED = (
+    "labkit/__init__.py",
+    "labkit/errors.py",
+    *(f"labkit/machine/{name}.py" for name in ("__init__", "fix", "ownership")),
+    "labkit/probe",
+)
 
 
 def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -1,0 +1,109 @@
+"""What the role boot promises: the kernel arguments are in effect, and the next boot takes the same kernel again."""
+
+from __future__ import annotations
+
+import re
+
+from labkit.doctor.host.desired import Desired
+from labkit.doctor.host.eyes import Eyes, Seen
+from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.roles import host_module
+from labkit.errors import ToolFailed
+
+_OURS = "/etc/default/grub.d/90-labkit.cfg"
+"""Where the role keeps the arguments that it gave a host with GRUB's own menu."""
+_POSSIBLE = "/sys/devices/system/cpu/possible"
+_TUNED = ("/etc/tuned/active_profile", "/etc/tuned/bootcmdline")
+_COMMANDS = {
+    "release": "uname -r",
+    "menu": "cat /boot/grub/grub.cfg",
+    "custom": "cat /boot/grub/custom.cfg 2>/dev/null || true",
+    # Read as the text that it is: grub-editenv would make the file where there is none.
+    "environment": "grep -hs '^[A-Za-z_]*=' /boot/grub/grubenv /boot/grub2/grubenv || true",
+    "grubby": "command -v grubby >/dev/null && grubby --info=DEFAULT",  # EL: entries are not in grub.cfg
+}
+
+
+def arguments(desired: Desired) -> list[str]:
+    """All that are wanted, in order, as the role joins them."""
+    return [str(word) for word in desired["boot_arguments"]]
+
+
+def _seen(eyes: Eyes) -> Seen:
+    return eyes.look(files=("/proc/cmdline", _OURS, _POSSIBLE, *_TUNED), commands=_COMMANDS)
+
+
+def _missing(seen: Seen, wanted: list[str], words: list[str]) -> list[str]:
+    """Why these are not in effect on a command line, as the kernel of that host reads it."""
+    last = seen.read(_POSSIBLE, host_module("kernel_words").last_of)
+    reasons = list(host_module("boot_arguments").missing(wanted, words, last))
+    profile, boot = (seen.text(path) or "" for path in _TUNED)
+    theirs = set(host_module("tuned").arguments(boot))
+    named = [word for reason in reasons for word in reason.split() if word in theirs and word not in wanted]
+    if named:
+        reasons.append(f"tuned (profile {profile.strip() or 'none'}) gives {' '.join(dict.fromkeys(named))}")
+    return reasons
+
+
+def _arguments(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted, seen = arguments(desired), _seen(eyes)
+    present = host_module("kernel_words").words(seen.text("/proc/cmdline") or "")
+    ours = re.findall(r'^GRUB_CMDLINE_LINUX_DEFAULT=".* (\S+)"$', seen.text(_OURS) or "", re.MULTILINE)
+    reasons = _missing(seen, wanted, present)
+    reasons += [f"{word} is left over" for word in ours if word in present and word not in wanted]
+    if reasons:
+        return Broken(" ".join(wanted) or "no argument of ours", "; ".join(reasons))
+    return Kept(" ".join(present)) if wanted else NotApplicable("no role wants a kernel argument")
+
+
+def _default(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = arguments(desired)
+    if (
+        not wanted
+        and desired["lowlatency_kernel_flavour"] == "generic"
+        and not desired["lowlatency_kernel_release"]
+    ):
+        return NotApplicable("neither another kernel nor an argument is wanted")
+    seen = _seen(eyes)
+    running = seen.commands["release"].out
+    environment = dict(
+        line.split("=", 1) for line in seen.commands["environment"].out.splitlines() if "=" in line
+    )
+    if once := environment.get("next_entry"):
+        return Broken(f"the next boot takes {running}", f"it takes {once}, for that boot alone")
+    found = _next(seen, environment)
+    if found is None:
+        return Broken(f"the next boot takes {running}", "no boot entry that is the default")
+    release, words = found
+    if release != running:
+        return Broken(f"the next boot takes {running}", f"it takes {release}")
+    if reasons := _missing(seen, wanted, words):
+        return Broken(f"the next boot has {' '.join(wanted)}", "; ".join(reasons))
+    return Kept(f"the next boot takes {release} {' '.join(words)}")
+
+
+def _next(seen: Seen, environment: dict[str, str]) -> tuple[str, list[str]] | None:
+    """Release and arguments of what boots when nobody chooses."""
+    if seen.commands["grubby"].code == 0:
+        told = dict(re.findall(r'^(kernel|args)="(.*)"$', seen.commands["grubby"].out, re.MULTILINE))
+        return told.get("kernel", "").partition("vmlinuz-")[2], host_module("kernel_words").words(
+            told.get("args", "")
+        )
+    text = host_module("grub_menu").with_custom(seen.commands["menu"].out, seen.commands["custom"].out)
+    menu = host_module("grub_menu").read(text)
+    if doubt := menu.doubt(environment):
+        raise ToolFailed(f"/boot/grub/grub.cfg: {doubt}", hint="set GRUB_DEFAULT to the id of an entry")
+    entry = menu.chosen(environment)
+    if entry is None:
+        return None
+    return entry.release, menu.line(entry, environment)
+
+
+PROMISES = (
+    Promise(
+        id="boot.arguments",
+        text="every kernel argument is in effect, with its value and in order",
+        check=_arguments,
+    ),
+    Promise(id="boot.default", text="what runs is what the next boot takes", check=_default),
+)

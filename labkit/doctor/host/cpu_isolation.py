@@ -1,0 +1,299 @@
+"""What the role cpu_isolation promises: nothing else runs on the isolated cores."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+
+from labkit.doctor.host.desired import Desired
+from labkit.doctor.host.eyes import Eyes, Seen, understood
+from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.roles import host_module
+from labkit.errors import ConfigInvalid, ToolFailed
+
+_CPU = "/sys/devices/system/cpu"
+_IRQ = "/proc/irq"
+_CSTATES = {"intel_idle": "intel_idle", "acpi_idle": "processor"}
+"""Driver of idle cores to the module that has its limit."""
+_JOURNAL = "/run/labkit-host/irqs.json"
+"""Where the role notes, until the next boot, which interrupts refused to move."""
+_WORKQUEUES = "/sys/devices/virtual/workqueue"
+_SYSCTLS = {
+    "watchdogs": ("/proc/sys/kernel/watchdog_cpumask", "lockup watchdogs watch the other cores only"),
+    "vm_statistics": ("/proc/sys/vm/stat_interval", "memory statistics interrupt as seldom as is wanted"),
+    "timer_migration": (
+        "/proc/sys/kernel/timer_migration",
+        "timers move to other cores, or not, as is wanted",
+    ),
+    "rt_runtime": (
+        "/proc/sys/kernel/sched_rt_runtime_us",
+        "real-time threads may use as much time as is wanted",
+    ),
+}
+"""Promise to the file that keeps it."""
+_FILES = (
+    f"{_CPU}/isolated",
+    f"{_CPU}/online",
+    f"{_CPU}/nohz_full",
+    f"{_CPU}/cpu[0-9]*/cpufreq/scaling_governor",
+    f"{_CPU}/cpuidle/current_driver",
+    *(f"/sys/module/{module}/parameters/max_cstate" for module in _CSTATES.values()),
+    f"{_IRQ}/default_smp_affinity",
+    f"{_IRQ}/[0-9]*/effective_affinity_list",
+    f"{_IRQ}/[0-9]*/smp_affinity_list",
+    f"{_WORKQUEUES}/cpumask",
+    f"{_WORKQUEUES}/writeback/cpumask",
+    *(path for path, _ in _SYSCTLS.values()),
+    _JOURNAL,
+)
+_COMMANDS = {
+    # What the kernel said that it did. Its threads don't tell: as soon as one core is offloaded all have theirs.
+    "rcu": "{ dmesg; journalctl --dmesg --no-pager --output=cat; } 2>/dev/null | grep -E '\\brcu: ' | sort -u || true",
+    "fixed": f"find {_IRQ}/[0-9]*/smp_affinity_list ! -perm -200",
+    "names": f"ls -d {_IRQ}/[0-9]*/*/",
+    # By what the running process was started with, not by a file that it may not have read yet.
+    "irqbalance": "for pid in $(pgrep -x irqbalance); do grep -q '^State:.Z' /proc/$pid/status && continue; "
+    "echo irqbalance runs; tr '\\0' '\\n' </proc/$pid/environ; echo; done; true",
+}
+
+
+def _seen(eyes: Eyes) -> Seen:
+    return eyes.look(files=_FILES, commands=_COMMANDS)
+
+
+def parse_list(text: str) -> set[int]:
+    """Cores in a list as the kernel prints it. Raises ValueError."""
+    # What prints none where there are none says "(null)".
+    return set(host_module("cpus").parse("" if text == "(null)" else text))
+
+
+def _cores(desired: Desired) -> set[int]:
+    try:
+        return parse_list(desired.text("cpu_isolation_cpus"))
+    except ValueError as error:
+        raise ConfigInvalid(f"{desired.host}: cpu_isolation_cpus: {error}") from error
+
+
+def _offline(seen: Seen, cores: set[int]) -> set[int]:
+    """Those that are there and don't run (SMT off): nothing can be set for them, and nothing runs on them."""
+    online = seen.read(f"{_CPU}/online", parse_list)
+    return cores - online if online else set()
+
+
+def _left_out(offline: set[int]) -> str:
+    if not offline:
+        return ""
+    return f"; {listed(offline)} {'is' if len(offline) == 1 else 'are'} offline (SMT off?) and can't be used"
+
+
+def _switched_off(desired: Desired, switch: str = "") -> NotApplicable | None:
+    if not _cores(desired):
+        return NotApplicable("cpu_isolation_cpus is empty: no core is isolated")
+    if switch and not desired[switch]:
+        return NotApplicable(f"{switch} is off")
+    return None
+
+
+def listed(cores: set[int]) -> str:
+    """For people: "1,2,3"."""
+    return ",".join(map(str, sorted(cores))) or "none"
+
+
+def _mask(text: str) -> set[int]:
+    return set(host_module("cpus").from_mask(text))
+
+
+def _list_file(eyes: Eyes, desired: Desired, name: str) -> Outcome:
+    seen, cores = _seen(eyes), _cores(desired)
+    found = seen.read(f"{_CPU}/{name}", parse_list)
+    if found is None:
+        return Broken(listed(cores), f"this kernel has no {_CPU}/{name}")
+    told = f"cores {listed(found)}{_left_out(_offline(seen, cores))}"
+    return compare([("cores", listed(cores), listed(found))], told)
+
+
+def _isolated(eyes: Eyes, desired: Desired) -> Outcome:
+    return _switched_off(desired) or _list_file(eyes, desired, "isolated")
+
+
+def _nohz_full(eyes: Eyes, desired: Desired) -> Outcome:
+    return _switched_off(desired, "cpu_isolation_nohz_full") or _list_file(eyes, desired, "nohz_full")
+
+
+def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
+    if off := _switched_off(desired, "cpu_isolation_rcu_nocbs"):
+        return off
+    told = _seen(eyes).commands["rcu"].out
+    offloaded = re.search(r"Offload RCU callbacks from CPUs: ([0-9,-]+)", told)
+    # Said first of all: where this is lost, the line that counts may be as well.
+    if not offloaded and "ierarchical RCU implementation" not in told:
+        raise ToolFailed(
+            "the log no longer has what the kernel said of RCU at boot, and nothing else tells",
+            hint="reboot to look; journald keeps the log of a boot",
+        )
+    found = understood("the kernel's log", offloaded.group(1), parse_list) if offloaded else set()
+    if missing := _cores(desired) - found:
+        return Broken(
+            f"RCU callbacks of cores {listed(_cores(desired))} offloaded", f"not those of {listed(missing)}"
+        )
+    return Kept(f"RCU callbacks of cores {listed(found)} offloaded")
+
+
+def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
+    if off := _switched_off(desired, "cpu_isolation_irq_affinity"):
+        return off
+    seen, cores = _seen(eyes), _cores(desired)
+    online = cores - _offline(seen, cores)
+    masks = seen.matching(f"{_IRQ}/*/smp_affinity_list")
+    effective = seen.matching(f"{_IRQ}/*/effective_affinity_list")
+    stay: list[str] = []
+    waiting: list[str] = []
+    wrong: list[str] = []
+    for path, mask in masks.items():
+        irq = path.split("/")[3]
+        # Not every controller tells; an empty list is one that nobody has asked for.
+        told_by = f"{_IRQ}/{irq}/effective_affinity_list"
+        goes_to = understood(told_by, effective.get(told_by, mask), parse_list) & online
+        if not goes_to:
+            continue
+        told = f"{irq} on {listed(goes_to)}"
+        if not understood(path, mask, parse_list) & cores:
+            waiting.append(told)  # most x86 hosts move an interrupt no sooner than when it comes
+        else:
+            (stay if irq in _fixed(seen) else wrong).append(told)
+    if wrong:
+        return Broken(f"no interrupt on cores {listed(cores)}", f"interrupts {', '.join(sorted(wrong))}")
+    default = (seen.read(f"{_IRQ}/default_smp_affinity", _mask) or set()) & cores
+    if default:
+        return Broken(
+            f"new interrupts not on cores {listed(cores)}", f"default_smp_affinity has {listed(default)}"
+        )
+    told = f"{len(masks) - len(stay) - len(waiting)} interrupts elsewhere"
+    if stay:
+        told += f", {len(stay)} that the kernel lets nobody move"
+    if waiting:
+        told += f", {len(waiting)} still there until the next interrupt ({', '.join(sorted(waiting))})"
+    return Kept(told)
+
+
+def _fixed(seen: Seen) -> set[str]:
+    """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role.
+
+    Raises ToolFailed for a journal that the role did not write.
+    """
+    by_mode = re.findall(rf"{_IRQ}/(\d+)/", seen.commands["fixed"].out)
+    noted = seen.text(_JOURNAL)
+    try:
+        refused = dict(json.loads(noted)["fixed"]) if noted else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolFailed(
+            f"{_JOURNAL}: not what labkit writes ({error!r}): which interrupts can't be moved is not known",
+            hint="reboot, or remove the file and run the role again",
+        ) from error
+    handlers: dict[str, list[str]] = {}
+    for irq, handler in re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", seen.commands["names"].out, re.MULTILINE):
+        handlers.setdefault(irq, []).append(handler)
+    # Numbers are used again: one that was refused is known by its handlers as well.
+    names = {irq: ",".join(sorted(found)) for irq, found in handlers.items()}
+    return set(by_mode) | {irq for irq, name in refused.items() if name == names.get(irq, "-")}
+
+
+def _settings(eyes: Eyes, desired: Desired, *, below: str) -> Outcome:
+    """Values that the role sets at run time, of those whose path begins so."""
+    if off := _switched_off(desired):
+        return off
+    readers = host_module("settings").READERS
+    wanted = [one for one in desired["cpu_isolation_settings"] if one["path"].startswith(below)]
+    wanted = [one for one in wanted if str(one["value"])]
+    if not wanted:
+        return NotApplicable("left alone")
+    seen = _seen(eyes)
+    found = [(one, text) for one in wanted if (text := seen.text(one["path"])) is not None]
+    if not found:
+        return NotApplicable(f"this kernel has no {', '.join(one['path'] for one in wanted)}")
+    differences = []
+    for one, text in found:
+        reader = readers[one["reads_as"]]
+        differences.append((one["path"], reader(str(one["value"])), understood(one["path"], text, reader)))
+    return compare(differences, ", ".join(f"{one['path']} {text}" for one, text in found))
+
+
+def _irqbalance(eyes: Eyes, desired: Desired) -> Outcome:
+    if off := _switched_off(desired):
+        return off
+    what, cores = desired.text("cpu_isolation_irqbalance"), _cores(desired)
+    if what == "keep":
+        return NotApplicable("cpu_isolation_irqbalance is keep: left alone")
+    # One of them that was told nothing is enough to send interrupts there.
+    processes = _seen(eyes).commands["irqbalance"].out.split("irqbalance runs")[1:]
+    if not processes:
+        return Kept("it does not run")
+    if what == "stop":
+        return Broken("irqbalance does not run", "it runs")
+    # One that was told nothing keeps off isolated cores by itself; that it was told is what the role promises.
+    of_process = host_module("irqbalance_bans").of_process
+    banned = set.intersection(*(set(of_process(told).cores) for told in processes))
+    if missing := cores - banned:
+        return Broken(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
+    return Kept(f"banned from cores {listed(banned)}")
+
+
+def _governor(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = desired.text("cpu_isolation_governor")
+    if off := _switched_off(desired):
+        return off
+    if not wanted:
+        return NotApplicable("cpu_isolation_governor is empty: left alone")
+    seen, cores = _seen(eyes), _cores(desired)
+    offline = _offline(seen, cores)
+    if not cores - offline:
+        return NotApplicable(f"no isolated core is online ({listed(cores)})")
+    found = [
+        (f"cpu{core}", seen.text(f"{_CPU}/cpu{core}/cpufreq/scaling_governor"))
+        for core in sorted(cores - offline)
+    ]
+    if not any(text for _, text in found):
+        return NotApplicable("this machine has no frequencies to choose (a guest's are its host's)")
+    return compare(
+        [(core, wanted, text or "none") for core, text in found],
+        f"{wanted} on {len(found)} cores{_left_out(offline)}",
+    )
+
+
+def _cstates(eyes: Eyes, desired: Desired) -> Outcome:
+    wanted = desired.text("cpu_isolation_max_cstate")
+    if not wanted:
+        return NotApplicable("cpu_isolation_max_cstate is empty: left alone")
+    seen = _seen(eyes)
+    driver = seen.text(f"{_CPU}/cpuidle/current_driver") or "none"
+    found = seen.text(f"/sys/module/{_CSTATES.get(driver, driver)}/parameters/max_cstate")
+    if found is None:
+        return NotApplicable(f"this machine has no C-states of its own to limit (cpuidle driver {driver})")
+    return compare([(f"{driver} max_cstate", wanted, found)], f"{driver} max_cstate {found}")
+
+
+PROMISES = (
+    Promise(
+        id="cpu_isolation.isolated",
+        text="the scheduler puts nothing on the isolated cores by itself",
+        check=_isolated,
+    ),
+    Promise(
+        id="cpu_isolation.nohz_full", text="no timer tick on them while one thread runs", check=_nohz_full
+    ),
+    Promise(id="cpu_isolation.rcu_nocbs", text="RCU's callbacks run elsewhere", check=_rcu_nocbs),
+    Promise(id="cpu_isolation.interrupts", text="interrupts go elsewhere", check=_interrupts),
+    Promise(id="cpu_isolation.irqbalance", text="irqbalance sends no interrupt there", check=_irqbalance),
+    Promise(
+        id="cpu_isolation.workqueues",
+        text="the kernel's unbound work runs elsewhere",
+        check=partial(_settings, below=_WORKQUEUES),
+    ),
+    *(
+        Promise(id=f"cpu_isolation.{name}", text=text, check=partial(_settings, below=path))
+        for name, (path, text) in _SYSCTLS.items()
+    ),
+    Promise(id="cpu_isolation.governor", text="the frequency governor is the wanted one", check=_governor),
+    Promise(id="cpu_isolation.cstates", text="cores sleep no deeper than is wanted", check=_cstates),
+)

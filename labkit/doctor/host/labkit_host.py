@@ -1,0 +1,130 @@
+"""What the role labkit_host promises: a user who may run the lab, and the packages that build and run the probe."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from labkit.doctor.host import members
+from labkit.doctor.host.desired import Desired
+from labkit.doctor.host.eyes import Eyes
+from labkit.doctor.host.installed import packages
+from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+
+_OPEN = '{"id": 1, "cmd": "open", "core": null, "ports": [{"interface": "lo"}], "options": {}}'
+_QUIT = '{"id": 2, "cmd": "quit"}'
+"""See labkit/probe/PROTOCOL.md."""
+
+
+def _user(eyes: Eyes, desired: Desired) -> Outcome:
+    user, group = desired.text("labkit_host_user"), desired.text("labkit_host_group")
+    if not user:
+        return NotApplicable("labkit_host_user is empty: nobody is made")
+    said = eyes.look(commands={"groups": f"id -nG {shlex.quote(user)}"}).commands["groups"]
+    if said.code:
+        return Broken(f"user {user} in group {group}", said.out)
+    if group and group not in said.out.split():
+        return Broken(f"{user} in group {group}", f"in {said.out}")
+    return Kept(f"{user} in {said.out}")
+
+
+def _sudo(eyes: Eyes, desired: Desired) -> Outcome:
+    user = desired.text("labkit_host_user")
+    if not desired["labkit_host_sudo"] or not user:
+        return NotApplicable("labkit_host_sudo is off, or there is no labkit_host_user")
+    commands = [str(command) for command in desired["labkit_host_sudo_commands"]]
+    # What sudo itself would let the user do, by all of its files together.
+    said = eyes.look(commands={"sudo": f"sudo -l -U {shlex.quote(user)}"}).commands["sudo"]
+    refused = [command for command in commands if not _may(command, said.out)]
+    if said.code or refused:
+        rules = re.findall(r"^\s+(\(.*)$", said.out, re.MULTILINE)
+        return Broken(
+            f"{user} may run {', '.join(refused or commands)} as root without a password",
+            "; ".join(rules) or said.out or "no rule",
+        )
+    return Kept(f"{user} may run {', '.join(commands)} as root")
+
+
+def _may(command: str, listing: str) -> bool:
+    """Whether sudo's listing lets this command be run without a password: the last rule that matches counts."""
+    allowed = False
+    for rule in re.findall(r"^\s+\([^)]*\)\s*(.*)$", listing, re.MULTILINE):
+        password = True
+        for item in rule.split(", "):
+            *tags, name = item.split(": ")
+            password = _asks(tags, password)
+            if name.lstrip("!").strip() in (command, "ALL"):
+                allowed = not name.startswith("!") and not password
+    return allowed
+
+
+def _asks(tags: list[str], before: bool) -> bool:
+    """Whether a password is asked for: a tag holds for the rest of its rule."""
+    return False if "NOPASSWD" in tags else True if "PASSWD" in tags else before
+
+
+def _probe(eyes: Eyes, desired: Desired) -> Outcome:
+    if not desired["labkit_host_build"]:
+        return NotApplicable("labkit_host_build is off: the probe is not built there")
+    user, group = _runner(desired)
+    # Every engine is really started, and asked to end.
+    test = f"""for engine in {_engines(desired)}; do echo '{_QUIT}' | "$engine"; echo "$engine $?"; done"""
+    said = eyes.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
+    ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", said.out, re.MULTILINE))
+    who = user or (f"group {group}" if group else "root")
+    if not ends or set(ends.values()) != {"0"}:
+        return Broken(f"{who} may run the probe", said.out[:200] or "nothing is built")
+    return Kept(f"{who} may run {', '.join(sorted(ends))}")
+
+
+def _runner(desired: Desired) -> tuple[str, str]:
+    """User and group who run the probe; the role makes the group for one of the two alone."""
+    user = desired.text("labkit_host_user")
+    return user, desired.text("labkit_host_group") if user or desired["labkit_host_capabilities"] else ""
+
+
+def _engines(desired: Desired, engine: str = "*") -> str:
+    return f"{shlex.quote(desired.text('labkit_host_probe_dir'))}/*/labkit-probe-{engine}"
+
+
+def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
+    if not desired["labkit_host_build"] or not desired["labkit_host_capabilities"]:
+        return NotApplicable("labkit_host_build or labkit_host_capabilities is off")
+    user, group = _runner(desired)
+    wanted = desired["labkit_host_engine_capabilities"]
+    commands = {
+        engine: f"for file in {_engines(desired, engine)}; do if test -e $file; then "
+        f"setcap -q -v {shlex.quote(f'{names}=ep')} $file || exit 1; fi; done"
+        for engine, names in wanted.items()
+    }
+    # The kernel may disregard what a file has (nosuid): the packet engine really opens a raw socket, on loopback.
+    test = f"""for engine in {_engines(desired, "packet")}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
+    commands["raw socket"] = members.attempt(test, user=user, group=group)
+    said = eyes.look(commands=commands).commands
+    if lacking := [engine for engine in wanted if said[engine].code]:
+        return Broken(
+            "; ".join(f"{engine} has {wanted[engine]}" for engine in lacking),
+            "; ".join(said[engine].out or f"{engine} has them not" for engine in lacking),
+        )
+    if not re.search(r'"id":\s*1,\s*"ok":\s*true', said["raw socket"].out):
+        return Broken(f"{user or f'group {group}'} may open a raw socket", said["raw socket"].out[:300])
+    return Kept(", ".join(wanted))
+
+
+def _packages(eyes: Eyes, desired: Desired) -> Outcome:
+    names = [*desired["labkit_host_packages"]]
+    names += desired["labkit_host_develop_packages"] if desired["labkit_host_develop"] else []
+    return packages(eyes, names) if names else NotApplicable("no package is wanted")
+
+
+PROMISES = (
+    Promise(id="labkit_host.user", text="the lab's user is there and in its group", check=_user),
+    Promise(id="labkit_host.sudo", text="that user may run labkit as root without a password", check=_sudo),
+    Promise(id="labkit_host.probe", text="the probe is built there and runs", check=_probe),
+    Promise(
+        id="labkit_host.capabilities",
+        text="the probe opens NICs for its group, without root",
+        check=_capabilities,
+    ),
+    Promise(id="labkit_host.packages", text="what builds and runs the probe is installed", check=_packages),
+)

@@ -1,0 +1,50 @@
+"""Where the Ansible roles are, and what of theirs labkit calls: it holds no second copy of what they know."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from labkit.errors import EnvironmentBroken
+from labkit.machine import fix
+
+PLAYBOOK = "site.yml"
+_UTILS = "labkit_host_module_utils"
+
+
+def folder() -> Path:
+    """The folder `ansible` of this checkout or installation. Raises EnvironmentBroken."""
+    package = Path(__file__).parents[2]
+    for place in (package / "ansible", package.parent / "ansible"):  # installed, or a checkout
+        if (place / PLAYBOOK).exists():
+            return place
+    raise EnvironmentBroken(
+        f"the Ansible roles are neither in {package / 'ansible'} nor in {package.parent / 'ansible'}",
+        hint="run labkit from a checkout, or install a wheel that has them",
+    )
+
+
+def host_module(name: str) -> ModuleType:
+    """A module of the collection's module_utils that only reads text: what the roles judge by, hosts are judged by.
+
+    As a package of its own: where Ansible's community collections are installed, theirs hide ours.
+    """
+    if _UTILS not in sys.modules:
+        package = ModuleType(_UTILS)
+        package.__path__ = [
+            str(folder() / "collections/ansible_collections/labkit/host/plugins/module_utils")
+        ]
+        sys.modules[_UTILS] = package
+    return importlib.import_module(f"{_UTILS}.{name}")
+
+
+def ansible_module(name: str) -> ModuleType:
+    """Import what comes with the extra `ansible`. Raises EnvironmentBroken where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise EnvironmentBroken(
+            f"{error}: needed to look at hosts", hint=fix.packages_of("ansible")
+        ) from error

@@ -1,0 +1,217 @@
+"""The part of the pytest plugin that measures again what came out invalid for a reason that can pass.
+
+A test that ends invalid is withheld: pytest hears of it when the run is otherwise over and the test has had its
+further attempts, or the time for them is up. So it ends once, in the terminal, in junit.xml and in the exit code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from labkit.errors import LabkitError
+from labkit.harness.collecting import Subject, measures, subject_of
+
+if TYPE_CHECKING:
+    from labkit.session.session import Session
+
+PAUSES_S = (0.0, 2.0, 5.0, 10.0, 20.0)
+"""Before each round of attempts; the last one is kept. Whoever disturbs gets time to end."""
+AROUND_S = 1.5
+"""What an attempt costs beside its measurements: a lab and a DUT come up."""
+AGAIN = "again"
+STAYS = "for reasons that another attempt would not change: they stand above"
+
+
+@dataclass(slots=True)
+class _Withheld:
+    """A test whose end pytest has not heard of."""
+
+    item: pytest.Item
+    reports: Sequence[pytest.TestReport]
+
+
+class Repeats:
+    """Registered by labkit.plugin for every run that measures."""
+
+    def __init__(
+        self, *, budget_s: float, session: Callable[[], Session], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._budget_s = budget_s
+        self._session = session
+        self._clock = clock
+        self._withheld: list[_Withheld] = []
+        self._over = False
+        self.rounds = 0
+        """How many rounds of further attempts there were."""
+        self.invalid = 0
+        """Tests that stayed invalid."""
+        self.reasons: set[str] = set()
+        """Why."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
+        """Run a measuring test, and withhold its end where it is worth another attempt."""
+        if self._over or not self._budget_s or not isinstance(subject_of(item), Subject):
+            return None
+        if _is_rerun_by_another(item):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if _is_invalid(reports) and self._session().attempts.to_repeat(item.nodeid):
+            self._withheld.append(_Withheld(item, reports))
+            item.ihook.pytest_runtest_logreport(report=_announcement(reports))
+        else:
+            self._report(item, reports)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        """Have the machine before the first test; when all have run, give those that are withheld their attempts."""
+        self._reserve(session)
+        try:
+            result = yield
+            self._repeat(session)
+        finally:
+            self._over = True
+            for one in self._withheld:
+                self._report(one.item, one.reports)
+            self._withheld.clear()
+        return result
+
+    def _reserve(self, session: pytest.Session) -> None:
+        """Refuse the run as a whole where another process measures here."""
+        option = session.config.option
+        if option.collectonly or getattr(option, "setuponly", False) or getattr(option, "setupplan", False):
+            return
+        subjects = [subject_of(item) for item in session.items if measures(item)]
+        if not any(isinstance(one, Subject) and one.topology.tier != "simulated" for one in subjects):
+            return
+        try:
+            self._session().reserve()
+        except LabkitError as error:
+            pytest.exit(f"labkit: {error}", returncode=error.exit_code)
+
+    def _repeat(self, session: pytest.Session) -> None:
+        """Rounds of attempts, with growing pauses, until all is valid or the budget does not reach any further."""
+        if not self._withheld:
+            return
+        own, end = self._session(), self._clock() + self._budget_s
+        live = any(_tier(one.item) != "simulated" for one in self._withheld)
+        reasons = ", ".join(sorted({g for one in self._withheld for g in _reasons(own, one.item.nodeid)}))
+        own.progress.say(
+            f"{_tests(len(self._withheld))} invalid ({reasons}): measured again, for up to {self._budget_s:g} s"
+        )
+        while self._withheld and not (session.shouldfail or session.shouldstop):
+            pause_s = PAUSES_S[min(self.rounds, len(PAUSES_S) - 1)] if live else 0.0
+            able = [w for w in self._withheld if self._cost_s(w.item.nodeid) <= end - self._clock() - pause_s]
+            if not able or (not live and self.rounds >= len(PAUSES_S)):
+                return
+            if pause_s:
+                own.progress.phase(f"{_tests(len(self._withheld))} still invalid: a pause of {pause_s:g} s")
+                own.listen(pause_s)
+            self.rounds += 1
+            self._round(session, able, end)
+
+    def _round(self, session: pytest.Session, able: Sequence[_Withheld], end: float) -> None:
+        own = self._session()
+        for one, following in zip(able, (*able[1:], None), strict=True):
+            if session.shouldfail or session.shouldstop:
+                return
+            if self._cost_s(one.item.nodeid) > end - self._clock():
+                continue
+            own.repeat(one.item.nodeid)
+            reports = runtestprotocol(
+                one.item, nextitem=following.item if following is not None else None, log=False
+            )
+            one.reports = reports
+            if not (_is_invalid(reports) and own.attempts.to_repeat(one.item.nodeid)):
+                self._withheld.remove(one)
+                self._report(one.item, reports)
+
+    def _cost_s(self, test: str) -> float:
+        return AROUND_S + sum(m.duration_s for m in self._session().attempts.to_repeat(test))
+
+    def _report(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
+        number = self._session().attempts.number(item.nodeid) if _is_measured(reports) else 1
+        for report in reports:
+            if number > 1:
+                report.user_properties.append(("labkit_attempt", number))
+            item.ihook.pytest_runtest_logreport(report=report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count what stays invalid."""
+        if getattr(report, "labkit_invalid", False):
+            self.invalid += 1
+            self.reasons |= _reasons(self._session(), report.nodeid)
+
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:  # noqa: ANN401
+        """Say that the test will be run again."""
+        if report.outcome != AGAIN:
+            return None
+        return "measured again", "A", ("INVALID, will be measured again", {"yellow": True})
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        """The last line, where something stayed invalid: why, and what to do."""
+        if self.invalid:
+            config.get_terminal_writer().line(f"labkit: {self._closing()}", yellow=True)
+
+    def _closing(self) -> str:
+        own = self._session()
+        used = f": {own.usage.describe()}" if own.usage is not None and own.usage.busy else ""
+        attempts = f" after {self.rounds + 1} attempts" if self.rounds else ""
+        why = ", ".join(sorted(self.reasons - {STAYS})) or STAYS
+        rest = "" if STAYS in why else "; run it again when the machine is quiet"
+        return f"{_tests(self.invalid)} invalid{attempts} ({why}){used}{rest}"
+
+
+def _is_rerun_by_another(item: pytest.Item) -> bool:
+    """Whether the user has another plugin run the test again (pytest-rerunfailures, flaky): theirs to withhold."""
+    asked = any(item.config.getoption(name, None) for name in ("reruns", "force_flaky"))
+    return asked or item.get_closest_marker("flaky") is not None
+
+
+def _tests(number: int) -> str:
+    return "1 test is" if number == 1 else f"{number} tests are"
+
+
+def _tier(item: pytest.Item) -> str:
+    subject = subject_of(item)
+    return str(subject.topology.tier) if isinstance(subject, Subject) else ""
+
+
+def _reasons(session: Session, test: str) -> set[str]:
+    found = session.attempts.to_repeat(test)
+    gates = {g.name for m in found for g in m.gates if g.state == "invalid"}
+    return gates or {"the tester stood still" if found else STAYS}
+
+
+def _is_invalid(reports: Sequence[pytest.TestReport]) -> bool:
+    """Whether that is how the test ends: a failure beside it is no reason to measure again."""
+    return any(getattr(r, "labkit_invalid", False) for r in reports) and not any(
+        r.failed and not getattr(r, "labkit_invalid", False) for r in reports
+    )
+
+
+def _is_measured(reports: Sequence[pytest.TestReport]) -> bool:
+    return any(r.when == "call" for r in reports)
+
+
+def _announcement(reports: Sequence[pytest.TestReport]) -> pytest.TestReport:
+    """Stands for the end that is withheld: it counts for nothing."""
+    (call,) = [report for report in reports if report.when == "call"]
+    return pytest.TestReport(
+        nodeid=call.nodeid,
+        location=call.location,
+        keywords=call.keywords,
+        outcome=AGAIN,  # type: ignore[arg-type]  # as pytest-rerunfailures' "rerun": none of pytest's own
+        longrepr=None,
+        when="call",
+    )

@@ -1,0 +1,172 @@
+"""A veth pair between two held namespaces: made, addressed, quietened, and read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from labkit.errors import EnvironmentBroken
+from labkit.lab.links.netlink import Netlink, NetlinkError, ethtool, rtnetlink
+from labkit.lab.topology import Link, Napi, Port
+from labkit.machine import fix
+from labkit.machine.hosts import NamespaceHost
+from labkit.machine.namespaces import inside
+
+_OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-parse|rx-vlan-hw-parse")
+"""All off: checksums are written in full and frames are what was sent, so that AF_XDP and DPDK peers see them as they
+are."""
+_GRO = "rx-gro"
+
+_QUIET: Mapping[str, str] = {
+    # No duplicate-address detection, router solicitations or link-local addresses: nothing speaks but the test.
+    "ipv6/conf/{}/accept_dad": "0",
+    "ipv6/conf/{}/accept_ra": "0",
+    "ipv6/conf/{}/autoconf": "0",
+    "ipv6/conf/{}/router_solicitations": "0",
+    "ipv6/conf/{}/addr_gen_mode": "1",
+    # Multicast listeners report at once, not seconds later into a trial (20 ms: whole ticks at any HZ).
+    "ipv6/conf/{}/mldv1_unsolicited_report_interval": "20",
+    "ipv6/conf/{}/mldv2_unsolicited_report_interval": "20",
+    # The way back may differ from the way in, and both ends' addresses are local where two ports share a namespace.
+    "ipv4/conf/{}/rp_filter": "0",
+    "ipv4/conf/{}/accept_local": "1",
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv4/conf/{}/arp_announce": "2",
+}
+_NAMESPACE: Mapping[str, str] = {
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    # AF_PACKET programs take copies; the kernel finds no socket for the original and would answer "port unreachable".
+    # One a day for each peer, saved up for at most a minute: none. (Echo replies are not limited.)
+    "ipv4/icmp_ratelimit": "86400000",
+    "ipv6/icmp/ratelimit": "86400000",
+}
+_FORWARDING: Mapping[str, str] = {
+    "ipv4/ip_forward": "1",
+    "ipv6/conf/all/forwarding": "1",
+    "ipv4/conf/all/send_redirects": "0",
+}
+
+
+def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> None:
+    """Make the pairs, with addresses, static neighbours and offloads; two links: the DUT forwards."""
+    links = tuple(links)
+    try:
+        with inside(tester.pid), rtnetlink() as netlink:
+            for link in links:
+                _create(netlink, link, dut.pid)
+        for host, role in ((tester, "tester"), (dut, "dut")):
+            with inside(host.pid), rtnetlink() as netlink:
+                netlink.link("set", index=1, state="up")
+                _sysctls(_NAMESPACE)
+                if role == "dut" and len(links) == 2:
+                    _sysctls(_FORWARDING)
+                for link in links:
+                    port, peer = (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
+                    gro = role == "tester" or link.napi is not Napi.SOFTIRQ
+                    _configure(netlink, port, peer, gro=gro)
+    except NetlinkError as error:
+        raise EnvironmentBroken(
+            f"the kernel refused to wire {', '.join(link.name for link in links)}: {error}",
+            hint=f"{fix.labkit('doctor')} says whether this kernel has veth and IPv6",
+        ) from error
+
+
+def _create(netlink: Netlink, link: Link, dut_pid: int) -> None:
+    netlink.link(
+        "add", ifname=link.tester.name, kind="veth", address=link.tester.mac, mtu=link.mtu_bytes,
+        num_tx_queues=1, num_rx_queues=1,
+        peer={
+            "ifname": link.dut.name, "address": link.dut.mac, "mtu": link.mtu_bytes, "net_ns_pid": dut_pid,
+            "num_tx_queues": 1, "num_rx_queues": 1,
+        },
+    )  # fmt: skip
+
+
+def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
+    """Set up one end.
+
+    It has a NAPI only with GRO on, or with an XDP program. What a DUT's XDP program sends (XDP_TX, XDP_REDIRECT) is
+    dropped by a peer without one, so the tester's ends have it; the DUT's are as the kernel makes them.
+    """
+    index = netlink.link_lookup(ifname=port.name)[0]
+    _sysctls({key.format(port.name): value for key, value in _QUIET.items()})
+    offloads = {name: False for name in read_features(port.name) if _OFFLOADS.fullmatch(name)}
+    set_features(port.name, {**offloads, _GRO: gro})
+    for address in (port.ipv4, port.ipv6):
+        if address is not None:
+            netlink.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    netlink.link("set", index=index, state="up")
+    for address in (peer.ipv4, peer.ipv6):
+        if address is not None:
+            netlink.neigh("replace", ifindex=index, dst=str(address.ip), lladdr=peer.mac, state="permanent")
+
+
+def set_features(interface: str, features: Mapping[str, bool]) -> None:
+    """Switch offloads of an interface of the current namespace, those that it has, and read back."""
+    with ethtool(interface) as tool:
+        known = tool.get_features()
+        wanted = {name: on for name, on in features.items() if name in known and known.is_available(name)}
+        for name, on in wanted.items():
+            known.set_value(name, on)
+        tool.set_features(known)
+    got = read_features(interface)
+    wrong = {name: got[name] for name, on in wanted.items() if got[name] != on}
+    if wrong:
+        raise EnvironmentBroken(
+            f"{interface}: offloads did not take: {wrong}", hint=f"ethtool -k {interface}"
+        )
+
+
+def read_features(interface: str) -> dict[str, bool]:
+    """Offloads of an interface of the current namespace, by the kernel's names."""
+    with ethtool(interface) as tool:
+        known = tool.get_features()
+        return {str(name): bool(known.is_active(name)) for name in known.keys()}  # noqa: SIM118 (iterates rows)
+
+
+def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
+    """What the kernel says of one end: MTU, MAC, addresses, neighbours, qdisc, queues, offloads, NAPI, forwarding."""
+    with inside(host.pid), rtnetlink() as netlink:
+        index = netlink.link_lookup(ifname=port.name)[0]
+        link = next(iter(netlink.get_links(index)))
+        addresses = [f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in netlink.get_addr(index=index)]
+        neighbours = {
+            str(n.get_attr("NDA_DST")): str(n.get_attr("NDA_LLADDR"))
+            for n in netlink.get_neighbours(ifindex=index)
+            if n["state"] & 0x80  # NUD_PERMANENT
+        }
+        features = read_features(port.name)
+        forwarding = {
+            version: Path(f"/proc/sys/net/{version}/conf/{port.name}/forwarding").read_text().strip() == "1"
+            for version in ("ipv4", "ipv6")
+            if Path(f"/proc/sys/net/{version}/conf/{port.name}").exists()
+        }
+    return {
+        "mtu_bytes": link.get_attr("IFLA_MTU"),
+        "mac": link.get_attr("IFLA_ADDRESS"),
+        "state": link.get_attr("IFLA_OPERSTATE"),
+        "qdisc": link.get_attr("IFLA_QDISC"),
+        "tx_queues": link.get_attr("IFLA_NUM_TX_QUEUES"),
+        "rx_queues": link.get_attr("IFLA_NUM_RX_QUEUES"),
+        "addresses": addresses,
+        "neighbours": neighbours,
+        "offloads": {name: on for name, on in features.items() if _OFFLOADS.fullmatch(name) or name == _GRO},
+        "forwarding": forwarding,
+    }
+
+
+def _sysctls(values: Mapping[str, str]) -> None:
+    """Write settings of the current namespace and read each back."""
+    for key, value in values.items():
+        path = Path("/proc/sys/net") / key
+        try:
+            path.write_text(value)
+            got = path.read_text().strip()
+        except FileNotFoundError:
+            continue  # a kernel without IPv6, or without this setting: what it does not have makes no noise
+        if got != value:
+            raise EnvironmentBroken(
+                f"{path}: wrote {value}, reads {got}", hint=f"sysctl {key.replace('/', '.')}"
+            )

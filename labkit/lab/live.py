@@ -1,0 +1,254 @@
+"""A live lab: brings a Topology up and down, for the time of a context or until `down`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.lab.cores import Cores, choose
+from labkit.lab.links import shared_memory
+from labkit.lab.records import LabRecord, status
+from labkit.lab.topology import Link, LinkKind, Port, Role, Tier, Topology
+from labkit.machine import fix, hugepages
+from labkit.machine.cores import pinned_here
+from labkit.machine.hosts import Host, NamespaceHost
+from labkit.machine.journal import Journal
+from labkit.machine.knobs import ProcessKnob
+from labkit.machine.namespaces import Holder, start_holder
+from labkit.machine.privilege import Privileges, ensure_privileges, join_user_namespace, state_directory
+from labkit.machine.undo import Undone, down
+
+__all__ = [
+    "Cores",
+    "Lab",
+    "LabRecord",
+    "LivePort",
+    "Role",
+    "Undone",
+    "attach",
+    "down",
+    "lab_up",
+    "status",
+    "up",
+]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePort:
+    """One end of a link that is up."""
+
+    role: Role
+    port: Port
+    peer: Port
+    link: Link
+    host: Host
+    interface: str | None
+    """The network interface (veth), in the host's namespace."""
+    vdev: str | None
+    """The EAL --vdev value of this end (shared-memory links)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """What is up: all that backends and testers need to know."""
+
+    topology: Topology
+    cores: Cores
+    tester_ports: tuple[LivePort, ...]
+    dut_ports: tuple[LivePort, ...]
+    facts: Mapping[str, object]
+    """Read back from the live lab: "ports" (by name: offloads, NAPI, qdisc, MTU, ...), "hugepages" (granted or not),
+    "privileges" (root, or how it does without)."""
+
+
+@contextmanager
+def lab_up(topology: Topology, *, progress: Progress | None = None) -> Iterator[Lab]:
+    """Bring a lab up for the time of the context. It dies with this process (and this thread), whatever ends it.
+
+    The controller (this process) is kept off the DUT's core meanwhile. Only hugepages outlive a kill -9; they are in
+    the journal, and `down` puts them back.
+
+    Raises ConfigInvalid (cores), EnvironmentBroken (privileges, hugepages, the kernel refuses a link).
+    """
+    cores, privileges = _prepare(topology)
+    journal, lab = Journal(state_directory()), _new_id(topology)
+    with ExitStack() as stack:
+        stack.enter_context(pinned_here(cores.controller))
+        stack.callback(_put_back, lab, journal)
+        huge = _hugepages(topology, privileges, journal, lab)
+        holders = _holders(topology, stack, detached=False)
+        yield _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
+
+
+def up(topology: Topology, *, progress: Progress | None = None) -> LabRecord:
+    """Bring a lab up that stands until `down`. If it fails halfway, or is killed, nothing stays that `down` misses.
+
+    Raises as lab_up, and EnvironmentBroken where a lab of that name stands already.
+    """
+    cores, privileges = _prepare(topology)
+    journal, lab = Journal(state_directory()), _new_id(topology)
+    for record in status(journal):
+        if record.topology.name == topology.name:
+            how = "is up" if record.alive else "died, but is not down"
+            raise EnvironmentBroken(
+                f"the lab {topology.name} {how} (since {record.since})", hint=fix.labkit("down")
+            )
+    with ExitStack() as stack:
+        stack.callback(_put_back, lab, journal)
+        huge = _hugepages(topology, privileges, journal, lab)
+        holders = _holders(topology, stack, detached=True)
+        for holder in {holder.identity: holder for holder in holders.values()}.values():
+            described = ProcessKnob(holder.identity).describe()
+            journal.begin(lab=lab, knob=described, old="gone", new="running")
+            holder.stay()
+        _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
+        record = LabRecord(
+            id=lab,
+            topology=topology,
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            holders={role: holder.identity for role, holder in holders.items()},
+            hugepages=huge,
+            rootless=privileges.rootless,
+        )
+        journal.lab_is_up(lab, record.to_json())
+        stack.pop_all()
+    return record
+
+
+def attach(record: LabRecord) -> Lab:
+    """The lab that stands, as it is found now. Raises EnvironmentBroken where it has died."""
+    if not record.alive:
+        raise EnvironmentBroken(
+            f"the lab {record.topology.name} died: a process that held its namespaces is gone",
+            hint=fix.labkit("down"),
+        )
+    tester, dut = record.host("tester"), record.host("dut")
+    privileges = join_user_namespace(tester.pid) if record.rootless else ensure_privileges()
+    return _live(
+        record.topology, choose(record.topology), tester, dut, privileges, hugepages=record.hugepages
+    )
+
+
+def _prepare(topology: Topology) -> tuple[Cores, Privileges]:
+    if topology.tier is Tier.SIMULATED:
+        raise ConfigInvalid(
+            f"{topology.source}: a simulated lab has nothing to bring up", hint="labkit run needs no lab"
+        )
+    return choose(topology), ensure_privileges()
+
+
+def _new_id(topology: Topology) -> str:
+    return f"{topology.name}-{uuid.uuid4().hex[:8]}"
+
+
+def _hugepages(topology: Topology, privileges: Privileges, journal: Journal, lab: str) -> bool:
+    """Whether the lab's memory is in hugepages. What controllers that were killed had set is put back first."""
+    if not any(link.hugepages for link in topology.links):
+        return False
+    down(abandoned=True, journal=journal)
+    need = sum(link.memory_bytes for link in topology.links)
+    return hugepages.grant(need, privileges=privileges, journal=journal, lab=lab)
+
+
+def _put_back(lab: str, journal: Journal) -> None:
+    left = [undone.left for undone in down(lab=lab, journal=journal, force=True) if undone.left]
+    if left:
+        raise EnvironmentBroken("; ".join(left), hint=fix.labkit("down"))
+
+
+def _holders(topology: Topology, stack: ExitStack, *, detached: bool) -> dict[Role, Holder]:
+    """One namespace a role; ends of a shared-memory link meet in one."""
+
+    def start(name: str) -> Holder:
+        holder = start_holder(name, detached=detached)
+        stack.callback(holder.end)
+        return holder
+
+    if topology.links[0].kind is LinkKind.VETH:
+        return {"tester": start("tester"), "dut": start("dut")}
+    both = start("lab")
+    return {"tester": both, "dut": both}
+
+
+def _wire(
+    topology: Topology,
+    cores: Cores,
+    holders: Mapping[Role, Holder],
+    privileges: Privileges,
+    *,
+    hugepages: bool,
+    progress: Progress | None,
+) -> Lab:
+    say = progress or (lambda _: None)
+    tester, dut = holders["tester"].host, holders["dut"].host
+    refused: dict[str, str] = {}
+    if topology.links[0].kind is LinkKind.VETH:
+        from labkit.lab.links import napi, veth  # pyroute2 takes long to import
+
+        say("links")
+        veth.wire(topology.links, tester, dut)
+        for link in topology.links:
+            for host, port, core in ((tester, link.tester, cores.tester), (dut, link.dut, cores.dut)):
+                why = napi.place(host, port.name, link.napi, core)
+                refused.update({port.name: why} if why else {})
+    lab = _live(topology, cores, tester, dut, privileges, hugepages=hugepages, refused=refused)
+    say("up")
+    return lab
+
+
+def _live(
+    topology: Topology,
+    cores: Cores,
+    tester: NamespaceHost,
+    dut: NamespaceHost,
+    privileges: Privileges,
+    *,
+    hugepages: bool,
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> Lab:
+    """The lab as it is found in these namespaces."""
+
+    def ends(role: Role, host: NamespaceHost) -> tuple[LivePort, ...]:
+        return tuple(_port(role, host, link, number) for number, link in enumerate(topology.links))
+
+    tester_ports, dut_ports = ends("tester", tester), ends("dut", dut)
+    ports: dict[str, object] = {}
+    if topology.links[0].kind is LinkKind.VETH:
+        from labkit.lab.links import napi, veth
+
+        for live, host in [(port, tester) for port in tester_ports] + [(port, dut) for port in dut_ports]:
+            name = live.port.name
+            placed = {
+                "asked": str(live.link.napi),
+                **napi.read_back(host, name),
+                "refused": refused.get(name),
+            }
+            ports[name] = {**veth.read_back(host, live.port), "napi": placed}
+    return Lab(
+        topology=topology,
+        cores=cores,
+        tester_ports=tester_ports,
+        dut_ports=dut_ports,
+        facts={"ports": ports, "hugepages": hugepages, "privileges": privileges.why},
+    )
+
+
+def _port(role: Role, host: NamespaceHost, link: Link, number: int) -> LivePort:
+    port, peer = (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
+    is_veth = link.kind is LinkKind.VETH
+    return LivePort(
+        role=role,
+        port=port,
+        peer=peer,
+        link=link,
+        host=host,
+        interface=port.name if is_veth else None,
+        vdev=None if is_veth else shared_memory.vdev(link, role, number),
+    )

@@ -1,0 +1,88 @@
+"""Labs that stand without their controller: what the journal keeps of one, and how to find it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit.lab.topology import Role, Topology, parse
+from labkit.machine.hosts import NamespaceHost
+from labkit.machine.journal import Journal
+from labkit.machine.privilege import state_directory
+from labkit.machine.process import Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabRecord:
+    """A lab that `labkit up` left standing."""
+
+    id: str
+    topology: Topology
+    since: str
+    """UTC, ISO 8601."""
+    holders: Mapping[Role, Identity]
+    """Processes that hold the namespaces; both roles may be in one."""
+    hugepages: bool
+    rootless: bool
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of its namespaces are still held."""
+        return all(identity.alive for identity in self.holders.values())
+
+    @property
+    def interfaces(self) -> dict[Role, tuple[str, ...]]:
+        """Interfaces (veth) or ports (shared memory) by role."""
+        links = self.topology.links
+        return {
+            "tester": tuple(link.tester.name for link in links),
+            "dut": tuple(link.dut.name for link in links),
+        }
+
+    @property
+    def enter(self) -> dict[Role, list[str]]:
+        """What to type to get a shell where each role is."""
+        found: dict[Role, list[str]] = {}
+        for role, holder in self.holders.items():
+            user = [f"--user=/proc/{holder.pid}/ns/user", "--preserve-credentials"] if self.rootless else []
+            program, *namespaces, _ = self.host(role).enter()
+            found[role] = [program, *user, *namespaces, "sh"]
+        return found
+
+    def host(self, role: Role) -> NamespaceHost:
+        """Where a role's programs run."""
+        return NamespaceHost(role, self.holders[role].pid)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the journal keeps it."""
+        return {
+            "source": str(self.topology.source.absolute()),
+            "text": self.topology.text,
+            "since": self.since,
+            "holders": {role: [one.pid, one.start_ticks] for role, one in self.holders.items()},
+            "hugepages": self.hugepages,
+            "rootless": self.rootless,
+        }
+
+
+def _from_json(lab: str, data: Mapping[str, Any]) -> LabRecord:
+    holders: dict[Role, Identity] = {}
+    for role in ("tester", "dut"):
+        pid, start_ticks = data["holders"][role]
+        holders[role] = Identity(pid, start_ticks)
+    return LabRecord(
+        id=lab,
+        topology=parse(data["text"], Path(data["source"]), alone=True),
+        since=data["since"],
+        holders=holders,
+        hugepages=data["hugepages"],
+        rootless=data["rootless"],
+    )
+
+
+def status(journal: Journal | None = None) -> list[LabRecord]:
+    """The labs that `labkit up` left standing, dead ones among them, in the order they came up."""
+    journal = journal or Journal(state_directory())
+    return [_from_json(lab, data) for lab, data in journal.read().labs.items()]

@@ -1,0 +1,40 @@
+"""What a tool leaves on the machine when it is killed: journalled while it runs, so that `labkit down` undoes it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from labkit.errors import EnvironmentBroken
+from labkit.machine.journal import Entry, Journal
+from labkit.machine.knobs import Knob, undo
+from labkit.machine.privilege import state_directory
+
+
+class Leftovers:
+    """The changes that one run of a tool makes by itself; whatever it has not taken back at its end is taken back."""
+
+    def __init__(self, tool: str) -> None:
+        self._tool = tool
+        self._entries: list[Entry] = []
+
+    def expect(self, knob: Knob, *, new: str = "there") -> None:
+        """The tool is about to set this to `new`. Raises OSError where it can't be read."""
+        self._entries.append(
+            Journal(state_directory()).begin(lab=self._tool, knob=knob.describe(), old=knob.read(), new=new)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        journal = Journal(state_directory()) if self._entries else None
+        left = []
+        for entry in reversed(self._entries):
+            assert journal is not None
+            if (why := undo(entry, journal=journal)) is not None:
+                left.append(why)
+        if left and error is None:
+            raise EnvironmentBroken("; ".join(left))

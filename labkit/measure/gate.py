@@ -1,0 +1,28 @@
+"""What a gate says of a figure: whether it can be trusted, and of what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One check of whether a figure can be trusted."""
+
+    name: str
+    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
+    of the host itself also guest, beyond, swallowed."""
+    state: str
+    """ok, warn or invalid."""
+    value: str
+    limit: str
+    why: str
+
+
+GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
+"""Gates that invalidate some metrics only; any other invalidates all."""
+
+PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
+"""Gates whose reason can pass by itself: what they made invalid is worth another attempt. A mode that is not proven, or
+workers that share a core, will be no other the next time."""

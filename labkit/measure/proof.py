@@ -1,0 +1,17 @@
+"""What shows that traffic really took a datapath. Without it a measurement is invalid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """By what it can be seen that traffic really took a datapath."""
+
+    proven: bool
+    claim: str
+    """What is claimed, e.g. "AF_XDP socket bound in copy mode to queue 0"."""
+    evidence: Mapping[str, object]
+    """What was read back, by where it was read."""

@@ -1,0 +1,122 @@
+"""What one run leaves: measurements and verdicts, as frozen types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from labkit.measure.burst import BackToBack
+from labkit.measure.gate import Gate as Gate
+from labkit.measure.hosttimes import HardwareTimes, HostTimes
+from labkit.measure.latency import LatencyLadder
+from labkit.measure.proof import Proof
+from labkit.measure.rates import LossCurve, Mrr
+from labkit.measure.search import SearchResult
+
+
+class Outcome(StrEnum):
+    """The four ways a target can end."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    SKIP = "skip"
+    INVALID = "invalid"
+
+
+MEASURED, CAN_RUN, CAN_BE_MEASURED = "measured", "can run here", "can be measured"
+PASSES = "the test passes"
+NO_TARGET = frozenset({MEASURED, CAN_RUN, CAN_BE_MEASURED, PASSES})
+"""What stands for the target of a test that has none, that was skipped, or that broke off."""
+
+HOST_BACKEND = "lowlatency"
+"""Stands in a key where a backend's name does: what is measured is the host, not a datapath."""
+HOST_LINK = "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What was measured: the row of the table."""
+
+    backend: str
+    mode: str
+    """Empty: the backend's default mode."""
+    topology: str
+    link: str
+    """Kind of link: veth, vhost, memif; "host" for what is measured of the host itself, without a link."""
+    frame: str
+    """Frame size on the wire with FCS ("64") or "imix"; empty where there is no frame."""
+    ip_version: int = 4
+    flows: int = 1
+
+    @classmethod
+    def of_host(cls, topology: str, kind: str = "") -> Key:
+        """The row of what is measured, by a kind of measurement, of the host that `topology` describes."""
+        return cls(backend=HOST_BACKEND, mode=kind, topology=topology, link=HOST_LINK, frame="")
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is about the host itself."""
+        return self.link == HOST_LINK
+
+    @property
+    def id(self) -> str:
+        """The stable part of test ids: "af_xdp-veth-64", "dpdk-net_af_packet-veth-64"."""
+        parts = [part for part in (self.backend, self.mode, self.topology, self.frame) if part]
+        parts += ["ipv6"] if self.ip_version == 6 else []
+        parts += [f"{self.flows}flows"] if self.flows != 1 else []
+        return "-".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Everything that was found out about one row by one kind of measurement.
+
+    Exactly one of the payload fields is set; `kind` names it.
+    """
+
+    key: Key
+    kind: str
+    """throughput, mrr, latency, loss_curve, back_to_back; of the host itself hardware, wakeup, timerlat, busy_loop."""
+    started: str
+    """UTC, ISO 8601."""
+    duration_s: float
+    tester: Mapping[str, object]
+    """Engine, core, clock, ceiling_pps, frame template facts; of the host itself: the tool and its arguments."""
+    proof: Proof
+    gates: tuple[Gate, ...]
+    limited_by: str
+    """dut, tester ("at least"), or none (no bound was found)."""
+    deviations: tuple[str, ...] = ()
+    variant: str = ""
+    """What tells it from others of its kind and row: the loads of a latency measurement, the request of a host's."""
+    attempt: int = 1
+    """Above 1: measured again, because the attempt before was invalid for a reason that can pass."""
+    throughput: SearchResult | None = None
+    mrr: Mrr | None = None
+    latency: LatencyLadder | None = None
+    loss_curve: LossCurve | None = None
+    back_to_back: BackToBack | None = None
+    hardware: HardwareTimes | None = None
+    wakeup: HostTimes | None = None
+    timerlat: HostTimes | None = None
+    busy_loop: HostTimes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The end of one target (or of a test that has none: then `target` is "measured")."""
+
+    test: str
+    """pytest node id."""
+    key: Key | None
+    target: str
+    """As written: "pdr >= 10 Mpps"."""
+    outcome: Outcome
+    value: float | None
+    unit: str | None
+    reason: str
+    """What decided; for skip also the fix, for invalid the gate."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    attempt: int = 1
+    """Which run of the test it ended."""

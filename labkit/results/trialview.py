@@ -1,0 +1,94 @@
+"""One trial, shown: as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from labkit import format as fmt
+from labkit.measure.latency import LatencyPoint, latency_point
+from labkit.measure.proof import Proof
+from labkit.measure.trial import TrialResult
+from labkit.record.model import Key
+from labkit.targets.metrics import stalled
+
+
+def _point(trial: TrialResult) -> LatencyPoint | None:
+    return latency_point(trial, load="as asked") if trial.rtt is not None else None
+
+
+def as_json(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, object]) -> dict[str, object]:
+    """Counts as recorded, rates as derived, percentiles (None: too few samples), proof and tester."""
+    point = _point(trial)
+    latency = asdict(point) if point is not None else None
+    if latency is not None:
+        del latency["trial"], latency["load"]
+    return {
+        "id": key.id,
+        "offered_pps": trial.offered_pps,
+        "forwarding_rate_pps": trial.forwarding_rate_pps,
+        "loss_ratio": trial.loss_ratio,
+        "unsent": trial.unsent,
+        "lost": trial.lost,
+        "rtt": latency,
+        "notes": _notes(trial, point),
+        "trial": asdict(trial),
+        "proof": asdict(proof),
+        "tester": dict(tester),
+    }
+
+
+def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, object]) -> str:
+    """A few lines, every figure with its unit."""
+
+    def kpps(value: float) -> str:
+        return f"{value / 1e3:,.3f} kpps"
+
+    intended = "as fast as it goes" if trial.intended_load_pps is None else kpps(trial.intended_load_pps)
+    lines = [
+        f"{key.id}, {trial.duration_s:g} s (tester: {tester.get('engine')})",
+        f"  path        {proof.claim}{'' if proof.proven else '  -- NOT PROVEN'}",
+        f"  intended    {intended}",
+        f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} frames sent, {trial.unsent:,} unsent)",
+        f"  forwarded   {kpps(trial.forwarding_rate_pps)}  ({trial.received:,} frames came back, {trial.late:,} late)",
+        f"  loss ratio  {fmt.loss(trial.loss_ratio)}  ({trial.lost:,} lost, {trial.duplicates:,} duplicates, "
+        f"{trial.reordered:,} reordered)",
+    ]
+    point = _point(trial)
+    if point is not None:
+        shown = (
+            ("min", point.min_us),
+            ("p50", point.p50_us),
+            ("p99", point.p99_us),
+            ("p99.9", point.p999_us),
+            ("max", point.max_us),
+        )
+        rtt = ", ".join(
+            f"{name} {value:.1f}" if value is not None else f"{name} n too small" for name, value in shown
+        )
+        lines.append(f"  RTT (us)    {rtt}  (n = {point.n:,}, from the intended send time)")
+    if note := tester.get("engine_note"):
+        lines.append(f"  note        {note}")
+    if trial.foreign or trial.stale or trial.corrupt:
+        lines.append(
+            f"  not ours    {trial.foreign:,} foreign, {trial.stale:,} stale, {trial.corrupt:,} corrupt"
+        )
+    lines += [f"  note        {note}" for note in _notes(trial, point)]
+    return "\n".join(lines)
+
+
+def _notes(trial: TrialResult, point: LatencyPoint | None) -> list[str]:
+    """What was the tester's own doing: a trial has no gates, and nobody else would say so."""
+    notes = []
+    if trial.intended_load_pps is not None and trial.unsent > trial.lost:
+        notes.append(
+            "most of what is missing was never sent: the path carries at least what was forwarded, and the loss ratio "
+            "is the tester's"
+        )
+    if point is not None:
+        tails = (("p50", 50.0, point.p50_us), ("p99", 99.0, point.p99_us), ("p99.9", 99.9, point.p999_us))
+        every = (*tails, ("max", None, point.max_us))
+        why = {name: stalled(trial, p, us / 1e6) for name, p, us in every if us is not None}
+        if doubtful := [name for name, words in why.items() if words]:
+            notes.append(f"{', '.join(doubtful)}: {why[doubtful[0]]}")
+    return notes

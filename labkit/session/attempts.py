@@ -1,0 +1,47 @@
+"""Which tests may be measured again, and how often each was: the choice is by validity alone, never by value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labkit.record.model import Measurement
+
+
+class Attempts:
+    """Remembers, for each test, the measurements that were invalid for a reason that can pass."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._blamed: dict[str, list[Measurement]] = {}
+        self._stood_still: set[str] = set()
+
+    def number(self, test: str) -> int:
+        """Which attempt of the test it is: 1 and up."""
+        return self._numbers.get(test, 1)
+
+    def blame(self, test: str, measurements: Sequence[Measurement], *, stood_still: bool) -> None:
+        """A target of the test was invalid because of these measurements.
+
+        `stood_still`: by a bound that was missed while the tester stood still. From then on the test's targets are
+        invalid whenever the tester stood still, whether their bounds hold or not: else a missed bound would get a
+        second chance that a bound that held had no need of.
+        """
+        self._blamed.setdefault(test, []).extend(measurements)
+        if stood_still:
+            self._stood_still.add(test)
+
+    def strict(self, test: str) -> bool:
+        """Whether the test's targets are invalid whenever the tester stood still (see `blame`)."""
+        return test in self._stood_still and self.number(test) > 1
+
+    def to_repeat(self, test: str) -> tuple[Measurement, ...]:
+        """What would have to be measured again; empty: it is not invalid, or for a reason that stays."""
+        unique = {id(measurement): measurement for measurement in self._blamed.get(test, ())}
+        return tuple(unique.values())
+
+    def begin(self, test: str) -> tuple[Measurement, ...]:
+        """The test's next attempt begins. Returns what is to be measured again."""
+        self._numbers[test] = self.number(test) + 1
+        measurements = self.to_repeat(test)
+        self._blamed.pop(test, None)
+        return measurements

@@ -1,0 +1,139 @@
+"""Which combinations of topology, backend and mode there are to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labkit.backends import registry
+from labkit.backends.base import Backend, Mode
+from labkit.errors import ConfigInvalid
+from labkit.lab.topology import Tier, Topology
+from labkit.record.model import Key
+from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datapath:
+    """One backend in one mode on one topology."""
+
+    topology: Topology
+    backend: Backend
+    mode: Mode
+
+    def key(self, *, frame: str, ip_version: int = 4, flows: int = 1) -> Key:
+        """The row of the results for frames of a size."""
+        return Key(
+            backend=self.backend.name,
+            mode=self.mode.name,
+            topology=self.topology.name,
+            link=str(self.topology.links[0].kind),
+            frame=frame,
+            ip_version=ip_version,
+            flows=flows,
+        )
+
+    def check_frames(self, frames: FrameSpec) -> None:
+        """Raise ConfigInvalid for frames that its links do not carry: too large for the MTU, or no such addresses."""
+        for link in self.topology.links:
+            largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
+            size = max(frames.sizes)
+            if size > largest:
+                raise ConfigInvalid(
+                    f"frame size {size}: expected at most {largest} bytes with FCS on link {link.name} of topology "
+                    f"{self.topology.name} (MTU {link.mtu_bytes} B, Ethernet header and FCS)",
+                    hint=f"smaller frames, or mtu: {size - FRAME_OVER_MTU_BYTES} B in a topology of your own",
+                )
+            family = f"ipv{frames.ip_version}"
+            ends = (getattr(link.tester, family), getattr(link.dut, family))
+            if self.topology.tier is not Tier.SIMULATED and None in ends:
+                raise ConfigInvalid(
+                    f"{self.topology.source}: link {link.name} has no IPv{frames.ip_version} addresses",
+                    hint=f"give its tester and its dut an {family} address, or measure IPv{10 - frames.ip_version}",
+                )
+
+    def unfit(self, frames: FrameSpec) -> str | None:
+        """Why its backend does not move such frames, with the way out. None: it does."""
+        limit, size = self.mode.largest_frame_bytes, max(frames.sizes)
+        if limit is None or size <= limit:
+            return None
+        called = f"{self.backend.name} {self.mode.name}".rstrip()
+        return (
+            f"frame size {size}: {called} moves frames of up to {limit} bytes with FCS: "
+            f"{self.mode.largest_frame_why} (fix: frames of at most {limit} bytes, or another backend)"
+        )
+
+    @property
+    def is_default_mode(self) -> bool:
+        """Whether the mode is what a user gets who names none."""
+        return not self.mode.name
+
+
+_SIMULATED = Mode(name="", description="simulated: no packet is sent", requires=())
+
+
+def modes(backend: Backend, topology: Topology) -> tuple[Mode, ...]:
+    """The backend's modes there; on a simulated lab every backend has one."""
+    return (_SIMULATED,) if topology.tier is Tier.SIMULATED else backend.modes(topology)
+
+
+def find_mode(backend: Backend, topology: Topology, name: str) -> Mode:
+    """A mode by name; the empty name is the first. Raises ConfigInvalid, naming those there are."""
+    found = modes(backend, topology)
+    if not found:
+        raise ConfigInvalid(f"backend {backend.name} cannot run on topology {topology.name}")
+    for candidate in found:
+        if name in ("", candidate.name):
+            return candidate
+    known = ", ".join(m.name for m in found if m.name)
+    raise ConfigInvalid(
+        f"backend {backend.name} has no mode {name!r} on {topology.name}: expected "
+        + (f"one of {known}, or none for the default" if known else "none: it has the default only")
+    )
+
+
+def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
+    """All datapaths of these topologies, in the order in which they are measured: a lab at a time, kernel first."""
+    found: list[Datapath] = []
+    for topology in topologies:
+        for name in registry.names():
+            if name in topology.backends:
+                backend = registry.load(name)
+                found += [
+                    Datapath(topology=topology, backend=backend, mode=mode)
+                    for mode in modes(backend, topology)
+                ]
+    return tuple(found)
+
+
+# The labs that the suite measures when nobody says which, in this order: the kernel's figures come first.
+DEFAULT_TOPOLOGIES = ("veth", "veth-forward", "vhost", "memif")
+
+# Where a backend is measured when nobody says where: shared memory first for DPDK, for there it is at home.
+_PREFERRED = {"dpdk": ("vhost", "memif", "veth")}
+
+
+def default_datapath(
+    backend_name: str, topologies: Iterable[Topology], *, topology: str | None = None, mode: str = ""
+) -> Datapath:
+    """The datapath that "a test of this backend" means. Raises ConfigInvalid where there is none."""
+    backend = registry.load(backend_name)
+    topologies = tuple(topologies)
+    candidates = [
+        t
+        for t in topologies
+        if (topology is None or t.name == topology) and backend_name in t.backends and modes(backend, t)
+    ]
+    if not candidates:
+        where = f"topology {topology!r}" if topology else "any of the chosen topologies"
+        there = dict.fromkeys(name for t in topologies if topology in (None, t.name) for name in t.backends)
+        raise ConfigInvalid(
+            f"backend {backend_name} is not measured on {where}",
+            hint=f"measured there: {', '.join(there)}" if there else None,
+        )
+    order = _PREFERRED.get(backend_name, ())
+    rank = {name: i for i, name in enumerate(order)}
+    if mode:
+        candidates = [t for t in candidates if any(m.name == mode for m in modes(backend, t))] or candidates
+    best = min(candidates, key=lambda t: rank.get(t.name, len(order)))
+    return Datapath(topology=best, backend=backend, mode=find_mode(backend, best, mode))

@@ -1,0 +1,57 @@
+"""All that can be found wrong with a lab file before anything is made or measured on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
+from labkit.lab import cores, topology
+from labkit.lab.topology import Tier, Topology
+from labkit.targets.file import load_targets
+
+
+def load_checked(name_or_path: str | Path) -> Topology:
+    """Read a topology, hold its cores against this machine's, and read the files of targets that it names.
+
+    Raises ConfigInvalid: otherwise a wrong line would be told only once minutes of measuring are over.
+    """
+    mistakes = Mistakes()
+    lab_file: Topology | None = None
+    with mistakes.noted():
+        lab_file = topology.load(name_or_path)
+    if lab_file is None:
+        beside = topology.targets_beside(Path(name_or_path))
+        with mistakes.noted():
+            for path in beside:  # of what tier the lab is isn't known: one that refuses no metric
+                load_targets(path, tier=Tier.HARDWARE)
+        mistakes.check()
+        raise LabkitBug(f"{name_or_path}: not read, and no mistake was noted")
+    with mistakes.noted():
+        if lab_file.tier is not Tier.SIMULATED:
+            cores.check(lab_file)
+    for path in lab_file.targets:
+        with mistakes.noted():
+            load_targets(path, tier=lab_file.tier)
+    mistakes.check()
+    return lab_file
+
+
+def load_all(names_or_paths: Iterable[str | Path]) -> list[Topology]:
+    """Read several, each once. Raises ConfigInvalid as `load_checked`, and where two are called alike.
+
+    A row of the results is told from others by its topology's name.
+    """
+    by_name: dict[str, Topology] = {}
+    mistakes = Mistakes()
+    for one in names_or_paths:
+        with mistakes.noted():
+            lab_file = load_checked(one)
+            first = by_name.setdefault(lab_file.name, lab_file)
+            if first.source.resolve() != lab_file.source.resolve():
+                raise ConfigInvalid(
+                    f"{lab_file.source}: a topology called {lab_file.name!r} is chosen already: {first.source}",
+                    hint="give one of them another name (name: ..., or the file's)",
+                )
+    mistakes.check()
+    return list(by_name.values())

@@ -1,0 +1,170 @@
+"""A tester and a DUT that are running: what trials are made on.
+
+Two kinds: a live one (lab, probe, backend) and a simulated one. Everything above sees only the protocol.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+from labkit.backends.base import Dut
+from labkit.errors import ConfigInvalid
+from labkit.lab.live import Lab
+from labkit.lab.simulation import SimulatedSpec
+from labkit.measure.proof import Proof
+from labkit.measure.trial import TrialResult
+from labkit.session.datapaths import Datapath
+from labkit.testers.frames import FrameSpec
+from labkit.testers.probe import ProbeTester, Settle, generating
+from labkit.testers.simulated import SimulatedTester
+
+
+class Rig(Protocol):
+    """Measurer and BurstMeasurer in one, with what can be said of its trustworthiness."""
+
+    def set_frames(self, spec: FrameSpec) -> None:
+        """Send these frames from now on."""
+        ...
+
+    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial. Raises ToolFailed when tester or DUT died."""
+        ...
+
+    def measure_burst(self, count: int) -> TrialResult:
+        """One burst of `count` frames."""
+        ...
+
+    def proof(self) -> Proof:
+        """That traffic took the datapath."""
+        ...
+
+    def tester(self) -> Mapping[str, object]:
+        """Facts of the tester, for the record."""
+        ...
+
+    def workers(self) -> Mapping[str, tuple[int, int]]:
+        """Thread id and intended core, by role ("tester", "dut"): their affinity is read back."""
+        ...
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The time in which its trials pass [s]: monotonic, virtual where simulated."""
+        ...
+
+
+class LiveRig:
+    """A probe on the tester's ports and a backend on the DUT's."""
+
+    def __init__(
+        self, lab: Lab, datapath: Datapath, dut: Dut, tester: ProbeTester, engine_note: str | None = None
+    ) -> None:
+        self._lab = lab
+        self._engine_note = engine_note
+        self._datapath = datapath
+        self._dut = dut
+        self._tester = tester
+
+    def set_frames(self, spec: FrameSpec) -> None:
+        """Send these frames from now on."""
+        self._tester.set_frames(spec, own_mac=self._datapath.backend.own_mac)
+
+    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial; a DUT that died in it takes it with it."""
+        trial = self._tester.measure(load_pps=load_pps, duration_s=duration_s)
+        self._dut.check_alive()
+        return trial
+
+    def measure_burst(self, count: int) -> TrialResult:
+        """One burst."""
+        trial = self._tester.measure_burst(count)
+        self._dut.check_alive()
+        return trial
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Real time."""
+        return time.monotonic
+
+    def proof(self) -> Proof:
+        """The DUT's own proof."""
+        return self._dut.proof()
+
+    def tester(self) -> Mapping[str, object]:
+        """Engine, core, clock and mode; and why it is not the fastest engine, where it is not."""
+        note = {"engine_note": self._engine_note} if self._engine_note else {}
+        return {**self._tester.describe(), **note}
+
+    def workers(self) -> Mapping[str, tuple[int, int]]:
+        """The workers of the probes that run."""
+        found = {"tester": (self._tester.worker_tid, self._lab.cores.tester)}
+        tid = getattr(self._dut, "worker_tid", None)
+        if isinstance(tid, int):
+            found["dut"] = (tid, self._lab.cores.dut)
+        return found
+
+
+@contextmanager
+def live_rig(
+    lab: Lab,
+    datapath: Datapath,
+    *,
+    engine: str,
+    engine_note: str | None = None,
+    ip_version: int,
+    settle: Settle,
+) -> Iterator[LiveRig]:
+    """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
+    if datapath.backend.name == "xdp" and engine == "packet":
+        # Seen: without an XDP program at the far end, what XDP_TX sends sticks in a veth's ring.
+        raise ConfigInvalid(
+            "the xdp backend on veth needs a tester with an XDP program of its own; the packet engine has none",
+            hint="leave --labkit-tester out",
+        )
+    with ExitStack() as stack:
+        dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
+        tester = stack.enter_context(generating(lab, engine, settle=settle))
+        yield LiveRig(lab, datapath, dut, tester, engine_note)
+
+
+class SimulatedRig:
+    """The simulated DUT. Its figures are of a model, and every record says so."""
+
+    def __init__(self, spec: SimulatedSpec) -> None:
+        self._spec = spec
+        self._tester = SimulatedTester(spec)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Virtual time."""
+        return self._tester.clock
+
+    def set_frames(self, spec: FrameSpec) -> None:
+        """The model knows no frames."""
+
+    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial, in virtual time."""
+        return self._tester.measure(load_pps=load_pps, duration_s=duration_s)
+
+    def measure_burst(self, count: int) -> TrialResult:
+        """One burst, in virtual time."""
+        return self._tester.measure_burst(count)
+
+    def proof(self) -> Proof:
+        """There is no datapath; what is proven is that this is a simulation."""
+        return Proof(
+            proven=True,
+            claim="a simulated DUT: no packet was sent",
+            evidence={"capacity_pps": self._spec.capacity_pps, "python": platform.python_version()},
+        )
+
+    def tester(self) -> Mapping[str, object]:
+        """The simulated tester."""
+        return {"engine": "simulated", "ceiling_pps": self._spec.tester_ceiling_pps}
+
+    def workers(self) -> Mapping[str, tuple[int, int]]:
+        """No process runs."""
+        return {}

@@ -1,0 +1,139 @@
+"""Labs and rigs that a session has up: one lab and one rig at a time, kept as long as they fit what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+from labkit.errors import LabkitBug
+from labkit.lab.live import Lab, lab_up
+from labkit.lab.topology import Topology
+from labkit.progress import Progress
+from labkit.session.datapaths import Datapath
+from labkit.session.plan import Plan
+from labkit.session.rig import Rig, SimulatedRig, live_rig
+from labkit.testers.ceiling import measure_ceiling
+from labkit.testers.frames import FrameSpec
+from labkit.testers.probe import XDP_TESTER, default_engine
+
+
+class Rigs:
+    """Brings labs and rigs up on demand. `on_change` is called when another lab has come up."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        tester_engine: str | None,
+        seed: int | None,
+        progress: Progress,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._plan = plan
+        self._tester_engine = tester_engine
+        self._seed = seed
+        self._progress = progress
+        self._on_change = on_change
+        self._lab_stack = ExitStack()
+        self._rig_stack = ExitStack()
+        self._lab: Lab | None = None
+        self._borrowed: Lab | None = None
+        self._rig: Rig | None = None
+        self._rig_key: tuple[str, str, str, int] | None = None
+        self._ceilings: dict[tuple[str, str], float] = {}
+        self.topologies: dict[str, Topology] = {}
+        """All that were up, by name."""
+        self.links: dict[str, Mapping[str, object]] = {}
+        """Facts that were read back of their links."""
+
+    def use(self, lab: Lab) -> None:
+        """Measure on this lab, which is up already and stays up."""
+        self._borrowed = lab
+
+    def _lab_for(self, datapath: Datapath) -> Lab:
+        if self._borrowed is not None:
+            if self._borrowed.topology.name != datapath.topology.name:
+                raise LabkitBug(
+                    f"lab {self._borrowed.topology.name} is in use, {datapath.topology.name} was asked for"
+                )
+            return self._borrowed
+        if self._lab is None or self._lab.topology != datapath.topology:
+            self.close()
+            self._progress.phase(f"lab {datapath.topology.name}: up")
+            self._lab = self._lab_stack.enter_context(lab_up(datapath.topology))
+            self.topologies[datapath.topology.name] = datapath.topology
+            self.links[datapath.topology.name] = self._lab.facts
+            self._on_change()
+        return self._lab
+
+    def _engine(self, lab: Lab) -> tuple[str, str | None]:
+        """The tester's engine, and why it is not the fastest, where it isn't and nobody asked for it."""
+        if lab.tester_ports[0].interface is None:
+            return default_engine(lab, xdp_ok=False), None
+        if self._tester_engine is not None:
+            return self._tester_engine, None
+        from labkit import doctor
+
+        findings = doctor.run(XDP_TESTER, mtu_bytes=lab.topology.mtu_bytes)
+        lacking = next((finding for finding in findings if not finding.ok), None)
+        engine = default_engine(lab, xdp_ok=lacking is None)
+        if lacking is None:
+            return engine, None
+        return engine, f"the tester sends through AF_PACKET, not AF_XDP: {lacking.id}: {lacking.error}"
+
+    def rig(self, datapath: Datapath, ip_version: int) -> Rig:
+        """The running rig of a datapath; the former one is ended, and its lab where the topology is another."""
+        key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
+        if self._rig is None or self._rig_key != key:
+            self.close_rig()
+            simulated = datapath.topology.simulation.get(datapath.backend.name)
+            if simulated is not None:
+                self.topologies[datapath.topology.name] = datapath.topology
+                spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
+                self._rig, self._rig_key = SimulatedRig(spec), key
+                return self._rig
+            lab = self._lab_for(datapath)
+            engine, note = self._engine(lab)
+            self._rig = self._rig_stack.enter_context(
+                live_rig(
+                    lab,
+                    datapath,
+                    engine=engine,
+                    engine_note=note,
+                    ip_version=ip_version,
+                    settle=self._plan.settle,
+                )
+            )
+            self._rig_key = key
+        return self._rig
+
+    def ceiling_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
+        """The most that the tester can send on this link, measured once a link and frame size."""
+        simulated = datapath.topology.simulation.get(datapath.backend.name)
+        if simulated is not None:
+            return simulated.tester_ceiling_pps
+        key = (datapath.topology.name, str(frames.size))
+        if key not in self._ceilings:
+            self.close_rig()
+            lab = self._lab_for(datapath)
+            self._progress.phase(f"{datapath.topology.name}: the tester's own ceiling")
+            self._ceilings[key] = measure_ceiling(
+                lab,
+                engine=self._engine(lab)[0],
+                frames=frames,
+                trials=self._plan.ceiling_trials,
+                duration_s=self._plan.ceiling_duration_s,
+            )
+        return self._ceilings[key]
+
+    def close_rig(self) -> None:
+        """End tester and DUT; the next call of `rig` starts them anew."""
+        self._rig, self._rig_key = None, None
+        self._rig_stack.close()
+
+    def close(self) -> None:
+        """Take everything down."""
+        self.close_rig()
+        self._lab = None
+        self._lab_stack.close()

@@ -1,0 +1,232 @@
+"""Targets: a metric, a bound, and what a measurement says to it.
+
+A target passes only if its bound holds for the conservative side of what was measured; it is invalid, neither pass
+nor fail, where the measurement cannot be trusted or does not reach far enough. Files of targets are read in
+targets_file.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from labkit.errors import ConfigInvalid
+from labkit.measure.gate import GATE_SCOPE, PASSING, Gate
+from labkit.record.model import Key, Measurement, Outcome
+from labkit.targets.metrics import METRICS, Metric, Observed, Unknown
+from labkit.units import Bound, Unit, parse_bound, parse_load
+from labkit.yamlfile import suggest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a measurement says to a target."""
+
+    target: str
+    outcome: Outcome
+    value: float | None
+    """What was measured, in `unit`; None where there is no figure."""
+    unit: str | None
+    """pps, us, 1 (a share) or x (a ratio); None where there is no figure to have one."""
+    reason: str
+    blamed: tuple[Measurement, ...] = ()
+    """Of an invalid end: the measurements that are worth another attempt, their reason being one that can pass."""
+    stood_still: bool = False
+    """Whether it is invalid because the tester stood still while the bound was missed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One bound on one metric."""
+
+    metric: Metric
+    bound: Bound
+    load: str | None = None
+    """For metrics of latency: only at this load; None: at every load measured."""
+    source: str | None = None
+    """File and line, where it stands in one."""
+    watch_s: float = 0.0
+    """The longest of something holds a bound only where it was looked out for at least so long."""
+
+    @property
+    def text(self) -> str:
+        """As people read it: "pdr >= 10 Mpps", "p99 <= 100 us at 50% PDR"."""
+        return f"{self.metric.name} {self.bound.text}" + (f" at {self.load}" if self.load else "")
+
+    def evaluate(
+        self,
+        measurements: Sequence[Measurement],
+        *,
+        kernel: Sequence[Measurement] = (),
+        strict: bool = False,
+    ) -> Evaluation:
+        """Judge the measurements of one row; `kernel` are those that ratios are taken to.
+
+        `strict`: it is invalid whenever the tester stood still, even where the bound holds (see session.attempts).
+        """
+        measurement = self._pick(measurements)
+        if measurement is None:
+            return self._end(Outcome.INVALID, None, f"not measured: needs {' or '.join(self.metric.kinds)}")
+        failing = self._invalid_gates(measurement)
+        if failing:
+            return self._distrusted(measurement, failing, "")
+        engine = engine_of(measurement)
+        baseline = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind, engine=engine)
+        if self.metric.relative:
+            if baseline is None:
+                other = kernel_baseline(kernel, key=measurement.key, kind=measurement.kind)
+                return self._end(
+                    Outcome.INVALID,
+                    None,
+                    f"no {measurement.kind} of the kernel was measured to compare with"
+                    if other is None
+                    else f"not comparable: the tester's engine was {engine} here, {engine_of(other)} with the kernel",
+                )
+            failing = self._invalid_gates(baseline)
+            if failing:
+                return self._distrusted(baseline, failing, "the kernel's measurement: ")
+        observed = self.metric.read(measurement, self.load, baseline)
+        if isinstance(observed, Unknown):
+            return self._end(Outcome.INVALID, None, observed.reason)
+        end = self._judge(observed)
+        if observed.doubt and observed.doubt_passes:
+            if strict and end.outcome is not Outcome.INVALID:
+                end = self._end(Outcome.INVALID, observed.quoted, f"{end.reason}; {observed.doubt}")
+            if end.outcome is Outcome.INVALID:
+                return replace(end, blamed=(measurement,), stood_still=True)
+        return end
+
+    def _pick(self, measurements: Sequence[Measurement]) -> Measurement | None:
+        return next(
+            (m for kind in self.metric.kinds for m in measurements if m.kind == kind),
+            None,
+        )
+
+    def _invalid_gates(self, measurement: Measurement) -> list[Gate]:
+        return [
+            gate
+            for gate in measurement.gates
+            if gate.state == "invalid" and self.metric.name in GATE_SCOPE.get(gate.name, {self.metric.name})
+        ]
+
+    def _distrusted(self, measurement: Measurement, failing: Sequence[Gate], whose: str) -> Evaluation:
+        end = self._end(Outcome.INVALID, None, f"{whose}{gate_words(failing[0])}")
+        return replace(end, blamed=worth_another((measurement,), failing))
+
+    def _judge(self, seen: Observed) -> Evaluation:
+        """Hold the conservative side against the bound."""
+        bound = self.bound
+        low, high = self.metric.format(seen.low), self.metric.format(seen.high)
+        note = f" ({seen.note})" if seen.note else ""
+        if bound.at_least:
+            if bound.holds(seen.low):
+                words = "at least " if seen.high is None and seen.low > 0 else ""
+                return self._end(Outcome.PASS, seen.quoted, f"{words}{low}{note}")
+            if seen.high is None:
+                shown = (
+                    f"at least {low}, more" if seen.low > 0 else "nothing got through, and that more would"
+                )
+                return self._end(
+                    Outcome.INVALID, seen.quoted, f"tester-limited: {shown} cannot be shown here{note}"
+                )
+            between = f", and at most {high}" if bound.holds(seen.high) else ""
+            return self._end(Outcome.FAIL, seen.quoted, f"{low}{between}{note}")
+        if seen.high is not None and bound.holds(seen.high):
+            if seen.watched_s is not None and seen.watched_s < self.watch_s:
+                short = f"too short to hold a longest time: needs {self.watch_s:g} s"
+                return self._end(Outcome.INVALID, seen.quoted, f"{high}{note}; {short}")
+            return self._end(Outcome.PASS, seen.quoted, f"{high}{note}")
+        if seen.high is None and bound.holds(seen.low):
+            return self._end(
+                Outcome.INVALID,
+                seen.quoted,
+                f"tester-limited: {f'at least {low}, ' if seen.low > 0 else ''}no upper limit was found{note}",
+            )
+        outcome = Outcome.INVALID if seen.doubt else Outcome.FAIL
+        doubt = f"; {seen.doubt}" if seen.doubt else ""
+        return self._end(outcome, seen.quoted, f"{low if seen.high is None else high}{note}{doubt}")
+
+    def _end(self, outcome: Outcome, value: float | None, reason: str) -> Evaluation:
+        scale, unit = {
+            Unit.SECONDS: (1e6, "us"),
+            Unit.PPS: (1.0, "pps"),
+            Unit.RATIO: (1.0, "x" if self.metric.relative else "1"),
+            Unit.BYTES: (1.0, "B"),
+        }[self.metric.unit]
+        return Evaluation(
+            target=self.text,
+            outcome=outcome,
+            value=None if value is None else value * scale,
+            unit=unit,
+            reason=reason,
+        )
+
+
+def gate_words(gate: Gate) -> str:
+    """A gate as the reason of a verdict."""
+    return f"gate {gate.name}: {gate.value} ({gate.limit})"
+
+
+def worth_another(measurements: Sequence[Measurement], failing: Sequence[Gate]) -> tuple[Measurement, ...]:
+    """The measurements, where all that makes them invalid can pass by itself; else none."""
+    return tuple(measurements) if all(gate.name in PASSING for gate in failing) else ()
+
+
+def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tuple[Target, ...]:
+    """Read `{"pdr": ">= 10 Mpps", "p99": "<= 100 us", "load": "50% PDR"}`.
+
+    A value may hold several bounds, parted by commas (">= 1 Mpps, <= 20 Mpps"). `load` chooses among the loads of a
+    latency measurement. Raises ConfigInvalid for an unknown metric, a wrong unit or a missing comparison.
+    """
+    load = parse_load(bounds["load"]).text if "load" in bounds else None
+    found: list[Target] = []
+    for name, text in bounds.items():
+        if name == "load":
+            continue
+        metric = METRICS.get(name)
+        if metric is None:
+            raise ConfigInvalid(f"unknown metric {name!r}", hint=suggest(name, [*METRICS, "load"]))
+        for part in text.split(","):
+            try:
+                bound = parse_bound(part, metric.unit)
+            except ConfigInvalid as error:
+                raise ConfigInvalid(f"{name}: {error.message}") from error
+            found.append(
+                Target(
+                    metric=metric,
+                    bound=bound,
+                    load=load if metric.kinds == ("latency",) else None,
+                    source=source,
+                )
+            )
+    if not found:
+        raise ConfigInvalid("no target given", hint=f"one or more of {', '.join(METRICS)}")
+    if load is not None and all(target.load is None for target in found):
+        raise ConfigInvalid("load: only a metric of latency has a load", hint="leave it out")
+    return tuple(found)
+
+
+def engine_of(measurement: Measurement) -> str | None:
+    """The tester's engine, where it is one on interfaces: what it offers and adds to a round trip is its own."""
+    engine = measurement.tester.get("engine")
+    return str(engine) if engine in ("xdp", "packet") else None
+
+
+def kernel_baseline(
+    measurements: Sequence[Measurement], *, key: Key, kind: str, engine: str | None = None
+) -> Measurement | None:
+    """Find what a row is compared with: the kernel's default mode with the same frames.
+
+    On the row's own topology where it was measured there, else on any: shared-memory links have no kernel on them.
+    With `engine`, only what was measured with the same engine of the tester.
+    """
+    fitting = [
+        m
+        for m in measurements
+        if m.kind == kind
+        and (m.key.backend, m.key.mode) == ("kernel", "")
+        and (m.key.frame, m.key.ip_version, m.key.flows) == (key.frame, key.ip_version, key.flows)
+        and (engine is None or engine_of(m) in (engine, None))
+    ]
+    fitting.sort(key=lambda m: m.key.topology != key.topology)
+    return fitting[0] if fitting else None

@@ -1,0 +1,141 @@
+"""Files of targets: which rows of a topology have to hold what.
+
+targets:
+  - backend: [xdp, af_xdp]      # a name or a list; left out: all. mode and frame likewise
+    frame: 64
+    offered_within: "<= 1 %"    # any metrics, and `load` for those of latency
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from labkit.errors import ConfigInvalid, Mistakes
+from labkit.lab.topology import Tier
+from labkit.record.model import Key
+from labkit.targets.evaluation import Target, parse_targets
+from labkit.targets.metrics import METRICS
+from labkit.units import parse_load
+from labkit.yamlfile import Node, parse_yaml
+
+_WHY = {
+    False: "the figure would be this machine's, not the datapath's",
+    True: "any machine may run it, and a shared or virtual one misses such a bound whatever its kernel does",
+}
+"""Why an absolute target is refused, of a datapath (False) and of a host (True)."""
+
+WATCH_S = 300.0
+"""A host's longest time is a bound of its machine's hardware once it was looked out for so long: a second shows none.
+A miss is one however soon it came."""
+
+_MATCH = ("backend", "mode", "frame")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of a file: the rows that it is for, and what they must hold."""
+
+    match: dict[str, tuple[str, ...]]
+    """By part of the key (backend, mode, frame): the words that fit. A part left out fits any."""
+    targets: tuple[Target, ...]
+
+    def fits(self, key: Key) -> bool:
+        """Whether it is for this row."""
+        return all(getattr(key, part) in words for part, words in self.match.items())
+
+
+def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
+    """Read a file of targets for a topology of this tier.
+
+    Raises ConfigInvalid with file and line: unknown key or metric, wrong unit, and absolute rates or times where the
+    links are software (they would hold the machine, not the datapath, to account; a simulated lab is no machine).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path}: expected UTF-8 text") from error
+    mistakes, found = Mistakes(), list[Entry]()
+    with mistakes.noted():
+        root = parse_yaml(text, path, mistakes).mapping(required=("targets",))
+        for node in root["targets"].items():
+            with mistakes.noted():
+                found.append(_entry(node, path, tier, mistakes))
+    mistakes.check()
+    return tuple(found)
+
+
+def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tuple[Target, ...]:
+    """Targets for a row which measurements of these kinds are to decide."""
+    measured = set(kinds)
+    return tuple(
+        target
+        for entry in entries
+        if entry.fits(key)
+        for target in entry.targets
+        if measured.intersection(target.metric.kinds)
+    )
+
+
+def _entry(node: Node, path: Path, tier: Tier, mistakes: Mistakes) -> Entry:
+    keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
+    match: dict[str, tuple[str, ...]] = {}
+    for part in _MATCH:
+        with mistakes.noted():
+            match.update({part: _words(keys[part])} if part in keys else {})
+    load: str | None = None
+    with mistakes.noted():
+        load = _load(keys["load"]) if "load" in keys else None
+    metrics = [name for name in keys if name not in _MATCH and name != "load"]
+    targets: list[Target] = []
+    for name in metrics:
+        with mistakes.noted():
+            targets += _targets(name, keys[name], load, path, tier)
+    if not metrics and not (isinstance(node.value, dict) and node.value.keys() - keys.keys()):
+        node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
+    if "load" in keys and all(METRICS[name].kinds != ("latency",) for name in metrics):
+        keys["load"].fail("only a metric of latency has a load", hint="leave it out")
+    return Entry(match=match, targets=tuple(targets))
+
+
+def _targets(name: str, node: Node, load: str | None, path: Path, tier: Tier) -> list[Target]:
+    """The targets of one metric."""
+    metric = METRICS[name]
+    if metric.absolute and tier in (Tier.SOFTWARE, Tier.VM):
+        node.fail(
+            f"an absolute target ({metric.unit}) on a lab of tier {tier}: " + _WHY[metric.of_host],
+            hint="a topology that declares its machine (tier: hardware), or a test of your own"
+            if metric.of_host
+            else "use ratio_to_kernel, offered_within or loss_at_10_percent, or a test of your own",
+        )
+    bounds = {name: node.text()}
+    if load is not None and metric.kinds == ("latency",):
+        bounds["load"] = load
+    try:
+        found = parse_targets(bounds, source=f"{path}:{node.line}")
+    except ConfigInvalid as error:
+        node.fail(error.message, hint=error.hint)
+    return [replace(t, watch_s=WATCH_S) if t.metric.of_host else t for t in found]
+
+
+def _load(node: Node) -> str:
+    try:
+        return parse_load(node.text()).text
+    except ConfigInvalid as error:
+        node.fail(error.message, hint=error.hint)
+
+
+def _words(node: Node) -> tuple[str, ...]:
+    """One word or a list of them. The empty word is the default mode."""
+    if isinstance(node.value, list):
+        return tuple(_word(item) for item in node.value)
+    return (_word(node),)
+
+
+def _word(node: Node) -> str:
+    if not isinstance(node.value, str):
+        node.fail("expected a word or a list of words")
+    return node.value
