@@ -19,3 +19,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "/lab/" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason="needs root: sudo -E pytest tests/lab"))
+
+
+@pytest.fixture(autouse=True)
+def _called_without_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who called sudo decides about fixes and owners: the tests of that set it themselves."""
+    for name in ("SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "SUDO_HOME"):
+        monkeypatch.delenv(name, raising=False)
