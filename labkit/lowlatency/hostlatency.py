@@ -21,7 +21,7 @@ from labkit.measure.hosttimes import (
     beyond_gate,
     core_times,
     guest_gate,
-    swallowed_gate,
+    omitted_gate,
 )
 from labkit.measure.proof import Proof
 from labkit.record import readings
@@ -135,7 +135,7 @@ def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) ->
         gates=(
             *watch.gates(switches=done.involuntary_switches, duration_s=float(duration_s), guest=guest),
             beyond_gate(times.cores),
-            swallowed_gate(times.cores),
+            omitted_gate(times.cores),
         ),
         deviations=(
             "idle states that take time to leave are held off while cyclictest runs (/dev/cpu_dma_latency 0 us): a "
@@ -245,7 +245,7 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
             noise.clock_gate(before, after),
             guest_gate(guest),
             beyond_gate(times.cores),
-            swallowed_gate(times.cores),
+            omitted_gate(times.cores),
         ),
         deviations=("tracing has a cost of its own, which is in these times", *_short(duration_s)),
     )

@@ -12,7 +12,7 @@ class Gate:
 
     name: str
     """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
-    of the host itself also guest, beyond, swallowed."""
+    of the host itself also guest, beyond, omitted."""
     state: str
     """ok, warn or invalid."""
     value: str

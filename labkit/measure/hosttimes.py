@@ -32,7 +32,7 @@ class CoreTimes:
     """As the tool counted."""
     beyond: int
     """Of these: longer than the tool's histogram reaches. It kept no value of them, so each counts as its maximum."""
-    swallowed: int
+    omitted: int
     """Wake-ups that fell due while a late one was still waiting, and never took place: each is recorded with the time
     that it would have waited. Without them one stall of 100 ms would count as one late wake-up, not as a hundred."""
     mean_us: float
@@ -85,7 +85,7 @@ def core_times(
     """Read one core's histogram: whole microseconds to how often.
 
     Counts that the histogram does not hold are recorded at the maximum. With an interval the wake-ups that a late one
-    swallowed are added (HdrHistogram's correction for coordinated omission; here it is exact, for a thread that is
+    omitted are added (HdrHistogram's correction for coordinated omission; here it is exact, for a thread that is
     woken L late has slept through the L / interval wake-ups that were due meanwhile; of those beyond `reach_us`, where
     the histogram ends, as many are added as there were at least). Raises LabkitBug where the histogram holds more than
     was counted.
@@ -94,19 +94,19 @@ def core_times(
     if beyond < 0 or not counted:
         raise LabkitBug(f"core {core}: {counted} counted, {counted - beyond} in the histogram")
     values = Counter({us: n for us, n in bins_us.items() if n})
-    swallowed: Counter[int] = Counter()
+    omitted: Counter[int] = Counter()
     if interval_us:
         # Of those beyond one value is known, the maximum; the others took longer than the histogram reaches.
         late = [*values.items(), *([(max_us, 1), (reach_us, beyond - 1)] if beyond else [])]
         for us, n in late:
             for waited in range(us - interval_us, 0, -interval_us):
-                swallowed[waited] += n
+                omitted[waited] += n
     at_least = None
-    if swallowed or beyond > 1:
+    if omitted or beyond > 1:
         seen = values + Counter({max_us: 1, reach_us: beyond - 1} if beyond else {})
         at_least = record({us * 1000: n for us, n in seen.items()})
     values[max_us] += beyond
-    everything = values + swallowed
+    everything = values + omitted
     times = record({us * 1000: n for us, n in everything.items()})
     # Whole microseconds went in: what the histogram's own resolution added is taken off again.
     known = {
@@ -117,7 +117,7 @@ def core_times(
         core=core,
         counted=counted,
         beyond=beyond,
-        swallowed=swallowed.total(),
+        omitted=omitted.total(),
         mean_us=mean_us,
         min_us=float(min_us),
         p50_us=known[50.0],
@@ -189,13 +189,13 @@ def beyond_gate(cores: Sequence[CoreTimes]) -> Gate:
     )
 
 
-def swallowed_gate(cores: Sequence[CoreTimes]) -> Gate:
+def omitted_gate(cores: Sequence[CoreTimes]) -> Gate:
     """Whether wake-ups took so long that others fell due meanwhile."""
-    swallowed, counted = sum(c.swallowed for c in cores), sum(c.counted for c in cores)
+    omitted, counted = sum(c.omitted for c in cores), sum(c.counted for c in cores)
     return Gate(
-        name="swallowed",
-        state="warn" if swallowed else "ok",
-        value=f"{swallowed} beside {counted} that took place",
+        name="omitted",
+        state="warn" if omitted else "ok",
+        value=f"{omitted} beside {counted} that took place",
         limit="warn if any",
         why="wake-ups that were due while a late one waited: counted with the time that they would have waited",
     )

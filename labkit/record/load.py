@@ -16,6 +16,7 @@ from labkit.record.codec import CodecError, decode
 from labkit.record.model import Measurement, Verdict
 from labkit.record.provenance import Environment
 from labkit.record.run import SCHEMA_VERSION, Run, RunEnd, RunStart
+from labkit.record.upgrade import upgrade_record, upgrade_run
 
 RECORDS = "records.jsonl"
 RESULTS = "results.json"
@@ -91,7 +92,8 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401 - any JSON value
         raise ConfigInvalid(f"{where}{place}: not JSON: {e}") from e
 
 
-def _check_version(document: object, where: str) -> None:
+def _version(document: object, where: str) -> int:
+    """The version in which it was stored. Raises ConfigInvalid where there is none, or a newer one."""
     version = document.get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigInvalid(
@@ -102,13 +104,14 @@ def _check_version(document: object, where: str) -> None:
             f"{where}: written by a newer labkit (results schema {version}; this one reads up to {SCHEMA_VERSION})",
             hint=fix.newer(),
         )
+    return version
 
 
 def _from_results(text: str, path: Path) -> Run:
     document = parse_json(text, str(path))
-    _check_version(document, str(path))
+    version = _version(document, str(path))
     try:
-        return decode(Run, document)
+        return decode(Run, upgrade_run(document, version))
     except CodecError as e:
         raise ConfigInvalid(f"{path}: {e}") from e
 
@@ -122,17 +125,18 @@ def _from_records(text: str, path: Path) -> Run:
     for number, line in whole:
         where = f"{path}:{number}"
         record = parse_json(line, where)
-        _check_version(record, where)
+        version = _version(record, where)
         try:
-            run = _add(run, record, where)
+            run = _add(run, record, version, where)
         except CodecError as e:
             raise ConfigInvalid(f"{where}: {e}") from e
     assert run is not None
     return run
 
 
-def _add(run: Run | None, record: dict[str, Any], where: str) -> Run:
-    kind, value = record.get("record"), record.get("value")
+def _add(run: Run | None, record: dict[str, Any], version: int, where: str) -> Run:
+    kind = record.get("record")
+    value = upgrade_record(str(kind), record.get("value"), version)
     if run is None:
         if kind != "start":
             raise ConfigInvalid(f"{where}: expected the start record first, got {kind!r}")

@@ -8,8 +8,9 @@ from typing import Literal
 from labkit.record.model import Measurement, Verdict
 from labkit.record.provenance import Environment
 
-SCHEMA_VERSION = 1
-"""Raised whenever a reader of the former version would misread a file; newer ones are refused."""
+SCHEMA_VERSION = 2
+"""Raised whenever a reader of the former version would misread a file. Older files are read (labkit.record.upgrade),
+newer ones are refused."""
 
 State = Literal["finished", "interrupted"]
 

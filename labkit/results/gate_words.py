@@ -45,7 +45,7 @@ GATES = {
     "measured on this path, and PDR and MRR still stand.",
     "guest": "Whether the host is a virtual machine: then its hypervisor's delays are in every time.",
     "beyond": "Times longer than the tool's histogram reaches. Each is counted as the maximum.",
-    "swallowed": "Wake-ups that fell due while a late one was still waiting. "
+    "omitted": "Omitted samples (coordinated omission): wake-ups that fell due while a late one was still waiting. "
     "They are counted with the time that they would have waited.",
 }
 

@@ -123,7 +123,7 @@ def _times(
     """Percentiles that have their samples, each with the interval of its rank, and the maximum.
 
     A maximum is one sample: its spread begins where ten samples lie beyond. `at_least` has only what surely was: the
-    hundred wake-ups that one stall swallowed are one event, and are no hundred samples that make a rank more certain.
+    hundred wake-ups that one stall omitted are one event, and are no hundred samples that make a rank more certain.
     A spread holds what both histograms say. `step_us` is what the tool cut off.
     """
     both = [(decode(h), h.max_ns) for h in (histogram, at_least)]

@@ -143,7 +143,7 @@ def test_timerlat_that_saw_nothing_at_all_says_so(monkeypatch: pytest.MonkeyPatc
         hostlatency.measure(Request(kind="timerlat", duration_s=1, interval_us=500), guest=False)
 
 
-def test_timerlat_counts_the_periods_that_a_stall_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timerlat_counts_the_periods_that_a_stall_omitted(monkeypatch: pytest.MonkeyPatch) -> None:
     stall = rtla.Column(
         core=0,
         context="thread",
@@ -160,9 +160,9 @@ def test_timerlat_counts_the_periods_that_a_stall_swallowed(monkeypatch: pytest.
     times = found.payload["timerlat"]
     assert isinstance(times, HostTimes)
     (core,) = times.cores
-    assert core.swallowed == 59  # 29 500 us down to 500 us
+    assert core.omitted == 59  # 29 500 us down to 500 us
     assert core.p99_us == pytest.approx(25_000, abs=500)  # not 2 us
-    assert {g.name: g.state for g in found.gates}["swallowed"] == "warn"
+    assert {g.name: g.state for g in found.gates}["omitted"] == "warn"
 
 
 # cores

@@ -13,7 +13,7 @@ from labkit.measure.hosttimes import (
     beyond_gate,
     core_times,
     guest_gate,
-    swallowed_gate,
+    omitted_gate,
     switches_gate,
 )
 from labkit.measure.noise import DEFAULT_LIMITS
@@ -43,7 +43,7 @@ def test_every_count_is_in_the_histogram_and_the_maximum_is_the_tools(bins_us, b
     found = core(bins_us, beyond=beyond, max_us=max_us)
     assert found.counted == found.times.n == sum(bins_us.values()) + beyond
     assert found.beyond == beyond
-    assert found.swallowed == 0
+    assert found.omitted == 0
     assert found.max_us == max_us
     assert found.times.max_ns == max(max_us * 1000, 1)
     assert decode(found.times).get_total_count() == found.counted
@@ -73,10 +73,10 @@ def test_whole_microseconds_go_in_and_come_out() -> None:
     assert (found.p50_us, found.p999_us, found.max_us) == (13, 13, 2_500)
 
 
-def test_wakeups_that_a_late_one_swallowed_are_counted_with_their_wait() -> None:
+def test_wakeups_that_a_late_one_omitted_are_counted_with_their_wait() -> None:
     """A thread that slept through nine wake-ups was late for each of them, not only for the first."""
     found = core({5: 1_970, 10_000: 3}, interval_us=1_000)
-    assert found.swallowed == 27
+    assert found.omitted == 27
     assert found.times.n == 2_000
     recorded = counts_us(found.times)
     assert [us for us, _ in recorded] == pytest.approx([5, *range(1_000, 10_001, 1_000)], rel=1e-3)
@@ -86,17 +86,17 @@ def test_wakeups_that_a_late_one_swallowed_are_counted_with_their_wait() -> None
     assert found.max_us == 10_000
 
 
-def test_a_wakeup_within_its_interval_swallows_none() -> None:
-    assert core({5: 990, 999: 1, 1_000: 1}, interval_us=1_000).swallowed == 0
+def test_a_wakeup_within_its_interval_omits_none() -> None:
+    assert core({5: 990, 999: 1, 1_000: 1}, interval_us=1_000).omitted == 0
 
 
-def test_those_beyond_have_swallowed_at_least_what_the_histogram_reaches() -> None:
+def test_those_beyond_have_omitted_at_least_what_the_histogram_reaches() -> None:
     found = core({5: 1_000}, beyond=3, max_us=50_000, interval_us=10_000, reach_us=30_000)
-    assert found.swallowed == 4 + 2 * 2
+    assert found.omitted == 4 + 2 * 2
     assert found.times.n == 1_011
 
 
-def test_what_surely_was_is_kept_apart_from_what_was_swallowed_and_from_what_lies_beyond() -> None:
+def test_what_surely_was_is_kept_apart_from_what_was_omitted_and_from_what_lies_beyond() -> None:
     assert core({5: 1_000}).at_least is None
     assert core({5: 1_000}, beyond=1, max_us=50).at_least is None  # its one value beyond is known
     late = core({5: 1_000, 10_000: 3}, interval_us=1_000).at_least
@@ -125,9 +125,9 @@ def test_the_slowest_core_speaks_for_the_host() -> None:
 
 def test_gates_warn_of_what_the_figures_alone_do_not_say() -> None:
     clean, odd = core({5: 100}), core({5: 100}, beyond=2, max_us=90_000, interval_us=10_000)
-    assert beyond_gate((clean,)).state == swallowed_gate((clean,)).state == "ok"
+    assert beyond_gate((clean,)).state == omitted_gate((clean,)).state == "ok"
     assert (beyond_gate((clean, odd)).state, beyond_gate((clean, odd)).value) == ("warn", "2 of 202")
-    assert swallowed_gate((clean, odd)).value == "8 beside 202 that took place"
+    assert omitted_gate((clean, odd)).value == "8 beside 202 that took place"
     assert [guest_gate(guest).state for guest in (True, False, None)] == ["warn", "ok", "ok"]
     assert switches_gate(5, duration_s=10.0, limits=DEFAULT_LIMITS).state == "ok"
     assert switches_gate(11, duration_s=10.0, limits=DEFAULT_LIMITS).state == "warn"

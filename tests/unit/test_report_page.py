@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from sample_run import host_measurements, sample_run
 
-from labkit.measure.hosttimes import beyond_gate, guest_gate, swallowed_gate
+from labkit.measure.hosttimes import beyond_gate, guest_gate, omitted_gate
 from labkit.measure.noise import Reading, gates, stability
 from labkit.record.model import Outcome, Verdict
 from labkit.results import gate_words
@@ -270,7 +270,7 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
     search = next(m.throughput for m in sound.measurements if m.throughput)
     reading = Reading(cpus={}, clocksource="tsc", allowed_cores={})
     preflight = stability(search.trials, ndr=search.ndr.goal, pdr=search.pdr.goal).gates()
-    of_host = (guest_gate(guest=True), beyond_gate(()), swallowed_gate(()))
+    of_host = (guest_gate(guest=True), beyond_gate(()), omitted_gate(()))
     measured = gates(
         before=reading, after=reading, intended_cores={}, deciding=search.trials, proven=True, claim="x"
     )

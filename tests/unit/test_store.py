@@ -18,6 +18,7 @@ from sample_run import ENVIRONMENT, sample_run
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
 from labkit.record import store as store_module
 from labkit.record.model import Outcome, Verdict
+from labkit.record.run import SCHEMA_VERSION
 from labkit.record.store import BALLAST_BYTES, RunStore, latest, load
 
 RUN = sample_run()
@@ -247,7 +248,10 @@ def finished(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, r"written by a newer labkit \(results schema 2; this one reads up to 1\)"),
+        (
+            {"schema_version": SCHEMA_VERSION + 1},
+            rf"written by a newer labkit \(results schema {SCHEMA_VERSION + 1}; .* up to {SCHEMA_VERSION}\)",
+        ),
         ({"schema_version": "1"}, r"\$\.schema_version: expected a whole number"),
         ({"schema_version": None}, r"\$\.schema_version"),
         ({"surprise": 1}, r"\$: unknown key 'surprise'"),
@@ -280,7 +284,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 def test_records_from_a_newer_labkit_are_refused_with_the_line(tmp_path):
     path = finished(tmp_path).with_name("records.jsonl")
     lines = path.read_text().splitlines()
-    lines[1] = lines[1].replace('"schema_version": 1', '"schema_version": 3')
+    lines[1] = lines[1].replace(
+        f'"schema_version": {SCHEMA_VERSION}', f'"schema_version": {SCHEMA_VERSION + 1}'
+    )
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ConfigInvalid, match=r"records\.jsonl:2: written by a newer labkit"):
         load(path)

@@ -1,0 +1,83 @@
+"""Results of each older version are read: data/results holds a small stored run of each.
+
+Each was measured and stored by that version; its environment record is replaced by that of a machine of test data.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import ConfigInvalid
+from labkit.record import schema
+from labkit.record.codec import encode
+from labkit.record.load import load
+from labkit.record.run import SCHEMA_VERSION, Run
+from labkit.record.upgrade import STEPS, upgrade_run
+
+DATA = Path(__file__).parent / "data" / "results"
+OLDER = range(1, SCHEMA_VERSION)
+
+
+def stored(version: int) -> dict[str, object]:
+    document: dict[str, object] = json.loads((DATA / f"version-{version}.results.json").read_text())
+    return document
+
+
+def read(version: int) -> Run:
+    return load(DATA / f"version-{version}.results.json")
+
+
+def test_there_is_a_step_from_each_older_version() -> None:
+    assert set(STEPS) == set(OLDER)
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_run_is_read_as_the_present_version_and_fits_its_schema(version: int) -> None:
+    run = read(version)
+    assert run.schema_version == SCHEMA_VERSION
+    schema.validate(json.loads(json.dumps(encode(run))), f"version {version}")
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_records_and_results_of_an_older_run_say_the_same(version: int) -> None:
+    assert load(DATA / f"version-{version}.records.jsonl") == read(version)
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_an_upgrade_changes_nothing_of_what_it_is_given(version: int) -> None:
+    document = stored(version)
+    before = copy.deepcopy(document)
+    upgrade_run(document, version)
+    assert document == before
+
+
+@pytest.mark.parametrize("version", OLDER)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"measurements": {}}, r"\$\.measurements: expected an array"),
+        ({"measurements": [7]}, r"\$\.measurements\[0\]: expected an object"),
+        ({"measurements": [{"gates": 1, "wakeup": []}]}, r"\$\.measurements\[0\]: key 'key' is missing"),
+        ({"verdicts": [None]}, r"\$\.verdicts\[0\]: expected an object"),
+        ({"surprise": 1}, r"\$: unknown key 'surprise'"),
+    ],
+)
+def test_what_is_wrong_in_an_older_file_is_refused_with_its_path(
+    version: int, change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(stored(version) | change))
+    with pytest.raises(ConfigInvalid, match=message):
+        load(path)
+
+
+def test_omitted_samples_of_version_1() -> None:
+    wakeup = next(m for m in read(1).measurements if m.kind == "wakeup")
+    assert wakeup.wakeup is not None
+    (old,) = (m for m in stored(1)["measurements"] if m["kind"] == "wakeup")  # type: ignore[attr-defined]
+    assert [c.omitted for c in wakeup.wakeup.cores] == [c["swallowed"] for c in old["wakeup"]["cores"]]
+    assert "omitted" in {g.name for g in wakeup.gates}
