@@ -103,8 +103,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--labkit-tester",
         metavar="ENGINE",
-        choices=["xdp", "packet"],
-        help="tester engine on interfaces: xdp or packet",
+        help="tester engine on network interfaces: af_xdp or af_packet (default: af_xdp where it can run)",
     )
     group.addoption(
         "--labkit-seed", type=int, default=None, metavar="N", help="seed of everything random (recorded)"
@@ -172,6 +171,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from error
     config.stash[REQUIRED_KEY] = _required(config.getoption("--labkit-require") or ())
     config.stash[TIMES_KEY] = times = _times(config)
+    _check_engine(config)
     config.pluginmanager.register(
         Repeats(budget_s=times.retry_s, session=lambda: _session(config)), "labkit-repeats"
     )
@@ -296,6 +296,17 @@ def _times(config: pytest.Config) -> _Times:
         )
     except ConfigInvalid as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _check_engine(config: pytest.Config) -> None:
+    """Raise UsageError where --labkit-tester is no engine on interfaces."""
+    from labkit.testers.probe import interface_engine
+
+    if (engine := config.getoption("--labkit-tester")) is not None:
+        try:
+            interface_engine(engine, option="--labkit-tester")
+        except ConfigInvalid as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _required(words: Sequence[str]) -> frozenset[str]:

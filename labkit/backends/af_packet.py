@@ -22,7 +22,7 @@ class AfPacket:
         """Network interfaces only."""
         if topology.links[0].kind is not LinkKind.VETH:
             return ()
-        requires = ("namespaces", "af_packet", "probe_packet")
+        requires = ("namespaces", "af_packet", "probe_af_packet")
         return (Mode(name="", description="TPACKET rings, qdisc bypass", requires=requires),)
 
     @contextmanager
@@ -38,7 +38,7 @@ class AfPacket:
             bypass = "on" if ports and all(port.get("qdisc_bypass") for port in ports) else "off"
             return rings, f"packet socket, TPACKET version {'/'.join(versions)}, qdisc bypass {bypass}"
 
-        with reflecting(lab, engine="packet", ports=interfaces(lab), judge=judge) as dut:
+        with reflecting(lab, engine="af_packet", ports=interfaces(lab), judge=judge) as dut:
             yield dut
 
 

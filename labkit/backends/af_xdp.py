@@ -10,7 +10,7 @@ from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab.live import Lab
 from labkit.lab.topology import LinkKind, Topology
 
-_REQUIRES = ("namespaces", "bpf", "xdp_native", "af_xdp", "memlock", "probe_xdp")
+_REQUIRES = ("namespaces", "bpf", "xdp_native", "af_xdp", "memlock", "probe_af_xdp")
 
 
 class AfXdp:
@@ -49,7 +49,7 @@ class AfXdp:
 
         options: dict[str, object] = {"bind": "auto", "attach": "native", "busy_poll": busy_poll}
         ports = [{**port, "queue": 0} for port in interfaces(lab)]
-        with reflecting(lab, engine="xdp", ports=ports, judge=judge, options=options) as dut:
+        with reflecting(lab, engine="af_xdp", ports=ports, judge=judge, options=options) as dut:
             yield dut
 
 

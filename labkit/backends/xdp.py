@@ -23,8 +23,8 @@ class Xdp:
         if topology.links[0].kind is not LinkKind.VETH:
             return ()
         verb = "XDP_REDIRECT" if topology.forwards else "XDP_TX"
-        # The tester must be the engine xdp: what XDP_TX sends sticks in a veth whose far end has no XDP program.
-        requires = ("namespaces", "bpf", "xdp_native", "probe_bpf", "af_xdp", "probe_xdp")
+        # The tester must be the engine af_xdp: what XDP_TX sends sticks in a veth whose far end has no XDP program.
+        requires = ("namespaces", "bpf", "xdp_native", "probe_xdp", "af_xdp", "probe_af_xdp")
         return (Mode(name="", description=f"native {verb}", requires=requires),)
 
     @contextmanager
@@ -37,7 +37,7 @@ class Xdp:
             return native, f"XDP program attached in {'/'.join(attached) or 'no'} mode"
 
         with reflecting(
-            lab, engine="bpf", ports=interfaces(lab), judge=judge, options={"attach": "native"}
+            lab, engine="xdp", ports=interfaces(lab), judge=judge, options={"attach": "native"}
         ) as dut:
             yield dut
 

@@ -92,14 +92,14 @@ CHECKS: tuple[Check, ...] = (
             title=f"the probe's engine {engine}",
             required_for=backends,
             attempt=partial(probe.opens, engine),
-            mtu_matters=engine in ("bpf", "xdp"),
+            mtu_matters=engine in ("xdp", "af_xdp"),
             fix=partial(fix.labkit, "build", root=False),
         )
         for engine, backends in (
             ("socket", ("kernel",)),
-            ("packet", ("af_packet",)),
-            ("bpf", ("xdp",)),
-            ("xdp", ("xdp", "af_xdp")),
+            ("af_packet", ("af_packet",)),
+            ("xdp", ("xdp",)),
+            ("af_xdp", ("xdp", "af_xdp")),
             ("dpdk", ("dpdk",)),
         )
     ),

@@ -14,10 +14,10 @@ _DEADLINE_S = 10.0
 
 _OPEN: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "socket": ({"bind": "127.0.0.1", "port": 7}, {}),
-    "packet": ({"interface": FAR}, {}),
-    "xdp": ({"interface": FAR, "queue": 0}, {"bind": "copy", "attach": "native"}),
+    "af_packet": ({"interface": FAR}, {}),
+    "af_xdp": ({"interface": FAR, "queue": 0}, {"bind": "copy", "attach": "native"}),
     "dpdk": ({"vdev": "net_memif0,role=server,socket=/run/probe.sock,socket-abstract=no"}, {"huge": False}),
-    "bpf": ({"interface": NEAR}, {"attach": "native"}),
+    "xdp": ({"interface": NEAR}, {"attach": "native"}),
 }
 """A port and options by which each engine is opened."""
 

@@ -24,13 +24,14 @@ from labkit.machine import fix
 from labkit.machine.ownership import caller
 
 SOURCES = Path(__file__).parent
-ENGINES = ("socket", "packet", "xdp", "dpdk", "bpf")
+ENGINES = ("socket", "af_packet", "xdp", "af_xdp", "dpdk")
+"""Named as the backends whose datapath they are; `socket` is the kernel's."""
 MANIFEST = "manifest.json"
 
 # What an engine needs beyond a compiler: pkg-config's name (or a program) and Debian's package.
 _NEEDS = {
+    "af_xdp": (("libxdp", "libxdp-dev"), ("libbpf", "libbpf-dev"), ("clang", "clang")),
     "xdp": (("libxdp", "libxdp-dev"), ("libbpf", "libbpf-dev"), ("clang", "clang")),
-    "bpf": (("libxdp", "libxdp-dev"), ("libbpf", "libbpf-dev"), ("clang", "clang")),
     "dpdk": (("libdpdk", "libdpdk-dev"),),
 }
 LIBRARIES = {"jansson": "libjansson-dev", "zlib": "zlib1g-dev"}

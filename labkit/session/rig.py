@@ -118,10 +118,10 @@ def live_rig(
     settle: Settle,
 ) -> Iterator[LiveRig]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
-    if datapath.backend.name == "xdp" and engine == "packet":
+    if datapath.backend.name == "xdp" and engine == "af_packet":
         # Seen: without an XDP program at the far end, what XDP_TX sends sticks in a veth's ring.
         raise ConfigInvalid(
-            "the xdp backend on veth needs a tester with an XDP program of its own; the packet engine has none",
+            "the xdp backend on veth needs a tester with an XDP program of its own; the engine af_packet has none",
             hint="leave --labkit-tester out",
         )
     with ExitStack() as stack:

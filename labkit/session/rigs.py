@@ -15,7 +15,7 @@ from labkit.session.plan import Plan
 from labkit.session.rig import Rig, SimulatedRig, live_rig
 from labkit.testers.ceiling import measure_ceiling
 from labkit.testers.frames import FrameSpec
-from labkit.testers.probe import XDP_TESTER, default_engine
+from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
 
 class Rigs:
@@ -70,14 +70,14 @@ class Rigs:
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
         """The tester's engine, and why it is not the fastest, where it isn't and nobody asked for it."""
         if lab.tester_ports[0].interface is None:
-            return default_engine(lab, xdp_ok=False), None
+            return default_engine(lab, af_xdp_ok=False), None
         if self._tester_engine is not None:
             return self._tester_engine, None
         from labkit import doctor
 
-        findings = doctor.run(XDP_TESTER, mtu_bytes=lab.topology.mtu_bytes)
+        findings = doctor.run(AF_XDP_TESTER, mtu_bytes=lab.topology.mtu_bytes)
         lacking = next((finding for finding in findings if not finding.ok), None)
-        engine = default_engine(lab, xdp_ok=lacking is None)
+        engine = default_engine(lab, af_xdp_ok=lacking is None)
         if lacking is None:
             return engine, None
         return engine, f"the tester sends through AF_PACKET, not AF_XDP: {lacking.id}: {lacking.error}"

@@ -47,7 +47,7 @@ from labkit.targets import judge
 from labkit.targets.evaluation import Evaluation, Target, engine_of, kernel_baseline, parse_targets
 from labkit.targets.judge import declared_targets
 from labkit.testers.frames import FrameSpec, frame_spec
-from labkit.testers.probe import XDP_TESTER
+from labkit.testers.probe import AF_XDP_TESTER
 from labkit.units import Load
 
 if TYPE_CHECKING:
@@ -126,17 +126,17 @@ class Session:
             return ()
         checks = ["cores", *datapath.mode.requires]
         if lab_file.links[0].kind is LinkKind.VETH:
-            if engine == "xdp" and not self.lacking_checks(checks, lab_file.mtu_bytes):
+            if engine == "af_xdp" and not self.lacking_checks(checks, lab_file.mtu_bytes):
                 # The path itself can run: what is in its way is the engine that was asked for.
                 return tuple(
-                    f"the tester engine xdp was asked for: {reason.partition(' (fix: ')[0]} "
+                    f"the tester engine af_xdp was asked for: {reason.partition(' (fix: ')[0]} "
                     "(fix: leave --labkit-tester out)"
-                    for reason in self.lacking_checks(XDP_TESTER, lab_file.mtu_bytes)
+                    for reason in self.lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
                 )
-            if engine == "packet" and datapath.backend.name == "xdp":
+            if engine == "af_packet" and datapath.backend.name == "xdp":
                 return (
-                    "the xdp backend on veth needs a tester with an XDP program of its own, which the engine packet "
-                    "has not (fix: leave --labkit-tester out)",
+                    "the xdp backend on veth needs a tester with an XDP program of its own, which the engine "
+                    "af_packet does not have (fix: leave --labkit-tester out)",
                 )
         return self.lacking_checks(checks, lab_file.mtu_bytes)
 

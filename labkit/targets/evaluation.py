@@ -209,7 +209,7 @@ def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tu
 def engine_of(measurement: Measurement) -> str | None:
     """The tester's engine, where it is one on interfaces: what it offers and adds to a round trip is its own."""
     engine = measurement.tester.get("engine")
-    return str(engine) if engine in ("xdp", "packet") else None
+    return str(engine) if engine in ("af_xdp", "af_packet") else None
 
 
 def kernel_baseline(

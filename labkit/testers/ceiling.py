@@ -17,7 +17,7 @@ from labkit.testers.probe import generating, port_arguments
 
 def measure_ceiling(lab: Lab, *, engine: str, frames: FrameSpec, trials: int, duration_s: float) -> float:
     """The highest rate [pps] that the far end counted in `trials` trials without a pace."""
-    far_engine = {"xdp": "bpf", "packet": "packet", "dpdk": "dpdk"}[engine]
+    far_engine = {"af_xdp": "xdp", "af_packet": "af_packet", "dpdk": "dpdk"}[engine]
     ports, options = port_arguments(lab, lab.dut_ports, far_engine)
     host, core = lab.dut_ports[0].host, lab.cores.dut
     with (

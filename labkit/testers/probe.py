@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, LabkitBug
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind
 from labkit.measure.trial import TrialResult
@@ -125,14 +125,31 @@ class ProbeTester:
         return {k: opened[k] for k in ("engine", "version", "core", "clock", "proof") if k in opened}
 
 
-XDP_TESTER = ("bpf", "xdp_native", "af_xdp", "probe_xdp")
-"""Ids of the doctor's checks that the engine xdp needs, at the MTU of the links."""
+INTERFACE_ENGINES = ("af_xdp", "af_packet")
+"""Engines that generate on network interfaces; they are named as the backends."""
+AF_XDP_TESTER = ("bpf", "xdp_native", "af_xdp", "probe_af_xdp")
+"""Ids of the doctor's checks that the engine af_xdp needs, at the MTU of the links."""
+_NO_TESTER = {
+    "packet": "packet is now called af_packet",
+    "bpf": "bpf is now called xdp, and xdp does not generate frames",
+    "xdp": "xdp runs in the kernel and does not generate frames; the engine formerly called xdp is af_xdp",
+    "dpdk": "dpdk generates on shared-memory links, where it is always used",
+    "socket": "socket does not generate Ethernet frames",
+}
 
 
-def default_engine(lab: Lab, *, xdp_ok: bool) -> str:
+def interface_engine(name: str, *, option: str) -> str:
+    """The tester engine of that name. Raises ConfigInvalid for another one; former names are answered with the new."""
+    if name in INTERFACE_ENGINES:
+        return name
+    why = _NO_TESTER.get(name, "no such engine")
+    raise ConfigInvalid(f"{option} {name}: {why}; expected {' or '.join(INTERFACE_ENGINES)}")
+
+
+def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
     """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on memory."""
     if lab.topology.links[0].kind is LinkKind.VETH:
-        return "xdp" if xdp_ok else "packet"
+        return "af_xdp" if af_xdp_ok else "af_packet"
     return "dpdk"
 
 
@@ -147,8 +164,8 @@ def port_arguments(
                 f"the dpdk tester needs shared-memory links; {missing[0].name} is {missing[0].kind}"
             )
         return [{"vdev": port.vdev} for port in ports], {"huge": bool(lab.facts.get("hugepages", False))}
-    if engine not in ("xdp", "packet", "bpf"):
-        raise ConfigInvalid(f"unknown tester engine {engine!r}: expected xdp, packet or dpdk")
+    if engine not in ("xdp", "af_xdp", "af_packet"):
+        raise LabkitBug(f"engine {engine!r} has no ports on interfaces")
     return [{"interface": port.interface} for port in ports], {}
 
 

@@ -103,7 +103,7 @@ def _dpdk_against_kernel(pairs: int, say: Say) -> Pairs:
         with labs.lab_up(topology.load("vhost")) as lab:
             dpdk = _mrr_pps(lab, "dpdk", "", "dpdk")
         with labs.lab_up(topology.load("veth")) as lab:
-            kernel = _mrr_pps(lab, "kernel", "", "xdp")
+            kernel = _mrr_pps(lab, "kernel", "", "af_xdp")
         say(f"dpdk {dpdk / 1e6:.2f} Mpps, kernel {kernel / 1e6:.3f} Mpps")
         yield dpdk, kernel
 
@@ -231,7 +231,7 @@ def _round_trip(pairs: int, say: Say) -> Pairs:
 
 def _trials(pairs: int, load_pps: float, duration_s: float) -> Iterator[TrialResult]:
     with labs.lab_up(topology.load("veth")) as lab, ExitStack() as stack:
-        rig = _rig(stack, lab, "af_xdp", "", "xdp")
+        rig = _rig(stack, lab, "af_xdp", "", "af_xdp")
         rig.measure(load_pps=load_pps, duration_s=duration_s)
         for _ in range(pairs):
             yield rig.measure(load_pps=load_pps, duration_s=duration_s)
@@ -309,7 +309,7 @@ COMPARISONS = (
         unit="pps",
         floor=1.0,
         aim=1.5,
-        measure=_on_veth("af_xdp", "xdp", "net_af_xdp"),
+        measure=_on_veth("af_xdp", "af_xdp", "net_af_xdp"),
     ),
     Comparison(
         name="af_packet",
@@ -318,7 +318,7 @@ COMPARISONS = (
         unit="pps",
         floor=1.0,
         aim=1.5,
-        measure=_on_veth("af_packet", "packet", "net_af_packet"),
+        measure=_on_veth("af_packet", "af_packet", "net_af_packet"),
     ),
     Comparison(
         name="kernel-one-way",

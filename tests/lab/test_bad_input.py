@@ -76,7 +76,7 @@ def test_where_bpf_is_refused_the_other_datapaths_still_run(tmp_path: Path) -> N
     done = labkit("trial", "--topology", "veth", "--json", cwd=tmp_path, through=WITHOUT_BPF)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert answer["tester"]["engine"] == "packet"
+    assert answer["tester"]["engine"] == "af_packet"
     assert answer["proof"]["proven"]
 
 
@@ -99,7 +99,7 @@ def test_too_little_lockable_memory_is_named_with_the_limit_to_raise(tmp_path: P
 def test_with_too_little_lockable_memory_the_other_datapaths_still_run(tmp_path: Path) -> None:
     done = labkit("trial", "--topology", "veth", "--json", cwd=tmp_path, through=LITTLE_MEMLOCK)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["tester"]["engine"] == "packet"
+    assert json.loads(done.stdout)["tester"]["engine"] == "af_packet"
 
 
 def test_who_is_neither_root_nor_may_become_it_is_told_the_setting(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def probes(folder: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("engine", ["socket", "xdp"])
+@pytest.mark.parametrize("engine", ["socket", "af_xdp"])
 def test_a_program_that_dies_in_a_run_fails_that_test_and_the_next_one_measures(
     engine: str, tmp_path: Path
 ) -> None:
@@ -316,7 +316,7 @@ def test_a_program_that_dies_in_a_run_fails_that_test_and_the_next_one_measures(
     )
     try:
         deadline = time.monotonic() + 60
-        while not {"socket", "xdp"} <= probes(tmp_path).keys():
+        while not {"socket", "af_xdp"} <= probes(tmp_path).keys():
             assert run.poll() is None, run.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -69,15 +69,15 @@ def test_jumbo_frames_go_where_xdp_does_not(name: str) -> None:
                 assert trial.received > 0.5 * trial.intended, (frames, trial)
                 assert trial.corrupt == 0
                 assert proof.proven
-                assert tester["engine"] == "packet"
+                assert tester["engine"] == "af_packet"
                 assert "through AF_PACKET, not AF_XDP: " in str(tester["engine_note"])
 
 
 def test_an_engine_that_was_asked_for_and_cannot_be_had_is_what_is_to_blame() -> None:
-    with Session(Settings(store=False, wait_s=WAIT_S, tester_engine="xdp"), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S, tester_engine="af_xdp"), progress=Silent()) as session:
         (kernel,) = [d for d in enumerate_datapaths([with_mtu("veth", 9000)]) if d.backend.name == "kernel"]
         (reason,) = session.lacking(kernel)
-        assert reason.startswith("the tester engine xdp was asked for: ")
+        assert reason.startswith("the tester engine af_xdp was asked for: ")
         assert reason.endswith("(fix: leave --labkit-tester out)")
 
 
@@ -89,7 +89,7 @@ def test_an_mtu_that_xdp_still_takes_is_measured_with_it() -> None:
             trial, _, tester = session.one_trial(datapath, frame_spec(3018), load_pps=2_000, duration_s=0.1)
             assert trial.received > 0.5 * trial.intended, (datapath.backend.name, trial)
             if datapath.backend.name in ("xdp", "af_xdp"):
-                assert (tester["engine"], tester.get("engine_note")) == ("xdp", None)
+                assert (tester["engine"], tester.get("engine_note")) == ("af_xdp", None)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_a_search_finds_the_rate_that_a_dut_is_capped_at() -> None:
             with (
                 reflecting(
                     lab,
-                    engine="packet",
+                    engine="af_packet",
                     ports=interfaces(lab),
                     judge=lambda *_: (True, ""),
                     impair={"cap_pps": CAP_PPS},
                 ) as dut,
-                generating(lab, "packet") as tester,
+                generating(lab, "af_packet") as tester,
             ):
                 tester.set_frames(frame_spec(64), own_mac=False)
                 found = search(

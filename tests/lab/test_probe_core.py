@@ -27,7 +27,7 @@ ENDS = {
     4: {"src_ip": "198.18.0.1", "dst_ip": "198.18.0.2"},
     6: {"src_ip": "2001:2::1", "dst_ip": "2001:2::2"},
 }
-ENGINES = ("socket", "packet")
+ENGINES = ("socket", "af_packet")
 CORES = sorted(os.sched_getaffinity(0))
 
 
@@ -267,7 +267,7 @@ def test_closed_loop_has_one_frame_under_way(bench):
 
 def test_pacing_at_100_kpps_is_within_a_thousandth(pair):
     with ExitStack() as stack:
-        bench = Bench(pair, "packet", stack)
+        bench = Bench(pair, "af_packet", stack)
         bench.dut.command("sink", tag=1)
         trial = quietly(lambda: bench.generate(load_pps=100_000, duration_s=1.0, **{"return": False}))
         assert trial.sent / (trial.tx_duration_s + 1e-5) == pytest.approx(100_000, rel=0.001)
@@ -326,15 +326,15 @@ def test_a_reflector_killed_in_a_trial_is_noticed_as_dead(bench):
 
 def test_a_core_that_does_not_exist_is_refused_by_the_system(pair):
     with pytest.raises(EnvironmentBroken, match=r"sched_setaffinity: core 1000: Invalid argument"):
-        Probe("packet", pair[0], core=1000, ports=[{"interface": "p0"}])
+        Probe("af_packet", pair[0], core=1000, ports=[{"interface": "p0"}])
 
 
 @pytest.mark.parametrize(
     ("engine", "port", "options", "error", "said"),
     [
-        ("packet", {"interface": "nothere"}, {}, EnvironmentBroken, "nothere: No such device"),
-        ("packet", {"interfaces": "p0"}, {}, ConfigInvalid, "interfaces: unknown field"),
-        ("packet", {"interface": "p0"}, {"block_bytes": 5000}, ConfigInvalid, "block_bytes"),
+        ("af_packet", {"interface": "nothere"}, {}, EnvironmentBroken, "nothere: No such device"),
+        ("af_packet", {"interfaces": "p0"}, {}, ConfigInvalid, "interfaces: unknown field"),
+        ("af_packet", {"interface": "p0"}, {"block_bytes": 5000}, ConfigInvalid, "block_bytes"),
         ("socket", {"bind": "198.18.0.77"}, {}, EnvironmentBroken, "bind: 198.18.0.77:0: Cannot assign"),
         ("socket", {"bind": "here"}, {}, ConfigInvalid, "bind: expected an IPv4 or IPv6 address"),
         ("socket", {"bind": "198.18.0.1"}, {"wait": "sleep"}, ConfigInvalid, "wait: expected spin or block"),
@@ -347,7 +347,7 @@ def test_an_open_that_cannot_work_says_why(pair, engine, port, options, error, s
 
 def test_commands_out_of_turn_and_malformed_ones_are_answered_and_survived(pair):
     with ExitStack() as stack:
-        bench = Bench(pair, "packet", stack, sanitize=True)
+        bench = Bench(pair, "af_packet", stack, sanitize=True)
         tester = bench.tester
         for line, code in (
             (b"nonsense\n", "bad-json"),
@@ -425,7 +425,7 @@ def test_a_probe_dies_with_its_parent(pair):
         "print(p.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    argv = pair[0].argv([str(engine_path("packet"))])
+    argv = pair[0].argv([str(engine_path("af_packet"))])
     # Its stdin is held open by us, so that only the parent's death can end it.
     held_read, held_write = os.pipe()
     code = code.replace("stdin=subprocess.PIPE", f"stdin={held_read}").replace(
@@ -456,7 +456,7 @@ def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version
     """A UDP socket at the far end takes no frame with a wrong length or checksum."""
     ends = ENDS[version]
     with ExitStack() as stack:
-        dut_options = {"gso": True} if dut_engine == "packet" else {}
+        dut_options = {"gso": True} if dut_engine == "af_packet" else {}
         dut = stack.enter_context(
             Probe(
                 dut_engine,
@@ -467,7 +467,7 @@ def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version
             )
         )
         tester = stack.enter_context(
-            Probe("packet", pair[0], core=CORES[0], ports=[{"interface": "p0"}], options={"gso": True})
+            Probe("af_packet", pair[0], core=CORES[0], ports=[{"interface": "p0"}], options={"gso": True})
         )
         proof = tester.opened["proof"]["ports"][0]
         assert (proof["gso"], proof["qdisc_bypass"]) == (True, False)
@@ -482,7 +482,7 @@ def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version
             assert (answer["sent"], answer["received"], answer["corrupt"]) == (1500, 1500, 0)
             assert answer["reordered"] == 0
             dut.command("stop")
-        if dut_engine == "packet":
+        if dut_engine == "af_packet":
             dut.command("reflect", impair={"drop_one_in": 7})
             answer = tester.command(
                 "generate", load_pps=None, count=1500, tag=4, settle_quiet_ms=1000, settle_max_ms=4000
@@ -493,4 +493,4 @@ def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version
 def test_super_frames_and_qdisc_bypass_exclude_each_other(pair):
     options = {"gso": True, "qdisc_bypass": True}
     with pytest.raises(ConfigInvalid, match="qdisc_bypass"):
-        Probe("packet", pair[0], core=None, ports=[{"interface": "p0"}], options=options)
+        Probe("af_packet", pair[0], core=None, ports=[{"interface": "p0"}], options=options)

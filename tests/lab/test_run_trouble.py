@@ -181,11 +181,11 @@ def test_ctrl_c_in_a_search_keeps_what_was_finished_and_takes_the_lab_down(
     assert before.difference(snapshot.take(mark=mark)) == []
 
 
-@pytest.mark.parametrize("engine", ["socket", "xdp"])
+@pytest.mark.parametrize("engine", ["socket", "af_xdp"])
 def test_a_program_that_dies_in_a_trial_ends_it_with_its_name(
     engine: str, mark: str, state: Path, tmp_path: Path, started: list[subprocess.Popen[str]]
 ) -> None:
-    """The DUT's echo is the socket engine, the tester on veth the xdp engine."""
+    """The DUT's echo is the socket engine, the tester on veth the af_xdp engine."""
     before = snapshot.take(mark=mark)
     trial = start(
         started,
@@ -245,7 +245,7 @@ def test_an_interface_in_use_is_told_apart(mark: str, state: Path, tmp_path: Pat
         status = json.loads(labkit("status", "--json", mark=mark, state=state, cwd=tmp_path).stdout)
         enter = status[0]["enter"]["dut"][:-1]
         holder = subprocess.Popen(
-            [*enter, str(build.engine_path("bpf"))],
+            [*enter, str(build.engine_path("xdp"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -305,7 +305,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_keeps_what_was_finished(
 def test_a_trial_runs_as_an_ordinary_user(backend: str, lab: str, tmp_path: Path) -> None:
     """No root, no hugepages, no NIC: in a user namespace of its own."""
     try:
-        probe = build.engine_path("dpdk" if backend == "dpdk" else "packet").parents[1]
+        probe = build.engine_path("dpdk" if backend == "dpdk" else "af_packet").parents[1]
     except EnvironmentBroken as error:
         pytest.skip(str(error))
     done = unprivileged.run(

@@ -175,7 +175,7 @@ def measurements(
             started="2026-01-02T03:04:05Z",
             duration_s=12.5,
             tester={
-                "engine": "xdp" if key.link == "veth" else "dpdk",
+                "engine": "af_xdp" if key.link == "veth" else "dpdk",
                 "core": 0,
                 "clock": "tsc",
                 "ceiling_pps": ceiling,
@@ -308,7 +308,7 @@ ENVIRONMENT = {
     "privileged": True,
     "python": "CPython 3.11.2",
     "labkit": "0.1.0",
-    "tools": [{"name": "labkit-probe-xdp", "version": None, "sha256": "ab" * 32}],
+    "tools": [{"name": "labkit-probe-af_xdp", "version": None, "sha256": "ab" * 32}],
     "source": {"commit": "0" * 40, "dirty": False},
     "topologies": [
         {"name": "veth", "tier": "software", "sha256": "cd" * 32},

@@ -330,14 +330,14 @@ def test_figures_of_two_tester_engines_are_not_compared() -> None:
             A, measurements=tuple(replace(m, tester={**m.tester, "engine": engine}) for m in A.measurements)
         )
 
-    found = compare(by("xdp"), by("packet"))
+    found = compare(by("af_xdp"), by("af_packet"))
     for kind, metric in (("throughput", "pdr"), ("latency", "p50 idle")):
         row = of(found, kind, metric, "kernel")
         assert (row.finding, row.reason) == (
             "not comparable",
-            "the tester's engine was xdp in A, packet in B",
+            "the tester's engine was af_xdp in A, af_packet in B",
         )
-    assert of(compare(by("xdp"), by("xdp")), "throughput", "pdr", "kernel").finding == "within spread"
+    assert of(compare(by("af_xdp"), by("af_xdp")), "throughput", "pdr", "kernel").finding == "within spread"
 
 
 def test_a_round_trip_that_the_testers_own_stalls_explain_is_not_called_higher() -> None:

@@ -546,6 +546,13 @@ def test_a_run_with_other_tests_is_judged_by_them(lab: pytest.Pytester) -> None:
     assert lab.runpytest_subprocess().ret == 0
 
 
+def test_a_former_name_of_a_tester_engine_is_answered_with_the_new_one(lab: pytest.Pytester) -> None:
+    lab.makepyfile(PLAIN)
+    result = lab.runpytest_subprocess("--labkit-tester", "packet")
+    assert result.ret == 4  # labkit run: 2
+    assert "--labkit-tester packet: packet is now called af_packet" in result.stderr.str()
+
+
 @pytest.mark.parametrize("asked", ["command line", "addopts", "PYTEST_ADDOPTS"])
 def test_several_processes_are_refused_at_once_whoever_asked_for_them(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, asked: str

@@ -75,7 +75,7 @@ def test_an_engine_without_its_library_names_the_package(elsewhere):
 
 
 def test_an_unknown_engine_is_the_callers_mistake(elsewhere):
-    with pytest.raises(ConfigInvalid, match="expected one of socket, packet"):
+    with pytest.raises(ConfigInvalid, match="expected one of socket, af_packet"):
         engine_path("warp")
 
 
@@ -94,9 +94,9 @@ def test_a_failing_build_leaves_nothing_and_shows_the_compilers_words(elsewhere,
     sources = tmp_path / "sources"
     shutil.copytree(SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
     (sources / "core" / "error.c").write_text("int broken(void) { return }\n")
-    for engine in ("xdp", "bpf", "dpdk", "socket"):
+    for engine in ("af_xdp", "xdp", "dpdk", "socket"):
         (sources / "engines" / f"{engine}.c").unlink(missing_ok=True)
-    shutil.copy(sources / "engines" / "packet.c", sources / "engines" / "socket.c")
+    shutil.copy(sources / "engines" / "af_packet.c", sources / "engines" / "socket.c")
     monkeypatch.setattr(probe_build, "SOURCES", sources)
     target = tmp_path / "target"
     with pytest.raises(ToolFailed, match=r"error\.c.*error"):

@@ -261,12 +261,12 @@ def test_a_ratio_needs_a_trustworthy_kernel_measurement() -> None:
 def test_a_ratio_to_a_kernel_that_another_engine_was_sent_to_is_not_judged() -> None:
     """A link too large for AF_XDP has the tester send through AF_PACKET: half of a ratio would be the tester's."""
     other = dataclasses.replace(KEY, backend="af_packet", topology="jumbo", link="veth")
-    mine = dataclasses.replace(MRR, key=other, tester={"engine": "packet"})
-    kernel = measured("mrr", key=KERNEL, tester={"engine": "xdp"})
+    mine = dataclasses.replace(MRR, key=other, tester={"engine": "af_packet"})
+    kernel = measured("mrr", key=KERNEL, tester={"engine": "af_xdp"})
     found = check(mine, kernel, ratio_to_kernel=">= 0.1x")
     assert found.outcome is Outcome.INVALID
-    assert found.reason == "not comparable: the tester's engine was packet here, xdp with the kernel"
-    same = dataclasses.replace(kernel, tester={"engine": "packet"})
+    assert found.reason == "not comparable: the tester's engine was af_packet here, af_xdp with the kernel"
+    same = dataclasses.replace(kernel, tester={"engine": "af_packet"})
     assert check(mine, same, ratio_to_kernel=">= 0.1x").outcome is Outcome.PASS
     # Shared memory has no such engine: its ratio is to another kind of link in any case, and is said to be.
     memory = dataclasses.replace(MRR, tester={"engine": "dpdk"})

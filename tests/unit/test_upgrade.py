@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from labkit.record.codec import encode
 from labkit.record.load import load
 from labkit.record.run import SCHEMA_VERSION, Run
 from labkit.record.upgrade import STEPS, upgrade_run
+from labkit.results.compare import compare
 
 DATA = Path(__file__).parent / "data" / "results"
 OLDER = range(1, SCHEMA_VERSION)
@@ -81,3 +83,27 @@ def test_omitted_samples_of_version_1() -> None:
     (old,) = (m for m in stored(1)["measurements"] if m["kind"] == "wakeup")  # type: ignore[attr-defined]
     assert [c.omitted for c in wakeup.wakeup.cores] == [c["swallowed"] for c in old["wakeup"]["cores"]]
     assert "omitted" in {g.name for g in wakeup.gates}
+
+
+@pytest.mark.parametrize(("old", "new"), [("xdp", "af_xdp"), ("packet", "af_packet"), ("dpdk", "dpdk")])
+def test_engines_of_version_1_are_named_as_the_backends(old: str, new: str, tmp_path: Path) -> None:
+    text = json.dumps(stored(1))
+    assert '"engine": "xdp"' in text
+    (path := tmp_path / "results.json").write_text(
+        text.replace('"engine": "xdp"', f'"engine": "{old}"').replace(
+            "labkit-probe-xdp", f"labkit-probe-{old}"
+        )
+    )
+    run = load(path)
+    assert [m.tester["engine"] for m in run.measurements if "engine" in m.tester] == [new]
+    assert [tool.name for tool in run.environment.tools] == [f"labkit-probe-{new}"]
+
+
+def test_a_run_of_version_1_is_compared_with_one_of_the_same_engine_of_today() -> None:
+    old = read(1)
+    (mrr,) = (m for m in old.measurements if m.kind == "mrr")
+    for engine, same in (("af_xdp", True), ("af_packet", False)):
+        today = replace(old, measurements=(replace(mrr, tester={**mrr.tester, "engine": engine}),))
+        reasons = [d.reason for d in compare(replace(old, measurements=(mrr,)), today).differences]
+        assert reasons
+        assert any("the tester's engine was" in str(reason) for reason in reasons) is not same

@@ -97,8 +97,9 @@ def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
         f"setcap -q -v {shlex.quote(f'{names}=ep')} $file || exit 1; fi; done"
         for engine, names in wanted.items()
     }
-    # The kernel may disregard what a file has (nosuid): the packet engine really opens a raw socket, on loopback.
-    test = f"""for engine in {_engines(desired, "packet")}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
+    # The kernel may disregard what a file has (nosuid): the af_packet engine really opens a raw socket, on loopback.
+    engines = _engines(desired, "af_packet")
+    test = f"""for engine in {engines}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
     commands["raw socket"] = members.attempt(test, user=user, group=group)
     said = eyes.look(commands=commands).commands
     if lacking := [engine for engine in wanted if said[engine].code]:

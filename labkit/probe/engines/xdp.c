@@ -1,306 +1,52 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * AF_XDP. One UMEM for all ports, so that a frame goes from a port to any port
- * without a copy of ours. A chunk is in exactly one place: the free stack, a
- * port's fill ring, its RX ring, with the core, or under way to be sent (TX
- * ring, kernel, completion ring). Each port may have `tx_ring` chunks under
- * way, so that sending can never starve receiving.
+ * XDP in the kernel: the frames never reach this process. Open puts a program on every port that passes
+ * everything; a role swaps it, under the same link, for the one that does the role's work, and stop swaps it
+ * back. Counters are the programs' own, read from their maps, and the driver's for what it dropped after the
+ * program's verdict.
  */
 #include "arguments.h"
+#include "datapath.h"
+#include "driver_stats.h"
 #include "io.h"
 #include "xdp_link.h"
 
-#include "xsk.bpf.h" /* xsk_bpf_object: the redirect program, made by the build */
+#include "datapath.bpf.h" /* datapath_bpf_object, made by the build */
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <linux/if_xdp.h>
-#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
-#include <xdp/xsk.h>
 
-#ifndef XDP_MAX_TX_SKB_BUDGET
-#define XDP_MAX_TX_SKB_BUDGET 9 /* Linux 6.17; its absence is no error: then 32 frames a call */
-#endif
+enum role { ROLE_NONE, ROLE_REFLECT, ROLE_SINK };
 
-#define CHUNK_SMALL 2048
-#define CHUNK_LARGE 4096
-#define RX_HEADROOM                                                                                          \
-    256 /* XDP_PACKET_HEADROOM: what the kernel leaves before a received frame                               \
-         */
-#define SEND_BUFFER_BYTES                                                                                    \
-    (64 << 20) /* frames in the kernel's hands count against it with their                                   \
-                  overhead */
-#define BUSY_POLL_US 20
-#define QUEUE_MAX 63
-#define BUSY_WAIT_MS 500
-#define RETRY_MS 5
-#define RING_MIN 64
-#define RING_MAX 65536
-
-enum bind_mode { BIND_AUTO, BIND_COPY, BIND_ZEROCOPY };
-enum wait_mode { WAIT_SPIN, WAIT_POLL };
-
-struct settings {
-    unsigned bind;
-    unsigned wait;
-    enum xdp_attach attach;
-    bool busy_poll;
-    int busy_poll_budget;
-    uint32_t rx_ring;
-    uint32_t tx_ring;
-    uint32_t tx_budget;
-};
-
-struct port {
-    struct xsk_ring_cons rx;
-    struct xsk_ring_prod tx;
-    struct xsk_ring_prod fill;
-    struct xsk_ring_cons completion;
-    struct xsk_socket *socket;
+struct state {
     struct bpf_object *object;
-    struct xdp_link link;
-    int fd;
-    uint32_t queue;
-    bool zerocopy;         /* read back after the bind */
-    uint32_t under_way;    /* chunks given to be sent that did not come back yet */
-    uint64_t send_refused; /* sendto() failed for another reason than "not now" */
-};
-
-struct xdp {
-    struct settings settings;
-    struct xsk_umem *umem;
-    uint8_t *area;
-    size_t area_bytes;
-    uint32_t chunk_bytes;
+    struct xdp_link link[IO_PORTS_MAX];
     unsigned ports;
-    uint32_t free_count;
-    uint64_t *free; /* stack: the chunk used last is the one in the cache */
-    struct port port[IO_PORTS_MAX];
+    enum role role;
+    uint64_t driver_drops; /* at the start of the role */
 };
 
-static const struct io_ops *ops_for(const struct settings *settings);
-
-static uint64_t chunk_of(const struct xdp *xdp, uint64_t address)
+static int program_fd(const struct state *state, const char *name)
 {
-    return address & ~(uint64_t)(xdp->chunk_bytes - 1);
+    struct bpf_program *program = bpf_object__find_program_by_name(state->object, name);
+
+    return program ? bpf_program__fd(program) : -1;
 }
 
-static int read_ring(const json_t *options, const char *name, uint32_t *frames, struct error *err)
+static int map_fd(const struct state *state, const char *name)
 {
-    int64_t value = *frames;
-
-    if (arguments_integer(options, name, false, RING_MIN, RING_MAX, &value, err))
-        return -1;
-    if (value & (value - 1)) {
-        error_set(err, "bad-argument", "%s: expected a power of two, got %lld", name, (long long)value);
-        return -1;
-    }
-    *frames = (uint32_t)value;
-    return 0;
+    return bpf_object__find_map_fd_by_name(state->object, name);
 }
 
-static int read_settings(const json_t *options, struct settings *settings, struct error *err)
+/* Swaps the program of a port; the link, and with it the attach mode, stays. */
+static int run(struct state *state, const struct io *io, unsigned port, const char *name, struct error *err)
 {
-    static const char *const known[] = {
-        "bind", "attach", "busy_poll", "busy_poll_budget", "wait", "rx_ring", "tx_ring", "tx_budget", NULL};
-    static const char *const binds[] = {
-        [BIND_AUTO] = "auto", [BIND_COPY] = "copy", [BIND_ZEROCOPY] = "zerocopy", NULL};
-    static const char *const waits[] = {[WAIT_SPIN] = "spin", [WAIT_POLL] = "poll", NULL};
-    int64_t busy_poll_budget = 64;
-    int64_t tx_budget = 256;
-
-    *settings = (struct settings){.rx_ring = 2048, .tx_ring = 1024};
-    if (arguments_known(options, "options", known, err) ||
-        xdp_choice(options, "bind", binds, &settings->bind, err) ||
-        xdp_attach_option(options, &settings->attach, err) ||
-        arguments_boolean(options, "busy_poll", &settings->busy_poll, err) ||
-        arguments_integer(options, "busy_poll_budget", false, 1, UINT16_MAX, &busy_poll_budget, err) ||
-        xdp_choice(options, "wait", waits, &settings->wait, err) ||
-        read_ring(options, "rx_ring", &settings->rx_ring, err) ||
-        read_ring(options, "tx_ring", &settings->tx_ring, err) ||
-        arguments_integer(options, "tx_budget", false, 32, RING_MAX, &tx_budget, err))
-        return -1;
-    settings->busy_poll_budget = (int)busy_poll_budget;
-    settings->tx_budget = (uint32_t)tx_budget;
-    if (settings->tx_budget > settings->tx_ring)
-        settings->tx_budget = settings->tx_ring;
-    return 0;
-}
-
-static int create_umem(struct xdp *xdp, struct error *err)
-{
-    uint32_t per_port = 2 * xdp->settings.rx_ring + xdp->settings.tx_ring; /* fill and RX ring, TX */
-    uint32_t chunks = xdp->ports * per_port + IO_BURST_MAX;
-    xdp->area_bytes = (size_t)chunks * xdp->chunk_bytes;
-    void *area = mmap(NULL, xdp->area_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    xdp->free = calloc(chunks, sizeof(*xdp->free));
-    if (area == MAP_FAILED || !xdp->free) {
-        error_set(err, "refused", "mmap of %zu bytes of UMEM: %s", xdp->area_bytes, strerror(errno));
-        return -1;
-    }
-    xdp->area = area;
-    for (uint32_t i = 0; i < chunks; i++) {
-        xdp->free[xdp->free_count++] = (uint64_t)(chunks - 1 - i) * xdp->chunk_bytes;
-    }
-    const struct xsk_umem_config config = {
-        .fill_size = xdp->settings.rx_ring,
-        .comp_size = xdp->settings.tx_ring,
-        .frame_size = xdp->chunk_bytes,
-    };
-    int failed = xsk_umem__create(&xdp->umem, area, xdp->area_bytes, &xdp->port[0].fill,
-                                  &xdp->port[0].completion, &config);
-    if (failed) {
-        const char *meaning = "";
-        if (failed == -ENOBUFS || failed == -ENOMEM) {
-            meaning = ": too little lockable memory; raise `ulimit -l` (memlock) or "
-                      "give CAP_IPC_LOCK";
-        } else if (failed == -EPERM) {
-            meaning = ": AF_XDP sockets need root or CAP_NET_RAW";
-        } else if (failed == -EAFNOSUPPORT) {
-            meaning = ": this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)";
-        }
-        error_set(err, "refused", "AF_XDP UMEM of %zu bytes: %s%s", xdp->area_bytes, strerror(-failed),
-                  meaning);
-        return -1;
-    }
-    return 0;
-}
-
-static int set_busy_poll(const struct xdp *xdp, struct port *port, const char *name, struct error *err)
-{
-    const struct {
-        int option;
-        int value;
-        const char *name;
-    } wanted[] = {
-        {SO_PREFER_BUSY_POLL, 1, "SO_PREFER_BUSY_POLL"},
-        {SO_BUSY_POLL, BUSY_POLL_US, "SO_BUSY_POLL"},
-        {SO_BUSY_POLL_BUDGET, xdp->settings.busy_poll_budget, "SO_BUSY_POLL_BUDGET"},
-    };
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
-        if (setsockopt(port->fd, SOL_SOCKET, wanted[i].option, &wanted[i].value, sizeof(int))) {
-            error_set(err, "refused", "setsockopt(%s, %d) on the AF_XDP socket of %s: %s%s", wanted[i].name,
-                      wanted[i].value, name, strerror(errno),
-                      errno == EPERM ? ": busy polling needs root or CAP_NET_ADMIN" : "");
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static const char *bind_meaning(int code, const struct settings *settings)
-{
-    switch (code) {
-    case EBUSY:
-        return ": another AF_XDP socket has this queue";
-    case EOPNOTSUPP:
-        return settings->bind == BIND_ZEROCOPY ? ": this driver has no zero-copy; use bind copy or auto"
-                                               : ": the driver does not support it";
-    case EINVAL:
-        return ": no such queue on this interface";
-    case ENOBUFS:
-    case ENOMEM:
-        return ": too little lockable memory; raise `ulimit -l` (memlock) or give "
-               "CAP_IPC_LOCK";
-    case EPERM:
-        return ": AF_XDP sockets need root or CAP_NET_RAW";
-    default:
-        return "";
-    }
-}
-
-static int open_socket(struct xdp *xdp, struct port *port, const struct io_port *description,
-                       struct error *err)
-{
-    const struct settings *settings = &xdp->settings;
-    struct xsk_socket_config config = {
-        .rx_size = settings->rx_ring,
-        .tx_size = settings->tx_ring,
-        .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-        .bind_flags = XDP_USE_NEED_WAKEUP,
-    };
-    if (settings->bind == BIND_COPY) {
-        config.bind_flags |= XDP_COPY;
-    } else if (settings->bind == BIND_ZEROCOPY) {
-        config.bind_flags |= XDP_ZEROCOPY;
-    }
-    /* The kernel lets go of a closed socket's queue a little later, from a work
-     * queue: a busy one is asked again. */
-    int failed;
-    for (unsigned waited_ms = 0;; waited_ms += RETRY_MS) {
-        failed = xsk_socket__create_shared(&port->socket, description->name, port->queue, xdp->umem,
-                                           &port->rx, &port->tx, &port->fill, &port->completion, &config);
-        if (failed != -EBUSY || waited_ms >= BUSY_WAIT_MS) {
-            break;
-        }
-        (void)poll(NULL, 0, RETRY_MS);
-    }
-    if (failed) {
-        port->socket = NULL;
-        error_set(err, "refused", "bind of an AF_XDP socket to %s queue %u: %s%s", description->name,
-                  port->queue, strerror(-failed), bind_meaning(-failed, settings));
-        return -1;
-    }
-    port->fd = xsk_socket__fd(port->socket);
-    int bytes = SEND_BUFFER_BYTES;
-    if (setsockopt(port->fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes))) {
-        /* Without CAP_NET_ADMIN: then fewer frames can be in the kernel's hands at
-         * once. */
-        (void)setsockopt(port->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-    }
-    (void)setsockopt(port->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &settings->tx_budget,
-                     sizeof(settings->tx_budget));
-    struct xdp_options bound = {0};
-    socklen_t length = sizeof(bound);
-    if (getsockopt(port->fd, SOL_XDP, XDP_OPTIONS, &bound, &length)) {
-        error_set(err, "refused", "getsockopt(XDP_OPTIONS) of %s: %s", description->name, strerror(errno));
-        return -1;
-    }
-    port->zerocopy = bound.flags & XDP_OPTIONS_ZEROCOPY;
-    return settings->busy_poll ? set_busy_poll(xdp, port, description->name, err) : 0;
-}
-
-/* Give the kernel chunks to receive into. */
-static void fill(struct xdp *xdp, struct port *port)
-{
-    uint32_t room = xsk_prod_nb_free(&port->fill, port->fill.size);
-    uint32_t n = room < xdp->free_count ? room : xdp->free_count;
-    uint32_t index;
-    if (!n || !xsk_ring_prod__reserve(&port->fill, n, &index)) {
-        return;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        *xsk_ring_prod__fill_addr(&port->fill, index + i) = xdp->free[--xdp->free_count];
-    }
-    xsk_ring_prod__submit(&port->fill, n);
-}
-
-static int open_port(struct xdp *xdp, unsigned i, const struct io_port *description, int ifindex,
-                     struct error *err)
-{
-    struct port *port = &xdp->port[i];
-    port->object = xdp_object_load("labkit_xsk", xsk_bpf_object, sizeof(xsk_bpf_object), err);
-    if (!port->object) {
-        return -1;
-    }
-    int program = bpf_program__fd(bpf_object__find_program_by_name(port->object, "labkit_xsk"));
-    if (xdp_link_attach(&port->link, description, ifindex, program, xdp->settings.attach, err) ||
-        open_socket(xdp, port, description, err)) {
-        return -1;
-    }
-    /* Chunks first, then traffic. The fill ring takes what is set aside for it
-     * and no more. */
-    fill(xdp, port);
-    int map = bpf_object__find_map_fd_by_name(port->object, "xsks");
-    if (bpf_map_update_elem(map, &port->queue, &port->fd, BPF_ANY)) {
-        error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the AF_XDP socket of %s: %s",
-                  description->name, strerror(errno));
+    if (bpf_link_update(state->link[port].fd, program_fd(state, name), NULL)) {
+        error_set(err, "refused", "bpf(BPF_LINK_UPDATE) of %s to %s: %s", io->port[port].name, name,
+                  strerror(errno));
         return -1;
     }
     return 0;
@@ -308,292 +54,238 @@ static int open_port(struct xdp *xdp, unsigned i, const struct io_port *descript
 
 static void xdp_close(struct io *io)
 {
-    struct xdp *xdp = io->state;
-    for (unsigned i = 0; i < xdp->ports; i++) {
-        struct port *port = &xdp->port[i];
-        xdp_link_close(&port->link);
-        if (port->socket) {
-            xsk_socket__delete(port->socket);
-        }
-        bpf_object__close(port->object);
-    }
-    if (xdp->umem) {
-        (void)xsk_umem__delete(xdp->umem);
-    }
-    if (xdp->area) {
-        munmap(xdp->area, xdp->area_bytes);
-    }
-    free(xdp->free);
-    free(xdp);
+    struct state *state = io->state;
+
+    for (unsigned i = 0; i < state->ports; i++)
+        xdp_link_close(&state->link[i]);
+    bpf_object__close(state->object);
+    free(state);
     io->state = NULL;
+}
+
+static int fill_other_port(struct state *state, struct error *err)
+{
+    for (unsigned i = 0; i < state->ports; i++) {
+        uint32_t other = (uint32_t)state->link[state->ports - 1 - i].ifindex;
+
+        if (bpf_map_update_elem(map_fd(state, "other_port"), &i, &other, BPF_ANY)) {
+            error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the redirect map: %s", strerror(errno));
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int xdp_open(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err)
 {
-    (void)core;
-    static const char *const known[] = {"interface", "queue", NULL};
-    struct xdp *xdp = calloc(1, sizeof(*xdp));
-    if (!xdp) {
+    static const char *const known_options[] = {"attach", NULL};
+    static const char *const known[] = {"interface", NULL};
+    struct state *state = calloc(1, sizeof(*state));
+    enum xdp_attach attach;
+    int ifindex[IO_PORTS_MAX] = {0};
+
+    (void)core; /* the kernel runs the programs where the frames arrive */
+    if (state == NULL) {
         error_set(err, "refused", "out of memory");
         return -1;
     }
-    io->state = xdp;
-    io->port_count = xdp->ports = (unsigned)json_array_size(ports);
-    for (unsigned i = 0; i < IO_PORTS_MAX; i++) {
-        xdp->port[i].link.fd = -1;
-    }
-    int ifindex[IO_PORTS_MAX] = {0};
-    if (read_settings(options, &xdp->settings, err)) {
+    io->state = state;
+    io->port_count = state->ports = (unsigned)json_array_size(ports);
+    for (unsigned i = 0; i < state->ports; i++)
+        state->link[i].fd = -1;
+    if (arguments_known(options, "options", known_options, err) || xdp_attach_option(options, &attach, err))
         goto fail;
-    }
-    io->ops = ops_for(&xdp->settings);
-    xdp->chunk_bytes = CHUNK_SMALL;
-    for (unsigned i = 0; i < xdp->ports; i++) {
+    for (unsigned i = 0; i < state->ports; i++) {
         const json_t *port = json_array_get(ports, i);
-        int64_t queue = 0;
 
         if (arguments_known(port, "a port", known, err) ||
-            arguments_integer(port, "queue", false, 0, QUEUE_MAX, &queue, err) ||
-            xdp_port_read(port, &io->port[i], &ifindex[i], err)) {
+            xdp_port_read(port, &io->port[i], &ifindex[i], err))
             goto fail;
-        }
-        xdp->port[i].queue = (uint32_t)queue;
-        if (io->port[i].frame_max > CHUNK_SMALL - RX_HEADROOM) {
-            xdp->chunk_bytes = CHUNK_LARGE;
-        }
     }
-    for (unsigned i = 0; i < xdp->ports; i++) {
-        if (io->port[i].frame_max > xdp->chunk_bytes - RX_HEADROOM) {
-            error_set(err, "refused", "interface %s: an MTU of %u is too large for AF_XDP (at most %u)",
-                      io->port[i].name, io->port[i].mtu_bytes, CHUNK_LARGE - RX_HEADROOM - 14);
-            goto fail;
-        }
-    }
-    if (create_umem(xdp, err)) {
+    state->object = xdp_object_load("labkit", datapath_bpf_object, sizeof(datapath_bpf_object), err);
+    if (state->object == NULL)
         goto fail;
-    }
-    for (unsigned i = 0; i < xdp->ports; i++) {
-        if (open_port(xdp, i, &io->port[i], ifindex[i], err)) {
+    for (unsigned i = 0; i < state->ports; i++)
+        if (xdp_link_attach(&state->link[i], &io->port[i], ifindex[i], program_fd(state, "idle"), attach,
+                            err))
             goto fail;
-        }
-    }
+    if (state->ports == 2 && fill_other_port(state, err))
+        goto fail;
     return 0;
 fail:
     xdp_close(io);
     return -1;
 }
 
-static int read_int_option(int fd, int option)
+static json_t *proof_of_ports(const struct io *io)
 {
-    int value = -1;
-    socklen_t length = sizeof(value);
-    return getsockopt(fd, SOL_SOCKET, option, &value, &length) ? -1 : value;
-}
+    const struct state *state = io->state;
+    json_t *ports = json_array();
 
-static json_t *statistics(const struct port *port)
-{
-    struct xdp_statistics found = {0};
-    socklen_t length = sizeof(found);
-    (void)getsockopt(port->fd, SOL_XDP, XDP_STATISTICS, &found, &length);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rx_dropped", (json_int_t)found.rx_dropped,
-                     "rx_invalid_descs", (json_int_t)found.rx_invalid_descs, "tx_invalid_descs",
-                     (json_int_t)found.tx_invalid_descs, "rx_ring_full", (json_int_t)found.rx_ring_full,
-                     "rx_fill_ring_empty_descs", (json_int_t)found.rx_fill_ring_empty_descs,
-                     "tx_ring_empty_descs", (json_int_t)found.tx_ring_empty_descs, "tx_refused",
-                     (json_int_t)port->send_refused);
+    for (unsigned i = 0; i < state->ports; i++) {
+        json_t *proof = xdp_link_proof(&state->link[i]);
+
+        (void)json_object_set_new(proof, "interface", json_string(io->port[i].name));
+        (void)json_array_append_new(ports, proof);
+    }
+    return ports;
 }
 
 static json_t *xdp_proof(struct io *io)
 {
-    const struct xdp *xdp = io->state;
-    json_t *ports = json_array();
-    for (unsigned i = 0; i < xdp->ports; i++) {
-        const struct port *port = &xdp->port[i];
-        /* Without a NAPI context in the socket there is nothing that a busy poll would poll: on veth since
-         * Linux 6.13 the kernel takes the options and does nothing. (Before 6.13 the first frame brought it.)
-         */
-        int napi_id = read_int_option(port->fd, SO_INCOMING_NAPI_ID);
-        bool preferred = read_int_option(port->fd, SO_PREFER_BUSY_POLL) == 1;
-        json_t *proof = xdp_link_proof(&port->link);
-        json_object_set_new(proof, "interface", json_string(io->port[i].name));
-        json_object_set_new(proof, "queue", json_integer(port->queue));
-        json_object_set_new(proof, "zerocopy", json_boolean(port->zerocopy));
-        json_object_set_new(proof, "busy_poll", json_boolean(preferred && napi_id > 0));
-        json_object_set_new(proof, "prefer_busy_poll", json_boolean(preferred));
-        json_object_set_new(proof, "busy_poll_us", json_integer(read_int_option(port->fd, SO_BUSY_POLL)));
-        json_object_set_new(proof, "napi_id", json_integer(napi_id));
-        json_object_set_new(proof, "rx_ring", json_integer(port->rx.size));
-        json_object_set_new(proof, "tx_ring", json_integer(port->tx.size));
-        json_object_set_new(proof, "statistics", statistics(port));
-        json_array_append_new(ports, proof);
-    }
-    return json_pack("{s:o, s:I, s:I}", "ports", ports, "umem_bytes", (json_int_t)xdp->area_bytes,
-                     "chunk_bytes", (json_int_t)xdp->chunk_bytes);
+    return json_pack("{s:o}", "ports", proof_of_ports(io));
 }
 
-/* Take back the chunks that were sent. */
-static void reclaim(struct xdp *xdp, struct port *port)
+/* Frames that a driver dropped after the program said where they should go. */
+static uint64_t driver_drops(const struct io *io)
 {
-    uint32_t index;
-    uint32_t n = xsk_ring_cons__peek(&port->completion, port->completion.size, &index);
-    if (!n) {
-        return;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        xdp->free[xdp->free_count++] = chunk_of(xdp, *xsk_ring_cons__comp_addr(&port->completion, index + i));
-    }
-    xsk_ring_cons__release(&port->completion, n);
-    port->under_way -= n;
+    uint64_t drops = 0;
+
+    for (unsigned i = 0; i < io->port_count; i++)
+        drops += driver_stats_sum(io->port[i].name, "xdp_tx_errors") +
+                 driver_stats_sum(io->port[i].name, "xdp_xmit_errors");
+    return drops;
 }
 
-static uint32_t room_to_send(struct xdp *xdp, struct port *port, uint32_t n)
+static int clear_counters(struct state *state, uint32_t tag, struct error *err)
 {
-    if (port->under_way + n > xdp->settings.tx_ring) {
-        reclaim(xdp, port);
-    }
-    uint32_t room = xdp->settings.tx_ring - port->under_way;
-    return n < room ? n : room;
+    int cpus = libbpf_num_possible_cpus();
+    uint32_t key = 0;
+    struct sink_state sink = {.tag = tag};
+    const struct sink_word unused = {0};
+    struct datapath_counters *zero = cpus > 0 ? calloc((size_t)cpus, sizeof(*zero)) : NULL;
+    int failed = zero == NULL || bpf_map_update_elem(map_fd(state, "counters"), &key, zero, BPF_ANY) ||
+                 bpf_map_update_elem(map_fd(state, "sink_state"), &key, &sink, BPF_ANY);
+
+    for (uint32_t word = 0; !failed && tag != 0 && word < SINK_WORDS; word++)
+        failed = bpf_map_update_elem(map_fd(state, "sink_words"), &word, &unused, BPF_ANY);
+    free(zero);
+    if (failed)
+        error_set(err, "refused", "bpf(BPF_MAP_UPDATE_ELEM) of the counters: %s", strerror(errno));
+    return failed ? -1 : 0;
 }
 
-static void put_to_send(struct port *port, const struct io_frame *frames, uint32_t n)
+static int start_reflect(struct state *state, const struct io *io, const json_t *arguments, struct error *err)
 {
-    uint32_t index;
-    if (!n || !xsk_ring_prod__reserve(&port->tx, n, &index)) {
-        return; /* cannot be: the ring holds at least what may be under way */
+    static const char *const swaps[] = {"none", "mac", "all", NULL};
+    unsigned swap = 2;
+
+    if (json_object_size(json_object_get(arguments, "impair")) > 0) {
+        error_set(err, "bad-argument", "impair: expected none, the in-kernel reflector has no impairments");
+        return -1;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        struct xdp_desc *descriptor = xsk_ring_prod__tx_desc(&port->tx, index + i);
-        descriptor->addr = frames[i].handle;
-        descriptor->len = frames[i].length;
-        descriptor->options = 0;
+    if (xdp_choice(arguments, "swap", swaps, &swap, err))
+        return -1;
+    for (unsigned i = 0; i < state->ports; i++) {
+        char name[24];
+
+        if (state->ports == 1)
+            (void)snprintf(name, sizeof(name), "reflect_%s", swaps[swap]);
+        else
+            (void)snprintf(name, sizeof(name), "redirect%u_%s", i, swaps[swap]);
+        if (run(state, io, i, name, err))
+            return -1;
     }
-    xsk_ring_prod__submit(&port->tx, n);
-    port->under_way += n;
+    state->role = ROLE_REFLECT;
+    return 0;
 }
 
-static void give_back(struct xdp *xdp, const struct io_frame *frames, unsigned n)
+static int xdp_role_stop(struct io *io, struct error *err)
 {
-    for (unsigned i = 0; i < n; i++) {
-        xdp->free[xdp->free_count++] = chunk_of(xdp, frames[i].handle);
-    }
+    struct state *state = io->state;
+
+    state->role = ROLE_NONE;
+    for (unsigned i = 0; i < state->ports; i++)
+        if (run(state, io, i, "idle", err))
+            return -1;
+    return 0;
 }
 
-static unsigned xdp_reserve(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
+static int xdp_role_start(struct io *io, const char *role, const json_t *arguments, struct error *err)
 {
-    struct xdp *xdp = io->state;
-    n = room_to_send(xdp, &xdp->port[port], n);
-    if (n > xdp->free_count) {
-        n = xdp->free_count;
+    struct state *state = io->state;
+    struct error ignored;
+    bool sink = strcmp(role, "sink") == 0;
+    int failed;
+
+    if (!sink && strcmp(role, "reflect") != 0) {
+        error_set(err, "state", "the xdp engine cannot %s: it has the roles reflect and sink", role);
+        return -1;
     }
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t address = xdp->free[--xdp->free_count];
-        frames[i].handle = address;
-        frames[i].data = xdp->area + address;
+    if (clear_counters(state, sink ? (uint32_t)json_integer_value(json_object_get(arguments, "tag")) : 0,
+                       err))
+        return -1;
+    state->driver_drops = driver_drops(io);
+    if (sink) {
+        failed = 0;
+        for (unsigned i = 0; i < state->ports && !failed; i++)
+            failed = run(state, io, i, "sink", err);
+        state->role = ROLE_SINK;
+    } else {
+        failed = start_reflect(state, io, arguments, err);
     }
-    return n;
+    if (failed)
+        (void)xdp_role_stop(io, &ignored);
+    return failed;
 }
 
-static unsigned xdp_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
-                           unsigned n)
+static struct datapath_counters sum_counters(const struct state *state)
 {
-    struct xdp *xdp = io->state;
-    put_to_send(&xdp->port[port], frames, n);
-    give_back(xdp, frames + n, reserved - n);
-    return n;
-}
+    struct datapath_counters sum = {0};
+    int cpus = libbpf_num_possible_cpus();
+    uint32_t key = 0;
+    struct datapath_counters *each = cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
 
-/* The kernel sends only when called, and (copy mode) a budget of frames a call.
- */
-static void xdp_flush(struct io *io, unsigned port_index)
-{
-    struct xdp *xdp = io->state;
-    struct port *port = &xdp->port[port_index];
-    uint32_t left = port->tx.cached_prod - __atomic_load_n(port->tx.consumer, __ATOMIC_ACQUIRE);
-    while (left && (!port->zerocopy || xsk_ring_prod__needs_wakeup(&port->tx))) {
-        ssize_t sent = sendto(port->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
-        if (sent < 0 && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS && errno != ENETDOWN) {
-            port->send_refused++;
-        }
-        uint32_t now = port->tx.cached_prod - __atomic_load_n(port->tx.consumer, __ATOMIC_ACQUIRE);
-        if (now == left) {
-            break; /* no headway: the kernel has its hands full; the next turn tries
-                      again */
-        }
-        left = now;
-    }
-}
-
-static unsigned xdp_receive(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
-{
-    struct xdp *xdp = io->state;
-    struct port *port = &xdp->port[port_index];
-    uint32_t index;
-    unsigned got = xsk_ring_cons__peek(&port->rx, n, &index);
-    if (!got) {
-        if (xdp->settings.busy_poll || xsk_ring_prod__needs_wakeup(&port->fill)) {
-            (void)recvfrom(port->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
-            got = xsk_ring_cons__peek(&port->rx, n, &index);
-        }
-        if (!got) {
-            /* Chunks that were under way when the fill ring was filled last must not
-             * be forgotten. */
-            for (unsigned i = 0; i < xdp->ports; i++) {
-                reclaim(xdp, &xdp->port[i]);
-            }
-            fill(xdp, port);
-            return 0;
+    if (each != NULL && bpf_map_lookup_elem(map_fd(state, "counters"), &key, each) == 0) {
+        for (int i = 0; i < cpus; i++) {
+            sum.rx_frames += each[i].rx_frames;
+            sum.tx_frames += each[i].tx_frames;
+            sum.foreign += each[i].foreign;
+            sum.stale += each[i].stale;
+            sum.received += each[i].received;
+            sum.duplicates += each[i].duplicates;
+            sum.reordered += each[i].reordered;
         }
     }
-    for (unsigned i = 0; i < got; i++) {
-        const struct xdp_desc *descriptor = xsk_ring_cons__rx_desc(&port->rx, index + i);
-        frames[i].handle = descriptor->addr;
-        frames[i].data = xdp->area + descriptor->addr;
-        frames[i].length = descriptor->len;
-        frames[i].flow = 0;
-        __builtin_prefetch(frames[i].data);
-    }
-    xsk_ring_cons__release(&port->rx, got);
-    return got;
+    free(each);
+    return sum;
 }
 
-static void xdp_release(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
+static json_t *xdp_role_counters(struct io *io)
 {
-    struct xdp *xdp = io->state;
-    give_back(xdp, frames, n);
-    fill(xdp, &xdp->port[port]);
+    const struct state *state = io->state;
+    const struct datapath_counters sum = sum_counters(state);
+    uint64_t drops = driver_drops(io) - state->driver_drops;
+    json_t *counters = json_pack(
+        "{s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:i, s:i, s:i, s:i}", "role",
+        state->role == ROLE_SINK ? "sink" : "reflect", "rx_frames", (json_int_t)sum.rx_frames, "tx_frames",
+        (json_int_t)(sum.tx_frames - (drops < sum.tx_frames ? drops : sum.tx_frames)), "tx_dropped",
+        (json_int_t)drops, "impaired_dropped", 0, "impaired_duplicated", 0, "impaired_swapped", 0, "foreign",
+        (json_int_t)sum.foreign, "polls", 0, "empty_polls", 0, "involuntary_switches", 0, "cpu_ns", 0);
+    struct sink_state sink = {0};
+    uint32_t key = 0;
+
+    (void)json_object_set_new(counters, "ports", proof_of_ports(io));
+    if (state->role != ROLE_SINK)
+        return counters;
+    (void)bpf_map_lookup_elem(map_fd(state, "sink_state"), &key, &sink);
+    (void)json_object_set_new(counters, "received", json_integer((json_int_t)sum.received));
+    (void)json_object_set_new(counters, "duplicates", json_integer((json_int_t)sum.duplicates));
+    (void)json_object_set_new(counters, "reordered", json_integer((json_int_t)sum.reordered));
+    (void)json_object_set_new(counters, "stale", json_integer((json_int_t)sum.stale));
+    (void)json_object_set_new(counters, "corrupt", json_integer(0));
+    (void)json_object_set_new(counters, "first_rx_ns", json_integer((json_int_t)sink.first_rx_ns));
+    (void)json_object_set_new(counters, "last_rx_ns", json_integer((json_int_t)sink.last_rx_ns));
+    return counters;
 }
 
-static unsigned xdp_forward(struct io *io, unsigned from, unsigned to, struct io_frame *frames, unsigned n)
-{
-    struct xdp *xdp = io->state;
-    unsigned sent = room_to_send(xdp, &xdp->port[to], n);
-    put_to_send(&xdp->port[to], frames, sent);
-    give_back(xdp, frames + sent, n - sent);
-    fill(xdp, &xdp->port[from]);
-    return sent;
-}
-
-static void xdp_wait(struct io *io, uint64_t timeout_ns)
-{
-    struct xdp *xdp = io->state;
-    struct pollfd polled[IO_PORTS_MAX];
-    for (unsigned i = 0; i < xdp->ports; i++) {
-        polled[i] = (struct pollfd){.fd = xdp->port[i].fd, .events = POLLIN};
-    }
-    const struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000),
-                                     .tv_nsec = (long)(timeout_ns % 1000000000)};
-    (void)ppoll(polled, xdp->ports, &timeout, NULL);
-}
-
-#define XDP_OPS                                                                                              \
-    .engine = "xdp", .can_generate = true, .open = xdp_open, .close = xdp_close, .proof = xdp_proof,         \
-    .reserve = xdp_reserve, .commit = xdp_commit, .flush = xdp_flush, .receive = xdp_receive,                \
-    .release = xdp_release, .forward = xdp_forward
-
-const struct io_ops io_engine = {XDP_OPS};
-static const struct io_ops sleeping = {XDP_OPS, .wait = xdp_wait};
-
-static const struct io_ops *ops_for(const struct settings *settings)
-{
-    return settings->wait == WAIT_POLL ? &sleeping : &io_engine;
-}
+const struct io_ops io_engine = {
+    .engine = "xdp",
+    .can_generate = false,
+    .open = xdp_open,
+    .close = xdp_close,
+    .proof = xdp_proof,
+    .role_start = xdp_role_start,
+    .role_counters = xdp_role_counters,
+    .role_stop = xdp_role_stop,
+};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A BPF program on an interface, held by a link: it goes when the process goes,
- * whatever ended it. Shared by the engines `xdp` and `bpf`.
+ * whatever ended it. Shared by the engines `af_xdp` and `xdp`.
  */
 #ifndef LABKIT_XDP_LINK_H
 #define LABKIT_XDP_LINK_H

@@ -26,8 +26,8 @@ def _package_gone(desired: Desired) -> str:
     )
 
 
-def _of_packet_engine(desired: Desired, what: str) -> str:
-    return f"for file in {desired.text('labkit_host_probe_dir')}/*/labkit-probe-packet; do setcap {what} $file; done"
+def _of_af_packet_engine(desired: Desired, what: str) -> str:
+    return f"for file in {desired.text('labkit_host_probe_dir')}/*/labkit-probe-af_packet; do setcap {what} $file; done"
 
 
 HOST = (
@@ -50,9 +50,9 @@ HOST = (
     ),
     Sabotage(
         promise="labkit_host.capabilities",
-        breaks=lambda desired: _of_packet_engine(desired, "-r"),
-        mends=lambda desired: _of_packet_engine(
-            desired, f"{desired['labkit_host_engine_capabilities']['packet']}=ep"
+        breaks=lambda desired: _of_af_packet_engine(desired, "-r"),
+        mends=lambda desired: _of_af_packet_engine(
+            desired, f"{desired['labkit_host_engine_capabilities']['af_packet']}=ep"
         ),
     ),
     Sabotage(promise="labkit_host.packages", breaks=_package_gone, mends=lambda desired: uncover(_STATUS)),

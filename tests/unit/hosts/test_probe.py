@@ -8,11 +8,11 @@ from ansible_collections.labkit.host.plugins.module_utils import probe, trees
 BUILDS = """
 import os, pathlib, sys
 built = pathlib.Path(os.environ["LABKIT_PROBE_DIR"], "hash")
-if (built / "labkit-probe-packet").exists():
+if (built / "labkit-probe-af_packet").exists():
     print(f"built already: {built}", file=sys.stderr)
 elif "--look" not in sys.argv:
     built.mkdir(parents=True)
-    for engine in ("packet", "socket"):
+    for engine in ("af_packet", "socket"):
         (built / f"labkit-probe-{engine}").touch(0o755)
 print(built)
 """
@@ -56,9 +56,25 @@ def test_it_is_built_once(host, monkeypatch):
     host.sources(BUILDS)
     monkeypatch.setattr(probe, "_let", lambda *_: False)  # owners are root's affair: tests/lab looks at them
 
-    assert host.change() == (True, ["packet", "socket"])
-    assert host.change() == (False, ["packet", "socket"])
-    assert host.change(check=True) == (False, ["packet", "socket"])
+    assert host.change() == (True, ["af_packet", "socket"])
+    assert host.change() == (False, ["af_packet", "socket"])
+    assert host.change(check=True) == (False, ["af_packet", "socket"])
+
+
+def test_a_build_of_former_sources_is_removed(host, monkeypatch):
+    host.sources(BUILDS)
+    monkeypatch.setattr(probe, "_let", lambda *_: False)
+    former, other = host.folder / "former", host.folder / "other"
+    host.change()
+    for folder in (former, other):
+        folder.mkdir()
+    (former / "labkit-probe-xdp").touch()
+
+    assert host.change(check=True) == (True, ["af_packet", "socket"])
+    assert former.exists()
+    assert host.change() == (True, ["af_packet", "socket"])
+    assert (former.exists(), other.exists()) == (False, True)
+    assert host.change() == (False, ["af_packet", "socket"])
 
 
 def test_only_what_needs_capabilities_is_kept_from_others(host, monkeypatch):
@@ -66,10 +82,10 @@ def test_only_what_needs_capabilities_is_kept_from_others(host, monkeypatch):
     told = []
     monkeypatch.setattr(probe, "_let", lambda program, *what: bool(told.append((program.name, *what))))
 
-    host.change(group="labkit", capabilities={"packet": "cap_net_raw", "bpf": "cap_bpf"})
+    host.change(group="labkit", capabilities={"af_packet": "cap_net_raw", "xdp": "cap_bpf"})
 
     assert told == [
-        ("labkit-probe-packet", "labkit", "cap_net_raw", False),
+        ("labkit-probe-af_packet", "labkit", "cap_net_raw", False),
         ("labkit-probe-socket", "", "", False),
     ]
 
@@ -79,7 +95,7 @@ def test_without_a_group_nobody_gets_capabilities(host, monkeypatch):
     told = []
     monkeypatch.setattr(probe, "_let", lambda program, *what: bool(told.append((program.name, *what))))
 
-    host.change(capabilities={"packet": "cap_net_raw"})
+    host.change(capabilities={"af_packet": "cap_net_raw"})
 
     assert {one[1:] for one in told} == {("", "", False)}
 

@@ -137,7 +137,7 @@ _SUDO = (
 )
 _PROBE = (
     '{"id": 1, "ok": true, "result": {}}\n/usr/local/lib/labkit/probe/1/labkit-probe-socket 0\n'
-    "/usr/local/lib/labkit/probe/1/labkit-probe-xdp 0"
+    "/usr/local/lib/labkit/probe/1/labkit-probe-af_xdp 0"
 )
 _HOST = {"labkit_host_user": "lab", "labkit_host_group": "labkit"}
 _BUILT = {
@@ -145,9 +145,11 @@ _BUILT = {
     "labkit_host_build": True,
     "labkit_host_capabilities": True,
     "labkit_host_probe_dir": "/usr/local/lib/labkit/probe",
-    "labkit_host_engine_capabilities": {"packet": "cap_net_raw", "bpf": "cap_net_admin,cap_bpf"},
+    "labkit_host_engine_capabilities": {"af_packet": "cap_net_raw", "xdp": "cap_net_admin,cap_bpf"},
 }
-_CAPABLE = FakeEyes(commands={"packet": "", "bpf": "", "raw socket": '{"id": 1, "ok": true, "result": {}}'})
+_CAPABLE = FakeEyes(
+    commands={"af_packet": "", "xdp": "", "raw socket": '{"id": 1, "ok": true, "result": {}}'}
+)
 
 HOST = {
     "labkit_host.user": Case(
@@ -174,7 +176,7 @@ HOST = {
         _BUILT,
         _CAPABLE,
         {
-            "one has others": _CAPABLE.but(commands={"bpf": Said(1, "file differs in [pe]")}),
+            "one has others": _CAPABLE.but(commands={"xdp": Said(1, "file differs in [pe]")}),
             "disregarded": _CAPABLE.but(
                 commands={
                     "raw socket": '{"id": 1, "ok": false, "error": {"code": "refused"}}\n{"id": 2, "ok": true}'

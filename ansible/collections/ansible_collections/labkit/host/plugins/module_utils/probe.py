@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -52,11 +53,29 @@ def change(
     changed = "built already" not in done.stderr
     if check and changed:
         return True, []
-    built = sorted(Path(done.stdout.splitlines()[-1]).glob(f"{PROGRAM}*"))
+    current = Path(done.stdout.splitlines()[-1])
+    changed |= _remove_former(current, check)
+    built = sorted(current.glob(f"{PROGRAM}*"))
     for program in built:
         wanted = (capabilities or {}).get(program.name[len(PROGRAM) :], "")
         changed |= _let(program, group if wanted else "", wanted if group else "", check)
     return changed, [program.name[len(PROGRAM) :] for program in built]
+
+
+def _remove_former(current: Path, check: bool) -> bool:
+    """Remove builds of former sources: nothing uses them, and they would keep their capabilities."""
+    former = [
+        folder
+        for folder in current.parent.iterdir()
+        if folder != current
+        and folder.is_dir()
+        and not folder.is_symlink()
+        and any(folder.glob(f"{PROGRAM}*"))
+    ]
+    if not check:
+        for folder in former:
+            shutil.rmtree(folder)
+    return bool(former)
 
 
 def _let(program: Path, group: str, capabilities: str, check: bool) -> bool:

@@ -196,7 +196,7 @@ static int open_port(struct io *io, unsigned index, const json_t *object, struct
     struct port *port = &state->ports[index];
     const char *name = NULL;
 
-    if (arguments_known(object, "a port of the packet engine", known, err) ||
+    if (arguments_known(object, "a port of the af_packet engine", known, err) ||
         arguments_string(object, "interface", true, &name, err))
         return -1;
     port->rx_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
@@ -218,7 +218,7 @@ static int parse_options(struct state *state, const json_t *options, struct erro
     state->qdisc_bypass = !state->gso;
     state->ring_frames = RING_FRAMES;
     state->block_bytes = BLOCK_BYTES;
-    if (arguments_known(options, "the packet engine's options", known, err) ||
+    if (arguments_known(options, "the af_packet engine's options", known, err) ||
         arguments_boolean(options, "qdisc_bypass", &state->qdisc_bypass, err) ||
         arguments_integer(options, "ring_frames", false, IO_BURST_MAX, 1 << 20, &state->ring_frames, err) ||
         arguments_integer(options, "block_bytes", false, 4096, 1 << 22, &state->block_bytes, err))
@@ -236,7 +236,7 @@ static int parse_options(struct state *state, const json_t *options, struct erro
     return 0;
 }
 
-static void packet_close(struct io *io)
+static void af_packet_close(struct io *io)
 {
     struct state *state = io->state;
 
@@ -256,13 +256,14 @@ static void packet_close(struct io *io)
     io->state = NULL;
 }
 
-static int packet_open(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err)
+static int af_packet_open(struct io *io, const json_t *ports, const json_t *options, int core,
+                          struct error *err)
 {
     struct state *state = calloc(1, sizeof(*state));
 
     (void)core;
     if (state == NULL) {
-        error_set(err, "internal", "calloc: packet engine");
+        error_set(err, "internal", "calloc: af_packet engine");
         return -1;
     }
     io->state = state;
@@ -290,7 +291,7 @@ static int packet_open(struct io *io, const json_t *ports, const json_t *options
     }
     return 0;
 undo:
-    packet_close(io);
+    af_packet_close(io);
     return -1;
 }
 
@@ -304,7 +305,7 @@ static struct tpacket2_hdr *slot_at(const struct port *port, uint32_t slot)
                                                port->frame_bytes);
 }
 
-static unsigned packet_receive(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
+static unsigned af_packet_receive(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
 {
     struct state *state = io->state;
     struct port *port = &state->ports[port_index];
@@ -326,7 +327,7 @@ static unsigned packet_receive(struct io *io, unsigned port_index, struct io_fra
     return got;
 }
 
-static void packet_release(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
+static void af_packet_release(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
 {
     struct state *state = io->state;
     const struct port *port = &state->ports[port_index];
@@ -472,7 +473,7 @@ static unsigned send_streams(struct state *state, unsigned port, const struct io
     return done;
 }
 
-static unsigned packet_reserve(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
+static unsigned af_packet_reserve(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
 {
     struct state *state = io->state;
 
@@ -482,23 +483,24 @@ static unsigned packet_reserve(struct io *io, unsigned port, struct io_frame *fr
     return n;
 }
 
-static unsigned packet_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
-                              unsigned n)
+static unsigned af_packet_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
+                                 unsigned n)
 {
     (void)reserved;
     return send_frames(io->state, port, frames, n);
 }
 
-static unsigned packet_forward(struct io *io, unsigned from, unsigned to, struct io_frame *frames, unsigned n)
+static unsigned af_packet_forward(struct io *io, unsigned from, unsigned to, struct io_frame *frames,
+                                  unsigned n)
 {
     unsigned sent = send_frames(io->state, to, frames, n);
 
-    packet_release(io, from, frames, n);
+    af_packet_release(io, from, frames, n);
     return sent;
 }
 
 /* The kernel forgets its count when it is read: we keep it. */
-static uint64_t packet_rx_dropped(struct io *io)
+static uint64_t af_packet_rx_dropped(struct io *io)
 {
     struct state *state = io->state;
     uint64_t dropped = 0;
@@ -522,7 +524,7 @@ static int option_of(int fd, int name)
     return getsockopt(fd, SOL_PACKET, name, &value, &length) == 0 ? value : -1;
 }
 
-static json_t *packet_proof(struct io *io)
+static json_t *af_packet_proof(struct io *io)
 {
     struct state *state = io->state;
     json_t *ports = json_array();
@@ -543,15 +545,15 @@ static json_t *packet_proof(struct io *io)
 }
 
 const struct io_ops io_engine = {
-    .engine = "packet",
+    .engine = "af_packet",
     .can_generate = true,
-    .open = packet_open,
-    .close = packet_close,
-    .proof = packet_proof,
-    .reserve = packet_reserve,
-    .commit = packet_commit,
-    .receive = packet_receive,
-    .release = packet_release,
-    .forward = packet_forward,
-    .rx_dropped = packet_rx_dropped,
+    .open = af_packet_open,
+    .close = af_packet_close,
+    .proof = af_packet_proof,
+    .reserve = af_packet_reserve,
+    .commit = af_packet_commit,
+    .receive = af_packet_receive,
+    .release = af_packet_release,
+    .forward = af_packet_forward,
+    .rx_dropped = af_packet_rx_dropped,
 };
