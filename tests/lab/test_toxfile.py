@@ -32,9 +32,9 @@ commands =
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "tox.ini").write_text(TOX_INI)
     shutil.copy2(CHECKOUT / "toxfile.py", tmp_path)
-    (tmp_path / "labkit").mkdir()
-    for name in ("__init__.py", "ownership.py"):
-        shutil.copy2(CHECKOUT / "labkit" / name, tmp_path / "labkit")
+    (tmp_path / "labkit" / "machine").mkdir(parents=True)
+    for name in ("__init__.py", "machine/__init__.py", "machine/ownership.py"):
+        shutil.copy2(CHECKOUT / "labkit" / name, tmp_path / "labkit" / name)
     return tmp_path
 
 

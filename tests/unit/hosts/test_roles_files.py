@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
-from test_validate_inventory import ANSIBLE
+
+ANSIBLE = Path(__file__).parents[3] / "ansible"
 
 
 def tasks(role):

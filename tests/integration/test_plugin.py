@@ -14,6 +14,7 @@ import pytest
 
 from labkit.harness.pace import Pace
 
+CYCLICTEST = Path(__file__).parents[1] / "unit/data/cyclictest/rt-tests-2.4.json"
 TEST_OF_ONES_OWN = """
 import pytest
 
@@ -138,7 +139,7 @@ done
 def replayed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A cyclictest on PATH that replays recorded output; no doctor, who would need a namespace, is asked."""
     program = pytester.mkdir("bin") / "cyclictest"
-    recorded = Path(__file__).parent / "data" / "cyclictest" / "rt-tests-2.4.json"
+    recorded = CYCLICTEST
     program.write_text(FAKE_CYCLICTEST.format(recorded=recorded))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
@@ -167,7 +168,7 @@ def test_wakeups_of_the_host_are_measured_stored_and_not_believed_without_proof(
     run = results(replayed)
     (measurement,) = run["measurements"]
     assert (measurement["kind"], measurement["key"]["mode"]) == ("wakeup", "wakeup")
-    recorded = json.loads((Path(__file__).parent / "data" / "cyclictest" / "rt-tests-2.4.json").read_text())
+    recorded = json.loads(CYCLICTEST.read_text())
     assert [core["max_us"] for core in measurement["wakeup"]["cores"]] == [
         recorded["thread"][i]["max"] for i in ("0", "1")
     ]

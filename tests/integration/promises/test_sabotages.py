@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,6 @@ from cases import CASES
 from fakes import desired
 
 from labkit.doctor.host import PROMISES
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 from tests.infra.sabotage import Saboteur
 from tests.infra.sabotages import SABOTAGES, Sabotage
 from tests.infra.sabotages.ways import cover, covered, put_back, uncover, written

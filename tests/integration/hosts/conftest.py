@@ -1,14 +1,10 @@
-"""The collection's modules are imported as Ansible does: as `ansible_collections.labkit.host`."""
+"""Fixtures of the tests of the collection's modules."""
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "ansible" / "collections"))
 
 
 @pytest.fixture

@@ -1,0 +1,5 @@
+"""Fixtures of the integration tests: those that start programs, and need neither root nor a lab."""
+
+from tests.no_sudo import called_without_sudo  # noqa: F401
+
+pytest_plugins = ["pytester"]
