@@ -89,7 +89,7 @@ class HostMeasure:
         if lacking:
             self._skip(key, "; ".join(lacking))
         return self._take(
-            self._session.host(
+            self._session.measure.host(
                 kind, self.topology, duration_s=duration_s, interval_us=interval_us, cores=chosen
             )
         )
@@ -163,14 +163,16 @@ class Measure(HostMeasure):
         ToolFailed when tester or DUT cannot run or die.
         """
         return self._take(
-            self._session.throughput(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+            self._session.measure.throughput(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
         )
 
     def mrr(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
         """Maximum receive rate: what comes back while the tester sends as fast as it can."""
-        return self._take(self._session.mrr(self.datapath, self._spec(frame_size_bytes, ip_version, flows)))
+        return self._take(
+            self._session.measure.mrr(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+        )
 
     def latency(
         self,
@@ -187,7 +189,9 @@ class Measure(HostMeasure):
         asked = LADDER if load is None else (load,) if isinstance(load, str) else tuple(load)
         loads = [parse_load(one) for one in asked]
         return self._take(
-            self._session.latency(self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads)
+            self._session.measure.latency(
+                self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads
+            )
         )
 
     def loss_curve(
@@ -195,7 +199,7 @@ class Measure(HostMeasure):
     ) -> Measurement:
         """Frame loss from the maximum rate down (RFC 2544 26.3)."""
         return self._take(
-            self._session.loss_curve(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+            self._session.measure.loss_curve(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
         )
 
     def back_to_back(
@@ -203,7 +207,7 @@ class Measure(HostMeasure):
     ) -> Measurement:
         """Longest burst without loss (RFC 9004)."""
         return self._take(
-            self._session.back_to_back(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
+            self._session.measure.back_to_back(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
         )
 
 
@@ -221,12 +225,12 @@ class TargetCheck:
         Raises TargetMissed (the test fails), InvalidMeasurement (neither pass nor fail) or ConfigInvalid.
         """
         __tracebackhide__ = True  # pytest shows the user's line, not ours
-        self._conclude(self._session.judge(self._test, measurement, bounds))
+        self._conclude(self._session.judge.by_bounds(self._test, measurement, bounds))
 
     def declared(self, *measurements: Measurement) -> None:
         """Check the targets that stand in the topology's YAML files for this row."""
         __tracebackhide__ = True
-        self._conclude(self._session.judge_declared(self._test, self._measure.topology, measurements))
+        self._conclude(self._session.judge.by_declared(self._test, self._measure.topology, measurements))
 
     def _conclude(self, verdicts: Sequence[Verdict]) -> None:
         __tracebackhide__ = True

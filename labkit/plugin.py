@@ -212,7 +212,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         text = own.read_bytes() if own.is_file() else b""
         if text:
             hand_over(own)
-    folder = config.stash[SESSION_KEY].folder if SESSION_KEY in config.stash else None
+    folder = config.stash[SESSION_KEY].recorder.folder if SESSION_KEY in config.stash else None
     if folder is not None and text:
         (folder / "junit.xml").write_bytes(text)
         hand_over(folder / "junit.xml")
@@ -243,7 +243,8 @@ def _fresh_line(reporter: Any) -> None:  # noqa: ANN401 - pytest's
 def _session(config: pytest.Config) -> Session:
     if SESSION_KEY not in config.stash:
         from labkit.progress import StreamProgress
-        from labkit.session.session import Session, Settings
+        from labkit.session.session import Session
+        from labkit.session.settings import Settings
 
         capture = config.pluginmanager.getplugin("capturemanager")
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -402,12 +403,12 @@ def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> I
 
     session = _session(request.config)
     subject = labkit_target_of_test
-    session.hold_verdicts()
+    session.judge.hold()
     measured_before = _forget_for_rerun(session, request.node)
     request.config.stash[PACE_KEY].begin(request.node.nodeid)
 
     def skip(key: Key, reason: str) -> NoReturn:
-        session.record_skip(request.node.nodeid, key, reason)
+        session.judge.skip(request.node.nodeid, key, reason)
         pytest.skip(reason)
 
     if subject.datapath is not None and (lacking := session.lacking(subject.datapath)):
@@ -443,9 +444,9 @@ def _forget_for_rerun(session: Session, item: pytest.Item) -> set[Key]:
     forgotten already.
     """
     runs = item.config.stash.setdefault(RUNS_KEY, {}).setdefault(_identity(item), _Runs())
-    this = (item.nodeid, session.attempts.number(item.nodeid))
+    this = (item.nodeid, session.recorder.attempts.number(item.nodeid))
     if this[0] != runs.last[0] or this[1] == runs.last[1]:
-        session.forget(runs.measured)
+        session.recorder.forget(runs.measured)
     runs.last = this
     return runs.measured
 
@@ -548,11 +549,11 @@ def _conclude(item: pytest.Item, subject: Subject) -> None:
     item.stash[ENDING_KEY] = Ending()  # a rerun of the same test begins anew
     if measured is not None:
         del item.stash[MEASURE_KEY]
-    held = config.stash[SESSION_KEY].take_verdicts() if SESSION_KEY in config.stash else ()
+    held = config.stash[SESSION_KEY].judge.take() if SESSION_KEY in config.stash else ()
     if measured is None and not ending.happened and not held:
         return
     session = _session(config)
-    if ending.bad_input and session.folder is None:
+    if ending.bad_input and session.recorder.folder is None:
         return
     by_author = bool(measured is None and ending.skipped and not ending.required and not held)
     verdicts = conclude(
@@ -561,13 +562,13 @@ def _conclude(item: pytest.Item, subject: Subject) -> None:
         held,
         tried=subject.key if measured is None else measured.key,
         measured=() if measured is None else measured.taken,
-        attempt=session.attempts.number(item.nodeid),
+        attempt=session.recorder.attempts.number(item.nodeid),
     )
-    if by_author and session.folder is None:
+    if by_author and session.recorder.folder is None:
         config.stash.setdefault(LATER_KEY, []).extend(verdicts)
         return
     try:
-        session.store_verdicts(verdicts)
+        session.recorder.store_verdicts(verdicts)
     except LabkitError as late:
         # Results can be stored no more (a full disk): then nothing that follows could be.
         item.session.shouldfail = f"labkit: {late.message}"
@@ -591,9 +592,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         state: Session = config.stash[SESSION_KEY]
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         try:
-            if state.folder is not None:
+            if state.recorder.folder is not None:
                 later = config.stash.get(LATER_KEY, None)
-                state.store_verdicts(later or ())
+                state.recorder.store_verdicts(later or ())
             state.close(interrupted=interrupted)
         except EnvironmentBroken as error:
             config.get_terminal_writer().line(f"labkit: {error}", red=True)
@@ -633,7 +634,7 @@ def _not_selected(config: pytest.Config) -> list[str]:
 def _nothing_measured(config: pytest.Config) -> str:
     """What to say where there were tests to measure with, and all that ran was skipped. Empty: all is well."""
     selected = config.stash.get(SELECTED_KEY, [])
-    finished = config.stash[SESSION_KEY].finished if SESSION_KEY in config.stash else None
+    finished = config.stash[SESSION_KEY].recorder.finished if SESSION_KEY in config.stash else None
     if not selected and config.getoption(
         "--labkit-junit"
     ):  # as `labkit run` says it: nothing else was to run
@@ -662,7 +663,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     writer = terminalreporter._tw
     text = ""
     if state is not None:
-        text = state.summary(
+        text = state.recorder.summary(
             width=writer.fullwidth if output.is_terminal(writer._file) else None,
             encoding=getattr(writer._file, "encoding", None),
         )

@@ -118,7 +118,8 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.session.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
     from labkit.session.preflight import load_all
     from labkit.session.reservation import parse_wait
-    from labkit.session.session import Session, Settings
+    from labkit.session.session import Session
+    from labkit.session.settings import Settings
     from labkit.testers.frames import frame_spec
 
     mistakes = Mistakes()

@@ -63,7 +63,7 @@ class Repeats:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        if _is_invalid(reports) and self._session().attempts.to_repeat(item.nodeid):
+        if _is_invalid(reports) and self._session().recorder.attempts.to_repeat(item.nodeid):
             self._withheld.append(_Withheld(item, reports))
             item.ihook.pytest_runtest_logreport(report=_announcement(reports))
         else:
@@ -126,20 +126,20 @@ class Repeats:
                 return
             if self._cost_s(one.item.nodeid) > end - self._clock():
                 continue
-            own.repeat(one.item.nodeid)
+            own.recorder.repeat(one.item.nodeid)
             reports = runtestprotocol(
                 one.item, nextitem=following.item if following is not None else None, log=False
             )
             one.reports = reports
-            if not (_is_invalid(reports) and own.attempts.to_repeat(one.item.nodeid)):
+            if not (_is_invalid(reports) and own.recorder.attempts.to_repeat(one.item.nodeid)):
                 self._withheld.remove(one)
                 self._report(one.item, reports)
 
     def _cost_s(self, test: str) -> float:
-        return AROUND_S + sum(m.duration_s for m in self._session().attempts.to_repeat(test))
+        return AROUND_S + sum(m.duration_s for m in self._session().recorder.attempts.to_repeat(test))
 
     def _report(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
-        number = self._session().attempts.number(item.nodeid) if _is_measured(reports) else 1
+        number = self._session().recorder.attempts.number(item.nodeid) if _is_measured(reports) else 1
         for report in reports:
             if number > 1:
                 report.user_properties.append(("labkit_attempt", number))
@@ -188,7 +188,7 @@ def _tier(item: pytest.Item) -> str:
 
 
 def _reasons(session: Session, test: str) -> set[str]:
-    found = session.attempts.to_repeat(test)
+    found = session.recorder.attempts.to_repeat(test)
     gates = {g.name for m in found for g in m.gates if g.state == "invalid"}
     return gates or {"the tester stood still" if found else STAYS}
 

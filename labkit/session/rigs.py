@@ -19,7 +19,7 @@ from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
 
 class Rigs:
-    """Brings labs and rigs up on demand. `on_change` is called when another lab has come up."""
+    """Brings labs and rigs up on demand. `on_topology` is called with each that comes up, and its links' facts."""
 
     def __init__(
         self,
@@ -28,13 +28,13 @@ class Rigs:
         tester_engine: str | None,
         seed: int | None,
         progress: Progress,
-        on_change: Callable[[], None],
+        on_topology: Callable[[Topology, Mapping[str, object] | None], None],
     ) -> None:
         self._plan = plan
         self._tester_engine = tester_engine
         self._seed = seed
         self._progress = progress
-        self._on_change = on_change
+        self._on_topology = on_topology
         self._lab_stack = ExitStack()
         self._rig_stack = ExitStack()
         self._lab: Lab | None = None
@@ -42,10 +42,6 @@ class Rigs:
         self._rig: Rig | None = None
         self._rig_key: tuple[str, str, str, int] | None = None
         self._ceilings: dict[tuple[str, str], float] = {}
-        self.topologies: dict[str, Topology] = {}
-        """All that were up, by name."""
-        self.links: dict[str, Mapping[str, object]] = {}
-        """Facts that were read back of their links."""
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
@@ -62,9 +58,7 @@ class Rigs:
             self.close()
             self._progress.phase(f"lab {datapath.topology.name}: up")
             self._lab = self._lab_stack.enter_context(lab_up(datapath.topology))
-            self.topologies[datapath.topology.name] = datapath.topology
-            self.links[datapath.topology.name] = self._lab.facts
-            self._on_change()
+            self._on_topology(datapath.topology, self._lab.facts)
         return self._lab
 
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
@@ -89,7 +83,7 @@ class Rigs:
             self.close_rig()
             simulated = datapath.topology.simulation.get(datapath.backend.name)
             if simulated is not None:
-                self.topologies[datapath.topology.name] = datapath.topology
+                self._on_topology(datapath.topology, None)
                 spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
                 self._rig, self._rig_key = SimulatedRig(spec), key
                 return self._rig

@@ -12,7 +12,8 @@ from labkit.progress import Silent
 from labkit.record.model import Outcome
 from labkit.session.datapaths import default_datapath
 from labkit.session.preflight import load_all
-from labkit.session.session import Session, Settings
+from labkit.session.session import Session
+from labkit.session.settings import Settings
 from labkit.testers.frames import frame_spec
 
 NOISY = """
@@ -51,11 +52,11 @@ def seed_that_needs(attempts: int, folder: Path) -> int:
     for seed in range(1, 60):
         with Session(Settings(store=False, quick=True, seed=seed), progress=Silent()) as one:
             for attempt in range(1, attempts + 1):
-                measured = one.throughput(datapath, frame_spec("64"))
-                (verdict,) = one.judge("t", measured, {"ndr": ">= 1 kpps"})
+                measured = one.measure.throughput(datapath, frame_spec("64"))
+                (verdict,) = one.judge.by_bounds("t", measured, {"ndr": ">= 1 kpps"})
                 if (verdict.outcome is Outcome.INVALID) is not (attempt < attempts):
                     break
-                one.repeat("t")
+                one.recorder.repeat("t")
             else:
                 return seed
     raise AssertionError("no such seed")

@@ -13,7 +13,8 @@ from labkit.measure.search import search, software_goals
 from labkit.probe import build
 from labkit.progress import Silent
 from labkit.session.datapaths import Datapath, enumerate_datapaths
-from labkit.session.session import Session, Settings
+from labkit.session.session import Session
+from labkit.session.settings import Settings
 from labkit.testers.frames import frame_spec
 from labkit.testers.probe import generating
 

@@ -13,7 +13,8 @@ from labkit.progress import Silent
 from labkit.record.model import Measurement, Outcome, Verdict
 from labkit.session.datapaths import Datapath, default_datapath
 from labkit.session.preflight import load_all
-from labkit.session.session import Session, Settings
+from labkit.session.session import Session
+from labkit.session.settings import Settings
 from labkit.targets.evaluation import worth_another
 from labkit.testers.frames import frame_spec
 
@@ -45,7 +46,9 @@ def unlucky_seed(folder: Path, datapath: Datapath) -> int:
     """The first seed with which a search is invalid."""
     for seed in range(1, 30):
         with session(folder, seed=seed) as one:
-            (verdict,) = one.judge(TEST, one.throughput(datapath, FRAMES), {"ndr": ">= 1 kpps"})
+            (verdict,) = one.judge.by_bounds(
+                TEST, one.measure.throughput(datapath, FRAMES), {"ndr": ">= 1 kpps"}
+            )
         if verdict.outcome is Outcome.INVALID:
             return seed
     raise AssertionError("the model is not noisy")
@@ -54,13 +57,13 @@ def unlucky_seed(folder: Path, datapath: Datapath) -> int:
 def attempts(session: Session, datapath: Datapath, kind: str, bound: str) -> Iterator[Verdict]:
     """Verdicts of one test, attempt after attempt, until it is valid."""
     while True:
-        measured: Measurement = getattr(session, kind)(datapath, FRAMES)
+        measured: Measurement = getattr(session.measure, kind)(datapath, FRAMES)
         metric = {"throughput": "ndr", "loss_curve": "loss_at_10_percent"}[kind]
-        (verdict,) = session.judge(TEST, measured, {metric: bound})
+        (verdict,) = session.judge.by_bounds(TEST, measured, {metric: bound})
         yield verdict
-        if not session.attempts.to_repeat(TEST):
+        if not session.recorder.attempts.to_repeat(TEST):
             return
-        session.repeat(TEST)
+        session.recorder.repeat(TEST)
 
 
 def share_passed(verdicts: list[Verdict]) -> float:
@@ -106,11 +109,13 @@ def test_after_a_standstill_an_attempt_with_another_one_is_invalid_even_where_it
     with session(tmp_path) as one:
         first = next(attempts(one, datapath, "loss_curve", "<= 0.5 %"))
         assert first.outcome is Outcome.INVALID
-        one.repeat(TEST)
-        (again,) = one.judge(TEST, one.loss_curve(datapath, FRAMES), {"loss_at_10_percent": "<= 5 %"})
+        one.recorder.repeat(TEST)
+        (again,) = one.judge.by_bounds(
+            TEST, one.measure.loss_curve(datapath, FRAMES), {"loss_at_10_percent": "<= 5 %"}
+        )
         assert (again.outcome, again.attempt) == (Outcome.INVALID, 2)
-        (other,) = one.judge(
-            "another test", one.loss_curve(datapath, FRAMES), {"loss_at_10_percent": "<= 5 %"}
+        (other,) = one.judge.by_bounds(
+            "another test", one.measure.loss_curve(datapath, FRAMES), {"loss_at_10_percent": "<= 5 %"}
         )
         assert other.outcome is Outcome.PASS
 
@@ -120,7 +125,7 @@ def test_every_attempt_is_kept_and_the_last_one_stands(tmp_path: Path, noisy: Da
 
     with session(tmp_path, seed=unlucky_seed(tmp_path, noisy), store=True) as one:
         verdicts = list(attempts(one, noisy, "throughput", ">= 96 kpps"))
-        folder = one.folder
+        folder = one.recorder.folder
     assert folder is not None
     assert len(verdicts) > 1
     for stored in (load(folder), load(folder / "records.jsonl")):
@@ -135,24 +140,24 @@ def test_every_attempt_is_kept_and_the_last_one_stands(tmp_path: Path, noisy: Da
 def test_a_valid_measurement_is_never_made_again(tmp_path: Path) -> None:
     datapath = simulated(tmp_path, capacity="100 kpps")
     with session(tmp_path) as one:
-        measured = one.throughput(datapath, FRAMES)
-        (verdict,) = one.judge(TEST, measured, {"ndr": ">= 1 Mpps"})
+        measured = one.measure.throughput(datapath, FRAMES)
+        (verdict,) = one.judge.by_bounds(TEST, measured, {"ndr": ">= 1 Mpps"})
         assert verdict.outcome is Outcome.FAIL
-        assert one.attempts.to_repeat(TEST) == ()
-        one.repeat(TEST)
-        assert one.throughput(datapath, FRAMES) is measured
+        assert one.recorder.attempts.to_repeat(TEST) == ()
+        one.recorder.repeat(TEST)
+        assert one.measure.throughput(datapath, FRAMES) is measured
 
 
 def test_two_tests_that_blame_one_measurement_make_it_again_once(tmp_path: Path, noisy: Datapath) -> None:
     with session(tmp_path, seed=unlucky_seed(tmp_path, noisy)) as one:
-        first = one.throughput(noisy, FRAMES)
+        first = one.measure.throughput(noisy, FRAMES)
         for test in ("a", "b"):
-            (verdict,) = one.judge(test, first, {"ndr": ">= 1 kpps"})
+            (verdict,) = one.judge.by_bounds(test, first, {"ndr": ">= 1 kpps"})
             assert verdict.outcome is Outcome.INVALID
-        one.repeat("a")
-        second = one.throughput(noisy, FRAMES)
-        one.repeat("b")
-        assert one.throughput(noisy, FRAMES) is second
+        one.recorder.repeat("a")
+        second = one.measure.throughput(noisy, FRAMES)
+        one.recorder.repeat("b")
+        assert one.measure.throughput(noisy, FRAMES) is second
         assert (first.attempt, second.attempt) == (1, 2)
 
 
@@ -160,7 +165,7 @@ def test_two_tests_that_blame_one_measurement_make_it_again_once(tmp_path: Path,
 def test_a_reason_that_stays_is_not_worth_another_attempt(tmp_path: Path, name: str) -> None:
     gates = [Gate(name=n, state="invalid", value="", limit="", why="") for n in ("steal", name)]
     with session(tmp_path) as one:
-        measured = one.mrr(simulated(tmp_path, capacity="100 kpps"), FRAMES)
+        measured = one.measure.mrr(simulated(tmp_path, capacity="100 kpps"), FRAMES)
     assert name not in PASSING
     assert worth_another((measured,), gates) == ()
     assert worth_another((measured,), gates[:1]) == (measured,)

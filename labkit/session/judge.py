@@ -1,0 +1,101 @@
+"""What a session judges: measurements against targets, with the verdicts that this leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from labkit.backends import registry
+from labkit.errors import ConfigInvalid
+from labkit.lab import topology
+from labkit.lab.topology import LinkKind, Topology
+from labkit.record.model import Key, Measurement, Verdict
+from labkit.session.capabilities import lacking
+from labkit.session.datapaths import Datapath, find_mode
+from labkit.session.kinds import Kinds
+from labkit.session.recorder import Recorder
+from labkit.targets import judge
+from labkit.targets.evaluation import Evaluation, Target, engine_of, kernel_baseline, parse_targets
+from labkit.targets.judge import declared_targets
+from labkit.testers.frames import frame_spec
+
+
+class Judge:
+    """Judges measurements by targets. Measures the kernel's baseline where a ratio needs one."""
+
+    def __init__(self, recorder: Recorder, kinds: Kinds, *, tester_engine: str | None) -> None:
+        self._recorder = recorder
+        self._kinds = kinds
+        self._tester_engine = tester_engine
+        self._held: list[Verdict] | None = None
+
+    def by_bounds(
+        self, test: str, measurement: Measurement, bounds: Mapping[str, str]
+    ) -> tuple[Verdict, ...]:
+        """Judge a measurement; metrics that it does not have are taken from the other measurements of its row."""
+        row = self._recorder.row(measurement.key)
+        others = [known for known in row if known is not measurement]
+        return self._by_targets(test, measurement.key, parse_targets(bounds), [measurement, *others])
+
+    def by_declared(
+        self, test: str, lab_file: Topology, measurements: Sequence[Measurement]
+    ) -> tuple[Verdict, ...]:
+        """Judge measurements by what the topology's target files declare for them."""
+        key = measurements[0].key
+        targets = declared_targets(lab_file, key, [m.kind for m in measurements])
+        if not targets:
+            return self._ended(test, key, (judge.without_target(measurements),))
+        return self._by_targets(test, key, targets, measurements)
+
+    def skip(self, test: str, key: Key, reason: str) -> None:
+        """Leave a verdict for what cannot run here."""
+        self._ended(test, key, (judge.skipped(reason),))
+
+    def hold(self) -> None:
+        """Keep the verdicts that follow until `take`: how the test itself ends, which comes last, counts with them."""
+        self._held = []
+
+    def take(self) -> tuple[Verdict, ...]:
+        """The verdicts that were held; from here on verdicts are stored at once."""
+        held, self._held = self._held or [], None
+        return tuple(held)
+
+    def _by_targets(
+        self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
+    ) -> tuple[Verdict, ...]:
+        if any(target.metric.relative for target in targets):
+            self._measure_kernel_baseline(key)
+        strict = self._recorder.attempts.strict(test)
+        ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything(), strict=strict)
+        return self._ended(test, key, ends)
+
+    def _ended(self, test: str, key: Key, ends: Sequence[Evaluation]) -> tuple[Verdict, ...]:
+        """Store how a test's targets ended, and note what is worth another attempt."""
+        attempts = self._recorder.attempts
+        for end in ends:
+            attempts.blame(test, end.blamed, stood_still=end.stood_still)
+        verdicts = judge.verdicts(test, key, ends, attempt=attempts.number(test))
+        if self._held is not None:
+            self._held += verdicts
+        else:
+            self._recorder.store_verdicts(verdicts)
+        return verdicts
+
+    def _measure_kernel_baseline(self, key: Key) -> None:
+        """Measure the kernel's MRR with the same frames, unless there is one that fits."""
+        row = self._recorder.row(key)
+        engine = engine_of(row[0]) if row else None
+        everything = self._recorder.everything()
+        if key.link == LinkKind.SIM or kernel_baseline(everything, key=key, kind="mrr", engine=engine):
+            return
+        backend = registry.load("kernel")
+        # On the row's own links where they reach the kernel: with their MTU, and with the same tester.
+        own = self._recorder.topologies.get(key.topology)
+        lab_file = own if own is not None and backend.modes(own) else topology.load("veth")
+        datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, ""))
+        frames = frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)
+        try:
+            datapath.check_frames(frames)
+        except ConfigInvalid:
+            return  # too large for the link of that lab: the verdict says that the ratio has no baseline
+        if not lacking(datapath, tester_engine=self._tester_engine):
+            self._kinds.mrr(datapath, frames)

@@ -1,0 +1,297 @@
+"""The kinds of measurement that a session makes, of a datapath and of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from labkit.errors import LabkitBug, ToolFailed
+from labkit.lab.topology import Tier, Topology
+from labkit.lowlatency import hostlatency
+from labkit.measure import noise
+from labkit.measure.burst import measure_back_to_back
+from labkit.measure.ceiling import mrr_limited_by, search_limited_by
+from labkit.measure.latency import IDLE_LOAD_PPS, measure_latency, rung_for
+from labkit.measure.rates import measure_loss_curve, measure_mrr
+from labkit.measure.search import Progress as SearchProgress
+from labkit.measure.search import search_upwards
+from labkit.progress import Progress
+from labkit.record import environment
+from labkit.record.model import Key, Measurement
+from labkit.session.datapaths import Datapath
+from labkit.session.frame import Body, Frame, Measured
+from labkit.session.on_rig import Notes, RigBody, RoundTripsOnly, measure_on
+from labkit.session.plan import Plan
+from labkit.session.recorder import Recorder
+from labkit.session.rig import Rig
+from labkit.session.rigs import Rigs
+from labkit.testers.frames import FrameSpec
+from labkit.units import Load
+
+MIN_LOAD_PPS = 9001.0  # CSIT's: below it a trial has too few frames to say anything
+SEARCH_ABOVE_MRR = 1.1
+LIVELOCK_ATTEMPTS = 3
+"""Trials at a low load before a path counts as dead: it may still be busy with what it was overloaded with."""
+
+
+class Kinds:
+    """Makes measurements on demand, each of them once."""
+
+    def __init__(
+        self, recorder: Recorder, frame: Frame, rigs: Rigs, *, plan: Plan, progress: Progress
+    ) -> None:
+        self._recorder = recorder
+        self._frame = frame
+        self._rigs = rigs
+        self._plan = plan
+        self._progress = progress
+
+    def mrr(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """Maximum receive rate."""
+
+        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+            result = measure_mrr(
+                RoundTripsOnly(rig),
+                max_load_pps=None,
+                duration_s=self._plan.mrr_duration_s,
+                trials=self._plan.mrr_trials,
+                on_trial=notes.count,
+            )
+            if result.silent:
+                notes.deviations.append(
+                    _livelock(rig, notes, self._plan, _key(datapath, frames), result.silent)
+                )
+            notes.deciding = result.trials
+            notes.limited_by = mrr_limited_by(result, ceiling_pps=notes.ceiling_pps)
+            return {"mrr": result}
+
+        return self._datapath("mrr", datapath, frames, body)
+
+    def throughput(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """NDR and PDR; MRR comes first, to know where to search."""
+        mrr = self.mrr(datapath, frames).mrr
+        if mrr is None:
+            raise LabkitBug("a measurement of kind mrr without its payload")
+        offered_pps = max(trial.offered_pps for trial in mrr.trials)
+        # Under overload some paths forward far less than they can; the offered rate is no such underestimate.
+        max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
+        highest_load_pps = max(SEARCH_ABOVE_MRR * offered_pps, max_load_pps)
+
+        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+            stability = noise.measure_stability(
+                RoundTripsOnly(rig),
+                load_pps=0.1 * (mrr.median_pps or IDLE_LOAD_PPS),
+                ndr=self._plan.ndr,
+                pdr=self._plan.pdr,
+                trials=self._plan.stability_trials,
+            )
+            notes.gates += stability.gates()
+            result = search_upwards(
+                RoundTripsOnly(rig),
+                ndr=self._plan.ndr,
+                pdr=self._plan.pdr,
+                min_load_pps=min(MIN_LOAD_PPS, max_load_pps / 2),
+                max_load_pps=max_load_pps,
+                highest_load_pps=highest_load_pps,
+                max_search_s=self._plan.max_search_s,
+                clock=rig.clock,
+                on_progress=lambda state: self._progress.update(_search_line(state)),
+                on_trial=notes.count,
+            )
+            notes.deciding = tuple(result.deciding_trials())
+            notes.limited_by = search_limited_by(result, ceiling_pps=notes.ceiling_pps)
+            return {"throughput": result}
+
+        return self._datapath("throughput", datapath, frames, body)
+
+    def latency(self, datapath: Datapath, frames: FrameSpec, loads: Sequence[Load]) -> Measurement:
+        """Round trips at these loads; one measurement for each set of loads."""
+        rates_pps = self._rates_pps(datapath, frames, {load.of for load in loads if load.of is not None})
+        ladder = [rung for load in loads if (rung := rung_for(load, rates_pps)) is not None]
+
+        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+            result = measure_latency(
+                rig,
+                pdr_pps=rates_pps.get("PDR"),
+                ladder=ladder,
+                min_duration_s=self._plan.latency_min_duration_s,
+                on_trial=notes.count,
+            )
+            notes.deciding = [point.trial for point in result.points]
+            notes.deviations += result.deviations
+            notes.deviations += _doubtful_rates(self._recorder, _key(datapath, frames), rates_pps)
+            for name, rate_pps in rates_pps.items():
+                if not rate_pps:
+                    notes.deviations.append(f"no {name} was found, so loads relative to it were not measured")
+            return {"latency": result}
+
+        variant = ",".join(load.text for load in loads)
+        return self._datapath("latency", datapath, frames, body, variant=variant)
+
+    def loss_curve(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """Loss from the highest load that the tester offers down."""
+        mrr = self.mrr(datapath, frames).mrr
+        if mrr is None:
+            raise LabkitBug("a measurement of kind mrr without its payload")
+
+        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+            result = measure_loss_curve(
+                RoundTripsOnly(rig),
+                max_load_pps=max(trial.offered_pps for trial in mrr.trials),
+                duration_s=self._plan.loss_duration_s,
+                on_trial=notes.count,
+            )
+            notes.deciding = [point.trial for point in result.points if point.percent_of_max <= 10]
+            notes.deviations += result.deviations
+            return {"loss_curve": result}
+
+        return self._datapath("loss_curve", datapath, frames, body)
+
+    def back_to_back(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
+        """Longest burst that comes back whole."""
+        throughput_pps = self._rates_pps(datapath, frames, ("PDR",))["PDR"]
+
+        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+            result = measure_back_to_back(
+                rig,
+                throughput_pps=throughput_pps,
+                repeats=self._plan.burst_repeats,
+                max_burst_s=self._plan.burst_max_s,
+                on_trial=notes.count,
+            )
+            notes.deviations += result.deviations
+            return {"back_to_back": result}
+
+        return self._datapath("back_to_back", datapath, frames, body)
+
+    def host(
+        self,
+        kind: str,
+        lab_file: Topology,
+        *,
+        duration_s: int | None = None,
+        interval_us: int | None = None,
+        cores: tuple[int, ...] | None = None,
+    ) -> Measurement:
+        """Measure the host itself (one of hostlatency.KINDS); durations and intervals left out are the plan's."""
+        sampled = kind in ("wakeup", "timerlat")
+        planned_s = self._plan.wakeup_duration_s if sampled else self._plan.host_duration_s
+        request = hostlatency.Request(
+            kind=kind,
+            duration_s=planned_s if duration_s is None else duration_s,
+            interval_us=self._plan.wakeup_interval_us if interval_us is None else interval_us,
+            cores=cores,
+        )
+
+        def prepare() -> Body:
+            self._rigs.close_rig()  # a datapath that polls would be measured with the host
+            self._recorder.note_topology(lab_file)
+            return lambda: _host(request, self._progress)
+
+        key = Key.of_host(lab_file.name, kind)
+        return self._frame.measure(key, kind, str(request), prepare, phase=key.id)
+
+    def _datapath(
+        self, kind: str, datapath: Datapath, frames: FrameSpec, body: RigBody, *, variant: str = ""
+    ) -> Measurement:
+        """A measurement on the datapath's rig."""
+
+        def prepare() -> Body:
+            ceiling_pps = self._rigs.ceiling_pps(datapath, frames)
+            rig = self._rigs.rig(datapath, frames.ip_version)
+            rig.set_frames(frames)
+            notes = Notes(progress=self._progress, ceiling_pps=ceiling_pps)
+
+            def on_rig() -> Measured:
+                try:
+                    return measure_on(rig, body, notes, deviations=self._plan.deviations)
+                except BaseException:
+                    self._rigs.close_rig()  # its state is unknown: the next measurement starts a new one
+                    raise
+
+            return on_rig
+
+        key = _key(datapath, frames)
+        return self._frame.measure(
+            key,
+            kind,
+            variant,
+            prepare,
+            phase=f"{key.id}: {kind.replace('_', ' ')}",
+            on_machine=datapath.topology.tier is not Tier.SIMULATED,
+        )
+
+    def _rates_pps(
+        self, datapath: Datapath, frames: FrameSpec, names: Collection[str]
+    ) -> dict[str, float | None]:
+        """The row's NDR, PDR or MRR by name, measured unless they are known. None: an irregular result."""
+        found: dict[str, float | None] = {}
+        if "MRR" in names:
+            mrr = self.mrr(datapath, frames).mrr
+            found["MRR"] = mrr.median_pps if mrr is not None else None
+        if {"NDR", "PDR"} & set(names):
+            result = self.throughput(datapath, frames).throughput
+            for name, goal in (("NDR", result.ndr), ("PDR", result.pdr)) if result is not None else ():
+                if name in names:
+                    found[name] = goal.conditional_throughput_pps or goal.at_least_pps
+        return found
+
+
+def _key(datapath: Datapath, frames: FrameSpec) -> Key:
+    return datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
+
+
+def _doubtful_rates(recorder: Recorder, key: Key, rates: Collection[str]) -> list[str]:
+    """Say which of these rates come from measurements that were invalid themselves."""
+    kinds = {"MRR": "mrr", "NDR": "throughput", "PDR": "throughput"}
+    found = {name: recorder.find(key, kinds[name]) for name in rates}
+    failing = {
+        name: [g.name for g in m.gates if g.state == "invalid"] for name, m in found.items() if m is not None
+    }
+    return [
+        f"the {name} that loads are shares of was invalid itself ({', '.join(gates)})"
+        for name, gates in failing.items()
+        if gates
+    ]
+
+
+def _host(request: hostlatency.Request, progress: Progress) -> Measured:
+    result = hostlatency.measure(
+        request,
+        guest=environment.is_guest(),
+        on_second=lambda passed_s: progress.update(f"{passed_s:.0f} of {request.duration_s} s"),
+    )
+    return Measured(
+        payload=result.payload,
+        tester=result.tester,
+        proof=result.proof,
+        gates=(noise.proof_gate(proven=result.proof.proven, claim=result.proof.claim), *result.gates),
+        limited_by="none",
+        deviations=result.deviations,
+    )
+
+
+def _livelock(rig: Rig, notes: Notes, plan: Plan, key: Key, silent: int) -> str:
+    """Describe a path that is silent under overload. Raises ToolFailed where it is silent at any load."""
+    for _ in range(LIVELOCK_ATTEMPTS):
+        low = RoundTripsOnly(rig).measure(load_pps=IDLE_LOAD_PPS, duration_s=plan.mrr_duration_s)
+        notes.count(low)
+        if low.received:
+            break
+    trials = f"nothing came back in {silent} of {plan.mrr_trials} trials at full rate"
+    if not low.received:
+        raise ToolFailed(f"{key.id}: {trials}, nor at {IDLE_LOAD_PPS:.0f} pps")
+    return (
+        f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: overload silences this "
+        "path (receive livelock, or a core that is taken away)"
+    )
+
+
+def _search_line(state: SearchProgress) -> str:
+    def bounds(pair: tuple[float | None, float | None]) -> str:
+        low, high = (("?" if value is None else f"{value / 1e3:.0f}") for value in pair)
+        return f"{low}..{high}"
+
+    return (
+        f"{state.phase}, NDR {bounds(state.ndr_bounds_pps)}, PDR {bounds(state.pdr_bounds_pps)} kpps, "
+        f"trial {state.trials} at {state.load_pps / 1e3:.0f} kpps, about {state.remaining_s:.0f} s left"
+    )

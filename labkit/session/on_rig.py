@@ -1,0 +1,78 @@
+"""One measurement on a rig: its body is surrounded by what the validity gates need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from labkit.measure import noise
+from labkit.measure.gate import Gate
+from labkit.measure.trial import TrialResult
+from labkit.progress import Progress
+from labkit.record import readings
+from labkit.session.frame import Measured
+from labkit.session.rig import Rig
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a measurement reports besides its payload."""
+
+    progress: Progress
+    ceiling_pps: float
+    deciding: Sequence[TrialResult] = ()
+    """The trials that the result rests on."""
+    limited_by: str = "dut"
+    gates: list[Gate] = field(default_factory=list)
+    deviations: list[str] = field(default_factory=list)
+    trials: int = 0
+
+    def count(self, trial: TrialResult) -> None:
+        """A trial is over."""
+        self.trials += 1
+        self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
+
+
+RigBody = Callable[[Rig, Notes], Mapping[str, object]]
+"""Makes the trials of one kind of measurement; returns its payload."""
+
+
+class RoundTripsOnly:
+    """A measurer whose trials keep one histogram, of the round trips.
+
+    A search makes some hundred trials per row; with the histograms of departures and service times as well, which
+    belong to latency, a run would take three times the memory and disk space.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial on the rig."""
+        return replace(self._rig.measure(load_pps=load_pps, duration_s=duration_s), service=None, lag=None)
+
+
+def measure_on(rig: Rig, body: RigBody, notes: Notes, *, deviations: Sequence[str]) -> Measured:
+    """Run the body between two readings of the machine. `deviations`: those of the plan."""
+    before = readings.read(rig.workers())
+    payload = body(rig, notes)
+    after = readings.read(rig.workers())
+    proof, tester = rig.proof(), rig.tester()
+    if "engine_note" in tester:
+        notes.deviations.append(str(tester["engine_note"]))
+    gates = noise.gates(
+        before=before,
+        after=after,
+        intended_cores={role: core for role, (_, core) in rig.workers().items()},
+        deciding=notes.deciding,
+        proven=proof.proven,
+        claim=proof.claim,
+    )
+    return Measured(
+        payload=payload,
+        tester={**tester, "ceiling_pps": notes.ceiling_pps},
+        proof=proof,
+        gates=(*gates, *notes.gates),
+        limited_by=notes.limited_by,
+        deviations=(*deviations, *notes.deviations),
+    )

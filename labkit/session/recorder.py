@@ -1,0 +1,163 @@
+"""What a session keeps: the run folder and its store, the measurements and verdicts, and the environment.
+
+It measures nothing and judges nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.lab.topology import Topology
+from labkit.record import environment
+from labkit.record.model import Key, Measurement, Verdict
+from labkit.session.attempts import Attempts
+from labkit.session.plan import Plan
+from labkit.session.settings import Settings
+
+if TYPE_CHECKING:
+    from labkit.record.run import Run
+    from labkit.record.store import RunStore
+
+
+class Recorder:
+    """Remembers each measurement for the rest of the session and stores it at once, if the session stores anything."""
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self._settings = settings
+        self._plan = plan
+        self.seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        self.attempts = Attempts()
+        self.topologies: dict[str, Topology] = {}
+        """All topologies that were measured on, by name."""
+        self._links: dict[str, Mapping[str, object]] = {}
+        """Facts read back from their links."""
+        self._known: dict[str, dict[str, Measurement]] = {}
+        """By row (`Key.id`), then by `Measurement.kind` with its variant: later measurements build on earlier ones."""
+        self._former: dict[tuple[str, str], int] = {}
+        """Number of invalid attempts at a measurement, by row and name."""
+        self._store: RunStore | None = None
+        self._folder: Path | None = None
+        self._finished: Run | None = None
+
+    # --- measurements --------------------------------------------------------------------------------------
+
+    def find(self, key: Key, kind: str, variant: str = "") -> Measurement | None:
+        """The measurement of this row, if it was made already."""
+        return self._known.get(key.id, {}).get(_name(kind, variant))
+
+    def row(self, key: Key) -> list[Measurement]:
+        """All measurements of a row."""
+        return list(self._known.get(key.id, {}).values())
+
+    def everything(self) -> list[Measurement]:
+        """All measurements that count at present."""
+        return [measurement for row in self._known.values() for measurement in row.values()]
+
+    def attempt(self, key: Key, kind: str, variant: str = "") -> int:
+        """Number of the next attempt at a measurement: 1 and up."""
+        return self._former.get((key.id, _name(kind, variant)), 0) + 1
+
+    def keep(self, measurement: Measurement) -> None:
+        """Remember a measurement, and store it."""
+        name = _name(measurement.kind, measurement.variant)
+        self._known.setdefault(measurement.key.id, {})[name] = measurement
+        if (store := self.store) is not None:
+            store.add_measurement(measurement)
+
+    def forget(self, keys: Collection[Key]) -> None:
+        """Have these rows measured anew when they are next asked for; what was stored of them stays."""
+        for key in keys:
+            self._known.pop(key.id, None)
+
+    def repeat(self, test: str) -> None:
+        """Begin a test's next attempt: the measurements that made it invalid are forgotten, all others are kept."""
+        for measurement in self.attempts.begin(test):
+            row = self._known.get(measurement.key.id, {})
+            for name in [name for name, known in row.items() if known is measurement]:
+                del row[name]
+                self._former[measurement.key.id, name] = measurement.attempt
+
+    # --- the run -------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> RunStore | None:
+        """The run's folder, created when the first record is stored. None if nothing is to be stored."""
+        if self._store is None and self._settings.store:
+            from labkit.record.store import RunStore
+
+            self._store = RunStore.create(
+                self._settings.results,
+                command=list(self._settings.command),
+                quick=self._settings.quick,
+                seed=self.seed,
+            )
+            self._folder = self._store.folder
+            self._record_environment()
+        return self._store
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is stored. None as long as nothing was."""
+        return self._folder
+
+    @property
+    def finished(self) -> Run | None:
+        """The run as it was read back from disk, once it is closed. None if nothing was stored."""
+        return self._finished
+
+    def store_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Store the verdicts of a test that has ended."""
+        if verdicts and (store := self.store) is not None:
+            for verdict in verdicts:
+                store.add_verdict(verdict)
+
+    def note_topology(self, topology: Topology, links: Mapping[str, object] | None = None) -> None:
+        """Record that this topology is measured on, with the facts that were read back from its links."""
+        self.topologies[topology.name] = topology
+        if links is not None:
+            self._links[topology.name] = links
+        self._record_environment()
+
+    def _record_environment(self) -> None:
+        if self._store is None:
+            return
+        from labkit.probe.build import built_executables
+
+        self._store.set_environment(
+            environment.collect(
+                topologies=list(self.topologies.values()),
+                links=self._links,
+                tools=built_executables(),
+                seed=self.seed,
+                parameters={**asdict(self._plan), "retry_budget_s": self._settings.retry_s},
+            )
+        )
+
+    def close(self, *, interrupted: bool) -> None:
+        """End the run and write its report."""
+        if self._store is None:
+            return
+        from labkit.results import report
+
+        store, self._store = self._store, None
+        store.finish("interrupted" if interrupted else "finished")
+        self._finished = store.run  # as it was read back from disk and found equal
+        report.render(self._finished, store.folder / "report.html")
+
+    def summary(self, *, width: int | None, encoding: str | None) -> str:
+        """The results table for a terminal of this width (None: not a terminal). Empty until the run is closed."""
+        if self._folder is None or self._finished is None:
+            return ""
+        from labkit.results.table import as_text
+
+        table = as_text(self._finished, width=width, encoding=encoding)
+        return f"{table}report: {self._folder / 'report.html'}\n"
+
+
+def _name(kind: str, variant: str) -> str:
+    """What tells the measurements of one row apart: a latency measurement also by its loads."""
+    return f"{kind}:{variant}" if variant else kind
