@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -103,23 +101,6 @@ def test_a_failing_build_leaves_nothing_and_shows_the_compilers_words(elsewhere,
         build(directory=target)
     assert not target.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["sources"]
-
-
-@needs_tools
-def test_the_core_passes_its_own_tests_under_the_sanitizers(tmp_path):
-    objects = str(tmp_path / "objects")
-    options = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--buildtype=debugoptimized"]
-    subprocess.run(["meson", "setup", *options, objects, str(SOURCES)], check=True, capture_output=True)
-    environment = {**os.environ, "LABKIT_PYTHON": sys.executable}
-    done = subprocess.run(
-        ["meson", "test", "-C", objects, "--print-errorlogs"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "skipped" not in (tmp_path / "objects" / "meson-logs" / "testlog.txt").read_text()
 
 
 def test_an_answer_becomes_a_trial():

@@ -6,6 +6,7 @@
 #include "role.h"
 
 #define SLOTS 4096U
+#define ATTEMPTS 50
 
 static struct {
     uint8_t data[SLOTS][64];
@@ -124,7 +125,8 @@ static struct generate_arguments counted(uint64_t count)
     };
 }
 
-static void run(const struct generate_arguments *arguments, void (*meddle)(uint64_t, uint8_t *, unsigned *))
+static void run_once(const struct generate_arguments *arguments,
+                     void (*meddle)(uint64_t, uint8_t *, unsigned *))
 {
     static const bool stop;
     struct counters counters = {.role = "generate"};
@@ -138,6 +140,16 @@ static void run(const struct generate_arguments *arguments, void (*meddle)(uint6
     generator_run(&role, arguments, frames, trial);
     CHECK_EQUAL(counters.tx_frames, trial->sent);
     CHECK_EQUAL(trial->rtt.n, trial->sequence.received);
+}
+
+/* A trial in which this process was not on a core for a while shows that, and not what the generator does. */
+static void run(const struct generate_arguments *arguments, void (*meddle)(uint64_t, uint8_t *, unsigned *))
+{
+    for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
+        run_once(arguments, meddle);
+        if (trial->stall_max_ns < NS_PER_MS)
+            return;
+    }
 }
 
 static void all_come_back(void)
