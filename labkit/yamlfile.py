@@ -6,10 +6,11 @@ It knows nothing of what a file is for; readers ask for keys and hand back what 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 import yaml
@@ -53,8 +54,14 @@ class Node:
         with self.mistakes.noted() if self.mistakes is not None else nullcontext():
             self.fail(expected, hint=hint, after=after)
 
-    def mapping(self, *, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
-        """The value as a mapping with exactly these keys."""
+    def mapping(
+        self,
+        *,
+        required: Iterable[str],
+        optional: Iterable[str] = (),
+        renamed: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, Node]:
+        """The value as a mapping with exactly these keys; a former key (`renamed`) is answered with the new one."""
         required, optional = list(required), list(optional)
         if not isinstance(self.value, dict):
             self.fail(
@@ -63,7 +70,12 @@ class Node:
         known = required + optional
         unknown = [key for key in self.value if key not in known]
         absent = [key for key in known if key not in self.value]
-        for key in unknown:
+        for key in (key for key in unknown if key in renamed):
+            self.value[key]._note(
+                f"the key {key!r} is now called {renamed[key]!r}",
+                hint=f"write {renamed[key]}: instead of {key}:",
+            )
+        for key in (key for key in unknown if key not in renamed):
             self.value[key]._note(f"unknown key {key!r}", hint=suggest(key, known, likely=absent))
         misspelt = {close for key in unknown for close in difflib.get_close_matches(key, absent, n=1)}
         last = max((self.value[key].line for key in unknown), default=0)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from statistics import NormalDist
+from typing import ClassVar
 
 from labkit.errors import ConfigInvalid
 from labkit.units import Unit, parse_quantity
@@ -29,8 +30,8 @@ class SimulatedSpec:
     """Frames that the DUT can hold: a burst of these is taken at any rate."""
     livelock_pps: float = math.inf
     """Above this rate the DUT only receives, and forwards nothing."""
-    tester_ceiling_pps: float = 20e6
-    """The tester sends no faster; what a load asks for beyond is unsent."""
+    max_offered_load_pps: float = 20e6
+    """Maximum offered load (RFC 2285 3.5.3): the tester sends no faster; what a load asks for beyond is unsent."""
     base_latency_s: float = 10e-6
     """Round trip of a frame that waits for nothing."""
     tail_latency_s: float = 20e-6
@@ -56,7 +57,7 @@ class SimulatedSpec:
             "stalled_trials": 0 <= self.stalled_trials <= 1,
             "buffer_frames": self.buffer_frames >= 0,
             "livelock": self.livelock_pps > 0,
-            "tester_ceiling": self.tester_ceiling_pps > 0,
+            "max_offered_load": self.max_offered_load_pps > 0,
             "base_latency": self.base_latency_s > 0,
             "tail_latency": self.tail_latency_s >= 0,
             "duplicate_one_in": self.duplicate_one_in == 0 or self.duplicate_one_in >= 2,
@@ -80,6 +81,9 @@ class SimulatedSpec:
             unit = Unit.RATIO if ratio else units.get(suffix)
             known[field.name.removesuffix(suffix)] = (field.name, unit)
         return known
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"tester_ceiling": "max_offered_load"}
+    """Former keys, by which a file of an older labkit is answered."""
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:
@@ -126,4 +130,4 @@ class SimulatedSpec:
         if self.noise:
             capacity_pps *= 1.0 + self.noise * NormalDist().inv_cdf(1.0 - good_share)
         load_pps = (capacity_pps + self.buffer_frames / duration_s) / (1.0 - loss_ratio)
-        return min(load_pps, self.livelock_pps, self.tester_ceiling_pps / (1.0 - loss_ratio))
+        return min(load_pps, self.livelock_pps, self.max_offered_load_pps / (1.0 - loss_ratio))

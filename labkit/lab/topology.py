@@ -276,7 +276,7 @@ def _simulation(node: Node, backends: tuple[str, ...], mistakes: Mistakes) -> di
     specs: dict[str, SimulatedSpec] = {}
     for name, entry in node.mapping(required=backends, optional=()).items():
         with mistakes.noted():
-            fields = entry.mapping(required=(), optional=SimulatedSpec.keys())
+            fields = entry.mapping(required=(), optional=SimulatedSpec.keys(), renamed=SimulatedSpec.RENAMED)
             alone: dict[str, SimulatedSpec] = {}
             for key, value in fields.items():
                 with mistakes.noted():

@@ -82,7 +82,7 @@ class Measurement:
     """UTC, ISO 8601."""
     duration_s: float
     tester: Mapping[str, object]
-    """Engine, core, clock, ceiling_pps, frame template facts; of the host itself: the tool and its arguments."""
+    """Engine, core, clock, max_offered_load_pps, frame template facts; of the host: the tool and its arguments."""
     proof: Proof
     gates: tuple[Gate, ...]
     limited_by: str

@@ -79,7 +79,7 @@ def _rename_value(names: Mapping[str, str]) -> Callable[[Any], Any]:
 
 
 def from_1(kind: str, value: Any) -> Any:
-    """The words of the field: omitted samples; the tester's engines named as the backends."""
+    """The words of the field: omitted samples, maximum offered load; the tester's engines named as the backends."""
     if kind == "environment":
         return _at(value, ("tools", "*", "name"), _rename_value(_PROGRAMS_FROM_1))
     return _measurement_from_1(value) if kind == "measurement" else value
@@ -91,6 +91,7 @@ _PROGRAMS_FROM_1 = {f"labkit-probe-{old}": f"labkit-probe-{new}" for old, new in
 
 def _measurement_from_1(value: Any) -> Any:
     value = _at(value, ("tester", "engine"), _rename_value(_ENGINES_FROM_1))
+    value = _at(value, ("tester",), _rename_keys({"ceiling_pps": "max_offered_load_pps"}))
     value = _at(value, ("gates", "*", "name"), _rename_value({"swallowed": "omitted"}))
     for host_kind in ("wakeup", "timerlat", "busy_loop"):
         value = _at(value, (host_kind, "cores", "*"), _rename_keys({"swallowed": "omitted"}))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from labkit import format as fmt
-from labkit.measure.ceiling import DUT, NONE, TESTER
 from labkit.measure.gate import GATE_SCOPE
+from labkit.measure.limits import DUT, NONE, TESTER
 from labkit.record.model import Measurement
 from labkit.record.run import Run
 from labkit.results.rows import Row, of_kind

@@ -19,7 +19,7 @@ from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
 from labkit.results.names import name
 from labkit.results.rows import IDLE, Row, host_times, of_kind
-from labkit.targets.rates import ceiling_pps
+from labkit.targets.rates import max_offered_load_pps
 
 BACKENDS = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "onload")
 PERCENTILES = {
@@ -50,11 +50,11 @@ class Figures:
         self.rate_axis: Axis | None = decades("frames per second", rates, unit="pps") if rates else None
 
     def _edges_pps(self, key: Key) -> tuple[float | None, ...]:
-        """What a bar shows beside the row's rates: the bounds of the search, and the tester's ceiling."""
+        """What a bar shows beside the row's rates: the bounds of the search, and the maximum offered load."""
         m = of_kind(self._run, key, "throughput")
         goals = (m.throughput.ndr, m.throughput.pdr) if m and m.throughput else ()
         bounds = [b for g in goals for b in (g.relevant_lower_bound_pps, g.relevant_upper_bound_pps)]
-        return (ceiling_pps(m), *bounds)
+        return (max_offered_load_pps(m), *bounds)
 
     def status(self, row: Row, *kinds: str) -> str:
         """Why the row's figures of these kinds can't be trusted: "invalid", "simulated", or empty."""
@@ -72,17 +72,17 @@ class Figures:
         return same.index((key.mode, key.topology)) % 4 if (key.mode, key.topology) in same else 0
 
     def rate_bar(self, row: Row) -> Markup:
-        """PDR as a bar, NDR, MRR and the tester's ceiling as marks on it, the bounds of NDR and PDR as whiskers."""
+        """PDR as a bar, NDR, MRR and the maximum offered load as marks on it, the bounds of NDR and PDR as whiskers."""
         if self.rate_axis is None:
             return Markup("")
         m = of_kind(self._run, row.key, "throughput")
-        ceiling = ceiling_pps(m or of_kind(self._run, row.key, "mrr"))
+        offered = max_offered_load_pps(m or of_kind(self._run, row.key, "mrr"))
         words = {
             "ndr": rate_words(self._run, row, "ndr"),
             "mrr": rate_words(self._run, row, "mrr"),
-            "ceiling": f"tester's ceiling {fmt.pps(ceiling)}",
+            "max-offered-load": f"tester's maximum offered load {fmt.pps(offered)}",
         }
-        values = {"ndr": row.ndr_pps, "mrr": row.mrr_pps, "ceiling": ceiling}
+        values = {"ndr": row.ndr_pps, "mrr": row.mrr_pps, "max-offered-load": offered}
         void = {"ndr": " void" if ndr_unstable(self._run, row) else ""}
         whiskers = [w for name in ("pdr", "ndr") if (w := self._whisker(row, name))]
         label = [rate_words(self._run, row, "pdr"), *(words[k] for k, v in values.items() if v)]

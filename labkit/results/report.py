@@ -35,7 +35,7 @@ from labkit.results.figures import Figures, name_of
 from labkit.results.flavour import tuning
 from labkit.results.names import name
 from labkit.results.rows import Row, closing_lines, counts, host_times, of_kind, ratio_basis, rows
-from labkit.targets.rates import ceiling_pps
+from labkit.targets.rates import max_offered_load_pps
 
 OUTCOMES = {
     Outcome.PASS: "passed",
@@ -81,7 +81,7 @@ def html(run: Run) -> str:
         marks=marks,
         name=name,
         frame_size=frame_size,
-        ceiling_pps=ceiling_pps,
+        max_offered_load_pps=max_offered_load_pps,
         ndr_unstable=ndr_unstable,
         rate_words=rate_words,
         x_ticks=x_ticks,

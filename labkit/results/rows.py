@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from labkit.measure.ceiling import DUT
 from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
+from labkit.measure.limits import DUT
 from labkit.record.model import CAN_BE_MEASURED, MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
 from labkit.record.run import Run
 from labkit.targets import rates

@@ -88,8 +88,8 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
     if any(rate.at_least for r in found for rate in r.rates):
         out.append(
-            "≥: at least: the tester came to its own limit (within 5 % of its ceiling, or most of what is missing was "
-            "never sent), or no load was found that is too much"
+            "≥: at least: the tester was the bottleneck (within 5 % of its maximum offered load, or most of the "
+            "missing frames were never sent), or no load with too much loss was found"
         )
     if again := _measured_again(run, found):
         out.append(again)

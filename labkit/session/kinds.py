@@ -9,8 +9,8 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.burst import measure_back_to_back
-from labkit.measure.ceiling import mrr_limited_by, search_limited_by
 from labkit.measure.latency import IDLE_LOAD_PPS, measure_latency, rung_for
+from labkit.measure.limits import mrr_limited_by, search_limited_by
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import Progress as SearchProgress
 from labkit.measure.search import search_upwards
@@ -61,7 +61,7 @@ class Kinds:
                     _livelock(rig, notes, self._plan, _key(datapath, frames), result.silent)
                 )
             notes.deciding = result.trials
-            notes.limited_by = mrr_limited_by(result, ceiling_pps=notes.ceiling_pps)
+            notes.limited_by = mrr_limited_by(result, max_offered_load_pps=notes.max_offered_load_pps)
             return {"mrr": result}
 
         return self._datapath("mrr", datapath, frames, body)
@@ -98,7 +98,7 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deciding = tuple(result.deciding_trials())
-            notes.limited_by = search_limited_by(result, ceiling_pps=notes.ceiling_pps)
+            notes.limited_by = search_limited_by(result, max_offered_load_pps=notes.max_offered_load_pps)
             return {"throughput": result}
 
         return self._datapath("throughput", datapath, frames, body)
@@ -196,10 +196,10 @@ class Kinds:
         """A measurement on the datapath's rig."""
 
         def prepare() -> Body:
-            ceiling_pps = self._rigs.ceiling_pps(datapath, frames)
+            max_offered_load_pps = self._rigs.max_offered_load_pps(datapath, frames)
             rig = self._rigs.rig(datapath, frames.ip_version)
             rig.set_frames(frames)
-            notes = Notes(progress=self._progress, ceiling_pps=ceiling_pps)
+            notes = Notes(progress=self._progress, max_offered_load_pps=max_offered_load_pps)
 
             def on_rig() -> Measured:
                 try:

@@ -19,7 +19,7 @@ class Notes:
     """What a measurement reports besides its payload."""
 
     progress: Progress
-    ceiling_pps: float
+    max_offered_load_pps: float
     deciding: Sequence[TrialResult] = ()
     """The trials that the result rests on."""
     limited_by: str = "dut"
@@ -70,7 +70,7 @@ def measure_on(rig: Rig, body: RigBody, notes: Notes, *, deviations: Sequence[st
     )
     return Measured(
         payload=payload,
-        tester={**tester, "ceiling_pps": notes.ceiling_pps},
+        tester={**tester, "max_offered_load_pps": notes.max_offered_load_pps},
         proof=proof,
         gates=(*gates, *notes.gates),
         limited_by=notes.limited_by,

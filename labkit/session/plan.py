@@ -20,8 +20,8 @@ class Plan:
     ndr: Goal
     pdr: Goal
     max_search_s: float
-    ceiling_trials: int
-    ceiling_duration_s: float
+    offered_load_trials: int
+    offered_load_duration_s: float
     mrr_trials: int
     mrr_duration_s: float
     stability_trials: int
@@ -49,8 +49,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             ndr=ndr,
             pdr=pdr,
             max_search_s=7200,
-            ceiling_trials=5,
-            ceiling_duration_s=1.0,
+            offered_load_trials=5,
+            offered_load_duration_s=1.0,
             mrr_trials=10,
             mrr_duration_s=1.0,
             stability_trials=20,
@@ -81,8 +81,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             ndr=ndr,
             pdr=pdr,
             max_search_s=20,
-            ceiling_trials=3,
-            ceiling_duration_s=0.1,
+            offered_load_trials=3,
+            offered_load_duration_s=0.1,
             mrr_trials=6,
             mrr_duration_s=0.1,
             stability_trials=10,
@@ -101,8 +101,8 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         ndr=ndr,
         pdr=pdr,
         max_search_s=40,
-        ceiling_trials=5,
-        ceiling_duration_s=0.2,
+        offered_load_trials=5,
+        offered_load_duration_s=0.2,
         mrr_trials=10,
         mrr_duration_s=0.2,
         stability_trials=20,

@@ -163,7 +163,7 @@ class SimulatedRig:
 
     def tester(self) -> Mapping[str, object]:
         """The simulated tester."""
-        return {"engine": "simulated", "ceiling_pps": self._spec.tester_ceiling_pps}
+        return {"engine": "simulated", "max_offered_load_pps": self._spec.max_offered_load_pps}
 
     def workers(self) -> Mapping[str, tuple[int, int]]:
         """No process runs."""

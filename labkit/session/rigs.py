@@ -13,8 +13,8 @@ from labkit.progress import Progress
 from labkit.session.datapaths import Datapath
 from labkit.session.plan import Plan
 from labkit.session.rig import Rig, SimulatedRig, live_rig
-from labkit.testers.ceiling import measure_ceiling
 from labkit.testers.frames import FrameSpec
+from labkit.testers.offered_load import measure_max_offered_load
 from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
 
@@ -41,7 +41,7 @@ class Rigs:
         self._borrowed: Lab | None = None
         self._rig: Rig | None = None
         self._rig_key: tuple[str, str, str, int] | None = None
-        self._ceilings: dict[tuple[str, str], float] = {}
+        self._max_offered_loads: dict[tuple[str, str], float] = {}
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
@@ -102,24 +102,24 @@ class Rigs:
             self._rig_key = key
         return self._rig
 
-    def ceiling_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
+    def max_offered_load_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
         """The most that the tester can send on this link, measured once a link and frame size."""
         simulated = datapath.topology.simulation.get(datapath.backend.name)
         if simulated is not None:
-            return simulated.tester_ceiling_pps
+            return simulated.max_offered_load_pps
         key = (datapath.topology.name, str(frames.size))
-        if key not in self._ceilings:
+        if key not in self._max_offered_loads:
             self.close_rig()
             lab = self._lab_for(datapath)
-            self._progress.phase(f"{datapath.topology.name}: the tester's own ceiling")
-            self._ceilings[key] = measure_ceiling(
+            self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
+            self._max_offered_loads[key] = measure_max_offered_load(
                 lab,
                 engine=self._engine(lab)[0],
                 frames=frames,
-                trials=self._plan.ceiling_trials,
-                duration_s=self._plan.ceiling_duration_s,
+                trials=self._plan.offered_load_trials,
+                duration_s=self._plan.offered_load_duration_s,
             )
-        return self._ceilings[key]
+        return self._max_offered_loads[key]
 
     def close_rig(self) -> None:
         """End tester and DUT; the next call of `rig` starts them anew."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from labkit.measure.ceiling import TESTER
 from labkit.measure.histogram import samples_needed
 from labkit.measure.hosttimes import HostTimes
+from labkit.measure.limits import TESTER
 from labkit.measure.noise import offered_error
 from labkit.measure.search import Irregularity
 from labkit.measure.trial import TrialResult

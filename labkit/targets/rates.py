@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labkit import format as fmt
-from labkit.measure.ceiling import DUT, NONE, TESTER, goal_limited_by
+from labkit.measure.limits import DUT, NONE, TESTER, goal_limited_by
 from labkit.measure.search import GoalResult
 from labkit.record.model import Measurement
 
@@ -24,9 +24,9 @@ lost below half of the MRR is not for lack of speed: something stood still for l
 """
 
 
-def ceiling_pps(measurement: Measurement | None) -> float | None:
+def max_offered_load_pps(measurement: Measurement | None) -> float | None:
     """What the tester itself could do on that link; None where that was not measured."""
-    value = measurement.tester.get("ceiling_pps") if measurement else None
+    value = measurement.tester.get("max_offered_load_pps") if measurement else None
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
@@ -41,13 +41,15 @@ def limited_by(measurement: Measurement, name: str) -> str:
     """Whose limit "ndr", "pdr" or "mrr" is: dut, tester, or none (no upper bound was found).
 
     What is stored is the worse of both goals. Where neither goal by itself explains it (an older record, without the
-    tester's ceiling), it holds for both.
+    tester's maximum offered load), it holds for both.
     """
     if measurement.throughput is None or measurement.limited_by == DUT:
         return measurement.limited_by
     found = measurement.throughput
     by_goal = {
-        which: goal_limited_by(result, found.trials[1:], ceiling_pps=ceiling_pps(measurement))
+        which: goal_limited_by(
+            result, found.trials[1:], max_offered_load_pps=max_offered_load_pps(measurement)
+        )
         for which, result in (("ndr", found.ndr), ("pdr", found.pdr))
     }
     return by_goal[name] if measurement.limited_by in by_goal.values() else measurement.limited_by

@@ -1,8 +1,8 @@
 """A simulated DUT with its tester: a Measurer that needs no packets, no privileges and no waiting.
 
-The model, per trial: the DUT's capacity is drawn once (Gaussian about `capacity`), the tester sends at the
-intended load up to its ceiling, the DUT forwards what its capacity and its buffer can take, and one trial in
-so many loses a few frames at any load. Time is virtual: a trial advances a clock and returns at once.
+The model, per trial: the DUT's capacity is drawn once (Gaussian about `capacity`), the tester sends at the intended
+load up to its maximum offered load, the DUT forwards what its capacity and its buffer can take, and one trial in so
+many loses a few frames at any load. Time is virtual: a trial advances a clock and returns at once.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class SimulatedTester:
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """Run one trial in virtual time. Raises ToolFailed once the DUT has died."""
-        ceiling = self.spec.tester_ceiling_pps
-        sent_pps = ceiling if load_pps is None else min(load_pps, ceiling)
+        highest_pps = self.spec.max_offered_load_pps
+        sent_pps = highest_pps if load_pps is None else min(load_pps, highest_pps)
         sent = round(sent_pps * duration_s)
         intended = sent if load_pps is None else round(load_pps * duration_s)
         return self._trial(load_pps, duration_s, sent_pps=sent_pps, intended=intended, sent=sent)
 
     def measure_burst(self, count: int) -> TrialResult:
         """Send `count` frames as fast as the tester goes."""
-        rate = self.spec.tester_ceiling_pps
+        rate = self.spec.max_offered_load_pps
         return self._trial(None, count / rate, sent_pps=rate, intended=count, sent=count)
 
     def _trial(
@@ -93,7 +93,7 @@ class SimulatedTester:
             stall_total_s=STALL * duration_s if stalled else 0.0,
             stall_max_s=STALL * duration_s if stalled else 0.0,
             rtt=self._rtt(received, sent_pps, capacity_pps) if received and self._record_rtt else None,
-            tester_busy=min(sent_pps / spec.tester_ceiling_pps, 1.0),
+            tester_busy=min(sent_pps / spec.max_offered_load_pps, 1.0),
         )
 
     def _rtt(self, n: int, sent_pps: float, capacity_pps: float) -> Histogram:

@@ -23,7 +23,7 @@ from labkit.record.provenance import Environment
 from labkit.record.run import SCHEMA_VERSION, Run, RunEnd, RunStart
 
 DATAPATHS = {
-    # backend, mode, topology, frame: capacity pps, base RTT us, tester ceiling pps
+    # backend, mode, topology, frame: capacity pps, base RTT us, maximum offered load pps
     ("kernel", "", "veth", "64"): (415e3, 11.0, 1.31e6),
     ("kernel", "", "veth", "1518"): (362e3, 12.1, 1.22e6),
     ("af_packet", "", "veth", "64"): (540e3, 9.2, 1.31e6),
@@ -76,10 +76,10 @@ def trial(
     )
 
 
-def search(capacity_pps: float, ceiling_pps: float, seed: int) -> SearchResult:
+def search(capacity_pps: float, max_offered_load_pps: float, seed: int) -> SearchResult:
     rng = random.Random(seed)
-    trials = [trial(ceiling_pps, capacity_pps, seed)]
-    low, high = 9e3, ceiling_pps
+    trials = [trial(max_offered_load_pps, capacity_pps, seed)]
+    low, high = 9e3, max_offered_load_pps
     while high / low > 1.005:
         load = (low * high) ** 0.5
         repeats = [
@@ -111,7 +111,7 @@ def search(capacity_pps: float, ceiling_pps: float, seed: int) -> SearchResult:
         ndr=goal("NDR", 0.0, low * 0.985),
         pdr=goal("PDR", 0.005, low),
         min_load_pps=9e3,
-        max_load_pps=ceiling_pps,
+        max_load_pps=max_offered_load_pps,
         trials=tuple(trials),
         duration_s=len(trials) * 0.23,
     )
@@ -160,10 +160,10 @@ def gates(steal: str = "ok") -> tuple[Gate, ...]:
 
 
 def measurements(
-    key: Key, capacity: float, base_us: float, ceiling: float, seed: int, steal: str
+    key: Key, capacity: float, base_us: float, offered_pps: float, seed: int, steal: str
 ) -> list[Measurement]:
-    limited = "tester" if capacity > 0.95 * ceiling else "dut"
-    found = search(capacity, ceiling, seed)
+    limited = "tester" if capacity > 0.95 * offered_pps else "dut"
+    found = search(capacity, offered_pps, seed)
     pdr = found.pdr.conditional_throughput_pps
     assert pdr is not None
     deviations = ("trials of 0.2 s instead of 60 s (RFC 2544 section 24)", "settling 20 ms instead of 2 s")
@@ -178,7 +178,7 @@ def measurements(
                 "engine": "af_xdp" if key.link == "veth" else "dpdk",
                 "core": 0,
                 "clock": "tsc",
-                "ceiling_pps": ceiling,
+                "max_offered_load_pps": offered_pps,
             },
             proof=Proof(
                 proven=True,
@@ -213,9 +213,9 @@ def measurements(
     out = [one("throughput", throughput=found), one("mrr", mrr=mrr), one("latency", latency=ladder)]
     if key.frame == "64" and not key.mode:
         curve = LossCurve(
-            max_load_pps=ceiling,
+            max_load_pps=offered_pps,
             points=tuple(
-                LossPoint(percent_of_max=p, trial=trial(ceiling * p / 100, capacity, seed + p))
+                LossPoint(percent_of_max=p, trial=trial(offered_pps * p / 100, capacity, seed + p))
                 for p in range(100, 0, -10)
             ),
             deviations=("trials of 0.2 s instead of 60 s",),
@@ -226,9 +226,9 @@ def measurements(
             max_frames=1024,
             stdev_frames=140.2,
             repeats=tuple(256 + (i * 97) % 768 for i in range(50)),
-            burst_rate_pps=ceiling,
-            implied_buffer_time_s=812.4 / ceiling,
-            corrected_buffer_time_s=500 / ceiling,
+            burst_rate_pps=offered_pps,
+            implied_buffer_time_s=812.4 / offered_pps,
+            corrected_buffer_time_s=500 / offered_pps,
             deviations=("bursts up to 0.2 s instead of 2 s (RFC 9004)",),
         )
         out += [one("loss_curve", loss_curve=curve), one("back_to_back", back_to_back=burst)]
@@ -380,10 +380,10 @@ def sample_run(*, quick: bool = False, ended: bool = True, hostile: str = "", ho
     """`hostile` is put into every text that a backend, a user or a system may word; `host`: the host itself too."""
     found: list[Measurement] = host_measurements() if host else []
     verdicts: list[Verdict] = []
-    for i, ((backend, mode, link, frame), (capacity, base_us, ceiling)) in enumerate(DATAPATHS.items()):
+    for i, ((backend, mode, link, frame), (capacity, base_us, offered_pps)) in enumerate(DATAPATHS.items()):
         key = Key(backend=backend + hostile, mode=mode, topology=link, link=link, frame=frame)
         found += measurements(
-            key, capacity, base_us, ceiling, 1000 * i, "invalid" if mode == "busy_poll" else "ok"
+            key, capacity, base_us, offered_pps, 1000 * i, "invalid" if mode == "busy_poll" else "ok"
         )
         outcome, reason = Outcome.PASS, "loss 0 at 10 % of MRR"
         if mode == "net_af_xdp":

@@ -92,7 +92,7 @@ def test_a_bound_missed_while_the_tester_stood_still_gets_no_better_chance_than_
 ) -> None:
     # 1 frame in 400 is lost for good; the tester stands still in half of the trials. The bound is out of reach.
     lossy = simulated(
-        tmp_path, capacity="100 kpps", tester_ceiling="500 kpps", drop_one_in="400", stalled_trials="50 %"
+        tmp_path, capacity="100 kpps", max_offered_load="500 kpps", drop_one_in="400", stalled_trials="50 %"
     )
     for seed in range(1, 31):
         with session(tmp_path, seed=seed) as one:
@@ -105,7 +105,7 @@ def test_after_a_standstill_an_attempt_with_another_one_is_invalid_even_where_it
     tmp_path: Path,
 ) -> None:
     # The standstill alone costs 1 % here: the bound holds with it or without it, but for the first attempt's sake.
-    datapath = simulated(tmp_path, capacity="100 kpps", tester_ceiling="500 kpps", stalled_trials="100 %")
+    datapath = simulated(tmp_path, capacity="100 kpps", max_offered_load="500 kpps", stalled_trials="100 %")
     with session(tmp_path) as one:
         first = next(attempts(one, datapath, "loss_curve", "<= 0.5 %"))
         assert first.outcome is Outcome.INVALID

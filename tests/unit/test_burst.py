@@ -17,7 +17,7 @@ from labkit.testers.simulated import SimulatedTester
 @settings(max_examples=30, deadline=None)
 def test_the_corrected_buffer_time_is_the_buffers(buffer_frames: int, capacity_pps: float) -> None:
     spec = SimulatedSpec(
-        buffer_frames=buffer_frames, capacity_pps=capacity_pps, noise=0.0, tester_ceiling_pps=10e6
+        buffer_frames=buffer_frames, capacity_pps=capacity_pps, noise=0.0, max_offered_load_pps=10e6
     )
     tester = SimulatedTester(spec, record_rtt=False)
     found = measure_back_to_back(tester, throughput_pps=capacity_pps, repeats=3)
@@ -47,7 +47,7 @@ def test_a_repeat_costs_a_few_bursts_only() -> None:
 
 
 def test_a_dut_faster_than_the_tester_is_at_least_the_longest_burst() -> None:
-    tester = SimulatedTester(SimulatedSpec(capacity_pps=50e6, tester_ceiling_pps=1e6), record_rtt=False)
+    tester = SimulatedTester(SimulatedSpec(capacity_pps=50e6, max_offered_load_pps=1e6), record_rtt=False)
     found = measure_back_to_back(tester, throughput_pps=1e6, repeats=2, max_burst_s=0.1)
     assert found.max_frames == pytest.approx(0.1 * 1e6, rel=0.002)
     assert found.corrected_buffer_time_s is None

@@ -8,8 +8,8 @@ import random
 import pytest
 
 from labkit.lab.simulation import SimulatedSpec
-from labkit.measure.ceiling import goal_limited_by, mrr_limited_by, search_limited_by
 from labkit.measure.gate import Gate
+from labkit.measure.limits import goal_limited_by, mrr_limited_by, search_limited_by
 from labkit.measure.noise import (
     CpuTicks,
     Reading,
@@ -232,45 +232,48 @@ def find(spec: SimulatedSpec, max_load_pps: float) -> SearchResult:
 
 
 def test_a_slow_dut_is_its_own_limit() -> None:
-    result = find(SimulatedSpec(tester_ceiling_pps=5e6), 1.3e6)
-    assert search_limited_by(result, ceiling_pps=5e6) == "dut"
+    result = find(SimulatedSpec(max_offered_load_pps=5e6), 1.3e6)
+    assert search_limited_by(result, max_offered_load_pps=5e6) == "dut"
 
 
-def test_a_result_near_the_ceiling_is_the_testers() -> None:
-    result = find(SimulatedSpec(tester_ceiling_pps=1.02e6), 1.3e6)
-    assert search_limited_by(result, ceiling_pps=1.02e6) == "tester"
+def test_a_result_near_the_maximum_offered_load_is_the_testers() -> None:
+    result = find(SimulatedSpec(max_offered_load_pps=1.02e6), 1.3e6)
+    assert search_limited_by(result, max_offered_load_pps=1.02e6) == "tester"
 
 
-def test_loss_that_was_never_sent_is_the_testers_even_where_the_ceiling_is_unknown() -> None:
-    result = find(SimulatedSpec(capacity_pps=5e6, tester_ceiling_pps=1e6), 1.5e6)
+def test_loss_that_was_never_sent_is_the_testers_even_where_the_maximum_offered_load_is_unknown() -> None:
+    result = find(SimulatedSpec(capacity_pps=5e6, max_offered_load_pps=1e6), 1.5e6)
     assert result.ndr.regular
-    assert goal_limited_by(result.ndr, result.trials, ceiling_pps=None) == "tester"
-    assert search_limited_by(result, ceiling_pps=None) == "tester"
+    assert goal_limited_by(result.ndr, result.trials, max_offered_load_pps=None) == "tester"
+    assert search_limited_by(result, max_offered_load_pps=None) == "tester"
 
 
-def test_a_maximum_load_without_loss_below_the_ceiling_has_no_limit() -> None:
+def test_a_maximum_load_without_loss_below_the_maximum_offered_load_has_no_limit() -> None:
     result = find(SimulatedSpec(capacity_pps=5e6), 1e6)
-    assert search_limited_by(result, ceiling_pps=20e6) == "none"
+    assert search_limited_by(result, max_offered_load_pps=20e6) == "none"
 
 
 def test_a_path_that_loses_at_every_load_is_the_duts() -> None:
     result = find(SimulatedSpec(drop_one_in=50), 1e6)
-    assert search_limited_by(result, ceiling_pps=20e6) == "dut"
+    assert search_limited_by(result, max_offered_load_pps=20e6) == "dut"
 
 
 def test_an_mrr_that_lost_next_to_nothing_is_the_testers() -> None:
-    slow_tester = SimulatedTester(SimulatedSpec(capacity_pps=5e6, tester_ceiling_pps=1e6), record_rtt=False)
+    slow_tester = SimulatedTester(SimulatedSpec(capacity_pps=5e6, max_offered_load_pps=1e6), record_rtt=False)
     mrr = measure_mrr(slow_tester, max_load_pps=None, duration_s=0.1)
-    assert mrr_limited_by(mrr, ceiling_pps=None) == "tester"
+    assert mrr_limited_by(mrr, max_offered_load_pps=None) == "tester"
     fast = SimulatedTester(SimulatedSpec(), record_rtt=False)
-    assert mrr_limited_by(measure_mrr(fast, max_load_pps=None, duration_s=0.1), ceiling_pps=20e6) == "dut"
+    assert (
+        mrr_limited_by(measure_mrr(fast, max_load_pps=None, duration_s=0.1), max_offered_load_pps=20e6)
+        == "dut"
+    )
 
 
 def test_what_the_far_end_held_up_is_not_the_testers_limit() -> None:
     """Frames that were due and found no room on the link were held up by the DUT, or by the link on its behalf."""
-    slow = SimulatedTester(SimulatedSpec(tester_ceiling_pps=1e6, capacity_pps=5e6, noise=0.0))
+    slow = SimulatedTester(SimulatedSpec(max_offered_load_pps=1e6, capacity_pps=5e6, noise=0.0))
     mrr = measure_mrr(slow, max_load_pps=None, duration_s=0.1)
-    assert mrr_limited_by(mrr, ceiling_pps=20e6) == "tester"
+    assert mrr_limited_by(mrr, max_offered_load_pps=20e6) == "tester"
     held_up = dataclasses.replace(mrr, trials=tuple(dataclasses.replace(t, tx_full=9) for t in mrr.trials))
-    assert mrr_limited_by(held_up, ceiling_pps=20e6) == "dut"
-    assert mrr_limited_by(held_up, ceiling_pps=1.01e6) == "tester"
+    assert mrr_limited_by(held_up, max_offered_load_pps=20e6) == "dut"
+    assert mrr_limited_by(held_up, max_offered_load_pps=1.01e6) == "tester"

@@ -56,7 +56,7 @@ def test_bounds_enclose_the_capacity_of_a_steady_dut_within_the_width(
     capacity_pps: float, buffer_frames: int
 ) -> None:
     spec = SimulatedSpec(
-        capacity_pps=capacity_pps, noise=0.0, buffer_frames=buffer_frames, tester_ceiling_pps=1e9
+        capacity_pps=capacity_pps, noise=0.0, buffer_frames=buffer_frames, max_offered_load_pps=1e9
     )
     result = run(spec)
     for goal in (result.ndr, result.pdr):
@@ -162,7 +162,7 @@ def upwards(tester: SimulatedTester, *, highest_load_pps: float, **options: obje
 @pytest.mark.parametrize("livelock_pps", [40e3, 150e3])
 def test_a_dut_in_livelock_is_searched_above_what_it_forwards_under_overload(livelock_pps: float) -> None:
     """Steps: start where an MRR of next to nothing says. Verify: found is what it carries, not where it began."""
-    spec = SimulatedSpec(livelock_pps=livelock_pps, noise=0.0, tester_ceiling_pps=500e3)
+    spec = SimulatedSpec(livelock_pps=livelock_pps, noise=0.0, max_offered_load_pps=500e3)
     tester = SimulatedTester(spec, record_rtt=False)
     seen: list[TrialResult] = []
     found = upwards(tester, highest_load_pps=550e3, on_trial=seen.append)

@@ -24,11 +24,11 @@ def test_capacity_and_buffer_are_what_comes_back() -> None:
     assert trial.unsent == 0
 
 
-def test_beyond_the_testers_ceiling_frames_are_unsent() -> None:
-    trial = measure(load_pps=3e6, tester_ceiling_pps=2e6, capacity_pps=10e6)
+def test_beyond_the_maximum_offered_load_frames_are_unsent() -> None:
+    trial = measure(load_pps=3e6, max_offered_load_pps=2e6, capacity_pps=10e6)
     assert trial.unsent == 100_000
     assert trial.lost == 0
-    assert measure(load_pps=None, tester_ceiling_pps=2e6).intended == 200_000
+    assert measure(load_pps=None, max_offered_load_pps=2e6).intended == 200_000
 
 
 def test_drops_duplicates_and_reordering_are_exact() -> None:
@@ -118,7 +118,7 @@ def test_a_spec_is_read_with_units() -> None:
             "lossy_trials": 0.1,
             "base_latency": "50 us",
             "buffer_frames": 512,
-            "tester_ceiling": "5 Mpps",
+            "max_offered_load": "5 Mpps",
             "dies_after_trials": "10",
             "overhead": "20 ms",
         }
@@ -129,7 +129,7 @@ def test_a_spec_is_read_with_units() -> None:
         lossy_trials=0.1,
         base_latency_s=50e-6,
         buffer_frames=512,
-        tester_ceiling_pps=5e6,
+        max_offered_load_pps=5e6,
         dies_after_trials=10,
         overhead_s=0.02,
     )

@@ -140,6 +140,15 @@ def test_what_follows_from_a_mistake_is_no_mistake_of_its_own() -> None:
     assert "set aside for benchmarks" not in str(caught.value)
 
 
+def test_a_former_key_is_answered_with_the_new_one() -> None:
+    text = (
+        "description: x\ntier: simulated\nbackends: [dpdk]\nsimulation:\n  dpdk: {tester_ceiling: 5 Mpps}\n"
+    )
+    with pytest.raises(ConfigInvalid, match="'tester_ceiling' is now called 'max_offered_load'") as caught:
+        parse(text, Path("sim.yml"))
+    assert str(caught.value).startswith("sim.yml:5: simulation.dpdk.tester_ceiling: ")
+
+
 def test_a_simulated_lab_says_all_that_is_wrong_too() -> None:
     text = (
         "description: x\ntier: simulated\nbackends: [kernel, dpdk]\nsimulation:\n"

@@ -99,6 +99,13 @@ def test_engines_of_version_1_are_named_as_the_backends(old: str, new: str, tmp_
     assert [tool.name for tool in run.environment.tools] == [f"labkit-probe-{new}"]
 
 
+def test_the_maximum_offered_load_of_version_1() -> None:
+    (new,) = (m.tester for m in read(1).measurements if m.kind == "mrr")
+    (old,) = (m["tester"] for m in stored(1)["measurements"] if m["kind"] == "mrr")  # type: ignore[attr-defined]
+    assert new["max_offered_load_pps"] == old["ceiling_pps"]
+    assert "ceiling_pps" not in new
+
+
 def test_a_run_of_version_1_is_compared_with_one_of_the_same_engine_of_today() -> None:
     old = read(1)
     (mrr,) = (m for m in old.measurements if m.kind == "mrr")

@@ -1,4 +1,4 @@
-"""Was it the DUT, or the tester? The tester's own ceiling, and what it does to a result."""
+"""Whether the DUT or the tester limits a result, by the tester's maximum offered load (RFC 2285 3.5.3)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from labkit.measure.search import GoalResult, Irregularity, SearchResult, at_loa
 from labkit.measure.trial import TrialResult
 
 MARGIN = 0.05
-"""A result within this share of the ceiling is the tester's own."""
+"""A result within this share of the maximum offered load is limited by the tester."""
 
 DUT, TESTER, NONE = "dut", "tester", "none"
 
 
-def _near(found_pps: float | None, ceiling_pps: float | None) -> bool:
-    return found_pps is not None and ceiling_pps is not None and found_pps >= (1 - MARGIN) * ceiling_pps
+def _near(found_pps: float | None, max_offered_load_pps: float | None) -> bool:
+    return (
+        found_pps is not None
+        and max_offered_load_pps is not None
+        and found_pps >= (1 - MARGIN) * max_offered_load_pps
+    )
 
 
 def _held_up(trials: Sequence[TrialResult]) -> bool:
@@ -23,13 +27,15 @@ def _held_up(trials: Sequence[TrialResult]) -> bool:
     return any(trial.tx_full for trial in trials)
 
 
-def goal_limited_by(result: GoalResult, trials: Sequence[TrialResult], *, ceiling_pps: float | None) -> str:
+def goal_limited_by(
+    result: GoalResult, trials: Sequence[TrialResult], *, max_offered_load_pps: float | None
+) -> str:
     """Say whose limit a goal result shows: "dut", "tester" (read it as "at least") or "none" (no upper bound).
 
-    It is the tester's when the result is within 5 % of the ceiling, or when most of what is missing at the relevant
-    upper bound was never sent although the link had room.
+    It is the tester's when the result is within 5 % of the maximum offered load, or when most of the frames missing at
+    the relevant upper bound were never sent although the link had room.
     """
-    if _near(result.conditional_throughput_pps or result.relevant_lower_bound_pps, ceiling_pps):
+    if _near(result.conditional_throughput_pps or result.relevant_lower_bound_pps, max_offered_load_pps):
         return TESTER
     upper_pps = result.relevant_upper_bound_pps
     if upper_pps is None:
@@ -40,18 +46,19 @@ def goal_limited_by(result: GoalResult, trials: Sequence[TrialResult], *, ceilin
     return TESTER if unsent > lost and not _held_up(at_upper) else DUT
 
 
-def search_limited_by(result: SearchResult, *, ceiling_pps: float | None) -> str:
+def search_limited_by(result: SearchResult, *, max_offered_load_pps: float | None) -> str:
     """The row's limit: the tester's as soon as either goal's is, then none, then the DUT's."""
     found = {
-        goal_limited_by(goal, result.trials[1:], ceiling_pps=ceiling_pps) for goal in (result.ndr, result.pdr)
+        goal_limited_by(goal, result.trials[1:], max_offered_load_pps=max_offered_load_pps)
+        for goal in (result.ndr, result.pdr)
     }
     return next(limit for limit in (TESTER, NONE, DUT) if limit in found)
 
 
-def mrr_limited_by(mrr: Mrr, *, ceiling_pps: float | None) -> str:
-    """An MRR is the tester's when it is near the ceiling, or when nearly all came back and the link always had room."""
+def mrr_limited_by(mrr: Mrr, *, max_offered_load_pps: float | None) -> str:
+    """The tester limits an MRR near the maximum offered load, or one without loss and with room on the link."""
     sent = sum(trial.sent for trial in mrr.trials)
     lost = sum(trial.lost for trial in mrr.trials)
-    if _near(mrr.median_pps, ceiling_pps):
+    if _near(mrr.median_pps, max_offered_load_pps):
         return TESTER
     return TESTER if lost <= MARGIN * sent and not _held_up(mrr.trials) else DUT

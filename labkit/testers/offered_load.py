@@ -1,9 +1,9 @@
-"""The tester's own ceiling on a link: what it can offer when the far end is the cheapest there is.
+"""The maximum offered load on a link (RFC 2285 3.5.3): what the tester can send to the cheapest receiver there is.
 
 RFC 9971 recommends to benchmark the tester first. The far end only counts: XDP_DROP in the driver, a packet socket
-where BPF is refused, a counting DPDK port on shared memory. So the ceiling is an upper bound of what any trial on the
-link can offer. That a tester which also receives offers less shows in each trial: as unsent frames with room on the
-link, or as all that was sent coming back.
+where BPF is refused, a counting DPDK port on shared memory. So it is an upper bound of what any trial on the link can
+offer. A tester which also receives offers less, which shows in each trial: frames are unsent although the link has
+room, or all that was sent comes back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import generating, port_arguments
 
 
-def measure_ceiling(lab: Lab, *, engine: str, frames: FrameSpec, trials: int, duration_s: float) -> float:
+def measure_max_offered_load(
+    lab: Lab, *, engine: str, frames: FrameSpec, trials: int, duration_s: float
+) -> float:
     """The highest rate [pps] that the far end counted in `trials` trials without a pace."""
     far_engine = {"af_xdp": "xdp", "af_packet": "af_packet", "dpdk": "dpdk"}[engine]
     ports, options = port_arguments(lab, lab.dut_ports, far_engine)
