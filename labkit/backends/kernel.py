@@ -45,13 +45,13 @@ class ForwardingDut:
 
     def proof(self) -> Proof:
         """Forwarding is on, and the kernel's forwarded-datagram counter moved."""
-        knob = "ipv6/conf/all/forwarding" if self._ip_version == 6 else "ipv4/ip_forward"
-        enabled = self._read(f"/proc/sys/net/{knob}").strip()
+        sysctl = "ipv6/conf/all/forwarding" if self._ip_version == 6 else "ipv4/ip_forward"
+        enabled = self._read(f"/proc/sys/net/{sysctl}").strip()
         moved = self._forwarded() - self._start
         return Proof(
             proven=enabled == "1" and moved > 0,
             claim=f"IPv{self._ip_version} forwarding by the kernel",
-            evidence={f"net/{knob}": enabled, "forwarded_datagrams": moved},
+            evidence={f"net/{sysctl}": enabled, "forwarded_datagrams": moved},
         )
 
     def counters(self) -> Mapping[str, float]:

@@ -18,9 +18,9 @@ from labkit.machine import fix, hugepages
 from labkit.machine.cores import pinned_here
 from labkit.machine.hosts import Host, NamespaceHost
 from labkit.machine.journal import Journal
-from labkit.machine.knobs import ProcessKnob
-from labkit.machine.namespaces import Holder, start_holder
+from labkit.machine.namespaces import NamespaceHolder, start_holder
 from labkit.machine.privilege import Privileges, ensure_privileges, join_user_namespace, state_directory
+from labkit.machine.tunables import ProcessTunable
 from labkit.machine.undo import Undone, down
 
 __all__ = [
@@ -105,8 +105,8 @@ def up(topology: Topology, *, progress: Progress | None = None) -> LabRecord:
         huge = _hugepages(topology, privileges, journal, lab)
         holders = _holders(topology, stack, detached=True)
         for holder in {holder.identity: holder for holder in holders.values()}.values():
-            described = ProcessKnob(holder.identity).describe()
-            journal.begin(lab=lab, knob=described, old="gone", new="running")
+            described = ProcessTunable(holder.identity).describe()
+            journal.begin(lab=lab, tunable=described, old="gone", new="running")
             holder.stay()
         _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
         record = LabRecord(
@@ -163,10 +163,10 @@ def _put_back(lab: str, journal: Journal) -> None:
         raise EnvironmentBroken("; ".join(left), hint=fix.labkit("down"))
 
 
-def _holders(topology: Topology, stack: ExitStack, *, detached: bool) -> dict[Role, Holder]:
+def _holders(topology: Topology, stack: ExitStack, *, detached: bool) -> dict[Role, NamespaceHolder]:
     """One namespace a role; ends of a shared-memory link meet in one."""
 
-    def start(name: str) -> Holder:
+    def start(name: str) -> NamespaceHolder:
         holder = start_holder(name, detached=detached)
         stack.callback(holder.end)
         return holder
@@ -180,7 +180,7 @@ def _holders(topology: Topology, stack: ExitStack, *, detached: bool) -> dict[Ro
 def _wire(
     topology: Topology,
     cores: Cores,
-    holders: Mapping[Role, Holder],
+    holders: Mapping[Role, NamespaceHolder],
     privileges: Privileges,
     *,
     hugepages: bool,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
 from labkit.machine.journal import Journal
-from labkit.machine.knobs import HugepagesKnob, turn, undo
 from labkit.machine.privilege import Privileges
+from labkit.machine.tunables import HugepagesTunable, turn, undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def grant(need_bytes: int, *, privileges: Privileges, journal: Journal, lab: str
         return False
     wanted = before.total + need - before.free
     try:
-        entry = turn(HugepagesKnob(), str(wanted), journal=journal, lab=lab)
+        entry = turn(HugepagesTunable(), str(wanted), journal=journal, lab=lab)
     except EnvironmentBroken as error:
         raise EnvironmentBroken(
             f"{need} hugepages of {before.size_bytes >> 10} KiB are needed, {before.free} were free: {error.message}",

@@ -33,8 +33,8 @@ class Entry:
     """The controller that made it; while that lives, it undoes its own."""
     boot: str
     """Kernel's boot id: what another boot did is gone."""
-    knob: Mapping[str, Any]
-    """What was changed, as `machine.knobs` reads it."""
+    tunable: Mapping[str, Any]
+    """What was changed, as `machine.tunables` reads it."""
     old: str
     new: str
 
@@ -66,14 +66,14 @@ class Journal:
         with self._locked() as file:
             return _parse(self.path, _complete(file))
 
-    def begin(self, *, lab: str, knob: Mapping[str, Any], old: str, new: str) -> Entry:
+    def begin(self, *, lab: str, tunable: Mapping[str, Any], old: str, new: str) -> Entry:
         """Write a change down; it is on disk when this returns."""
         entry = Entry(
             id=uuid.uuid4().hex,
             lab=lab,
             owner=identify(os.getpid()),
             boot=_BOOT.read_text().strip(),
-            knob=dict(knob),
+            tunable=dict(tunable),
             old=old,
             new=new,
         )
@@ -154,6 +154,8 @@ def _parse(path: Path, data: bytes) -> State:
             item = json.loads(line)
             match item.pop("op"):
                 case "begin":
+                    if "knob" in item:  # as labkit 0.1 wrote it
+                        item["tunable"] = item.pop("knob")
                     entries[item["id"]] = Entry(**{**item, "owner": Identity(**item["owner"])})
                 case "end":
                     entries.pop(item["id"], None)

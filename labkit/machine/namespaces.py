@@ -42,8 +42,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A running holder."""
+class NamespaceHolder:
+    """A running process that holds a network and a mount namespace."""
 
     host: NamespaceHost
     identity: Identity
@@ -69,7 +69,7 @@ class Holder:
         self.process.wait()
 
 
-def start_holder(name: str, *, detached: bool = False) -> Holder:
+def start_holder(name: str, *, detached: bool = False) -> NamespaceHolder:
     """Start a holder and wait until its namespaces are ready.
 
     Not detached, it also dies with the thread that started it. Raises EnvironmentBroken when refused.
@@ -102,7 +102,7 @@ def start_holder(name: str, *, detached: bool = False) -> Holder:
             hint=fix.again_as_root(),
         )
     pid = int(words[1])
-    return Holder(NamespaceHost(name, pid), identify(pid), process)
+    return NamespaceHolder(NamespaceHost(name, pid), identify(pid), process)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from labkit.errors import LabkitError
 from labkit.machine import fix
 from labkit.machine.journal import Entry, Journal, this_boot
-from labkit.machine.knobs import title, undo
 from labkit.machine.privilege import state_directory
+from labkit.machine.tunables import title, undo
 
 Progress = Callable[[str], None]
 
@@ -64,7 +64,7 @@ def _undo_all(
     entries: Iterable[Entry], standing: frozenset[str], journal: Journal, *, force: bool, say: Progress
 ) -> Iterable[Undone]:
     for entry in entries:
-        what = f"{title(entry.knob)}: {entry.new} -> {entry.old}"
+        what = f"{title(entry.tunable)}: {entry.new} -> {entry.old}"
         if not this_boot(entry):
             journal.end(entry)
             continue  # gone with the reboot

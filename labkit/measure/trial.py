@@ -52,7 +52,7 @@ class TrialResult:
     tx_duration_s: float = 0.0
     """Time from the first to the last departure [s]."""
     overhead_s: float = 0.0
-    """What the trial took beyond its duration, settling and controller included [s]."""
+    """What the trial took beyond its duration, drain time and controller included [s]."""
     rtt: Histogram | None = None
     """Round trip from the intended send time."""
     service: Histogram | None = None

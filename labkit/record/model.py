@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from labkit.measure.burst import BackToBack
+from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate as Gate
 from labkit.measure.hosttimes import HardwareTimes, HostTimes
 from labkit.measure.latency import LatencyLadder

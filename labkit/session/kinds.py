@@ -8,7 +8,7 @@ from labkit.errors import LabkitBug, ToolFailed
 from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
-from labkit.measure.burst import measure_back_to_back
+from labkit.measure.back_to_back import measure_back_to_back
 from labkit.measure.latency import IDLE_LOAD_PPS, measure_latency, rung_for
 from labkit.measure.limits import mrr_limited_by, search_limited_by
 from labkit.measure.rates import measure_loss_curve, measure_mrr

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labkit.measure.search import Goal, quick_goals, rfc2544_goals, software_goals
-from labkit.testers.probe import RFC2544_SETTLE, SOFTWARE_SETTLE, Settle
+from labkit.testers.probe import RFC2544_DRAIN, SOFTWARE_DRAIN, DrainTime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Plan:
     """Of what watches the host without a pause: busy loops, gaps of the hardware."""
     wakeup_interval_us: int
     """Between two wake-ups of a core: p99.9 needs 10 000 of them."""
-    settle: Settle
+    drain: DrainTime
     deviations: tuple[str, ...]
     """From RFC 2544, said in every result."""
 
@@ -61,18 +61,18 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             wakeup_duration_s=600,
             host_duration_s=600,
             wakeup_interval_us=1000,
-            settle=RFC2544_SETTLE,
+            drain=RFC2544_DRAIN,
             deviations=(
                 "no 5 s pause between trials: the path keeps no state that needs one (RFC 2544 23 e)",
             ),
         )
     ndr, pdr = quick_goals() if quick else software_goals()
-    settle = SOFTWARE_SETTLE
+    drain = SOFTWARE_DRAIN
     deviations = (
         f"final trials of {pdr.final_trial_duration_s:g} s, RFC 2544 24 asks for 60 s",
-        f"a trial ends {settle.quiet_ms:g} ms after the last frame and {settle.max_ms:g} ms after sending at most, "
+        f"a trial ends {drain.quiet_ms:g} ms after the last frame and {drain.max_ms:g} ms after sending at most, "
         "RFC 2544 23 waits 2 s and 5 s",
-        f"frames that come back more than {settle.late_share or 0:.1%} of the trial after sending count as lost: "
+        f"frames that come back more than {drain.late_share or 0:.1%} of the trial after sending count as lost: "
         "a short trial would credit the DUT's buffers to its rate",
     )
     if quick:
@@ -93,7 +93,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             wakeup_duration_s=6,
             host_duration_s=2,
             wakeup_interval_us=500,
-            settle=settle,
+            drain=drain,
             deviations=deviations,
         )
     return Plan(
@@ -113,6 +113,6 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         wakeup_duration_s=30,
         host_duration_s=10,
         wakeup_interval_us=500,
-        settle=settle,
+        drain=drain,
         deviations=deviations,
     )

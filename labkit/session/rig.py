@@ -19,7 +19,7 @@ from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
 from labkit.session.datapaths import Datapath
 from labkit.testers.frames import FrameSpec
-from labkit.testers.probe import ProbeTester, Settle, generating
+from labkit.testers.probe import DrainTime, ProbeTester, generating
 from labkit.testers.simulated import SimulatedTester
 
 
@@ -115,7 +115,7 @@ def live_rig(
     engine: str,
     engine_note: str | None = None,
     ip_version: int,
-    settle: Settle,
+    drain: DrainTime,
 ) -> Iterator[LiveRig]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
     if datapath.backend.name == "xdp" and engine == "af_packet":
@@ -126,7 +126,7 @@ def live_rig(
         )
     with ExitStack() as stack:
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
-        tester = stack.enter_context(generating(lab, engine, settle=settle))
+        tester = stack.enter_context(generating(lab, engine, drain=drain))
         yield LiveRig(lab, datapath, dut, tester, engine_note)
 
 

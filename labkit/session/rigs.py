@@ -96,7 +96,7 @@ class Rigs:
                     engine=engine,
                     engine_note=note,
                     ip_version=ip_version,
-                    settle=self._plan.settle,
+                    drain=self._plan.drain,
                 )
             )
             self._rig_key = key

@@ -34,7 +34,7 @@ _COUNTS = (
         "corrupt",
         "late",
     ),
-    *("start_ns", "tx_end_ns", "end_ns", "duration_ns", "settle_ns", "tx_full", "empty_polls", "polls"),
+    *("start_ns", "tx_end_ns", "end_ns", "duration_ns", "drain_ns", "tx_full", "empty_polls", "polls"),
     *("involuntary_switches", "voluntary_switches", "cpu_ns"),
 )
 

@@ -27,7 +27,7 @@ ECHO_PORT = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
+class DrainTime:
     """How long a trial waits for frames still under way, once sending has stopped."""
 
     quiet_ms: float = 20
@@ -38,8 +38,8 @@ class Settle:
     and does not count as forwarded: PDR's own tolerance. None: all that comes back counts."""
 
 
-SOFTWARE_SETTLE = Settle()
-RFC2544_SETTLE = Settle(quiet_ms=2000, max_ms=2000, late_share=None)
+SOFTWARE_DRAIN = DrainTime()
+RFC2544_DRAIN = DrainTime(quiet_ms=2000, max_ms=2000, late_share=None)
 """RFC 2544 section 23 d: wait two seconds for residual frames, which count."""
 LATE_AT_LEAST_MS = 0.1
 
@@ -47,10 +47,10 @@ LATE_AT_LEAST_MS = 0.1
 class ProbeTester:
     """A generating probe that stays up between trials."""
 
-    def __init__(self, probe: Probe, lab: Lab, engine: str, settle: Settle) -> None:
+    def __init__(self, probe: Probe, lab: Lab, engine: str, drain: DrainTime) -> None:
         self._probe = probe
         self._lab = lab
-        self._settle = settle
+        self._drain = drain
         self._tag = 0
         self.engine = engine
 
@@ -83,10 +83,10 @@ class ProbeTester:
         began = time.monotonic()
         answer = self._probe.command(
             "generate",
-            timeout_s=span_s + self._settle.max_ms / 1e3 + 10,
+            timeout_s=span_s + self._drain.max_ms / 1e3 + 10,
             tag=self._tag,
-            settle_quiet_ms=self._settle.quiet_ms,
-            settle_max_ms=self._settle.max_ms,
+            drain_quiet_ms=self._drain.quiet_ms,
+            drain_max_ms=self._drain.max_ms,
             **arguments,
         )
         return trial_from_answer(answer, overhead_s=time.monotonic() - began - span_s)
@@ -94,8 +94,8 @@ class ProbeTester:
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial, open loop."""
         late: dict[str, object] = {}
-        if self._settle.late_share is not None:
-            late["late_ms"] = max(duration_s * 1e3 * self._settle.late_share, LATE_AT_LEAST_MS)
+        if self._drain.late_share is not None:
+            late["late_ms"] = max(duration_s * 1e3 * self._drain.late_share, LATE_AT_LEAST_MS)
         return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late)
 
     def measure_burst(self, count: int) -> TrialResult:
@@ -170,9 +170,9 @@ def port_arguments(
 
 
 @contextmanager
-def generating(lab: Lab, engine: str, *, settle: Settle = SOFTWARE_SETTLE) -> Iterator[ProbeTester]:
+def generating(lab: Lab, engine: str, *, drain: DrainTime = SOFTWARE_DRAIN) -> Iterator[ProbeTester]:
     """Start the tester on the lab's tester ports and core."""
     ports, options = port_arguments(lab, lab.tester_ports, engine)
     host = lab.tester_ports[0].host
     with Probe(engine, host, core=lab.cores.tester, ports=ports, options=options, name="tester") as probe:
-        yield ProbeTester(probe, lab, engine, settle)
+        yield ProbeTester(probe, lab, engine, drain)

@@ -27,7 +27,7 @@ from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.rig import Rig, live_rig
 from labkit.testers.answer import trial_from_answer
 from labkit.testers.frames import FrameSpec, frames_command
-from labkit.testers.probe import SOFTWARE_SETTLE
+from labkit.testers.probe import SOFTWARE_DRAIN
 
 Say = Callable[[str], None]
 Pairs = Iterator[tuple[float, float]]
@@ -58,7 +58,7 @@ class Comparison:
 def _rig(stack: ExitStack, lab: Lab, backend: str, mode: str, engine: str) -> Rig:
     found = registry.load(backend)
     datapath = Datapath(topology=lab.topology, backend=found, mode=find_mode(found, lab.topology, mode))
-    rig = stack.enter_context(live_rig(lab, datapath, engine=engine, ip_version=4, settle=SOFTWARE_SETTLE))
+    rig = stack.enter_context(live_rig(lab, datapath, engine=engine, ip_version=4, drain=SOFTWARE_DRAIN))
     rig.set_frames(FRAME)
     return rig
 

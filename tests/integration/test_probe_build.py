@@ -25,7 +25,7 @@ ANSWER = {
     **dict.fromkeys(("tag", "unsent", "stale", "foreign", "corrupt", "late", "duplicates", "reordered", "tx_full"), 1),
     "intended": 11, "sent": 10, "received": 9, "load_pps": 1000.0, "loop": "open", "aborted": False,
     "start_ns": 1_000_000, "tx_end_ns": 10_000_000, "end_ns": 12_000_000, "duration_ns": 11_000_000,
-    "settle_ns": 2_000_000, "rtt": HISTOGRAM, "service": HISTOGRAM, "lag": None, "polls": 100, "empty_polls": 75,
+    "drain_ns": 2_000_000, "rtt": HISTOGRAM, "service": HISTOGRAM, "lag": None, "polls": 100, "empty_polls": 75,
     "stall": {"max_ns": 200_000, "total_ns": 300_000}, "involuntary_switches": 2, "voluntary_switches": 0,
     "cpu_ns": 5,
 }  # fmt: skip

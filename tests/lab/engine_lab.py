@@ -20,7 +20,7 @@ ENDS = {
     6: {"src_ip": "2001:2::1", "dst_ip": "2001:2::2"},
 }
 # Patient, for a machine that is shared.
-SETTLE = {"settle_quiet_ms": 300, "settle_max_ms": 600}
+DRAIN = {"drain_quiet_ms": 300, "drain_max_ms": 600}
 COUNT = 4000
 
 
@@ -90,7 +90,7 @@ def load_frames(tester: Probe, *, version: int = 4, size: int | None = None) -> 
 
 def generate(tester: Probe, **arguments: object) -> dict[str, object]:
     """A trial of COUNT frames at 20 kpps where nothing else is said."""
-    wanted = {"load_pps": 20000, "tag": TAG, **SETTLE, **arguments}
+    wanted = {"load_pps": 20000, "tag": TAG, **DRAIN, **arguments}
     if "duration_s" not in wanted:
         wanted.setdefault("count", COUNT)
     return tester.command("generate", timeout_s=20, **wanted)

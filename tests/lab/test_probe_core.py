@@ -133,7 +133,7 @@ class Bench:
 
     def generate(self, **arguments):
         """A trial of 10000 frames at 20 kpps where nothing else is said; patient, for a machine that is shared."""
-        patience = {"settle_quiet_ms": 1000, "settle_max_ms": 4000}
+        patience = {"drain_quiet_ms": 1000, "drain_max_ms": 4000}
         arguments = {"load_pps": 20000, "tag": 1, **patience, **arguments}
         if "duration_s" not in arguments:
             arguments.setdefault("count", 10000)
@@ -252,7 +252,7 @@ def test_a_cap_is_found_as_the_forwarding_rate(bench):
 
 def test_frames_of_the_trial_before_are_stale_not_received(bench):
     bench.reflect(delay_ns=300_000_000)
-    first = bench.generate(count=100, tag=1, settle_quiet_ms=20, settle_max_ms=40)
+    first = bench.generate(count=100, tag=1, drain_quiet_ms=20, drain_max_ms=40)
     assert first.received == 0
     second = bench.generate(count=100, tag=2)
     assert (second.received, second.stale) == (100, 100)
@@ -289,7 +289,7 @@ def test_a_sink_counts_what_was_sent(bench):
 def test_a_trial_costs_its_duration_and_at_most_50_ms(bench):
     for impair in ({}, {"drop_one_in": 10}):  # what is outstanding is waited for, within the same bound
         bench.reflect(**impair)
-        defaults = {"settle_quiet_ms": 20, "settle_max_ms": 40}
+        defaults = {"drain_quiet_ms": 20, "drain_max_ms": 40}
         overheads = [bench.generate(duration_s=0.2, **defaults).overhead_s for _ in range(5)]
         assert min(overheads) <= 0.05, overheads
         bench.dut.command("stop")
@@ -477,7 +477,7 @@ def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version
             tester.command("frames", **frames_command(spec, **macs, **ends))
             dut.command("reflect")
             answer = tester.command(
-                "generate", load_pps=None, count=1500, tag=3, settle_quiet_ms=1000, settle_max_ms=4000
+                "generate", load_pps=None, count=1500, tag=3, drain_quiet_ms=1000, drain_max_ms=4000
             )
             assert (answer["sent"], answer["received"], answer["corrupt"]) == (1500, 1500, 0)
             assert answer["reordered"] == 0
@@ -485,7 +485,7 @@ def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version
         if dut_engine == "af_packet":
             dut.command("reflect", impair={"drop_one_in": 7})
             answer = tester.command(
-                "generate", load_pps=None, count=1500, tag=4, settle_quiet_ms=1000, settle_max_ms=4000
+                "generate", load_pps=None, count=1500, tag=4, drain_quiet_ms=1000, drain_max_ms=4000
             )
             assert answer["received"] == 1500 - 1500 // 7
 

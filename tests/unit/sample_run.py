@@ -8,7 +8,7 @@ from functools import cache
 
 from hdrh.histogram import HdrHistogram
 
-from labkit.measure.burst import BackToBack
+from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate
 from labkit.measure.goals import Goal
 from labkit.measure.hosttimes import HardwareTimes, HostTimes, core_times, guest_gate
@@ -166,7 +166,7 @@ def measurements(
     found = search(capacity, offered_pps, seed)
     pdr = found.pdr.conditional_throughput_pps
     assert pdr is not None
-    deviations = ("trials of 0.2 s instead of 60 s (RFC 2544 section 24)", "settling 20 ms instead of 2 s")
+    deviations = ("trials of 0.2 s instead of 60 s (RFC 2544 section 24)", "drain time 20 ms instead of 2 s")
 
     def one(kind: str, **payload: object) -> Measurement:
         return Measurement(

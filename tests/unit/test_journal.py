@@ -16,13 +16,21 @@ from labkit.machine.journal import Journal, this_boot
 from labkit.machine.process import Identity, identify
 from labkit.machine.undo import down
 
-KNOB = {"kind": "file", "path": "/proc/sys/none"}
+TUNABLE = {"kind": "file", "path": "/proc/sys/none"}
+
+
+def test_a_change_that_an_older_labkit_wrote_down_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    entry = journal.begin(lab="a", tunable=TUNABLE, old="0", new="1")
+    journal.path.write_text(journal.path.read_text().replace('"tunable"', '"knob"'))
+    assert '"knob"' in journal.path.read_text()
+    assert journal.read().entries == (entry,)
 
 
 def test_a_change_is_open_until_it_ends(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "state")
-    first = journal.begin(lab="a", knob=KNOB, old="0", new="1")
-    second = journal.begin(lab="a", knob=KNOB, old="1", new="2")
+    first = journal.begin(lab="a", tunable=TUNABLE, old="0", new="1")
+    second = journal.begin(lab="a", tunable=TUNABLE, old="1", new="2")
     assert Journal(tmp_path / "state").read().entries == (first, second)
     assert this_boot(first)
     journal.end(first)
@@ -31,18 +39,18 @@ def test_a_change_is_open_until_it_ends(tmp_path: Path) -> None:
 
 def test_an_empty_journal_starts_afresh(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.end(journal.begin(lab="a", knob=KNOB, old="0", new="1"))
+    journal.end(journal.begin(lab="a", tunable=TUNABLE, old="0", new="1"))
     assert journal.path.read_bytes() == b""
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])
 def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path: Path, cut: int) -> None:
     journal = Journal(tmp_path)
-    first = journal.begin(lab="a", knob=KNOB, old="0", new="1")
-    journal.begin(lab="a", knob=KNOB, old="1", new="2")
+    first = journal.begin(lab="a", tunable=TUNABLE, old="0", new="1")
+    journal.begin(lab="a", tunable=TUNABLE, old="1", new="2")
     journal.path.write_bytes(journal.path.read_bytes()[:-cut])
     assert journal.read().entries == (first,)
-    third = journal.begin(lab="a", knob=KNOB, old="1", new="3")
+    third = journal.begin(lab="a", tunable=TUNABLE, old="1", new="3")
     assert journal.read().entries == (first, third)
     assert journal.read().unreadable == ()
 
@@ -51,7 +59,7 @@ def test_a_line_of_nonsense_is_reported_and_the_rest_undone(tmp_path: Path) -> N
     setting = tmp_path / "setting"
     setting.write_text("2")
     journal = Journal(tmp_path)
-    journal.begin(lab="a", knob={"kind": "file", "path": str(setting)}, old="1", new="2")
+    journal.begin(lab="a", tunable={"kind": "file", "path": str(setting)}, old="1", new="2")
     with journal.path.open("a") as file:
         file.write("nonsense\n")
     undone = down(journal=journal, force=True)
@@ -64,7 +72,7 @@ def test_a_live_controllers_change_is_left_to_it_unless_forced(tmp_path: Path) -
     setting = tmp_path / "setting"
     setting.write_text("2")
     journal = Journal(tmp_path)
-    journal.begin(lab="a", knob={"kind": "file", "path": str(setting)}, old="1", new="2")
+    journal.begin(lab="a", tunable={"kind": "file", "path": str(setting)}, old="1", new="2")
     (kept,) = down(journal=journal)
     assert not kept.done
     assert f"process {os.getpid()}" in (kept.left or "")
@@ -79,7 +87,7 @@ def test_what_another_boot_did_is_gone(tmp_path: Path) -> None:
     setting = tmp_path / "setting"
     setting.write_text("2")
     journal = Journal(tmp_path)
-    journal.begin(lab="a", knob={"kind": "file", "path": str(setting)}, old="1", new="2")
+    journal.begin(lab="a", tunable={"kind": "file", "path": str(setting)}, old="1", new="2")
     line = json.loads(journal.path.read_text())
     journal.path.write_text(json.dumps({**line, "boot": "another"}) + "\n")
     assert down(journal=journal, force=True) == []
@@ -91,7 +99,7 @@ def test_two_processes_write_whole_lines(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from labkit.machine.journal import Journal\n"
         "j = Journal(Path(sys.argv[1]))\n"
-        "for i in range(40): j.begin(lab=sys.argv[2], knob={'kind': 'x'}, old='0', new=str(i))\n"
+        "for i in range(40): j.begin(lab=sys.argv[2], tunable={'kind': 'x'}, old='0', new=str(i))\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
     assert [writer.wait(30) for writer in writers] == [0, 0]
@@ -103,7 +111,7 @@ def test_two_processes_write_whole_lines(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentBroken, match="LABKIT_STATE_DIR"):
-        Journal(tmp_path / "file").begin(lab="a", knob=KNOB, old="0", new="1")
+        Journal(tmp_path / "file").begin(lab="a", tunable=TUNABLE, old="0", new="1")
     with pytest.raises(EnvironmentBroken, match="LABKIT_STATE_DIR"):
         Journal(tmp_path / "file").read()
 

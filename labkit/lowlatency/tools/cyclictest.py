@@ -14,7 +14,7 @@ from pathlib import Path
 from labkit.errors import ToolFailed
 from labkit.lowlatency.tools import leftovers, rt_tests, running
 from labkit.lowlatency.tools.figures import decimal, whole
-from labkit.machine.knobs import LeftoverKnob
+from labkit.machine.tunables import LeftoverTunable
 
 HISTOGRAM_US = 100_000
 """Bins of 1 us: what is later than this is counted without its value. It costs 0.8 MB a core."""
@@ -121,7 +121,7 @@ def measure(
 
         def journal(pid: int) -> None:
             if not running.own_mounts():
-                left.expect(LeftoverKnob(Path(f"/dev/shm/cyclictest{pid}")))  # noqa: S108
+                left.expect(LeftoverTunable(Path(f"/dev/shm/cyclictest{pid}")))  # noqa: S108
 
         done = running.run(
             tool.argv(file.path),

@@ -17,7 +17,7 @@ from labkit.errors import EnvironmentBroken, ToolFailed
 from labkit.lowlatency.tools import rt_tests, running
 from labkit.lowlatency.tools.leftovers import Leftovers
 from labkit.machine import fix
-from labkit.machine.knobs import ToolKnob
+from labkit.machine.tunables import ToolTunable
 
 TRACING = Path("/sys/kernel/debug/tracing")
 """Where hwlatdetect itself looks, so that what it leaves changed is changed back there."""
@@ -101,8 +101,8 @@ def _tracing_kept(tracing: Path) -> Iterator[None]:
         )
     with Leftovers("hwlatdetect") as left:
         # Killed, it leaves the tracer on, which takes half of each second from one core after the other.
-        left.expect(ToolKnob(tracing / "current_tracer"), new="hwlat")
-        left.expect(ToolKnob(tracing / "tracing_on"), new="0")
+        left.expect(ToolTunable(tracing / "current_tracer"), new="hwlat")
+        left.expect(ToolTunable(tracing / "tracing_on"), new="0")
         yield
 
 

@@ -7,8 +7,8 @@ from typing import Self
 
 from labkit.errors import EnvironmentBroken
 from labkit.machine.journal import Entry, Journal
-from labkit.machine.knobs import Knob, undo
 from labkit.machine.privilege import state_directory
+from labkit.machine.tunables import Tunable, undo
 
 
 class Leftovers:
@@ -18,10 +18,12 @@ class Leftovers:
         self._tool = tool
         self._entries: list[Entry] = []
 
-    def expect(self, knob: Knob, *, new: str = "there") -> None:
+    def expect(self, tunable: Tunable, *, new: str = "there") -> None:
         """The tool is about to set this to `new`. Raises OSError where it can't be read."""
         self._entries.append(
-            Journal(state_directory()).begin(lab=self._tool, knob=knob.describe(), old=knob.read(), new=new)
+            Journal(state_directory()).begin(
+                lab=self._tool, tunable=tunable.describe(), old=tunable.read(), new=new
+            )
         )
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from labkit.errors import ToolFailed
 from labkit.lowlatency.tools import running
 from labkit.lowlatency.tools.figures import decimal, whole
 from labkit.lowlatency.tools.leftovers import Leftovers
-from labkit.machine.knobs import LeftoverKnob, ToolKnob
+from labkit.machine.tunables import LeftoverTunable, ToolTunable
 
 TRACING = Path("/sys/kernel/tracing")
 INSTANCE = "timerlat_hist"
@@ -130,9 +130,9 @@ def measure(
     with Leftovers("rtla") as left:
         for name in SETTINGS:
             if (tracing / "osnoise" / name).is_file():
-                left.expect(ToolKnob(tracing / "osnoise" / name), new="set by rtla")
+                left.expect(ToolTunable(tracing / "osnoise" / name), new="set by rtla")
         if tracing.is_dir():
-            left.expect(LeftoverKnob(tracing / "instances" / INSTANCE))
+            left.expect(LeftoverTunable(tracing / "instances" / INSTANCE))
         done = running.run(
             tool.argv(), duration_s=tool.duration_s, ends_with=signal.SIGINT, on_second=on_second
         )

@@ -11,7 +11,7 @@
 
 #define LOAD_MAX_PPS 1e9
 #define DURATION_MAX_S 86400.0
-#define SETTLE_MAX_MS 60000.0
+#define DRAIN_MAX_MS 60000.0
 /* Faster than any engine goes: bounds the sequence numbers of an unpaced trial. */
 #define UNPACED_BOUND_PPS 4e7
 
@@ -33,11 +33,11 @@ static int number(const json_t *object, const char *name, double low_exclusive, 
     return 0;
 }
 
-static int settle_time(const json_t *object, const char *name, double *value_ms, struct error *err)
+static int drain_time(const json_t *object, const char *name, double *value_ms, struct error *err)
 {
     if (json_object_get(object, name) == NULL)
         return 0;
-    return number(object, name, 0, SETTLE_MAX_MS, value_ms, err);
+    return number(object, name, 0, DRAIN_MAX_MS, value_ms, err);
 }
 
 static int parse_open(struct command *command, struct error *err)
@@ -101,8 +101,8 @@ static int check_size(const struct generate_arguments *generate, struct error *e
 
 static int parse_generate(struct command *command, struct error *err)
 {
-    static const char *const known[] = {"id",      "cmd",   "load_pps", "duration_s",      "count",
-                                        "tag",     "loop",  "return",   "settle_quiet_ms", "settle_max_ms",
+    static const char *const known[] = {"id",      "cmd",   "load_pps", "duration_s",     "count",
+                                        "tag",     "loop",  "return",   "drain_quiet_ms", "drain_max_ms",
                                         "late_ms", "burst", NULL};
     struct generate_arguments *generate = &command->generate;
     const json_t *load = json_object_get(command->json, "load_pps");
@@ -138,9 +138,9 @@ static int parse_generate(struct command *command, struct error *err)
     if (arguments_integer(command->json, "tag", true, 1, 65535, &tag, err) ||
         arguments_string(command->json, "loop", false, &loop, err) ||
         arguments_boolean(command->json, "return", &generate->expect_return, err) ||
-        settle_time(command->json, "settle_quiet_ms", &quiet_ms, err) ||
-        settle_time(command->json, "settle_max_ms", &max_ms, err) ||
-        settle_time(command->json, "late_ms", &late_ms, err) ||
+        drain_time(command->json, "drain_quiet_ms", &quiet_ms, err) ||
+        drain_time(command->json, "drain_max_ms", &max_ms, err) ||
+        drain_time(command->json, "late_ms", &late_ms, err) ||
         arguments_integer(command->json, "burst", false, 1, IO_BURST_MAX, &burst, err))
         return -1;
     if (strcmp(loop, "open") != 0 && strcmp(loop, "closed") != 0) {
@@ -153,8 +153,8 @@ static int parse_generate(struct command *command, struct error *err)
         return -1;
     }
     generate->tag = (uint16_t)tag;
-    generate->settle_quiet_ns = (uint64_t)(quiet_ms * (double)NS_PER_MS);
-    generate->settle_max_ns = (uint64_t)(max_ms * (double)NS_PER_MS);
+    generate->drain_quiet_ns = (uint64_t)(quiet_ms * (double)NS_PER_MS);
+    generate->drain_max_ns = (uint64_t)(max_ms * (double)NS_PER_MS);
     generate->late_ns = (uint64_t)(late_ms * (double)NS_PER_MS);
     generate->burst = (unsigned)burst;
     return check_size(generate, err);

@@ -34,8 +34,8 @@ struct generate_arguments {
     uint16_t tag;
     bool closed;
     bool expect_return;
-    uint64_t settle_quiet_ns;
-    uint64_t settle_max_ns;
+    uint64_t drain_quiet_ns;
+    uint64_t drain_max_ns;
     uint64_t
         late_ns; /* what comes back later than this, and the shortest round trip, after sending; 0: none is */
     unsigned burst;

@@ -264,7 +264,7 @@ static uint64_t outstanding(const struct generator *generator)
 }
 
 /* Whether nothing more can be expected, after the last frame has gone. */
-static bool settled(const struct generator *generator, uint64_t now)
+static bool drained(const struct generator *generator, uint64_t now)
 {
     const struct generate_arguments *arguments = generator->arguments;
     uint64_t since_tx = now - generator->trial->tx_end_ns;
@@ -272,11 +272,11 @@ static bool settled(const struct generator *generator, uint64_t now)
 
     if (!arguments->expect_return)
         return true;
-    if (since_tx >= arguments->settle_max_ns)
+    if (since_tx >= arguments->drain_max_ns)
         return true;
     if (outstanding(generator) == 0)
         return now - last >= LINGER_NS;
-    return now - last >= arguments->settle_quiet_ns;
+    return now - last >= arguments->drain_quiet_ns;
 }
 
 static bool sending_over(const struct generator *generator, uint64_t now)
@@ -308,7 +308,7 @@ static uint64_t idle_ns(const struct generator *generator, bool sending, uint64_
     } else if (outstanding(generator) == 0) {
         until = now + LINGER_NS;
     } else {
-        until = now + (arguments->settle_quiet_ns < NS_PER_MS ? arguments->settle_quiet_ns : NS_PER_MS);
+        until = now + (arguments->drain_quiet_ns < NS_PER_MS ? arguments->drain_quiet_ns : NS_PER_MS);
     }
     if (until <= now)
         return 0;
@@ -394,7 +394,7 @@ static void loop(struct generator *generator)
         if (io->ops->flush != NULL)
             io->ops->flush(io, 0);
         trial->empty_polls += got == 0 && went == 0;
-        if (!sending && settled(generator, now))
+        if (!sending && drained(generator, now))
             break;
         if (role_stopped(role)) {
             trial->aborted = true;
@@ -430,7 +430,7 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
     trial->intended = generator.limit;
     if (!arguments->counted && (arguments->unpaced || arguments->closed))
         trial->intended = trial->sent;
-    trial->settle_ns = trial->end_ns - trial->tx_end_ns;
+    trial->drain_ns = trial->end_ns - trial->tx_end_ns;
     trial->usage = usage_since(&role->began);
     counter_set(&role->counters->foreign, trial->foreign);
     counter_set(&role->counters->polls, trial->polls);

@@ -7,7 +7,7 @@
 #include "clock.h"
 
 #define HELD_MAX 65536U
-/* A frame without a neighbour is let go after this long: within the shortest settling time. */
+/* A frame without a neighbour is let go after this long: within the shortest drain time. */
 #define NEIGHBOUR_NS (10 * NS_PER_MS)
 /* The bucket of a cap holds what comes in this long: bursts pass, the rate does not. */
 #define BUCKET_NS NS_PER_MS

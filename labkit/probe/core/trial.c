@@ -75,7 +75,7 @@ json_t *trial_json(const struct trial *trial, const struct generate_arguments *a
     PUT("tx_end_ns", integer(trial->tx_end_ns));
     PUT("end_ns", integer(trial->end_ns));
     PUT("duration_ns", integer(duration_ns));
-    PUT("settle_ns", integer(trial->settle_ns));
+    PUT("drain_ns", integer(trial->drain_ns));
     PUT("rtt", returned ? histogram_json(&trial->rtt) : json_null());
     PUT("service",
         returned ? histogram_json(paced && !arguments->closed ? &trial->service : &trial->rtt) : json_null());

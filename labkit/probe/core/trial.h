@@ -23,7 +23,7 @@ struct trial {
     uint64_t start_ns;
     uint64_t tx_end_ns;
     uint64_t end_ns;
-    uint64_t settle_ns;
+    uint64_t drain_ns;
     uint64_t tx_full;
     uint64_t polls;
     uint64_t empty_polls;

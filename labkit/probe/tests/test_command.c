@@ -33,8 +33,8 @@ static void what_is_well_formed_is_taken(void)
     CHECK_EQUAL(command.id, 7);
     CHECK_EQUAL(command.kind, COMMAND_GENERATE);
     CHECK_EQUAL(command.generate.duration_ns, 500000000);
-    CHECK_EQUAL(command.generate.settle_quiet_ns, 20000000);
-    CHECK_EQUAL(command.generate.settle_max_ns, 40000000);
+    CHECK_EQUAL(command.generate.drain_quiet_ns, 20000000);
+    CHECK_EQUAL(command.generate.drain_max_ns, 40000000);
     CHECK_EQUAL(command.generate.late_ns, 0);
     CHECK_EQUAL(command.generate.burst, 32);
     CHECK(command.generate.expect_return && !command.generate.closed && !command.generate.unpaced);

@@ -119,8 +119,8 @@ static struct generate_arguments counted(uint64_t count)
         .count = count,
         .tag = 77,
         .expect_return = true,
-        .settle_quiet_ns = 5 * NS_PER_MS,
-        .settle_max_ns = 50 * NS_PER_MS,
+        .drain_quiet_ns = 5 * NS_PER_MS,
+        .drain_max_ns = 50 * NS_PER_MS,
         .burst = 32,
     };
 }
@@ -163,7 +163,7 @@ static void all_come_back(void)
     CHECK_EQUAL(trial->sequence.reordered, 0);
     CHECK_EQUAL(trial->lag.n, 10000);
     CHECK_EQUAL(trial->service.n, 10000);
-    CHECK(trial->settle_ns < 5 * NS_PER_MS || trial->stall_max_ns > NS_PER_MS);
+    CHECK(trial->drain_ns < 5 * NS_PER_MS || trial->stall_max_ns > NS_PER_MS);
 }
 
 /* What an engine does not take is written again, with the same numbers and times. */
@@ -260,14 +260,14 @@ static void lose_all(uint64_t number, uint8_t *payload, unsigned *copies)
     *copies = 0;
 }
 
-static void settling_ends_when_nothing_comes(void)
+static void draining_ends_when_nothing_comes(void)
 {
     struct generate_arguments arguments = counted(100);
 
     run(&arguments, lose_all);
     CHECK_EQUAL(trial->sequence.received, 0);
-    CHECK(trial->settle_ns >= 5 * NS_PER_MS);
-    CHECK(trial->settle_ns < 50 * NS_PER_MS);
+    CHECK(trial->drain_ns >= 5 * NS_PER_MS);
+    CHECK(trial->drain_ns < 50 * NS_PER_MS);
 }
 
 static void nothing_is_waited_for_when_nothing_is_to_come(void)
@@ -324,7 +324,7 @@ int main(void)
     a_reluctant_engine_loses_nothing();
     what_was_held_in_buffers_is_late();
     spoilt_frames_are_called_by_their_names();
-    settling_ends_when_nothing_comes();
+    draining_ends_when_nothing_comes();
     nothing_is_waited_for_when_nothing_is_to_come();
     a_closed_loop_gives_up_on_a_lost_frame();
     a_duration_sends_what_the_load_makes_of_it();

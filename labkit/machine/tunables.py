@@ -1,6 +1,6 @@
 """Settings of the machine: read, journalled, written, read back, restored. Nothing else changes what outlives a lab.
 
-A knob can be told from its journal line in a new process, so that `labkit down` undoes it after a kill -9.
+A tunable can be told from its journal line in a new process, so that `labkit down` undoes it after a kill -9.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from labkit.machine import fix
 from labkit.machine.journal import Entry, Journal
 from labkit.machine.process import Identity
 
-_SETTLE_S = 5.0
+_COME_BACK_S = 5.0
 """How long a setting may take to come back (hugepages of processes that are just dying)."""
 
 
-class Knob(Protocol):
+class Tunable(Protocol):
     """One setting that outlives the process that changes it."""
 
     kind: ClassVar[str]
 
     def describe(self) -> dict[str, Any]:
-        """What the journal keeps of it; `knob_from` reads it."""
+        """What the journal keeps of it; `tunable_from` reads it."""
         ...
 
     def read(self) -> str:
@@ -43,26 +43,26 @@ class Knob(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FileKnob:
+class FileTunable:
     """A file of /proc/sys or /sys that reads back what was written."""
 
     kind: ClassVar[str] = "file"
     path: Path
 
     def describe(self) -> dict[str, Any]:
-        """See Knob."""
+        """See Tunable."""
         return {"kind": self.kind, "path": str(self.path)}
 
     def read(self) -> str:
-        """See Knob."""
+        """See Tunable."""
         return self.path.read_text().strip()
 
     def write(self, value: str) -> None:
-        """See Knob."""
+        """See Tunable."""
         self.path.write_text(value)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Knob."""
+        """See Tunable."""
         now = self.read()
         if now == old:
             return None
@@ -74,26 +74,26 @@ class FileKnob:
 
 
 @dataclass(frozen=True, slots=True)
-class HugepagesKnob:
+class HugepagesTunable:
     """Number of hugepages of the default size. The kernel may grant fewer than asked for."""
 
     kind: ClassVar[str] = "hugepages"
     path: Path = Path("/proc/sys/vm/nr_hugepages")
 
     def describe(self) -> dict[str, Any]:
-        """See Knob."""
+        """See Tunable."""
         return {"kind": self.kind, "path": str(self.path)}
 
     def read(self) -> str:
-        """See Knob."""
+        """See Tunable."""
         return self.path.read_text().strip()
 
     def write(self, value: str) -> None:
-        """See Knob."""
+        """See Tunable."""
         self.path.write_text(value)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Knob. Any number above the old one, up to what was asked for, is ours: a grant may fall short.
+        """See Tunable. Any number above the old one, up to what was asked for, is ours: a grant may fall short.
 
         Pages still in use stay until their process is gone; it is given a moment.
         """
@@ -103,7 +103,7 @@ class HugepagesKnob:
         if not int(old) < now <= int(new):
             return f"{self.path} was set to {new} by us and is {now} now: someone else's, left (it was {old} before)"
         self.write(old)
-        end = time.monotonic() + _SETTLE_S
+        end = time.monotonic() + _COME_BACK_S
         while self.read() != old and time.monotonic() < end:
             time.sleep(0.01)
         got = self.read()
@@ -111,28 +111,28 @@ class HugepagesKnob:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessKnob:
+class ProcessTunable:
     """A process that holds a namespace: "running" or "gone"."""
 
     kind: ClassVar[str] = "process"
     identity: Identity
 
     def describe(self) -> dict[str, Any]:
-        """See Knob."""
+        """See Tunable."""
         return {"kind": self.kind, "pid": self.identity.pid, "start_ticks": self.identity.start_ticks}
 
     def read(self) -> str:
-        """See Knob."""
+        """See Tunable."""
         return "running" if self.identity.alive else "gone"
 
     def write(self, value: str) -> None:
-        """See Knob. It can only be ended."""
+        """See Tunable. It can only be ended."""
         if value != "gone":
             raise LabkitBug(f"a process cannot be made to be {value!r}")
         self.identity.kill()
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Knob."""
+        """See Tunable."""
         netns = network_namespace(self.identity.pid) if self.identity.alive else None
         self.write("gone")
         if self.read() != "gone":
@@ -141,22 +141,22 @@ class ProcessKnob:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftoverKnob:
+class LeftoverTunable:
     """A file or an empty folder that a tool makes and removes again, unless it is killed: "there" or "gone"."""
 
     kind: ClassVar[str] = "leftover"
     path: Path
 
     def describe(self) -> dict[str, Any]:
-        """See Knob."""
+        """See Tunable."""
         return {"kind": self.kind, "path": str(self.path)}
 
     def read(self) -> str:
-        """See Knob."""
+        """See Tunable."""
         return "there" if self.path.exists() or self.path.is_symlink() else "gone"
 
     def write(self, value: str) -> None:
-        """See Knob. It can only be removed."""
+        """See Tunable. It can only be removed."""
         if value != "gone":
             raise LabkitBug(f"what a tool left cannot be made to be {value!r}")
         if self.path.is_dir() and not self.path.is_symlink():
@@ -165,7 +165,7 @@ class LeftoverKnob:
             self.path.unlink(missing_ok=True)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Knob. What was there before the tool came is not ours to remove."""
+        """See Tunable. What was there before the tool came is not ours to remove."""
         if old == "there" or self.read() == "gone":
             return None
         self.write("gone")
@@ -173,13 +173,13 @@ class LeftoverKnob:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolKnob(FileKnob):
+class ToolTunable(FileTunable):
     """A file of /sys that a tool sets by itself, to what it likes, and sets back unless it is killed."""
 
     kind: ClassVar[str] = "tool"
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Knob. Whatever it is now, the tool has made it so: nobody else is let in meanwhile."""
+        """See Tunable. Whatever it is now, the tool has made it so: nobody else is let in meanwhile."""
         if self.read() == old:
             return None
         self.write(old)
@@ -211,39 +211,41 @@ def _still_inside(netns: int) -> str | None:
         time.sleep(0.01)
 
 
-def knob_from(described: Mapping[str, Any]) -> Knob:
-    """The knob of a journal line. Raises LabkitBug for one that no version of labkit wrote."""
+def tunable_from(described: Mapping[str, Any]) -> Tunable:
+    """The tunable of a journal line. Raises LabkitBug for one that no version of labkit wrote."""
     match described.get("kind"):
-        case FileKnob.kind:
-            return FileKnob(Path(described["path"]))
-        case LeftoverKnob.kind:
-            return LeftoverKnob(Path(described["path"]))
-        case ToolKnob.kind:
-            return ToolKnob(Path(described["path"]))
-        case HugepagesKnob.kind:
-            return HugepagesKnob(Path(described["path"]))
-        case ProcessKnob.kind:
-            return ProcessKnob(Identity(described["pid"], described["start_ticks"]))
-    raise LabkitBug(f"the journal names an unknown kind of knob: {dict(described)}")
+        case FileTunable.kind:
+            return FileTunable(Path(described["path"]))
+        case LeftoverTunable.kind:
+            return LeftoverTunable(Path(described["path"]))
+        case ToolTunable.kind:
+            return ToolTunable(Path(described["path"]))
+        case HugepagesTunable.kind:
+            return HugepagesTunable(Path(described["path"]))
+        case ProcessTunable.kind:
+            return ProcessTunable(Identity(described["pid"], described["start_ticks"]))
+    raise LabkitBug(f"the journal names an unknown kind of tunable: {dict(described)}")
 
 
-def turn(knob: Knob, value: str, *, journal: Journal, lab: str) -> Entry:
+def turn(tunable: Tunable, value: str, *, journal: Journal, lab: str) -> Entry:
     """Change a setting for longer than this process: journalled before it is written.
 
     Raises EnvironmentBroken when the kernel refuses, or grants something else; then it is back as it was.
     """
-    old = knob.read()
-    entry = journal.begin(lab=lab, knob=knob.describe(), old=old, new=value)
+    old = tunable.read()
+    entry = journal.begin(lab=lab, tunable=tunable.describe(), old=old, new=value)
     try:
         try:
-            knob.write(value)
+            tunable.write(value)
         except OSError as error:
             raise EnvironmentBroken(
-                f"{title(knob.describe())}: {error.strerror}", hint=fix.again_as_root()
+                f"{title(tunable.describe())}: {error.strerror}", hint=fix.again_as_root()
             ) from error
-        got = knob.read()
+        got = tunable.read()
         if got != value:
-            raise EnvironmentBroken(f"{title(knob.describe())}: asked for {value}, got {got} (it was {old})")
+            raise EnvironmentBroken(
+                f"{title(tunable.describe())}: asked for {value}, got {got} (it was {old})"
+            )
     except BaseException:
         undo(entry, journal=journal)
         raise
@@ -259,6 +261,6 @@ def title(described: Mapping[str, Any]) -> str:
 
 def undo(entry: Entry, *, journal: Journal) -> str | None:
     """Change a setting back and close its journal line; None when done, else why it was left."""
-    left = knob_from(entry.knob).restore(entry.old, entry.new)
+    left = tunable_from(entry.tunable).restore(entry.old, entry.new)
     journal.end(entry)
     return left

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import ConfigInvalid
 from labkit.lab.simulation import SimulatedSpec
-from labkit.measure.burst import measure_back_to_back
+from labkit.measure.back_to_back import measure_back_to_back
 from labkit.measure.trial import TrialResult
 from labkit.testers.simulated import SimulatedTester
 
