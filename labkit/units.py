@@ -104,15 +104,18 @@ def _plain(value: float, digits: int) -> str:
     return f"{float(text):.0f}" if "e+" in text and value < 1e15 else text
 
 
-IDLE = "idle"
+IDLE, MAX = "idle", "max"
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load as written: idle, a rate, or a share of a rate that is measured first. Exactly one is set."""
+    """A load as written: idle, max, a rate, or a share of a rate that is measured first.
+
+    Idle and max have neither `pps` nor `share`.
+    """
 
     text: str
-    """As it is shown: "idle", "50% PDR", "100 kpps"."""
+    """As it is shown: "idle", "max", "50% PDR", "100 kpps"."""
     pps: float | None = None
     share: float | None = None
     """Of `of` [1]."""
@@ -121,10 +124,27 @@ class Load:
 
 
 def parse_load(text: str) -> Load:
-    """Read "idle", "50% PDR" or "100 kpps". Raises ConfigInvalid, naming the three forms."""
+    """Read the load of a latency measurement: "idle", "50% PDR" or "100 kpps". Raises ConfigInvalid."""
+    load = _load(text, "'idle', '50% PDR' or '100 kpps'")
+    if load.text == MAX:
+        raise ConfigInvalid(f"{text!r}: expected a load such as 'idle', '50% PDR' or '100 kpps'")
+    if load.pps == 0:
+        raise ConfigInvalid(f"{text!r}: expected a load above 0 pps")
+    return load
+
+
+def parse_trial_load(text: str) -> Load:
+    """Read the load of a single trial: "100 kpps", or "max" (as fast as the tester goes). Raises ConfigInvalid."""
+    load = _load(text, "'100 kpps' or 'max'")
+    if load.text != MAX and load.pps is None:
+        raise ConfigInvalid(f"{text!r}: expected a load such as '100 kpps' or 'max'")
+    return load
+
+
+def _load(text: str, examples: str) -> Load:
     stripped = text.strip()
-    if stripped.lower() == IDLE:
-        return Load(IDLE)
+    if (word := stripped.lower()) in (IDLE, MAX):
+        return Load(word)
     match = re.fullmatch(rf"{_NUMBER}\s*%\s*(?:of\s+)?(?P<of>NDR|PDR|MRR)", stripped, re.IGNORECASE)
     if match is not None:
         share, of = float(match["number"]) / 100.0, match["of"].upper()
@@ -134,7 +154,5 @@ def parse_load(text: str) -> Load:
     try:
         pps = parse_quantity(stripped, Unit.PPS)
     except ConfigInvalid:
-        raise ConfigInvalid(f"{text!r}: expected a load such as 'idle', '50% PDR' or '100 kpps'") from None
-    if pps <= 0:
-        raise ConfigInvalid(f"{text!r}: expected a load above 0 pps")
+        raise ConfigInvalid(f"{text!r}: expected a load such as {examples}") from None
     return Load(stripped, pps=pps)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import ConfigInvalid, EnvironmentBroken, Mistakes
 from labkit.machine import fix
 from labkit.progress import Progress, StreamProgress
-from labkit.units import Unit, parse_quantity
+from labkit.units import Unit, parse_quantity, parse_trial_load
 
 if TYPE_CHECKING:
     import pytest
@@ -131,7 +131,7 @@ def trial(arguments: argparse.Namespace) -> int:
                 f"--duration {arguments.duration}: expected more than 0 s and up to {MAX_TRIAL_S:g} s"
             )
     with mistakes.noted():
-        load_pps = None if arguments.load == "max" else parse_quantity(arguments.load, Unit.PPS)
+        load_pps = parse_trial_load(arguments.load).pps
         shortest_s = duration_s if 0 < duration_s <= MAX_TRIAL_S else MAX_TRIAL_S
         if load_pps is not None and not 1 / shortest_s <= load_pps <= MAX_LOAD_PPS:
             raise ConfigInvalid(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import LabkitBug
 from labkit.measure.histogram import merge, percentiles_us, samples_needed
-from labkit.measure.trial import Histogram, Measurer, TrialResult
-from labkit.units import Load
+from labkit.measure.trial import COUNTERS, Histogram, Measurer, TrialResult
+from labkit.units import Load, parse_load
 
 IDLE_LOAD_PPS = 9000.0
 """What CSIT probes at: next to nothing for a datapath, yet p99.9 in little more than a second."""
@@ -43,34 +43,26 @@ class LatencyLadder:
     deviations: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """A load of the ladder: its name and its rate."""
-
-    load: str
-    load_pps: float
+DEFAULT_LOADS = tuple([parse_load(text) for text in ("idle", "10% PDR", "50% PDR", "90% PDR")])
 
 
-def rung_for(load: Load, rates_pps: Mapping[str, float | None]) -> Rung | None:
-    """The rung of a load as written. None: it is a share of a rate that was not found, or is nothing.
+def load_rates(loads: Iterable[Load], rates_pps: Mapping[str, float | None]) -> dict[str, float]:
+    """The rate of each load by its text [pps], without shares of a rate that was not found, or is nothing.
 
     Idle is IDLE_LOAD_PPS, or a twentieth of PDR where that is less.
     """
+    found = {load.text: _rate(load, rates_pps) for load in loads}
+    return {text: rate_pps for text, rate_pps in found.items() if rate_pps}
+
+
+def _rate(load: Load, rates_pps: Mapping[str, float | None]) -> float | None:
     if load.pps is not None:
-        return Rung(load=load.text, load_pps=load.pps)
+        return load.pps
     if load.of is not None and load.share is not None:
         rate_pps = rates_pps.get(load.of)
-        return Rung(load=load.text, load_pps=load.share * rate_pps) if rate_pps else None
+        return None if rate_pps is None else load.share * rate_pps
     pdr_pps = rates_pps.get("PDR")
-    return Rung(
-        load=load.text, load_pps=IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
-    )
-
-
-def rungs(*, pdr_pps: float | None, percents: Sequence[float] = (10, 50, 90)) -> tuple[Rung, ...]:
-    """Idle, then the shares of PDR. Where there is no PDR, idle is all there is."""
-    loads = (Load("idle"), *(Load(f"{p:g}% PDR", share=p / 100, of="PDR") for p in percents))
-    return tuple(rung for load in loads if (rung := rung_for(load, {"PDR": pdr_pps})) is not None)
+    return IDLE_LOAD_PPS if pdr_pps is None else min(IDLE_LOAD_PPS, pdr_pps / 20)
 
 
 def duration_for(load_pps: float, *, percentile: float = 99.9, min_duration_s: float = 0.5) -> float:
@@ -89,23 +81,9 @@ def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
         kept = [histogram for trial in trials if (histogram := pick(trial)) is not None]
         return merge(kept) if kept else None
 
-    counts = (
-        "intended",
-        "sent",
-        "received",
-        "late",
-        "duplicates",
-        "reordered",
-        "stale",
-        "foreign",
-        "corrupt",
-    )
     times = ("duration_s", "tx_duration_s", "overhead_s", "stall_total_s")
     busy = [trial.tester_busy for trial in trials if trial.tester_busy is not None]
-    totals = {
-        name: sum(getattr(trial, name) for trial in trials)
-        for name in (*counts, *times, "involuntary_switches", "tx_full")
-    }
+    totals = {name: sum(getattr(trial, name) for trial in trials) for name in (*COUNTERS, *times)}
     return replace(
         trials[0],
         **totals,
@@ -147,29 +125,31 @@ def measure_latency(
     measurer: Measurer,
     *,
     pdr_pps: float | None,
-    ladder: Sequence[Rung] | None = None,
+    ladder: Mapping[str, float] | None = None,
     trials: int = 1,
     min_duration_s: float = 0.5,
     on_trial: Callable[[TrialResult], None] | None = None,
 ) -> LatencyLadder:
-    """Measure round trips at each rung (default: idle, 10, 50 and 90 % of PDR), long enough for p99.9.
+    """Measure round trips at each load (name to rate [pps]; default: DEFAULT_LOADS), long enough for p99.9.
 
-    With more than one trial a rung, their histograms are merged.
+    With more than one trial a load, their histograms are merged.
     """
+    if ladder is None:
+        ladder = load_rates(DEFAULT_LOADS, {"PDR": pdr_pps})
     points: list[LatencyPoint] = []
     spent_s: list[float] = []
     silent: list[str] = []
-    for rung in ladder if ladder is not None else rungs(pdr_pps=pdr_pps):
-        duration_s = duration_for(rung.load_pps, min_duration_s=min_duration_s) / trials
+    for load, load_pps in ladder.items():
+        duration_s = duration_for(load_pps, min_duration_s=min_duration_s) / trials
         made: list[TrialResult] = []
         for _ in range(trials):
-            made.append(measurer.measure(load_pps=rung.load_pps, duration_s=duration_s))
+            made.append(measurer.measure(load_pps=load_pps, duration_s=duration_s))
             if on_trial is not None:
                 on_trial(made[-1])
         spent_s.append(duration_s)
-        point = latency_point(merge_trials(made), load=rung.load)
+        point = latency_point(merge_trials(made), load=load)
         if point is None:
-            silent.append(f"{rung.load}: nothing came back, so there is no latency")
+            silent.append(f"{load}: nothing came back, so there is no latency")
         else:
             points.append(point)
     deviations = list(silent)

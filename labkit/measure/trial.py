@@ -5,7 +5,7 @@ Pure data. Rates and ratios are derived here and stored nowhere; nothing here kn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from labkit.errors import LabkitBug
@@ -72,7 +72,7 @@ class TrialResult:
     """The DUT's own counters over this trial, where it has them."""
 
     def __post_init__(self) -> None:
-        if min(self.intended, self.sent, self.received) < 0:
+        if any(getattr(self, name) < 0 for name in COUNTERS):
             raise LabkitBug(f"negative count in {self!r}")
         if not 0 <= self.late <= self.received:
             raise LabkitBug(f"more late frames than received ones in {self!r}")
@@ -109,6 +109,10 @@ class TrialResult:
     def forwarding_rate_pps(self) -> float:
         """Unique frames received in time over the intended duration [pps] (RFC 2285 3.6.1)."""
         return self.forwarded / self.duration_s
+
+
+COUNTERS = tuple([one.name for one in fields(TrialResult) if one.type == "int"])
+"""Fields of a TrialResult that count: the probe answers each by the same name, and trials merged add them up."""
 
 
 class Measurer(Protocol):

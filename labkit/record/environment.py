@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import labkit
+from labkit.machine.cores import parse_list
 from labkit.record.codec import encode
 from labkit.record.provenance import (
     Clock,
@@ -173,8 +174,8 @@ def _cpu(reader: _Reader, info: Mapping[str, str], flags: list[str]) -> Cpu:
         family_model_stepping="/".join(filter(None, identity)) or None,
         microcode=info.get("microcode"),
         online=online,
-        online_count=count_cpus(online) if online else None,
-        threads_per_core=count_cpus(siblings) if siblings else None,
+        online_count=len(parse_list(online)) if online else None,
+        threads_per_core=len(parse_list(siblings)) if siblings else None,
         sockets=len(packages) or None,
         smt_active=None if smt is None else smt == 1,
         l2_bytes=_cache_bytes(reader, 2),
@@ -186,15 +187,6 @@ def _cpu(reader: _Reader, info: Mapping[str, str], flags: list[str]) -> Cpu:
             n: t for n in reader.names(mitigations) if (t := reader.text(f"{mitigations}/{n}")) is not None
         },
     )
-
-
-def count_cpus(cpu_list: str) -> int:
-    """How many CPUs a kernel list such as "0-3,8" names."""
-    total = 0
-    for part in cpu_list.split(","):
-        first, _, last = part.partition("-")
-        total += int(last or first) - int(first) + 1
-    return total
 
 
 def _cache_bytes(reader: _Reader, level: int) -> int | None:

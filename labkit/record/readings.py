@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from labkit.machine.cores import parse_list
 from labkit.measure.noise import CpuTicks, Reading
 
 CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -34,7 +35,7 @@ def _worker_cores(tid: int) -> tuple[int, ...] | None:
         return None
     return next(
         (
-            _cpu_list(line.split(":", 1)[1].strip())
+            tuple(sorted(parse_list(line.partition(":")[2])))
             for line in text.splitlines()
             if line.startswith("Cpus_allowed_list:")
         ),
@@ -60,14 +61,6 @@ def _own_user(workers: Mapping[str, tuple[int, int]]) -> dict[int, int]:
     for core in os.sched_getaffinity(0) & own.keys():
         own[core] += controller
     return own
-
-
-def _cpu_list(text: str) -> tuple[int, ...]:
-    cores: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        cores += range(int(first), int(last or first) + 1)
-    return tuple(cores)
 
 
 def read(workers: Mapping[str, tuple[int, int]]) -> Reading:

@@ -9,7 +9,7 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
-from labkit.measure.latency import IDLE_LOAD_PPS, measure_latency, rung_for
+from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import mrr_limited_by, search_limited_by
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import Progress as SearchProgress
@@ -106,7 +106,7 @@ class Kinds:
     def latency(self, datapath: Datapath, frames: FrameSpec, loads: Sequence[Load]) -> Measurement:
         """Round trips at these loads; one measurement for each set of loads."""
         rates_pps = self._rates_pps(datapath, frames, {load.of for load in loads if load.of is not None})
-        ladder = [rung for load in loads if (rung := rung_for(load, rates_pps)) is not None]
+        ladder = load_rates(loads, rates_pps)
 
         def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
             result = measure_latency(

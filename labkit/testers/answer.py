@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit.errors import LabkitBug
-from labkit.measure.trial import Histogram, TrialResult
+from labkit.measure.trial import COUNTERS, Histogram, TrialResult
 
 
 def _check_fields(answer: Mapping[str, Any], what: str, types: Mapping[str, tuple[type, ...]]) -> None:
@@ -21,21 +21,9 @@ def _check_fields(answer: Mapping[str, Any], what: str, types: Mapping[str, tupl
 
 
 _COUNTS = (
-    *(
-        "tag",
-        "intended",
-        "sent",
-        "unsent",
-        "received",
-        "duplicates",
-        "reordered",
-        "stale",
-        "foreign",
-        "corrupt",
-        "late",
-    ),
-    *("start_ns", "tx_end_ns", "end_ns", "duration_ns", "drain_ns", "tx_full", "empty_polls", "polls"),
-    *("involuntary_switches", "voluntary_switches", "cpu_ns"),
+    *COUNTERS,
+    *("tag", "unsent", "polls", "empty_polls", "voluntary_switches"),
+    *("start_ns", "tx_end_ns", "end_ns", "duration_ns", "drain_ns", "cpu_ns"),
 )
 
 
@@ -89,15 +77,7 @@ def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialR
     return TrialResult(
         intended_load_pps=None if answer["load_pps"] is None else float(answer["load_pps"]),
         duration_s=answer["duration_ns"] / 1e9,
-        intended=answer["intended"],
-        sent=answer["sent"],
-        received=answer["received"],
-        duplicates=answer["duplicates"],
-        reordered=answer["reordered"],
-        stale=answer["stale"],
-        foreign=answer["foreign"],
-        corrupt=answer["corrupt"],
-        late=answer["late"],
+        **{name: answer[name] for name in COUNTERS},
         aborted=answer["aborted"],
         tx_duration_s=span_s,
         overhead_s=overhead_s,
@@ -106,7 +86,5 @@ def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialR
         lag=_histogram(answer["lag"], "lag"),
         stall_max_s=answer["stall"]["max_ns"] / 1e9,
         stall_total_s=answer["stall"]["total_ns"] / 1e9,
-        involuntary_switches=answer["involuntary_switches"],
-        tx_full=answer["tx_full"],
         tester_busy=1.0 - answer["empty_polls"] / polls if polls else None,
     )

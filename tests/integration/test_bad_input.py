@@ -114,7 +114,7 @@ def test_pytest_refuses_a_wrong_lab_file_before_it_collects(folder: Path) -> Non
         (["--ipv6", "--frame", "84"], ["link veth0 has no IPv6 addresses", "ipv6 address"]),
         (["--flows", "0"], ["0 flows", "expected 1 to 32768"]),
         (["--flows", "many"], ["--flows", "invalid int value"]),
-        (["--load", "10"], ["'10'", "'kpps'"]),
+        (["--load", "10"], ["'10'", "'100 kpps' or 'max'"]),
         (["--load", "0 pps"], ["--load 0 pps", "one frame or more"]),
         (["--load", "10 pps", "--duration", "10 ms"], ["--load 10 pps", "one frame or more in 0.01 s"]),
         (["--load", "2 Gpps"], ["--load 2 Gpps", "up to 1 Gpps", "--load max"]),

@@ -12,7 +12,7 @@ from sample_run import sample_run
 import labkit
 from labkit.record import environment
 from labkit.record.codec import decode, encode
-from labkit.record.environment import collect, count_cpus
+from labkit.record.environment import collect
 from labkit.record.provenance import Environment
 
 FILES = {
@@ -204,11 +204,6 @@ def test_only_root_of_the_initial_user_namespace_is_privileged(root):
     assert read(root).privileged is False
     (root / "proc/self/uid_map").write_text("         0          0 4294967295\n")
     assert read(root).privileged is (os.geteuid() == 0)
-
-
-@pytest.mark.parametrize(("text", "n"), [("0", 1), ("0-3", 4), ("0-3,8", 5), ("0,2-3,7", 4)])
-def test_cpu_lists_are_counted(text, n):
-    assert count_cpus(text) == n
 
 
 def test_the_test_data_has_every_field():

@@ -14,13 +14,12 @@ from labkit.errors import LabkitBug
 from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.histogram import curve, merge, percentiles_us, record, samples_needed
 from labkit.measure.latency import (
-    Rung,
+    DEFAULT_LOADS,
     duration_for,
     latency_point,
+    load_rates,
     measure_latency,
     merge_trials,
-    rung_for,
-    rungs,
 )
 from labkit.measure.trial import TrialResult
 from labkit.testers.simulated import SimulatedTester
@@ -141,14 +140,16 @@ def test_the_ladder_is_idle_and_shares_of_pdr_each_long_enough_for_p999() -> Non
 
 
 def test_without_a_pdr_there_is_only_idle() -> None:
-    assert [r.load for r in rungs(pdr_pps=None)] == ["idle"]
-    assert rung_for(Load("10% MRR", share=0.1, of="MRR"), {"MRR": 0.0}) is None  # nothing to send
-    assert rungs(pdr_pps=20_000)[0].load_pps == 1000  # idle stays far below what the DUT can do
+    assert list(load_rates(DEFAULT_LOADS, {})) == ["idle"]
+    assert load_rates([Load("10% MRR", share=0.1, of="MRR")], {"MRR": 0.0}) == {}  # nothing to send
+    assert (
+        load_rates(DEFAULT_LOADS, {"PDR": 20_000})["idle"] == 1000
+    )  # idle stays far below what the DUT can do
 
 
 def test_a_load_of_ones_own_takes_several_merged_trials() -> None:
     ladder = measure_latency(
-        SimulatedTester(SimulatedSpec()), pdr_pps=None, ladder=[Rung(load="50 kpps", load_pps=5e4)], trials=4
+        SimulatedTester(SimulatedSpec()), pdr_pps=None, ladder={"50 kpps": 5e4}, trials=4
     )
     (point,) = ladder.points
     assert point.load == "50 kpps"
@@ -159,7 +160,7 @@ def test_a_silent_load_is_named_and_left_out() -> None:
     ladder = measure_latency(
         SimulatedTester(SimulatedSpec(), record_rtt=False),
         pdr_pps=None,
-        ladder=[Rung(load="idle", load_pps=1e4)],
+        ladder={"idle": 1e4},
     )
     assert ladder.points == ()
     assert "nothing came back" in ladder.deviations[0]

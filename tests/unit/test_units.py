@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigInvalid
-from labkit.units import Unit, format_quantity, parse_bound, parse_load, parse_quantity
+from labkit.units import Unit, format_quantity, parse_bound, parse_load, parse_quantity, parse_trial_load
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,18 @@ def test_a_load_is_idle_a_rate_or_a_share() -> None:
     assert parse_load("10% MRR").of == "MRR"
 
 
-@pytest.mark.parametrize("text", ["", "50%", "half PDR", "0% PDR", "0 pps", "10 us", "5000% PDR"])
+@pytest.mark.parametrize("text", ["", "50%", "half PDR", "0% PDR", "0 pps", "10 us", "5000% PDR", "max"])
 def test_a_load_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(ConfigInvalid, match="expected a"):
         parse_load(text)
+
+
+def test_a_trials_load_is_a_rate_or_max() -> None:
+    assert parse_trial_load("2 Mpps").pps == 2e6
+    assert parse_trial_load(" Max ").pps is None
+
+
+@pytest.mark.parametrize("text", ["", "10", "idle", "50% PDR", "10 us"])
+def test_a_trials_load_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ConfigInvalid, match="expected a load such as '100 kpps' or 'max'"):
+        parse_trial_load(text)
