@@ -11,16 +11,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from labkit import __version__, output
 from labkit.errors import ConfigInvalid, LabkitError
+from labkit.harness import flags
 
 Handler = Callable[[argparse.Namespace], int]
-
+Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 _WITH_LITTLE = ("build", "completion", "down", "status")
-"""Verbs that do what they can although packages of Python or open files are lacking."""
+"""Verbs that do what they can although Python packages are missing or the limit of open files is too low."""
 
 _READING = ("report", "compare")
 """Verbs that start nothing."""
@@ -28,7 +29,7 @@ _READING = ("report", "compare")
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 (argparse's own)
-        # Options in full: a letter forgotten is a mistake to tell, not an option to guess (down --forc).
+        # Options in full: a forgotten letter is a mistake to report, not an option to guess (down --forc).
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
@@ -76,14 +77,14 @@ def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> Non
         "--topology",
         metavar="NAME|FILE",
         default=default,
-        help="a lab file, or the name of one that labkit ships"
+        help="a topology: a YAML file, or the name of one that labkit ships"
         + (f" (default: {default})" if default else ""),
     )
     _complete(action, _topology_completer)
 
 
 class _Once(argparse.Action):
-    """An option with one value: given twice, the last would win without a word."""
+    """An option with one value: given twice, the last would win silently."""
 
     def __call__(
         self,
@@ -98,63 +99,52 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def _wait(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--wait",
-        nargs="?",
-        const="forever",
-        metavar="TIME",
-        help="where another process measures on this machine, wait for it: as long as it takes, or up to TIME "
-        "('10min'; default: refuse, or LABKIT_WAIT)",
-    )
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(
         prog="labkit",
-        description="Measure what kernel bypass buys on this machine, and hold a network path to a target.",
-        epilog="Exit codes: 0 done, 1 (run) a target was missed, a measurement was invalid or broke off, (compare) "
-        "no metric could be compared, (doctor --host) no promise applies, 2 bad input, "
-        "3 this machine lacks something, 4 a program failed, 5 (run) nothing was measured: everything was skipped, "
-        "or nothing was selected, 130 interrupted.",
+        description="Measure what kernel bypass gains on this machine, and validate a network path against targets.",
+        epilog="Exit codes: 0 success; 1 (run) a target was missed, a measurement was invalid or failed, (compare) "
+        "no metric could be compared, (doctor --host) no check applies; 2 bad input; "
+        "3 this machine lacks something; 4 a program failed; 5 (run) nothing was measured: everything was skipped, "
+        "or nothing was selected; 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for add in (
+        _add_run,
+        _add_trial,
+        _add_testbeds,
+        _add_doctor,
+        _add_report,
+        _add_compare,
+        _add_build,
+        _add_completion,
+    ):
+        add(verbs)
+    return parser
 
+
+def _add_run(verbs: Verbs) -> None:
     run = verbs.add_parser(
-        "run", help="measure every datapath that can run here; table, results.json, report.html"
+        "run", help="measure every datapath that can run here; writes a table, results.json and report.html"
     )
     plan = run.add_mutually_exclusive_group()
-    plan.add_argument("--quick", action="store_true", help="short trials, default modes: under two minutes")
+    for name, flag in flags.of_run().items():
+        action = flag.add_to_run(plan if name in ("quick", "rfc2544") else run)
+        if name == "topology":
+            _complete(action, _topology_completer)
     run.add_argument("--slow", action="store_true", help="also the tests marked slow: larger frames, bursts")
-    plan.add_argument(
-        "--rfc2544", action="store_true", help="60 s zero-loss final trials (hours, not minutes)"
-    )
     run.add_argument(
         "-m", dest="markers", metavar="EXPR", help='which tests, as in pytest: -m "af_xdp and latency"'
     )
-    run.add_argument("--topology", action="append", metavar="NAME|FILE", help="only this lab (repeatable)")
-    run.add_argument("--results", default="results", metavar="DIR", help="where the run folder is made")
-    run.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
     run.add_argument(
-        "--require",
-        action="append",
-        metavar="BACKENDS",
-        help="such as dpdk,af_xdp: exit 1 where one of these is skipped or not selected (repeatable)",
-    )
-    run.add_argument(
-        "--retry",
-        metavar="TIME",
-        help="how long to go on measuring again what was invalid for a reason that can pass (default: 90s; 0: not)",
-    )
-    _wait(run)
-    run.add_argument("--allow-invalid", action="store_true", help="exit 0 although measurements were invalid")
-    run.add_argument(
-        "pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="passed on as they are"
+        "pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="passed on to pytest unchanged"
     )
     run.set_defaults(handler=_verb("run"))
 
+
+def _add_trial(verbs: Verbs) -> None:
     trial = verbs.add_parser("trial", help="one trial; its numbers on the terminal")
     _where(trial, default=None)
     action = trial.add_argument(
@@ -171,33 +161,39 @@ def build_parser() -> argparse.ArgumentParser:
     )
     trial.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
     trial.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
-    _wait(trial)
+    flags.WAIT.add_to_run(trial)
     trial.add_argument("--json", action="store_true", help="counts, percentiles and proof as JSON")
     trial.set_defaults(handler=_verb("trial"))
 
-    up = verbs.add_parser("up", help="bring a lab up and leave it up")
+
+def _add_testbeds(verbs: Verbs) -> None:
+    up = verbs.add_parser("up", help="bring a testbed up and leave it up")
     _where(up)
     up.set_defaults(handler=_verb("up"))
-    status = verbs.add_parser("status", help="which labs are up, and how to enter them")
-    status.add_argument("--json", action="store_true")
+    status = verbs.add_parser("status", help="which testbeds are up, and how to enter them")
+    status.add_argument("--json", action="store_true", help="each testbed as JSON")
     status.set_defaults(handler=_verb("status"))
-    down = verbs.add_parser("down", help="take every lab down and undo what crashed runs left")
-    down.add_argument("--force", action="store_true", help="also labs that a running labkit still uses")
+    down = verbs.add_parser("down", help="take every testbed down and revert what crashed runs left")
+    down.add_argument(
+        "--force", action="store_true", help="also testbeds that another labkit process still uses"
+    )
     down.set_defaults(handler=_verb("down"))
 
+
+def _add_doctor(verbs: Verbs) -> None:
     doctor = verbs.add_parser(
         "doctor",
-        help="what can run here, what is missing, and the command that mends it",
-        epilog="Exit codes: 0 every backend can run here, or (--host) at least one promise applies and all that do "
-        "are kept; 1 (--host) no promise applies; 2 bad input; 3 something is missing, a promise is broken or "
-        "can't be told, or the host can't be reached.",
+        help="exercise each prerequisite; report what is missing, the actual error and the fix",
+        epilog="Exit codes: 0 every backend can run here, or (--host) at least one check applies and all that do "
+        "pass; 1 (--host) no check applies; 2 bad input; 3 something is missing, a check fails or "
+        "has no result, or the host can't be reached.",
     )
-    doctor.add_argument("--json", action="store_true", help="each finding, or (--host) each promise, as JSON")
+    doctor.add_argument("--json", action="store_true", help="each finding, or (--host) each check, as JSON")
     doctor.add_argument(
         "--host",
         action=_Once,
         metavar="H",
-        help="hold this host against what it shall be: values in effect, over SSH or here",
+        help="validate this host against its configuration: values in effect, over SSH or here",
     )
     written = doctor.add_mutually_exclusive_group()
     written.add_argument(
@@ -212,31 +208,35 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(handler=_verb("doctor"))
 
+
+def _add_report(verbs: Verbs) -> None:
     report = verbs.add_parser("report", help="the table of the latest run, or of one; writes report.html")
     report.add_argument(
         "run", nargs="?", metavar="FOLDER|results.json", help="default: the latest under --results"
     )
     report.add_argument(
-        "--results", default="results", metavar="DIR", help="where run folders are (default: results)"
+        "--results", default="results", metavar="DIR", help="where run folders are (default: %(default)s)"
     )
     report.add_argument(
-        "--html", metavar="FILE", help="where report.html goes (default: into the run's folder)"
+        "--html", metavar="FILE", help="where to write report.html (default: into the run's folder)"
     )
     report.add_argument("--json", action="store_true", help="the rows as a JSON list")
     report.set_defaults(handler=_verb("report"))
 
+
+def _add_compare(verbs: Verbs) -> None:
     compare = verbs.add_parser(
         "compare",
-        help="two runs of one host beside each other: a generic and a low-latency boot",
+        help="compare two runs of one host, such as a generic and a low-latency boot",
         description="Set run B beside run A, of one host: whether each figure of B is lower or higher than that of A "
         "in these two runs, or within their spread. Which of them is better, two single runs cannot say.",
-        epilog="--fail-if WHAT takes, parted by commas: lower, higher (a figure of B is, beyond the spread of both), "
+        epilog="--fail-if WHAT, separated by commas: lower, higher (a figure of B is, beyond the spread of both), "
         "change (either), slower (a rate is lower or a time is higher), each with a share of A's figure that it must "
         "pass as well, such as slower:10%%; invalid (a figure can't be trusted), missing (a figure could not be "
         "compared). From run to run there is more than the spread inside one: give slower a share that repeated runs "
         "of one setup stay below. "
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met, 2 bad input: "
-        "no such run, or the runs are of two hosts or of labs of unlike tiers.",
+        "no such run, or the runs are of two hosts, or of testbeds of different tiers.",
     )
     for name, text in (
         ("run_a", "A, such as the generic boot"),
@@ -253,6 +253,8 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="both runs' figures and findings as JSON")
     compare.set_defaults(handler=_verb("compare"))
 
+
+def _add_build(verbs: Verbs) -> None:
     build = verbs.add_parser("build", help="build the probe (C) for this machine")
     build.add_argument(
         "--sanitize", action="store_true", help="with AddressSanitizer and UBSan, beside the plain one"
@@ -260,10 +262,11 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("--force", action="store_true", help="build although nothing has changed")
     build.set_defaults(handler=_verb("build"))
 
+
+def _add_completion(verbs: Verbs) -> None:
     completion = verbs.add_parser("completion", help="print the shell code that completes labkit's arguments")
     completion.add_argument("shell", choices=["bash", "zsh", "fish"])
     completion.set_defaults(handler=_verb("completion"))
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

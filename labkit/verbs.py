@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     """`labkit run`: the suite, through pytest."""
     import pytest
 
-    from labkit.harness import suite
+    from labkit.harness import flags, suite
     from labkit.record.store import check_root
     from labkit.session.preflight import load_all
 
@@ -77,7 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_root(Path(arguments.results))
     # By name, as entry points may be switched off (PYTEST_DISABLE_PLUGIN_AUTOLOAD).
     command = [str(suite.path()), "-p", "labkit", "-p", "no:cacheprovider"]
-    command += [f"--labkit-results={arguments.results}"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
     command += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # labkit is imported before pytest starts
     # The user's own pytest configuration is for the user's tests, not for this suite.
@@ -92,15 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         expressions.append("not slow")
     if expressions:
         command += ["-m", " and ".join(expressions)]
-    for name, flag in (("quick", "quick"), ("rfc2544", "rfc2544"), ("allow_invalid", "allow-invalid")):
-        if getattr(arguments, name):
-            command.append(f"--labkit-{flag}")
-    command += [f"--labkit-retry={arguments.retry}"] if arguments.retry is not None else []
-    command += [f"--labkit-wait={arguments.wait}"] if arguments.wait is not None else []
-    command += [f"--topology={topology}" for topology in arguments.topology or ()]
-    command += [f"--labkit-require={names}" for names in arguments.require or ()]
-    if arguments.seed is not None:
-        command.append(f"--labkit-seed={arguments.seed}")
+    for flag in flags.of_run().values():
+        command += flag.as_pytest(arguments)
     interrupts = _Interrupts()
     code = int(pytest.main([*command, *arguments.pytest_arguments], plugins=[interrupts]))
     if code == pytest.ExitCode.INTERRUPTED:

@@ -10,16 +10,8 @@ from pathlib import Path
 
 import pytest
 
-VALUED = (
-    "--topology",
-    "--labkit-results",
-    "--labkit-tester",
-    "--labkit-seed",
-    "--labkit-require",
-    "--labkit-retry",
-    "--labkit-wait",
-)
-"""Our options that take a value."""
+from labkit.harness import flags
+
 MEASURES = "labkit_measures"
 """By this a worker of pytest-xdist tells that it has tests that measure."""
 
@@ -31,11 +23,12 @@ def joined(arguments: Sequence[str], folder: Path) -> list[str]:
     of a test, and moves its rootdir (with the configuration, cache and node ids) there.
     """
     out: list[str] = []
+    valued = flags.valued()
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
             return [*out, argument, *rest]
-        value = next(rest, None) if argument in VALUED else None
+        value = next(rest, None) if argument in valued else None
         if value is None:
             out.append(argument)
         elif not value.startswith("-") and (folder / value).exists():

@@ -276,6 +276,21 @@ def test_every_backend_has_a_marker_that_explains_it(pytester: pytest.Pytester) 
         result.stdout.fnmatch_lines([f"@pytest.mark.{name}: *"])
 
 
+def test_each_of_our_markers_is_said_to_be_labkits(pytester: pytest.Pytester) -> None:
+    shown = pytester.runpytest_subprocess("--markers").stdout.str()
+    for marker in ("on", "datapaths", "loss", "slow", "latency", "lowlatency", "dpdk", "kernel"):
+        assert re.search(rf"^@pytest\.mark\.{marker}(\(.*\))?: labkit: ", shown, re.MULTILINE), marker
+
+
+@pytest.mark.parametrize("twice", [["-p", "labkit.plugin"], ["-p", "labkit", "-p", "labkit.plugin"]])
+def test_the_plugin_may_be_named_by_its_module_beside_its_entry_point(
+    pytester: pytest.Pytester, twice: list[str]
+) -> None:
+    pytester.makepyfile("import pytest\n\n@pytest.mark.kernel\ndef test_mine(measure):\n    measure.mrr()\n")
+    result = pytester.runpytest_subprocess(*twice, "--labkit-topology=sim", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+
+
 def test_measure_without_a_backend_marker_is_refused(lab: pytest.Pytester) -> None:
     lab.makepyfile("def test_where(measure): measure.mrr()")
     result = lab.runpytest_subprocess()

@@ -1,0 +1,66 @@
+"""Reads the values of pytest's options. Each function raises UsageError for a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from labkit.errors import ConfigInvalid
+from labkit.harness.collecting import LOWLATENCY
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long to wait for the machine [s] (None: without a limit), and to repeat what was invalid."""
+
+    wait_s: float | None
+    retry_s: float
+
+
+def times(config: pytest.Config) -> Times:
+    """Read --labkit-wait and --labkit-retry."""
+    from labkit.session.reservation import parse_span, parse_wait
+
+    try:
+        return Times(
+            parse_wait(config.getoption("--labkit-wait"), option="--labkit-wait"),
+            parse_span(config.getoption("--labkit-retry"), option="--labkit-retry"),
+        )
+    except ConfigInvalid as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def engine(config: pytest.Config) -> str | None:
+    """Read --labkit-tester: an engine on interfaces. None: the fastest that can run."""
+    from labkit.testers.probe import interface_engine
+
+    name: str | None = config.getoption("--labkit-tester")
+    if name is None:
+        return None
+    try:
+        return interface_engine(name, option="--labkit-tester")
+    except ConfigInvalid as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def required(words: Sequence[str]) -> frozenset[str]:
+    """Read the names in --labkit-require a,b --labkit-require c."""
+    from labkit.backends import registry
+    from labkit.yamlfile import suggest
+
+    known = (*registry.names(), LOWLATENCY)
+    names = [name.strip() for one in words for name in one.split(",")]
+    for name in names:
+        if name not in known:
+            raise pytest.UsageError(f"--labkit-require {name!r}: no such backend ({suggest(name, known)})")
+    return frozenset(names)
+
+
+def runs_no_test(config: pytest.Config) -> bool:
+    """Whether pytest was asked for a listing only (--collect-only, --setup-plan), or for fixtures only."""
+    option = config.option
+    return bool(
+        option.collectonly or getattr(option, "setuponly", False) or getattr(option, "setupplan", False)
+    )

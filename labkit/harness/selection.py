@@ -1,0 +1,48 @@
+"""Which of the collected tests run, and in which order."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from labkit.harness import commandline
+from labkit.harness.collecting import Elsewhere, Subject, measures, subject_of
+from labkit.harness.pace import Pace
+from labkit.harness.state import State
+
+
+def leave_out(config: pytest.Config, state: State, items: list[pytest.Item]) -> None:
+    """Deselect the tests of topologies that the user did not choose."""
+    reasons = {item: subject.reason for item in items if isinstance(subject := subject_of(item), Elsewhere)}
+    if not reasons:
+        return
+    state.elsewhere = [f"{item.nodeid} {reason}" for item, reason in reasons.items()]
+    config.hook.pytest_deselected(items=list(reasons))
+    items[:] = [item for item in items if item not in reasons]
+
+
+def sort(state: State, items: list[pytest.Item]) -> None:
+    """Keep the tests of one datapath together, in the order of the topologies (stable)."""
+    from labkit.session.datapaths import enumerate_datapaths
+
+    order: dict[str, int] = {"": -1}  # the host itself, before any lab is up; and tests that are not labkit's
+    for datapath in enumerate_datapaths(state.labs.chosen):
+        order.setdefault(Subject(datapath.topology, datapath).group, len(order))
+
+    def rank(item: pytest.Item) -> int:
+        subject = subject_of(item)
+        return order.setdefault(subject.group if isinstance(subject, Subject) else "", len(order))
+
+    items.sort(key=rank)
+
+
+def finish(session: pytest.Session, state: State) -> None:
+    """Note what is going to be measured; a worker of pytest-xdist that should measure runs nothing at all."""
+    state.selected = [item for item in session.items if measures(item)]
+    kinds = {item.nodeid: getattr(item, "originalname", item.name) for item in state.selected}
+    state.pace = Pace(kinds, clock=time.monotonic)
+    worker: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if state.selected and worker is not None:
+        worker[commandline.MEASURES] = True
+        session.items.clear()

@@ -1,0 +1,109 @@
+"""What the plugin knows of one run of pytest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labkit.errors import LabkitError
+from labkit.harness import options, terminal
+from labkit.harness.collecting import Labs
+from labkit.harness.pace import Pace
+
+if TYPE_CHECKING:
+    from labkit.record.model import Verdict
+    from labkit.session.session import Session
+
+LISTEN_S = 3.0
+"""Before the first measurement: long enough to notice a program that works only now and then."""
+
+
+class State:
+    """Of one `pytest.Config`, from configure to unconfigure."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Read the options. Raises UsageError: bad input is reported before anything is collected."""
+        self._config = config
+        self._labs: Labs | None = None
+        if config.getoption("--labkit-topology"):
+            try:
+                self._labs = Labs(config.getoption("--labkit-topology"))
+            except LabkitError as error:
+                raise pytest.UsageError(str(error)) from error
+        self.required = options.required(config.getoption("--labkit-require") or ())
+        """Names of backends that must be measured."""
+        self.times = options.times(config)
+        self._engine = options.engine(config)
+        self._session: Session | None = None
+        self.selected: list[pytest.Item] = []
+        """The measuring tests of the run."""
+        self.elsewhere: list[str] = []
+        """Why tests were deselected."""
+        self.outcomes: set[str] = set()
+        """Of all tests, measuring or not."""
+        self.problems: list[str] = []
+        """What ended the run badly besides its tests."""
+        self.pace: Pace | None = None
+        self.later: list[Verdict] = []
+        """Of tests that their authors skip: no reason to create a run folder, but part of it where there is one."""
+
+    @property
+    def labs(self) -> Labs:
+        """The topologies of the run; read and checked once. Raises ConfigInvalid."""
+        if self._labs is None:
+            self._labs = Labs(None)
+        return self._labs
+
+    @property
+    def session(self) -> Session:
+        """The session that measures, made when it is first needed."""
+        if self._session is None:
+            from labkit.session.session import Session
+            from labkit.session.settings import Settings
+
+            option = self._config.getoption
+            self._session = Session(
+                Settings(
+                    quick=option("--labkit-quick"),
+                    rfc2544=option("--labkit-rfc2544"),
+                    tester_engine=self._engine,
+                    seed=option("--labkit-seed"),
+                    wait_s=self.times.wait_s,
+                    listen_s=LISTEN_S,
+                    retry_s=self.times.retry_s,
+                    results=Path(option("--labkit-results")),
+                    command=tuple(sys.argv),
+                ),
+                progress=terminal.progress(
+                    self._config, where=lambda: self.pace.words if self.pace is not None else ""
+                ),
+            )
+        return self._session
+
+    @property
+    def begun(self) -> Session | None:
+        """The session, if there is one already."""
+        return self._session
+
+
+_STATE = pytest.StashKey[State]()
+
+
+def begin(config: pytest.Config) -> State:
+    """Make the state of this run. Raises UsageError."""
+    config.stash[_STATE] = State(config)
+    return config.stash[_STATE]
+
+
+def state_of(config: pytest.Config) -> State:
+    """The state of this run."""
+    return config.stash[_STATE]
+
+
+def folder_of(config: pytest.Config) -> Path | None:
+    """Where the run is stored. None: nowhere, also where its options were wrong."""
+    state = config.stash.get(_STATE, None)
+    return state.begun.recorder.folder if state is not None and state.begun is not None else None
