@@ -1,3 +1,55 @@
-"""Fixtures of the unit tests."""
+"""Fixtures of the unit tests, and their rule: no test here starts a process."""
+
+import sys
+
+import pytest
 
 from tests.no_sudo import called_without_sudo  # noqa: F401
+from tests.tracers import on_path, tracing  # noqa: F401
+
+STARTS_A_PROCESS = {
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "subprocess.Popen",
+}
+
+_started: list[str] | None = None  # what the test that runs now tried to start; None: no unit test runs
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if _started is not None and event in STARTS_A_PROCESS:
+        _started.append(f"{event}{arguments[:2]}")
+        raise pytest.fail.Exception(_message())
+
+
+def _message() -> str:
+    return f"a unit test starts no process; this one belongs in tests/integration. Tried: {_started}"
+
+
+sys.addaudithook(
+    _refuse
+)  # sees every way of starting one, also those of libraries; it can't be removed again
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Watch a test with its fixtures."""
+    global _started
+    _started = []
+    try:
+        return (yield)
+    finally:
+        _started = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown():
+    """Fail a test that caught the refusal, or met it in a thread."""
+    result = yield
+    if _started:
+        pytest.fail(_message(), pytrace=False)
+    return result

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -106,11 +104,3 @@ def test_frames_out_of_range_are_refused(arguments, said):
 def test_flows_past_the_last_port_are_refused():
     with pytest.raises(ConfigInvalid, match="65535"):
         frames_command(FrameSpec(flows=2), **{**ENDS, "src_port": 65535})
-
-
-def test_scapy_is_imported_only_when_frames_are_built():
-    code = (
-        "import sys; from labkit.testers import frames\n"
-        "frames.FrameSpec(size='imix').order; sys.exit('scapy' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

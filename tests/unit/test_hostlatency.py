@@ -18,6 +18,12 @@ from labkit.measure.hosttimes import HostTimes
 RECORDED = (Path(__file__).parent / "data" / "cyclictest" / "rt-tests-2.4.json").read_text()
 
 
+@pytest.fixture(autouse=True)
+def no_rtla(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version is asked of the program itself."""
+    monkeypatch.setattr(hostlatency.rtla, "version", lambda: None)
+
+
 def done(*, switches: int = 0) -> Finished:
     argv = ("/usr/bin/cyclictest", "--quiet", "--json=/dev/fd/3")
     return Finished(argv=argv, exit_code=0, stdout="", stderr="", involuntary_switches=switches)

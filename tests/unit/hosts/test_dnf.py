@@ -121,20 +121,6 @@ def fakes(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
-@pytest.mark.parametrize(
-    ("asked", "missing"),
-    [
-        ("there", []),
-        ("nosuch", ["nosuch"]),
-        ("nosuch|there", []),
-        ("nosuch|offered", ["offered"]),
-        ("offered|nosuch", ["offered"]),
-    ],
-)
-def test_of_alternatives_the_first_that_there_is_is_asked_for(fakes, asked, missing):
-    assert Dnf().missing([asked], []) == missing
-
-
 @pytest.mark.parametrize("name", ["kernel-", "", "-y", "@group", "a*"])
 def test_what_is_no_package_name_is_refused(fakes, name):
     with pytest.raises(PackagesRefused, match="is no package name"):

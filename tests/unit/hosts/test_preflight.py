@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.labkit.host.plugins.module_utils import apt_trouble, locks, packages, preflight
+from ansible_collections.labkit.host.plugins.module_utils import packages, preflight
 from ansible_collections.labkit.host.plugins.module_utils.preflight import Host
 from ansible_collections.labkit.host.plugins.module_utils.state import DIRECTORY, State
 
@@ -220,63 +218,6 @@ def test_looking_makes_nothing(root):
     assert list(preflight.state_folder(root, lambda _: True)) == []
 
     assert sorted(root.rglob("*")) == before
-
-
-HOLD = """
-import fcntl, sys
-lock = open(sys.argv[1], "w")
-fcntl.lockf(lock, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def rpm_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "RPM", (str(tmp_path / ".rpm.lock"),))
-    monkeypatch.setattr(locks, "DNF", (str(tmp_path / "rpmdb_lock.pid"),))
-    return tmp_path
-
-
-def test_other_rpm_is_told_by_its_process(rpm_locks):
-    command = [sys.executable, "-c", HOLD, str(rpm_locks / ".rpm.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        [problem] = preflight.locks(0)
-        holder.stdin.close()
-
-    assert problem.startswith(f"dnf or rpm is in use: process {holder.pid} (")
-    assert list(preflight.locks(0)) == []
-
-
-def test_other_dnf_is_told_by_the_process_that_its_lock_names_until_that_has_ended(rpm_locks):
-    command = [sys.executable, "-c", HOLD, str(rpm_locks / "another.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dnf:
-        assert dnf.stdout.readline() == b"held\n"
-        (rpm_locks / "rpmdb_lock.pid").write_text(f"{dnf.pid}")
-        [problem] = preflight.locks(0)
-        dnf.stdin.close()
-
-    assert f"process {dnf.pid} ({sys.executable} -c " in problem
-    assert f"holds {rpm_locks}/rpmdb_lock.pid" in problem
-    assert list(preflight.locks(0)) == []
-
-
-def test_other_apt_is_told_by_its_process_and_command(tmp_path, monkeypatch):
-    lock = tmp_path / "lock-frontend"
-    monkeypatch.setattr(apt_trouble, "LOCKS", (str(lock),))
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert holder.stdout.readline() == b"held\n"
-        [problem] = preflight.locks(0)
-    finally:
-        holder.communicate()
-
-    assert f"process {holder.pid} (" in problem
-    assert str(lock) in problem
-    assert list(preflight.locks(0)) == []
 
 
 class Manager:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import lockdown, preflight_boot
-from ansible_collections.labkit.host.plugins.module_utils.boot_commands import CommandFailed
-from ansible_collections.labkit.host.plugins.module_utils.grub import Grub
 from ansible_collections.labkit.host.plugins.module_utils.links import Interface
-from boot_host import RT, Host
 
 
 @pytest.fixture
@@ -63,37 +60,6 @@ def test_host_that_was_given_all_of_it_from_outside_needs_no_boot_loader(root):
     )
 
 
-@pytest.mark.parametrize("running", [True, False])
-def test_users_own_list_of_other_cores_is_told(tmp_path, running):
-    host = Host(tmp_path)
-    host.write("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="isolcpus=1-2 nohz_full=1-2"\n')
-    host.run(["update-grub"])
-    if running:
-        host.boot()
-
-    [problem] = preflight_boot.problems({"cpu_isolation_cpus": "2"}, tmp_path, host.run)
-
-    assert "isolcpus=1-2 is there beside isolcpus=2, and of two lists the kernel keeps the first" in problem
-    assert "nohz_full=1-2 is there beside" in problem
-    assert "Take it out of /etc/default/grub" in problem
-    assert list(preflight_boot.problems({"cpu_isolation_cpus": "1,2"}, tmp_path, host.run)) == []
-    assert list(preflight_boot.problems({}, tmp_path, host.run)) == []
-
-
-def test_machine_that_ansible_runs_on_itself_is_not_made_to_reboot(tmp_path):
-    host = Host(tmp_path)
-    wanted = {"cpu_isolation_cpus": "1"}
-
-    [problem] = preflight_boot.problems(wanted, tmp_path, host.run, not_here=True)
-
-    assert (
-        "(cores 1 are not isolated): it takes a reboot, and Ansible runs on this machine itself." in problem
-    )
-    assert "over SSH, use local.yml, or" in problem
-    assert list(preflight_boot.problems(wanted, tmp_path, host.run)) == []
-    assert list(preflight_boot.problems({}, tmp_path, host.run, not_here=True)) == []
-
-
 def test_host_of_which_nothing_is_wanted_needs_none_either(root):
     assert told(root, lowlatency_kernel_flavour="generic", cpu_isolation_cpus="") == []
 
@@ -111,35 +77,6 @@ def test_all_that_is_in_the_way_is_told(root):
     assert "no kernel 6.99" not in "\n".join(told(root, **wanted)), "its package comes first"
     assert "does not follow next_entry" in problems
     assert "PID 1 is not systemd" in problems
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        CommandFailed("grub-probe --target=fs: failed to get canonical path of `overlay'"),
-        PermissionError(13, "Permission denied", "/boot/grub/grub.cfg"),
-    ],
-    ids=["overlay", "ordinary user"],
-)
-def test_what_cannot_be_looked_at_is_told_once_and_beside_the_rest(tmp_path, monkeypatch, error):
-    def closed(*_):
-        raise error
-
-    host = Host(tmp_path)
-    (tmp_path / "run/systemd/system/there").unlink()
-    (tmp_path / "run/systemd/system").rmdir()
-    if isinstance(error, CommandFailed):
-        monkeypatch.setattr(host, "_grub_probe", closed)
-    else:
-        monkeypatch.setattr(Grub, "_menu", closed)
-    wanted = {"lowlatency_kernel_release": "6.99", "cpu_isolation_cpus": "1"}
-
-    problems = list(preflight_boot.problems(wanted, tmp_path, host.run))
-
-    assert len(problems) == 3
-    assert "no kernel 6.99 is installed" in problems[0]
-    assert f"can't be told ({error}). That takes root's rights" in problems[1]
-    assert "PID 1 is not systemd" in problems[2]
 
 
 def test_folder_of_grub_that_is_closed_is_told(root, monkeypatch):
@@ -191,25 +128,6 @@ def test_secure_boot_is_mentioned_where_a_kernel_is_to_be_changed(root, byte, no
 
     assert len(list(lockdown.notes({"lowlatency_kernel_flavour": "rt"}, root))) == notes
     assert list(lockdown.notes({"lowlatency_kernel_flavour": "generic"}, root)) == []
-
-
-@pytest.mark.parametrize(
-    ("wanted", "installs"),
-    [
-        ({"lowlatency_kernel_flavour": "rt"}, True),
-        ({"lowlatency_kernel_flavour": "rt", "lowlatency_kernel_release": RT}, False),
-        ({"lowlatency_kernel_preempt": "full"}, False),
-        ({"cpu_isolation_cpus": "2"}, False),
-    ],
-)
-def test_room_for_a_kernel_is_asked_only_where_one_is_installed(tmp_path, monkeypatch, wanted, installs):
-    host = Host(tmp_path)
-    host.add_kernel(RT)
-    monkeypatch.setattr(preflight_boot.preflight, "room_for_kernel", lambda _: iter(["no room"]))
-
-    problems = list(preflight_boot.problems(wanted, tmp_path, host.run))
-
-    assert any(problem.endswith(": no room") for problem in problems) == installs
 
 
 @pytest.mark.parametrize(
