@@ -1,6 +1,7 @@
 """Fixtures of the unit tests, and their rule: no test here starts a process."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,10 +37,10 @@ sys.addaudithook(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol():
-    """Watch a test with its fixtures."""
+def pytest_runtest_protocol(item: pytest.Item):
+    """Watch a test with its fixtures. This hook, other than most, is called for the tests of other folders too."""
     global _started
-    _started = []
+    _started = [] if Path(__file__).parent in item.path.parents else None
     try:
         return (yield)
     finally:
