@@ -10,8 +10,13 @@ from pathlib import Path
 
 EMULATOR = shutil.which("grub-emu")
 MISSING = "no GRUB to ask: apt-get install grub-emu"
-# The emulator loads no Linux: GRUB looks for a function where there is no command of that name.
-_LINUX = 'function linux {\n  for word in "$@"; do\n    echo "<$word>"\n  done\n  reboot\n}\n'
+# The emulator of GRUB 2.06 has no command linux, that of 2.12 has one, which goes before a function of that name.
+_LINUX = 'function print_linux {\n  for word in "$@"; do\n    echo "<$word>"\n  done\n  reboot\n}\n'
+
+
+def _printing(text: str) -> str:
+    """The same configuration, its command linux renamed to the function that prints."""
+    return re.sub(r"^(\s*(?:if )?)linux\b", r"\1print_linux", text, flags=re.MULTILINE)
 
 
 class RealGrub:
@@ -43,7 +48,7 @@ class RealGrub:
         text = re.sub(r"^\s*set timeout=.*$", "  set timeout=0", text, flags=re.MULTILINE)
         # It would draw its menu in a font that is not there.
         text = re.sub(r"^\s*(terminal_output gfxterm|gfxmode \S+)$", "  true", text, flags=re.MULTILINE)
-        said = self.run(_LINUX + text, environment, custom)
+        said = self.run(_LINUX + _printing(text), environment, custom and _printing(custom))
         words = [re.sub(r"[\r\n]", "", word) for word in re.findall(r"<(.*?)>", said, re.DOTALL)]
         assert words, said
         return words
