@@ -48,9 +48,9 @@ def _verb(name: str) -> Handler:
 
 
 def _topology_completer(**_: object) -> list[str]:
-    from labkit.lab import topology
+    from labkit.lab import topology_file
 
-    return list(topology.names())
+    return list(topology_file.names())
 
 
 def _backend_completer(**_: object) -> list[str]:

@@ -10,6 +10,7 @@ from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
 from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency.hostlatency import KINDS
 from labkit.machine.cores import parse_list
+from labkit.measure.latency import DEFAULT_LOADS
 from labkit.record.model import Key, Measurement, Outcome, Verdict
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Unit, parse_load, parse_quantity
@@ -17,8 +18,6 @@ from labkit.units import Unit, parse_load, parse_quantity
 if TYPE_CHECKING:
     from labkit.session.datapaths import Datapath
     from labkit.session.session import Session
-
-LADDER = ("idle", "10% PDR", "50% PDR", "90% PDR")
 
 
 Skip = Callable[["Key", str], NoReturn]
@@ -186,8 +185,8 @@ class Measure(HostMeasure):
 
         Shares may be of PDR, NDR or MRR; where that rate is not known yet, it is measured first.
         """
-        asked = LADDER if load is None else (load,) if isinstance(load, str) else tuple(load)
-        loads = [parse_load(one) for one in asked]
+        asked = () if load is None else (load,) if isinstance(load, str) else tuple(load)
+        loads = DEFAULT_LOADS if load is None else [parse_load(one) for one in asked]
         return self._take(
             self._session.measure.latency(
                 self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.lab.topology import Role, Topology, parse
+from labkit.lab.topology import Role, Topology
+from labkit.lab.topology_file import parse
 from labkit.machine.hosts import NamespaceHost
 from labkit.machine.journal import Journal
 from labkit.machine.privilege import state_directory

@@ -26,3 +26,8 @@ GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
 PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
 """Gates whose reason can pass by itself: what they made invalid is worth another attempt. A mode that is not proven, or
 workers that share a core, will be no other the next time."""
+
+
+def state_of(value: float, *, warn: float, invalid: float) -> str:
+    """The state of a gate whose value is the worse the larger it is."""
+    return "invalid" if value > invalid else "warn" if value > warn else "ok"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from labkit.backends import registry
 from labkit.errors import ConfigInvalid
-from labkit.lab import topology
+from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Topology
 from labkit.record.model import Key, Measurement, Verdict
 from labkit.session.capabilities import lacking
@@ -90,7 +90,7 @@ class Judge:
         backend = registry.load("kernel")
         # On the row's own links where they reach the kernel: with their MTU, and with the same tester.
         own = self._recorder.topologies.get(key.topology)
-        lab_file = own if own is not None and backend.modes(own) else topology.load("veth")
+        lab_file = own if own is not None and backend.modes(own) else topology_file.load("veth")
         datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, ""))
         frames = frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)
         try:

@@ -14,6 +14,7 @@ from labkit.measure.limits import mrr_limited_by, search_limited_by
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import Progress as SearchProgress
 from labkit.measure.search import search_upwards
+from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
 from labkit.record.model import Key, Measurement
@@ -77,7 +78,7 @@ class Kinds:
         highest_load_pps = max(SEARCH_ABOVE_MRR * offered_pps, max_load_pps)
 
         def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
-            stability = noise.measure_stability(
+            stability = measure_stability(
                 RoundTripsOnly(rig),
                 load_pps=0.1 * (mrr.median_pps or IDLE_LOAD_PPS),
                 ndr=self._plan.ndr,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
-from labkit.lab import cores, topology
+from labkit.lab import cores, topology_file
 from labkit.lab.topology import Tier, Topology
 from labkit.targets.file import load_targets
 
@@ -19,9 +19,9 @@ def load_checked(name_or_path: str | Path) -> Topology:
     mistakes = Mistakes()
     lab_file: Topology | None = None
     with mistakes.noted():
-        lab_file = topology.load(name_or_path)
+        lab_file = topology_file.load(name_or_path)
     if lab_file is None:
-        beside = topology.targets_beside(Path(name_or_path))
+        beside = topology_file.targets_beside(Path(name_or_path))
         with mistakes.noted():
             for path in beside:  # of what tier the lab is isn't known: one that refuses no metric
                 load_targets(path, tier=Tier.HARDWARE)

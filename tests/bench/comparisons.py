@@ -17,7 +17,7 @@ from tools import sockperf, testpmd
 from labkit.backends import registry
 from labkit.errors import EnvironmentBroken
 from labkit.lab import live as labs
-from labkit.lab import topology
+from labkit.lab import topology_file
 from labkit.lab.live import Lab
 from labkit.machine import hugepages
 from labkit.measure.histogram import percentiles_us
@@ -90,9 +90,9 @@ def _testpmd_pair_pps(lab: Lab, generator_vdev: str, reflector_vdev: str) -> flo
 
 def _dpdk_vhost(pairs: int, say: Say) -> Pairs:
     for _ in range(pairs):
-        with labs.lab_up(topology.load("vhost")) as lab:
+        with labs.lab_up(topology_file.load("vhost")) as lab:
             ours = _mrr_pps(lab, "dpdk", "", "dpdk")
-        with labs.lab_up(topology.load("vhost")) as lab:
+        with labs.lab_up(topology_file.load("vhost")) as lab:
             theirs = _testpmd_pair_pps(lab, str(lab.tester_ports[0].vdev), str(lab.dut_ports[0].vdev))
         say(f"labkit {ours / 1e6:.2f} Mpps, testpmd {theirs / 1e6:.2f} Mpps")
         yield ours, theirs
@@ -100,9 +100,9 @@ def _dpdk_vhost(pairs: int, say: Say) -> Pairs:
 
 def _dpdk_against_kernel(pairs: int, say: Say) -> Pairs:
     for _ in range(pairs):
-        with labs.lab_up(topology.load("vhost")) as lab:
+        with labs.lab_up(topology_file.load("vhost")) as lab:
             dpdk = _mrr_pps(lab, "dpdk", "", "dpdk")
-        with labs.lab_up(topology.load("veth")) as lab:
+        with labs.lab_up(topology_file.load("veth")) as lab:
             kernel = _mrr_pps(lab, "kernel", "", "af_xdp")
         say(f"dpdk {dpdk / 1e6:.2f} Mpps, kernel {kernel / 1e6:.3f} Mpps")
         yield dpdk, kernel
@@ -111,9 +111,9 @@ def _dpdk_against_kernel(pairs: int, say: Say) -> Pairs:
 def _on_veth(backend: str, engine: str, driver: str) -> Callable[[int, Say], Pairs]:
     def measure(pairs: int, say: Say) -> Pairs:
         for _ in range(pairs):
-            with labs.lab_up(topology.load("veth")) as lab:
+            with labs.lab_up(topology_file.load("veth")) as lab:
                 ours = _mrr_pps(lab, backend, "", engine)
-            with labs.lab_up(topology.load("veth")) as lab:
+            with labs.lab_up(topology_file.load("veth")) as lab:
                 vdevs = [
                     f"{driver}{i},iface={port.interface}"
                     for i, port in enumerate((lab.tester_ports[0], lab.dut_ports[0]))
@@ -183,7 +183,7 @@ def _one_way_pps(lab: Lab, options: Mapping[str, object]) -> float:
 def _one_way(options: Mapping[str, object]) -> Callable[[int, Say], Pairs]:
     def measure(pairs: int, say: Say) -> Pairs:
         for _ in range(pairs):
-            with labs.lab_up(topology.load("veth")) as lab:
+            with labs.lab_up(topology_file.load("veth")) as lab:
                 ours = _one_way_pps(lab, options)
                 address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
                 client = sockperf.Sockperf(
@@ -205,7 +205,7 @@ def _one_way(options: Mapping[str, object]) -> Callable[[int, Say], Pairs]:
 
 def _round_trip(pairs: int, say: Say) -> Pairs:
     for _ in range(pairs):
-        with labs.lab_up(topology.load("veth")) as lab:
+        with labs.lab_up(topology_file.load("veth")) as lab:
             with ExitStack() as stack:
                 sender, echo = _sockets(lab, stack, "dut", {"wait": "block"})
                 echo.command("reflect")
@@ -230,7 +230,7 @@ def _round_trip(pairs: int, say: Say) -> Pairs:
 
 
 def _trials(pairs: int, load_pps: float, duration_s: float) -> Iterator[TrialResult]:
-    with labs.lab_up(topology.load("veth")) as lab, ExitStack() as stack:
+    with labs.lab_up(topology_file.load("veth")) as lab, ExitStack() as stack:
         rig = _rig(stack, lab, "af_xdp", "", "af_xdp")
         rig.measure(load_pps=load_pps, duration_s=duration_s)
         for _ in range(pairs):
@@ -255,7 +255,7 @@ def _pacing(pairs: int, say: Say) -> Pairs:
 
 
 def _up_and_down(pairs: int, say: Say) -> Pairs:
-    lab_file = topology.load("veth")
+    lab_file = topology_file.load("veth")
     for _ in range(pairs):
         began = time.monotonic()
         with labs.lab_up(lab_file):

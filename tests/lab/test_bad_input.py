@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import unprivileged
 
-from labkit.lab.topology import load
+from labkit.lab.topology_file import load
 from labkit.probe import build
 
 LABKIT = ["-m", "labkit.cli"]

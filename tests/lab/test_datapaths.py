@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from labkit.backends.probe_dut import interfaces, reflecting
-from labkit.lab import topology
+from labkit.lab import topology_file
 from labkit.lab.live import lab_up
+from labkit.lab.topology import Topology
 from labkit.measure.search import search, software_goals
 from labkit.probe import build
 from labkit.progress import Silent
@@ -19,7 +20,7 @@ from labkit.testers.frames import frame_spec
 from labkit.testers.probe import generating
 
 LABS = ("veth", "veth-forward", "vhost", "memif")
-DATAPATHS = enumerate_datapaths([topology.load(name) for name in LABS])
+DATAPATHS = enumerate_datapaths([topology_file.load(name) for name in LABS])
 CAP_PPS = 20_000
 WAIT_S = 600.0
 """For a measurement of somebody else's on this machine to end."""
@@ -46,9 +47,9 @@ def test_a_datapath_carries_both_families_flows_and_mixes(datapath: Datapath) ->
             assert proof.proven, proof
 
 
-def with_mtu(name: str, mtu_bytes: int) -> topology.Topology:
-    lab_file = topology.load(name)
-    return topology.parse(
+def with_mtu(name: str, mtu_bytes: int) -> Topology:
+    lab_file = topology_file.load(name)
+    return topology_file.parse(
         lab_file.text.replace("mtu: 1500 B", f"mtu: {mtu_bytes} B"), Path(f"{name}-{mtu_bytes}.yml")
     )
 
@@ -127,7 +128,7 @@ def test_a_search_finds_the_rate_that_a_dut_is_capped_at() -> None:
     """Within the search's width, on a machine that left both ends their cores meanwhile."""
     ndr, pdr = software_goals()
     disturbed = []
-    with lab_up(topology.load("veth")) as lab:
+    with lab_up(topology_file.load("veth")) as lab:
         for _ in range(4):
             with (
                 reflecting(

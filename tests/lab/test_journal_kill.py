@@ -23,7 +23,7 @@ CONTROLLER = """
 import subprocess, sys
 from dataclasses import replace
 from labkit.lab.live import down, lab_up, up
-from labkit.lab.topology import load
+from labkit.lab.topology_file import load
 import labkit.lab.links.napi, labkit.lab.links.veth
 how, name, memory = sys.argv[1], sys.argv[2], int(sys.argv[3])
 topology = load(name)
@@ -128,6 +128,6 @@ def test_what_a_killed_controller_left_the_next_lab_puts_back(tmp_path: Path) ->
     assert [victim.stdout.readline() for _ in "12"] == ["go\n", "up\n"]
     victim.kill()
     victim.communicate()
-    code = "from labkit.lab.live import lab_up; from labkit.lab.topology import load\nwith lab_up(load('memif')): pass"
+    code = "from labkit.lab.live import lab_up; from labkit.lab.topology_file import load\nwith lab_up(load('memif')): pass"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=30)
     assert hugepages.pool().total == before

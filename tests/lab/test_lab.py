@@ -20,7 +20,8 @@ import unprivileged
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.live import Lab, LivePort, attach, down, lab_up, status, up
-from labkit.lab.topology import Napi, Topology, load
+from labkit.lab.topology import Napi, Topology
+from labkit.lab.topology_file import load
 from labkit.machine import hugepages
 from labkit.machine.cores import affinity
 from labkit.machine.hosts import Host, NamespaceHost
@@ -295,7 +296,7 @@ def standing() -> Iterator[Topology]:
 
 
 def test_a_lab_stands_until_down_for_any_process(standing: Topology) -> None:
-    code = "from labkit.lab.live import up; from labkit.lab.topology import load; up(load('veth'))"
+    code = "from labkit.lab.live import up; from labkit.lab.topology_file import load; up(load('veth'))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
     (record,) = status()
     assert record.alive
@@ -345,7 +346,7 @@ ROOTLESS = """
 import subprocess
 from dataclasses import replace
 from labkit.lab.live import attach, down, lab_up, status, up
-from labkit.lab.topology import load
+from labkit.lab.topology_file import load
 memif = load("memif")
 with lab_up(replace(memif, links=(replace(memif.links[0], memory_bytes=1 << 42),))) as lab:
     assert lab.facts["hugepages"] is False, lab.facts

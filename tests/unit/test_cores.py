@@ -11,7 +11,7 @@ import pytest
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.cores import check, choose
-from labkit.lab.topology import load
+from labkit.lab.topology_file import load
 from labkit.machine import cores as machine_cores
 from labkit.machine.cores import affinity, parse_list, pinned_here, reachable
 

@@ -14,7 +14,7 @@ from labkit.backends import registry
 from labkit.doctor import lowlatency, machine
 from labkit.doctor.model import NotThere
 from labkit.errors import LabkitBug
-from labkit.lab import topology
+from labkit.lab import topology_file
 from labkit.machine import cores
 
 BROKEN = doctor.Finding(
@@ -42,8 +42,8 @@ def test_every_prerequisite_that_a_backend_names_is_a_check():
     named = {
         (backend, check)
         for backend in registry.names()
-        for shipped in topology.names()
-        for mode in registry.load(backend).modes(topology.load(shipped))
+        for shipped in topology_file.names()
+        for mode in registry.load(backend).modes(topology_file.load(shipped))
         for check in mode.requires
     }
 

@@ -17,11 +17,8 @@ from labkit.measure.noise import (
     clock_gate,
     contention_gate,
     gates,
-    measure_stability,
-    misjudge_probability,
     offered_gate,
     proof_gate,
-    stability,
     stall_gate,
     steal_gate,
     switches_gate,
@@ -29,6 +26,7 @@ from labkit.measure.noise import (
 )
 from labkit.measure.rates import measure_mrr
 from labkit.measure.search import SearchResult, search, software_goals
+from labkit.measure.stability import measure_stability, misjudge_probability, stability
 from labkit.measure.trial import TrialResult
 from labkit.testers.simulated import SimulatedTester
 

@@ -10,7 +10,8 @@ import pytest
 from sample_run import host_measurements, sample_run
 
 from labkit.measure.hosttimes import beyond_gate, guest_gate, omitted_gate
-from labkit.measure.noise import Reading, gates, stability
+from labkit.measure.noise import Reading, gates
+from labkit.measure.stability import stability
 from labkit.record.model import Outcome, Verdict
 from labkit.results import gate_words
 from labkit.results.charts import DOUBTS

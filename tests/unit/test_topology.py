@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.lab.topology import LinkKind, Napi, Topology, load, names, parse
+from labkit.lab.topology import LinkKind, Napi, Topology
+from labkit.lab.topology_file import load, names, parse
 
 GOOD = """\
 description: a lab

@@ -1,0 +1,196 @@
+"""The topology file: `load` reads one and `names` lists those that are at hand.
+
+Everything that can be wrong in the file alone is found here; what depends on the machine (cores, privileges) when the
+lab comes up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
+from labkit.lab.link_file import read_links, word
+from labkit.lab.simulation import SimulatedSpec
+from labkit.lab.topology import NO_WIRE, Link, Tier, Topology
+from labkit.yamlfile import Node, parse_yaml, suggest
+
+
+def directories() -> tuple[Path, ...]:
+    """Where topologies are looked for by name: the checkout's folder, then the installed package's."""
+    package = Path(__file__).resolve().parents[1]
+    return tuple(d for d in (package.parent / "topologies", package / "topologies") if d.is_dir())
+
+
+def names() -> list[str]:
+    """The topologies that can be loaded by name."""
+    found = {p.stem for d in directories() for p in d.glob("*.yml") if not p.name.endswith(".targets.yml")}
+    return sorted(found)
+
+
+def load(name_or_path: str | Path) -> Topology:
+    """Read a topology by name ("veth") or by path ("labs/mine.yml").
+
+    Raises ConfigInvalid: no such file, or the file is wrong (with file, line and what was expected).
+    """
+    path = _find(str(name_or_path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path}: cannot be read: {error}") from None
+    return parse(text, path)
+
+
+def _find(wanted: str) -> Path:
+    if "/" in wanted or wanted.endswith((".yml", ".yaml")):
+        if not Path(wanted).is_file():
+            raise ConfigInvalid(
+                f"{wanted}: no such topology file", hint=f"topologies by name: {', '.join(names())}"
+            )
+        return Path(wanted)
+    for directory in directories():
+        if (directory / f"{wanted}.yml").is_file():
+            return directory / f"{wanted}.yml"
+    raise ConfigInvalid(
+        f"no topology is called {wanted!r}", hint=suggest(wanted, names()) + ", or a path to a file"
+    )
+
+
+def parse(text: str, source: Path, *, alone: bool = False) -> Topology:
+    """Read the text of a topology file; `source` is for messages and for what stands beside it.
+
+    `alone`: without its files of targets, which may have gone (a lab that is up). Raises ConfigInvalid with all that
+    is wrong, not the first of it.
+    """
+    mistakes = Mistakes()
+    lab_file: Topology | None = None
+    with mistakes.noted():
+        lab_file = _topology(parse_yaml(text, source, mistakes), text, source, mistakes, alone=alone)
+    mistakes.check()
+    if lab_file is None:
+        raise LabkitBug(f"{source}: not read, and no mistake was noted")
+    return lab_file
+
+
+def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone: bool) -> Topology:
+    keys = root.mapping(
+        required=("description", "backends"),
+        optional=("name", "tier", "cores", "targets", "links", "simulation"),
+    )
+    name, description = source.stem, ""
+    tier: Tier | None = None  # where what is written is none: then what depends on it is left alone
+    backends: tuple[str, ...] = ()
+    targets: tuple[Path, ...] = ()
+    links: tuple[Link, ...] = ()
+    simulation: Mapping[str, SimulatedSpec] = {}
+    with mistakes.noted():
+        name = word(keys["name"], 40) if "name" in keys else name
+    with mistakes.noted():
+        description = keys["description"].text()
+    with mistakes.noted():
+        tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
+    with mistakes.noted():
+        backends = _backends(keys["backends"], mistakes)
+    with mistakes.noted():
+        if tier is Tier.SIMULATED and "links" in keys:
+            keys["links"].fail("a simulated lab has no links", hint="remove the key, or choose another tier")
+        if tier not in (Tier.SIMULATED, None) and "simulation" in keys:
+            keys["simulation"].fail("only a lab of tier 'simulated' has this key")
+    with mistakes.noted():
+        if tier is Tier.SIMULATED:
+            if "simulation" not in keys:
+                root.fail(
+                    "a simulated lab needs 'simulation': what each backend does",
+                    hint="see topologies/sim.yml",
+                )
+            simulation, links = _simulation(keys["simulation"], backends, mistakes), (NO_WIRE,)
+        elif "links" in keys:
+            links = read_links(keys["links"], tier or Tier.HARDWARE, mistakes)
+        elif tier is not None:
+            root.fail("missing key 'links'", hint="one link (the DUT reflects) or two (it forwards)")
+    cores: dict[str, Node] = {}
+    chosen: dict[str, int] = {}
+    with mistakes.noted():
+        cores = keys["cores"].mapping(required=(), optional=("tester", "dut")) if "cores" in keys else {}
+    for role, node in cores.items():
+        with mistakes.noted():
+            chosen[role] = node.integer(0, 65535)
+    with mistakes.noted():
+        if chosen.get("tester", -1) == chosen.get("dut", -2):
+            keys["cores"].fail(
+                f"expected two different cores, got {chosen['dut']} for both tester and dut",
+                hint="leave cores out and they are chosen for you",
+            )
+    with mistakes.noted():
+        targets = () if alone else _targets(keys.get("targets"), source, mistakes)
+    return Topology(
+        name=name,
+        description=description,
+        tier=tier or Tier.SOFTWARE,
+        tester_core=chosen.get("tester"),
+        dut_core=chosen.get("dut"),
+        links=links,
+        backends=backends,
+        targets=targets,
+        source=source,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        text=text,
+        core_lines={role: node.line for role, node in cores.items()},
+        simulation=simulation,
+    )
+
+
+def _simulation(node: Node, backends: tuple[str, ...], mistakes: Mistakes) -> dict[str, SimulatedSpec]:
+    """What each backend of a simulated lab does."""
+    specs: dict[str, SimulatedSpec] = {}
+    for name, entry in node.mapping(required=backends, optional=()).items():
+        with mistakes.noted():
+            fields = entry.mapping(required=(), optional=SimulatedSpec.keys(), renamed=SimulatedSpec.RENAMED)
+            alone: dict[str, SimulatedSpec] = {}
+            for key, value in fields.items():
+                with mistakes.noted():
+                    alone[key] = _simulated(value, {key: value})
+            if len(alone) == len(fields):
+                specs[name] = _simulated(entry, fields)
+    return specs
+
+
+def _simulated(node: Node, fields: Mapping[str, Node]) -> SimulatedSpec:
+    try:
+        return SimulatedSpec.parse({key: value.value for key, value in fields.items()})
+    except ConfigInvalid as error:
+        node.fail(error.message)
+
+
+def _backends(node: Node, mistakes: Mistakes) -> tuple[str, ...]:
+    known = sorted(entry.name for entry in entry_points(group="labkit.backends"))
+    items, found = list(node.items()), list[str]()
+    for item in items:
+        with mistakes.noted():
+            found.append(item.one_of(known))
+    chosen = tuple(found)
+    if not items or len(set(chosen)) != len(chosen):
+        node.fail("expected each backend once, at least one", hint=f"known: {', '.join(known)}")
+    return chosen
+
+
+def targets_beside(source: Path) -> tuple[Path, ...]:
+    """NAME.targets.yml beside a topology, where there is one."""
+    beside = source.with_suffix("").with_suffix(".targets.yml")
+    return (beside,) if source.name and beside.is_file() else ()
+
+
+def _targets(node: Node | None, source: Path, mistakes: Mistakes) -> tuple[Path, ...]:
+    """Files named in `targets`, else NAME.targets.yml beside the topology where there is one."""
+    if node is None:
+        return targets_beside(source)
+    paths = []
+    for item in node.items():
+        with mistakes.noted():
+            path = source.parent / item.text()
+            if not path.is_file():
+                item.fail(f"no such file: {path}")
+            paths.append(path)
+    return tuple(paths)
