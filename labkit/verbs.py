@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     import pytest
 
     from labkit.harness import flags, suite
-    from labkit.record.store import check_root
+    from labkit.record.store import BALLAST_BYTES, check_root
     from labkit.session.preflight import load_all
 
     for word in arguments.pytest_arguments:
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
                 hint=f"say what to measure: -m or -- -k; or run the suite yourself: pytest {suite.path()} {word}",
             )
     load_all(arguments.topology or ())
-    check_root(Path(arguments.results))
+    check_root(Path(arguments.results), room_bytes=BALLAST_BYTES)
     # By name, as entry points may be switched off (PYTEST_DISABLE_PLUGIN_AUTOLOAD).
     command = [str(suite.path()), "-p", "labkit", "-p", "no:cacheprovider"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
@@ -278,8 +278,13 @@ def report(arguments: argparse.Namespace) -> int:
 
 def _writable() -> Path:
     """A folder that a file can be put into: the current one, or where temporary files go."""
-    here = Path.cwd()
-    return here if os.access(here, os.W_OK | os.X_OK) else Path(gettempdir())
+    from labkit.record.store import BALLAST_BYTES, check_root
+
+    try:
+        check_root(Path.cwd(), room_bytes=BALLAST_BYTES)
+    except EnvironmentBroken:
+        return Path(gettempdir())
+    return Path.cwd()
 
 
 def compare(arguments: argparse.Namespace) -> int:

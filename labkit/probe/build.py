@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import json
 import os
@@ -64,6 +65,8 @@ def _run(command: list[str], log: Path) -> None:
         )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+        if not tail or os.strerror(errno.ENOSPC) in tail:  # a full disk has no room for the log either
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise ToolFailed(f"{command[0]} failed, exit code {done.returncode}:\n{tail}")
 
 
@@ -192,7 +195,11 @@ def build(
     except OSError as error:
         raise EnvironmentBroken(
             f"the probe cannot be built in {target.parent}: {error.strerror}",
-            hint="set LABKIT_PROBE_DIR to a folder that you may write to",
+            hint=(
+                f"make room (df -h {target.parent}), or set LABKIT_PROBE_DIR to a folder on another disk"
+                if error.errno in (errno.ENOSPC, errno.EDQUOT)
+                else "set LABKIT_PROBE_DIR to a folder that you may write to"
+            ),
         ) from error
     for engine, reason in engines.items():
         progress(f"{engine}: {reason or 'built'}")

@@ -50,13 +50,21 @@ def _iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def check_root(root: Path) -> None:
-    """Raise EnvironmentBroken where no run folder can be made below `root`: told before anything is measured."""
+def check_root(root: Path, *, room_bytes: int = 0) -> None:
+    """Raise EnvironmentBroken where no run folder can be made below `root`, or no file of `room_bytes` in it."""
     place = next(p for p in (root, *root.absolute().parents) if p.exists())
     if not place.is_dir():
         raise _unwritable(root, f"{place} is no folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise _unwritable(root, f"{place} may not be written to")
+    disk = os.statvfs(place)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if disk.f_blocks and free_bytes < room_bytes:  # no blocks at all: a file system that doesn't count them
+        raise EnvironmentBroken(
+            f"results can't be written to {root}: {free_bytes // 1024:,} KiB are free there, "
+            f"a run needs {room_bytes // 1024:,}",
+            hint=f"make room (df -h {place}), or choose another folder (--results DIR)",
+        )
 
 
 def _unwritable(root: Path, why: str) -> EnvironmentBroken:
@@ -116,6 +124,9 @@ class RunStore:
         except BaseException:
             store._drop_ballast()
             os.close(descriptor)
+            with suppress(OSError):  # nothing is in it: a reader would take it for a run
+                (folder / RECORDS).unlink()
+                folder.rmdir()
             raise
         return store
 

@@ -6,12 +6,14 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from labkit.errors import EnvironmentBroken
 from labkit.machine import lacking
+from labkit.record.store import RunStore
 
 VERBS = ["doctor", "run", "trial", "up", "report", "compare"]
 ARGUMENTS = {"compare": ["a", "b"], "run": ["--topology", "sim", "-m", "throughput"]}
@@ -118,6 +120,44 @@ def test_in_pytest_it_is_told_too_and_tests_that_measure_nothing_go_on(tmp_path,
     if code:
         assert "install" in done.stdout + done.stderr
         assert lacking.PYTHON_PACKAGES[module] in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("run", "--quick", "--topology", "sim", "-m", "kernel and throughput"), 3, "a run needs 4,096"),
+        (("build",), 3, "/disk: No space left on device"),
+        (("report", "--results", "old"), 0, f"--html {tempfile.gettempdir()}/report.html"),
+    ],
+    ids=["run", "build", "report"],
+)
+def test_a_full_disk_is_named_before_anything_is_measured(tmp_path, words, code, said):
+    """On a real one, in a mount namespace of our own."""
+    script = (
+        "mount -t tmpfs -o size=600k none disk && cd disk && "
+        '{ test ! -d "$OLD" || cp -r "$OLD" old; } && dd if=/dev/zero of=fill status=none; exec "$@"'
+    )
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace of our own here: unshare -rm")
+    (tmp_path / "disk").mkdir()
+    with RunStore.create(tmp_path / "old", command=["labkit", "run"], quick=True, seed=7):
+        pass
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", sys.executable, "-m", "labkit.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "OLD": str(tmp_path / "old") if "old" in words else "",
+            "LABKIT_STATE_DIR": str(tmp_path / "state"),
+            "LABKIT_PROBE_DIR": str(tmp_path / "disk"),
+        },
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("verb", ["down", "status"])

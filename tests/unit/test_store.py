@@ -270,6 +270,16 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
         create(tmp_path)
 
 
+def test_a_run_that_finds_no_room_leaves_no_folder_that_looks_like_a_run(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module.os, "posix_fallocate", full)
+    with pytest.raises(EnvironmentBroken, match="no room for results"):
+        create(tmp_path)
+    assert files(tmp_path) == set()
+
+
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(EnvironmentBroken, match=r"Not a directory|File exists"):
