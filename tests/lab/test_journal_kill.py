@@ -128,6 +128,7 @@ def test_what_a_killed_controller_left_the_next_lab_puts_back(tmp_path: Path) ->
     assert [victim.stdout.readline() for _ in "12"] == ["go\n", "up\n"]
     victim.kill()
     victim.communicate()
-    code = "from labkit.lab.live import lab_up; from labkit.lab.topology_file import load\nwith lab_up(load('memif')): pass"
+    imports = "from labkit.lab.live import lab_up\nfrom labkit.lab.topology_file import load\n"
+    code = imports + "with lab_up(load('memif')): pass"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=30)
     assert hugepages.pool().total == before
