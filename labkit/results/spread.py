@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import floor, sqrt
 
 from labkit.measure.gate import GATE_SCOPE
@@ -126,35 +127,41 @@ def _times(
     hundred wake-ups that one stall omitted are one event, and are no hundred samples that make a rank more certain.
     A spread holds what both histograms say. `step_us` is what the tool cut off.
     """
-    both = [(decode(h), h.max_ns) for h in (histogram, at_least)]
     n = at_least.n
+    ranks = {
+        name: (share, share - margin, share + margin)
+        for name, percentile in PERCENTILES.items()
+        if n >= samples_needed(percentile)
+        for share in (percentile / 100.0,)
+        for margin in (Z95 * sqrt(share * (1.0 - share) / n),)
+    }
+    tail = 1.0 - SAMPLES_BEYOND / n if n > SAMPLES_BEYOND else 1.0
+    # In one pass over a histogram: each pass is over all its buckets.
+    percentiles = [100.0 * min(share, 1.0) for share in (*chain.from_iterable(ranks.values()), tail)]
+    both = [(decode(h).get_percentile_to_value_dict(percentiles), h.max_ns) for h in (histogram, at_least)]
 
     def at_share(share: float) -> list[float]:
-        percentile = 100.0 * min(share, 1.0)
-        return [min(float(known.get_value_at_percentile(percentile)), max_ns) / 1e3 for known, max_ns in both]
+        return [min(float(known[100.0 * min(share, 1.0)]), max_ns) / 1e3 for known, max_ns in both]
 
     def cut(us: float) -> float:
         """What the histogram's own resolution added to a time that was cut off is taken off again."""
         return float(floor(us)) if step_us else us
 
-    for name, percentile in PERCENTILES.items():
-        if n >= samples_needed(percentile):
-            share = percentile / 100.0
-            margin = Z95 * sqrt(share * (1.0 - share) / n)
-            yield Reading(
-                metric=f"{name}{at}",
-                unit="us",
-                value=cut(at_share(share)[0]),
-                low=cut(min(at_share(share - margin))),
-                high=max(at_share(share + margin)) + step_us,
-                invalid=invalid,
-            )
+    for name, (share, below, above) in ranks.items():
+        yield Reading(
+            metric=f"{name}{at}",
+            unit="us",
+            value=cut(at_share(share)[0]),
+            low=cut(min(at_share(below))),
+            high=max(at_share(above)) + step_us,
+            invalid=invalid,
+        )
     longest = histogram.max_ns / 1e3
     yield Reading(
         metric=f"{MAX}{at}",
         unit="us",
         value=longest,
-        low=cut(min(at_share(1.0 - SAMPLES_BEYOND / n))) if n > SAMPLES_BEYOND else 0.0,
+        low=cut(min(at_share(tail))) if n > SAMPLES_BEYOND else 0.0,
         high=longest + step_us,
         invalid=invalid,
         over_s=over_s,
