@@ -106,15 +106,15 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure what kernel bypass gains on this machine, and validate a network path against targets.",
         epilog="Exit codes: 0 success; 1 (run) a target was missed, a measurement was invalid or failed, (compare) "
         "no metric could be compared, (doctor --host) no check applies; 2 bad input; "
-        "3 this machine lacks something; 4 a program failed; 5 (run) nothing was measured: everything was skipped, "
-        "or nothing was selected; 130 interrupted.",
+        "3 this machine lacks something; 4 a program failed; 5 (run) nothing was measured: all tests were skipped "
+        "or none was selected; 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for add in (
         _add_run,
         _add_trial,
-        _add_testbeds,
+        _add_labs,
         _add_doctor,
         _add_report,
         _add_compare,
@@ -166,17 +166,15 @@ def _add_trial(verbs: Verbs) -> None:
     trial.set_defaults(handler=_verb("trial"))
 
 
-def _add_testbeds(verbs: Verbs) -> None:
-    up = verbs.add_parser("up", help="bring a testbed up and leave it up")
+def _add_labs(verbs: Verbs) -> None:
+    up = verbs.add_parser("up", help="bring a lab (namespaces and links) up and leave it up")
     _where(up)
     up.set_defaults(handler=_verb("up"))
-    status = verbs.add_parser("status", help="which testbeds are up, and how to enter them")
-    status.add_argument("--json", action="store_true", help="each testbed as JSON")
+    status = verbs.add_parser("status", help="which labs are up, and how to enter them")
+    status.add_argument("--json", action="store_true", help="each lab as JSON")
     status.set_defaults(handler=_verb("status"))
-    down = verbs.add_parser("down", help="take every testbed down and revert what crashed runs left")
-    down.add_argument(
-        "--force", action="store_true", help="also testbeds that another labkit process still uses"
-    )
+    down = verbs.add_parser("down", help="take every lab down and revert what crashed runs left")
+    down.add_argument("--force", action="store_true", help="also labs that another labkit process still uses")
     down.set_defaults(handler=_verb("down"))
 
 
@@ -236,7 +234,7 @@ def _add_compare(verbs: Verbs) -> None:
         "compared). From run to run there is more than the spread inside one: give slower a share that repeated runs "
         "of one setup stay below. "
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met, 2 bad input: "
-        "no such run, or the runs are of two hosts, or of testbeds of different tiers.",
+        "no such run, or the runs are of two hosts, or of topologies of different tiers.",
     )
     for name, text in (
         ("run_a", "A, such as the generic boot"),

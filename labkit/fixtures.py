@@ -1,4 +1,4 @@
-"""What a test holds in its hands: `measure` (of a datapath, or of the host itself) and `target`."""
+"""What a test works with: `measure` (of a datapath, or of the host itself) and `target`."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Skip = Callable[["Key", str], NoReturn]
 class HostMeasure:
     """Measures the host itself. Each figure is measured once a run and then remembered.
 
-    Skips, with the reason and the command that mends it, what this machine has no tool or tracer for.
+    Skips the test, with the reason and the fix, if this machine does not have the tool or tracer.
     """
 
     def __init__(self, session: Session, lab_file: Topology, *, skip: Skip) -> None:
         self._session = session
         self._skip = skip
         self.topology = lab_file
-        """The lab that the host is part of: its tier says which targets its file may hold."""
+        """The topology that the host is part of: its tier decides which targets its files may have."""
         self.key = Key.of_host(lab_file.name)
-        """The row of the results that was measured last, or is about to be."""
+        """The row of the results that was measured last, or will be measured next."""
         self.taken: list[Measurement] = []
-        """All that the test was given: its end is theirs, too."""
+        """All measurements that the test received: their verdicts include how the test ends."""
 
     def wakeup(
         self,
@@ -50,8 +50,8 @@ class HostMeasure:
         """How late the kernel wakes a thread of high priority (cyclictest), on each core.
 
         `duration` "60 s" (left out: 30 s, 6 s in a quick run, 600 s with RFC 2544's durations); `cores` "1-3,5" or a
-        list (left out: the isolated ones, where there are none all); `interval` between wake-ups "500 us".
-        Raises ConfigInvalid for a core that is not there, ToolFailed when the tool fails.
+        list (left out: the isolated ones, or all if there are none); `interval` between wake-ups "500 us".
+        Raises ConfigInvalid for a core that does not exist, ToolFailed if the tool fails.
         """
         return self._host("wakeup", duration, cores, interval)
 
@@ -62,17 +62,17 @@ class HostMeasure:
         cores: str | Sequence[int] | None = None,
         interval: str | None = None,
     ) -> Measurement:
-        """The same as the kernel's own tracer sees it (rtla timerlat), where the kernel has that tracer."""
+        """The same, measured by the kernel's own tracer (rtla timerlat), if the kernel has it."""
         return self._host("timerlat", duration, cores, interval)
 
     def busy_loop(
         self, *, duration: str | None = None, cores: str | Sequence[int] | None = None
     ) -> Measurement:
-        """How long a thread that never sleeps is kept from running (oslat), on each core; 10 s where none are given."""
+        """How long a thread that never sleeps is kept from running (oslat), on each core; 10 s by default."""
         return self._host("busy_loop", duration, cores, None)
 
     def hardware(self, *, duration: str | None = None) -> Measurement:
-        """Gaps that hardware and firmware make (hwlatdetect), where the kernel has the hwlat tracer."""
+        """Gaps caused by hardware and firmware (hwlatdetect), where the kernel has the hwlat tracer."""
         return self._host("hardware", duration, None, None)
 
     def _host(
@@ -83,7 +83,7 @@ class HostMeasure:
         chosen = _cores(cores)
         key = self.key = Key.of_host(self.topology.name, kind)
         if self.topology.tier is Tier.SIMULATED:
-            self._skip(key, f"topology {self.topology.name} is simulated: there is no host in it to measure")
+            self._skip(key, f"topology {self.topology.name} is simulated: it has no host to measure")
         lacking = self._session.lacking_checks(KINDS[kind])
         if lacking:
             self._skip(key, "; ".join(lacking))
@@ -181,9 +181,9 @@ class Measure(HostMeasure):
         ip_version: int = 4,
         flows: int = 1,
     ) -> Measurement:
-        """Round-trip times at a load: "idle", "50% PDR", "100 kpps", or several; default the ladder idle/10/50/90 %.
+        """Round-trip times at a load: "idle", "50% PDR", "100 kpps", or several; default: idle, 10, 50 and 90 % of PDR.
 
-        Shares may be of PDR, NDR or MRR; where that rate is not known yet, it is measured first.
+        Shares may be of PDR, NDR or MRR; a rate that is not known yet is measured first.
         """
         asked = () if load is None else (load,) if isinstance(load, str) else tuple(load)
         loads = DEFAULT_LOADS if load is None else [parse_load(one) for one in asked]
@@ -211,7 +211,7 @@ class Measure(HostMeasure):
 
 
 class TargetCheck:
-    """Holds measurements to targets; every check leaves a verdict in the results."""
+    """Judges measurements by targets; every check leaves a verdict in the results."""
 
     def __init__(self, session: Session, measure: HostMeasure, test: str) -> None:
         self._session = session
@@ -223,11 +223,11 @@ class TargetCheck:
 
         Raises TargetMissed (the test fails), InvalidMeasurement (neither pass nor fail) or ConfigInvalid.
         """
-        __tracebackhide__ = True  # pytest shows the user's line, not ours
+        __tracebackhide__ = True  # pytest shows the user's line, not labkit's
         self._conclude(self._session.judge.by_bounds(self._test, measurement, bounds))
 
     def declared(self, *measurements: Measurement) -> None:
-        """Check the targets that stand in the topology's YAML files for this row."""
+        """Check the targets that the topology's YAML files declare for this row."""
         __tracebackhide__ = True
         self._conclude(self._session.judge.by_declared(self._test, self._measure.topology, measurements))
 

@@ -99,7 +99,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     test, config = metafunc.definition, metafunc.config
     try:
-        found = parameters(test, state_of(config).labs, quick=config.getoption("--labkit-quick"))
+        found = parameters(test, state_of(config).topologies, quick=config.getoption("--labkit-quick"))
     except LabkitError as error:
         path, line, _ = test.reportinfo()
         where = f"{path}:{(line or 0) + 1}"

@@ -34,7 +34,7 @@ def _progress() -> Progress:
 
 
 class _Interrupts:
-    """Tells Ctrl-C from pytest's own reasons to stop (wrong tests, --maxfail): both are one exit code to it."""
+    """Distinguishes Ctrl-C from pytest's own reasons to stop (wrong tests, --maxfail), with the same exit code."""
 
     def __init__(self) -> None:
         self.by_user = False
@@ -70,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     for word in arguments.pytest_arguments:
         if word.partition("=")[0] in _NEEDS_CACHE:
             raise ConfigInvalid(
-                f"{word}: labkit run keeps nothing of a run before but its results",
-                hint=f"say what to measure: -m or -- -k; or run the suite yourself: pytest {suite.path()} {word}",
+                f"{word}: labkit run keeps nothing of earlier runs except their results",
+                hint=f"select what to measure with -m or -- -k, or run: pytest {suite.path()} {word}",
             )
     load_all(arguments.topology or ())
     check_root(Path(arguments.results), room_bytes=BALLAST_BYTES)
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     command += ["-c", str(suite.path() / "pytest.ini"), f"--rootdir={suite.path()}"]
     if os.environ.pop("PYTEST_ADDOPTS", "").strip():
         print(
-            "labkit: PYTEST_ADDOPTS is for your own tests and not used here; arguments for pytest go behind --",
+            "labkit: PYTEST_ADDOPTS is for your own tests and is ignored here; pass arguments to pytest after --",
             file=sys.stderr,
         )
     expressions = [f"({arguments.markers})"] if arguments.markers else []
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def trial(arguments: argparse.Namespace) -> int:
-    """`labkit trial`: one trial on a lab that is up, or on one of its own."""
+    """`labkit trial`: one trial on a lab that is up, or on one that it brings up."""
     from labkit.backends import registry
     from labkit.lab import live as lab
     from labkit.results.trialview import as_json, as_text
@@ -128,7 +128,7 @@ def trial(arguments: argparse.Namespace) -> int:
         if load_pps is not None and not 1 / shortest_s <= load_pps <= MAX_LOAD_PPS:
             raise ConfigInvalid(
                 f"--load {arguments.load}: expected one frame or more in {shortest_s:g} s, and up to 1 Gpps",
-                hint="--load max sends as fast as the tester goes",
+                hint="--load max sends as fast as the tester can",
             )
     with mistakes.noted():
         frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
@@ -202,28 +202,29 @@ def down(arguments: argparse.Namespace) -> int:
 
     undone = lab.down(force=arguments.force)
     for change in undone:
-        print(f"{change.lab}: {change.what}: {'undone' if change.done else f'LEFT: {change.left}'}")
+        print(f"{change.lab}: {change.what}: {'reverted' if change.done else f'LEFT: {change.left}'}")
     cleared = probe_build.clear_abandoned()
     for folder in cleared:
-        print(f"build: {folder}, of a build that was killed: removed")
+        print(f"removed {folder}: left by a build that was killed")
     cleared += (temporary := scratch.clear_abandoned())
     for folder in temporary:
-        print(f"{folder}, of a labkit that was killed: removed")
+        print(f"removed {folder}: left by a labkit process that was killed")
     if not undone and not cleared:
-        print("nothing to undo")
+        print("nothing to revert")
     return 0 if all(change.done for change in undone) else EnvironmentBroken.exit_code
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """`labkit doctor`: exit code 0 when every backend can run here, or every promise is kept on the host; else 3.
+    """`labkit doctor`: exit code 0 when every backend can run here, or all host checks that apply pass; else 3.
 
-    With --host, 1 where no promise applies.
+    With --host, 1 if no check applies.
     """
     if arguments.host:
         return _doctor_of_host(arguments)
     if arguments.inventory or arguments.desired:
         raise ConfigInvalid(
-            "-i and --desired say what a host shall be", hint="name it: labkit doctor --host H"
+            "-i and --desired need --host: they define how a host should be configured",
+            hint="name the host: labkit doctor --host H",
         )
     from labkit import doctor as checks
 
@@ -267,10 +268,10 @@ def report(arguments: argparse.Namespace) -> int:
     except EnvironmentBroken as error:
         if arguments.html:
             raise
-        # The run is another's (root's), or on a disk that is read-only or full: the table is there all the same.
+        # The run belongs to another user (root), or the disk is read-only or full: the table is printed anyway.
         elsewhere = fix.labkit("report", str(path), "--html", str(_writable() / "report.html"))
         sys.stdout.flush()  # the table first
-        print(f"report.html was not written: {error.message}; to get it: {elsewhere}", file=sys.stderr)
+        print(f"report.html was not written: {error.message}; fix: {elsewhere}", file=sys.stderr)
         return 0
     print(f"report: {written}")
     return 0

@@ -1,4 +1,4 @@
-"""From a test's markers to what it measures: which datapath, on which lab, with which frames.
+"""From a test's markers to what it measures: which datapath, on which topology, with which frames.
 
 Wrong markers raise ConfigInvalid; the plugin adds file and line of the test.
 """
@@ -27,7 +27,7 @@ PARAMETER = "labkit_target_of_test"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a test measures: a datapath with frames of a size, or the host of a lab."""
+    """What a test measures: a datapath with frames of a size, or the host of a topology."""
 
     topology: Topology
     datapath: Datapath | None = None
@@ -76,7 +76,7 @@ def measures(item: pytest.Item) -> bool:
     return PARAMETER in getattr(item, "fixturenames", ())
 
 
-class Labs:
+class Topologies:
     """The topologies of a run: those that the user chose, or all that labkit ships; and those that tests name."""
 
     def __init__(self, names: Sequence[str] | None) -> None:
@@ -85,7 +85,7 @@ class Labs:
         from labkit.session.preflight import load_all
 
         self.asked = bool(names)
-        """Whether the user chose: then nothing is measured elsewhere."""
+        """Whether the user chose: then nothing else is measured."""
         self.chosen = load_all(names or DEFAULT_TOPOLOGIES)
         self._known = {lab_file.name: lab_file for lab_file in self.chosen}
 
@@ -114,8 +114,8 @@ class Labs:
             return Elsewhere(f"is for topology {wanted}, which is not chosen ({self.words})")
         if known is not None:
             raise ConfigInvalid(
-                f"{lab_file.source}: a topology called {lab_file.name!r} is in use already: {known.source}",
-                hint="give the file another name (name: ..., or the file's), or choose it: --topology FILE",
+                f"{lab_file.source}: another topology named {lab_file.name!r} is in use already: {known.source}",
+                hint="rename it (its key name:, or the file itself), or choose it: --labkit-topology FILE",
             )
         self._known[lab_file.name] = lab_file
         return lab_file
@@ -128,38 +128,38 @@ def _file(wanted: str, folders: Sequence[Path]) -> Path:
             return place
     raise ConfigInvalid(
         f"topology={wanted!r}: no such file: {', '.join(map(str, places))}",
-        hint="a path is looked for beside the test's file, then where pytest was started, then in its rootdir",
+        hint="a relative path is tried from the test's folder, then the working directory, then pytest's rootdir",
     )
 
 
-def parameters(definition: pytest.Item, labs: Labs, *, quick: bool) -> list[Any]:
+def parameters(definition: pytest.Item, chosen: Topologies, *, quick: bool) -> list[Any]:
     """What pytest parametrizes a measuring test with. Raises ConfigInvalid: its markers are wrong."""
     from labkit.backends import registry
 
     on = _arguments(definition, "on", ("topology", "mode", "frame"))
     everywhere = _arguments(definition, "datapaths", ("frames", "modes"))
-    topologies: Sequence[Topology] | Elsewhere = labs.chosen
+    topologies: Sequence[Topology] | Elsewhere = chosen.chosen
     if on is not None and on.get("topology") is not None:
         config = definition.config
         folders = (definition.path.parent, config.invocation_params.dir, config.rootpath)
-        named = labs.named(on["topology"], folders)
+        named = chosen.named(on["topology"], folders)
         topologies = named if isinstance(named, Elsewhere) else [named]
     if everywhere is not None:
         if on is not None and {"mode", "frame"} & on.keys():
             raise ConfigInvalid(
-                "mode and frame of @pytest.mark.on say where one backend is measured",
+                "mode and frame of @pytest.mark.on are for a single backend, not for @pytest.mark.datapaths",
                 hint="@pytest.mark.datapaths(frames=(...), modes='default')",
             )
-        return _everywhere(everywhere, topologies, labs, quick=quick)
+        return _everywhere(everywhere, topologies, chosen, quick=quick)
     names = [name for name in registry.names() if definition.get_closest_marker(name)]
     if not names and definition.get_closest_marker(LOWLATENCY):
         return [_host_of(topologies)]
     if not names:
         raise ConfigInvalid(
-            f"the test uses the measure fixture: mark it with a backend ({', '.join(registry.names())}), "
+            f"the test uses the fixture measure: mark it with a backend ({', '.join(registry.names())}), "
             f"with {LOWLATENCY} or with @pytest.mark.datapaths()"
         )
-    return [_of_backend(name, on or {}, topologies, labs) for name in names]
+    return [_of_backend(name, on or {}, topologies, chosen) for name in names]
 
 
 def _arguments(definition: pytest.Item, name: str, known: Sequence[str]) -> Mapping[str, Any] | None:
@@ -191,7 +191,7 @@ def _frame(frame: object) -> str:
 
 
 def _everywhere(
-    options: Mapping[str, Any], topologies: Sequence[Topology] | Elsewhere, labs: Labs, *, quick: bool
+    options: Mapping[str, Any], topologies: Sequence[Topology] | Elsewhere, chosen: Topologies, *, quick: bool
 ) -> list[Any]:
     from labkit.session.datapaths import enumerate_datapaths
 
@@ -215,12 +215,12 @@ def _everywhere(
         for datapath in enumerate_datapaths(topologies)
         for frame in sizes
         if datapath.is_default_mode or not (quick or modes == "default")
-    ] or [pytest.param(Elsewhere(f"there is nothing to measure on {labs.words}"), id="elsewhere")]
+    ] or [pytest.param(Elsewhere(f"there is nothing to measure on {chosen.words}"), id="elsewhere")]
 
 
 def _of_backend(
-    name: str, on: Mapping[str, Any], topologies: Sequence[Topology] | Elsewhere, labs: Labs
-) -> Any:  # noqa: ANN401 - pytest does not give its ParameterSet away
+    name: str, on: Mapping[str, Any], topologies: Sequence[Topology] | Elsewhere, chosen: Topologies
+) -> Any:  # noqa: ANN401 - pytest does not export ParameterSet
     from labkit.session.datapaths import default_datapath
 
     frame, mode = _frame(on.get("frame", "64")), on.get("mode", "")
@@ -228,9 +228,9 @@ def _of_backend(
         raise ConfigInvalid(f"mode={mode!r}: expected the name of a mode")
     if isinstance(topologies, Elsewhere):
         return pytest.param(topologies, id=f"{name}-elsewhere")
-    if labs.asked and not any(name in lab_file.backends for lab_file in topologies):
+    if chosen.asked and not any(name in lab_file.backends for lab_file in topologies):
         return pytest.param(
-            Elsewhere(f"backend {name} is not measured on what is chosen ({labs.words})"),
+            Elsewhere(f"backend {name} is not measured on what is chosen ({chosen.words})"),
             id=f"{name}-elsewhere",
         )
     datapath = default_datapath(name, topologies, mode=mode)
@@ -238,7 +238,7 @@ def _of_backend(
 
 
 def _host_of(topologies: Sequence[Topology] | Elsewhere) -> Any:  # noqa: ANN401 - see above
-    """The one host that is measured: this one, as the first lab that declares hardware describes it, else the first."""
+    """The host that is measured: this one, as described by the first topology of tier hardware, else the first."""
     if isinstance(topologies, Elsewhere):
         return pytest.param(topologies, id=f"{LOWLATENCY}-elsewhere")
     real = [t for t in topologies if t.tier != "simulated"]

@@ -1,4 +1,4 @@
-"""What pytest does with its command line that a plugin has to mend: its rootdir, and several processes."""
+"""Corrects how pytest reads its command line: its rootdir, and several processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from labkit.harness import flags
 
 MEASURES = "labkit_measures"
-"""By this a worker of pytest-xdist tells that it has tests that measure."""
+"""Set by a worker of pytest-xdist that has tests that measure."""
 
 
 def joined(arguments: Sequence[str], folder: Path) -> list[str]:
@@ -75,7 +75,7 @@ def several_processes(config: pytest.Config) -> pytest.UsageError:
     how = f" (-n {asked}: on the command line, in addopts or in PYTEST_ADDOPTS)" if asked else ""
     return pytest.UsageError(
         f"labkit measures in one process: below pytest-xdist{how} labs would share the cores with each other and with "
-        "other tests, and falsify each other's figures. Nothing was run.\n"
+        "other tests, which falsifies their figures. Nothing was run.\n"
         "  hint: measure with -n0 (labkit run does so by itself), and leave those tests out of the parallel run "
         "(--ignore, --deselect, -m, -k)"
     )

@@ -28,7 +28,7 @@ class Ending:
 
     @property
     def happened(self) -> bool:
-        """Whether there is anything to tell besides targets."""
+        """Whether there is anything to report besides targets."""
         return bool(self.broken or self.failed or self.skipped or self.expected)
 
 

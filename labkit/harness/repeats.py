@@ -1,7 +1,7 @@
-"""The part of the pytest plugin that measures again what came out invalid for a reason that can pass.
+"""The part of the pytest plugin that repeats measurements which were invalid for a transient reason.
 
-A test that ends invalid is withheld: pytest hears of it when the run is otherwise over and the test has had its
-further attempts, or the time for them is up. So it ends once, in the terminal, in junit.xml and in the exit code.
+A test that ends invalid is withheld: it is reported to pytest when the other tests are over and it has had its further
+attempts, or the budget is used up. So it ends once: in the terminal, in junit.xml and in the exit code.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from labkit.session.session import Session
 
 PAUSES_S = (0.0, 2.0, 5.0, 10.0, 20.0)
-"""Before each round of attempts; the last one is kept. Whoever disturbs gets time to end."""
+"""Pauses before the rounds of attempts; the last value repeats. They give a disturbance time to end."""
 AROUND_S = 1.5
-"""What an attempt costs beside its measurements: a lab and a DUT come up."""
+"""Time that an attempt takes besides its measurements: a lab and a DUT come up."""
 AGAIN = "again"
-STAYS = "for reasons that another attempt would not change: they stand above"
+STAYS = "for reasons that a repetition would not change, see above"
 
 
 @dataclass(slots=True)
 class _Withheld:
-    """A test whose end pytest has not heard of."""
+    """A test whose end was not yet reported to pytest."""
 
     item: pytest.Item
     reports: Sequence[pytest.TestReport]
@@ -106,7 +106,7 @@ class Repeats:
         live = any(_tier(one.item) != "simulated" for one in self._withheld)
         reasons = ", ".join(sorted({g for one in self._withheld for g in _reasons(own, one.item.nodeid)}))
         own.progress.say(
-            f"{_tests(len(self._withheld))} invalid ({reasons}): measured again, for up to {self._budget_s:g} s"
+            f"{_tests(len(self._withheld))} invalid ({reasons}): repeating, for up to {self._budget_s:g} s"
         )
         while self._withheld and not (session.shouldfail or session.shouldstop):
             pause_s = PAUSES_S[min(self.rounds, len(PAUSES_S) - 1)] if live else 0.0
@@ -114,7 +114,7 @@ class Repeats:
             if not able or (not live and self.rounds >= len(PAUSES_S)):
                 return
             if pause_s:
-                own.progress.phase(f"{_tests(len(self._withheld))} still invalid: a pause of {pause_s:g} s")
+                own.progress.phase(f"{_tests(len(self._withheld))} still invalid: pausing for {pause_s:g} s")
                 own.listen(pause_s)
             self.rounds += 1
             self._round(session, able, end)
@@ -155,7 +155,7 @@ class Repeats:
         """Say that the test will be run again."""
         if report.outcome != AGAIN:
             return None
-        return "measured again", "A", ("INVALID, will be measured again", {"yellow": True})
+        return "measured again", "A", ("INVALID, will be repeated", {"yellow": True})
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
@@ -168,7 +168,7 @@ class Repeats:
         used = f": {own.usage.describe()}" if own.usage is not None and own.usage.busy else ""
         attempts = f" after {self.rounds + 1} attempts" if self.rounds else ""
         why = ", ".join(sorted(self.reasons - {STAYS})) or STAYS
-        rest = "" if STAYS in why else "; run it again when the machine is quiet"
+        rest = "" if STAYS in why else "; repeat the run when the machine is idle"
         return f"{_tests(self.invalid)} invalid{attempts} ({why}){used}{rest}"
 
 

@@ -27,7 +27,7 @@ def sort(state: State, items: list[pytest.Item]) -> None:
     from labkit.session.datapaths import enumerate_datapaths
 
     order: dict[str, int] = {"": -1}  # the host itself, before any lab is up; and tests that are not labkit's
-    for datapath in enumerate_datapaths(state.labs.chosen):
+    for datapath in enumerate_datapaths(state.topologies.chosen):
         order.setdefault(Subject(datapath.topology, datapath).group, len(order))
 
     def rank(item: pytest.Item) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from labkit.errors import LabkitError
 from labkit.harness import options, terminal
-from labkit.harness.collecting import Labs
+from labkit.harness.collecting import Topologies
 from labkit.harness.pace import Pace
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ class State:
     def __init__(self, config: pytest.Config) -> None:
         """Read the options. Raises UsageError: bad input is reported before anything is collected."""
         self._config = config
-        self._labs: Labs | None = None
+        self._topologies: Topologies | None = None
         if config.getoption("--labkit-topology"):
             try:
-                self._labs = Labs(config.getoption("--labkit-topology"))
+                self._topologies = Topologies(config.getoption("--labkit-topology"))
             except LabkitError as error:
                 raise pytest.UsageError(str(error)) from error
         self.required = options.required(config.getoption("--labkit-require") or ())
@@ -51,11 +51,11 @@ class State:
         """Of tests that their authors skip: no reason to create a run folder, but part of it where there is one."""
 
     @property
-    def labs(self) -> Labs:
+    def topologies(self) -> Topologies:
         """The topologies of the run; read and checked once. Raises ConfigInvalid."""
-        if self._labs is None:
-            self._labs = Labs(None)
-        return self._labs
+        if self._topologies is None:
+            self._topologies = Topologies(None)
+        return self._topologies
 
     @property
     def session(self) -> Session:

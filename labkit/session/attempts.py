@@ -1,4 +1,4 @@
-"""Which tests may be measured again, and how often each was: the choice is by validity alone, never by value."""
+"""Which tests are measured again, and the number of each attempt: chosen by validity alone, never by value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from labkit.record.model import Measurement
 
 
 class Attempts:
-    """Remembers, for each test, the measurements that were invalid for a reason that can pass."""
+    """Remembers, for each test, the measurements that were invalid for a transient reason."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -23,8 +23,8 @@ class Attempts:
         """A target of the test was invalid because of these measurements.
 
         `stood_still`: by a bound that was missed while the tester stood still. From then on the test's targets are
-        invalid whenever the tester stood still, whether their bounds hold or not: else a missed bound would get a
-        second chance that a bound that held had no need of.
+        invalid whenever the tester stood still, whether their bounds are met or not: otherwise only missed bounds
+        would get a second chance, which would bias the result.
         """
         self._blamed.setdefault(test, []).extend(measurements)
         if stood_still:
@@ -35,7 +35,7 @@ class Attempts:
         return test in self._stood_still and self.number(test) > 1
 
     def to_repeat(self, test: str) -> tuple[Measurement, ...]:
-        """What would have to be measured again; empty: it is not invalid, or for a reason that stays."""
+        """What would have to be measured again. Empty: the test is valid, or invalid for a permanent reason."""
         unique = {id(measurement): measurement for measurement in self._blamed.get(test, ())}
         return tuple(unique.values())
 

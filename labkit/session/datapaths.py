@@ -34,7 +34,7 @@ class Datapath:
         )
 
     def check_frames(self, frames: FrameSpec) -> None:
-        """Raise ConfigInvalid for frames that its links do not carry: too large for the MTU, or no such addresses."""
+        """Raise ConfigInvalid for frames that its links do not carry: too large for the MTU, or without addresses."""
         for link in self.topology.links:
             largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
             size = max(frames.sizes)
@@ -42,7 +42,7 @@ class Datapath:
                 raise ConfigInvalid(
                     f"frame size {size}: expected at most {largest} bytes with FCS on link {link.name} of topology "
                     f"{self.topology.name} (MTU {link.mtu_bytes} B, Ethernet header and FCS)",
-                    hint=f"smaller frames, or mtu: {size - FRAME_OVER_MTU_BYTES} B in a topology of your own",
+                    hint=f"smaller frames, or a topology of your own with mtu: {size - FRAME_OVER_MTU_BYTES} B",
                 )
             family = f"ipv{frames.ip_version}"
             ends = (getattr(link.tester, family), getattr(link.dut, family))
@@ -53,19 +53,19 @@ class Datapath:
                 )
 
     def unfit(self, frames: FrameSpec) -> str | None:
-        """Why its backend does not move such frames, with the way out. None: it does."""
+        """Why its backend does not forward such frames, with the fix. None: it does."""
         limit, size = self.mode.largest_frame_bytes, max(frames.sizes)
         if limit is None or size <= limit:
             return None
         called = f"{self.backend.name} {self.mode.name}".rstrip()
         return (
-            f"frame size {size}: {called} moves frames of up to {limit} bytes with FCS: "
+            f"frame size {size}: {called} forwards frames of up to {limit} bytes with FCS: "
             f"{self.mode.largest_frame_why} (fix: frames of at most {limit} bytes, or another backend)"
         )
 
     @property
     def is_default_mode(self) -> bool:
-        """Whether the mode is what a user gets who names none."""
+        """Whether it is the mode that is used if the user names none."""
         return not self.mode.name
 
 
@@ -73,7 +73,7 @@ _SIMULATED = Mode(name="", description="simulated: no packet is sent", requires=
 
 
 def modes(backend: Backend, topology: Topology) -> tuple[Mode, ...]:
-    """The backend's modes there; on a simulated lab every backend has one."""
+    """The backend's modes there; on a simulated topology every backend has one."""
     return (_SIMULATED,) if topology.tier is Tier.SIMULATED else backend.modes(topology)
 
 
@@ -88,12 +88,12 @@ def find_mode(backend: Backend, topology: Topology, name: str) -> Mode:
     known = ", ".join(m.name for m in found if m.name)
     raise ConfigInvalid(
         f"backend {backend.name} has no mode {name!r} on {topology.name}: expected "
-        + (f"one of {known}, or none for the default" if known else "none: it has the default only")
+        + (f"one of {known}, or none for the default" if known else "none: it has only the default")
     )
 
 
 def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
-    """All datapaths of these topologies, in the order in which they are measured: a lab at a time, kernel first."""
+    """All datapaths of these topologies, in the order in which they are measured: by topology, kernel first."""
     found: list[Datapath] = []
     for topology in topologies:
         for name in registry.names():
@@ -106,10 +106,10 @@ def enumerate_datapaths(topologies: Iterable[Topology]) -> tuple[Datapath, ...]:
     return tuple(found)
 
 
-# The labs that the suite measures when nobody says which, in this order: the kernel's figures come first.
+# The topologies that the suite measures by default, in this order: the kernel's figures come first.
 DEFAULT_TOPOLOGIES = ("veth", "veth-forward", "vhost", "memif")
 
-# Where a backend is measured when nobody says where: shared memory first for DPDK, for there it is at home.
+# Where a backend is measured by default: for DPDK shared memory first, which suits it best.
 _PREFERRED = {"dpdk": ("vhost", "memif", "veth")}
 
 
@@ -129,7 +129,7 @@ def default_datapath(
         there = dict.fromkeys(name for t in topologies if topology in (None, t.name) for name in t.backends)
         raise ConfigInvalid(
             f"backend {backend_name} is not measured on {where}",
-            hint=f"measured there: {', '.join(there)}" if there else None,
+            hint=f"backends that are measured there: {', '.join(there)}" if there else None,
         )
     order = _PREFERRED.get(backend_name, ())
     rank = {name: i for i, name in enumerate(order)}

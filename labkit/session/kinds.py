@@ -20,11 +20,11 @@ from labkit.record import environment
 from labkit.record.model import Key, Measurement
 from labkit.session.datapaths import Datapath
 from labkit.session.frame import Body, Frame, Measured
-from labkit.session.on_rig import Notes, RigBody, RoundTripsOnly, measure_on
+from labkit.session.on_testbed import Notes, RoundTripsOnly, TestbedBody, measure_on
 from labkit.session.plan import Plan
 from labkit.session.recorder import Recorder
-from labkit.session.rig import Rig
-from labkit.session.rigs import Rigs
+from labkit.session.testbed import Testbed
+from labkit.session.testbeds import Testbeds
 from labkit.testers.frames import FrameSpec
 from labkit.units import Load
 
@@ -38,20 +38,20 @@ class Kinds:
     """Makes measurements on demand, each of them once."""
 
     def __init__(
-        self, recorder: Recorder, frame: Frame, rigs: Rigs, *, plan: Plan, progress: Progress
+        self, recorder: Recorder, frame: Frame, testbeds: Testbeds, *, plan: Plan, progress: Progress
     ) -> None:
         self._recorder = recorder
         self._frame = frame
-        self._rigs = rigs
+        self._testbeds = testbeds
         self._plan = plan
         self._progress = progress
 
     def mrr(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Maximum receive rate."""
 
-        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+        def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             result = measure_mrr(
-                RoundTripsOnly(rig),
+                RoundTripsOnly(testbed),
                 max_load_pps=None,
                 duration_s=self._plan.mrr_duration_s,
                 trials=self._plan.mrr_trials,
@@ -59,7 +59,7 @@ class Kinds:
             )
             if result.silent:
                 notes.deviations.append(
-                    _livelock(rig, notes, self._plan, _key(datapath, frames), result.silent)
+                    _livelock(testbed, notes, self._plan, _key(datapath, frames), result.silent)
                 )
             notes.deciding = result.trials
             notes.limited_by = mrr_limited_by(result, max_offered_load_pps=notes.max_offered_load_pps)
@@ -77,9 +77,9 @@ class Kinds:
         max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
         highest_load_pps = max(SEARCH_ABOVE_MRR * offered_pps, max_load_pps)
 
-        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+        def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             stability = measure_stability(
-                RoundTripsOnly(rig),
+                RoundTripsOnly(testbed),
                 load_pps=0.1 * (mrr.median_pps or IDLE_LOAD_PPS),
                 ndr=self._plan.ndr,
                 pdr=self._plan.pdr,
@@ -87,14 +87,14 @@ class Kinds:
             )
             notes.gates += stability.gates()
             result = search_upwards(
-                RoundTripsOnly(rig),
+                RoundTripsOnly(testbed),
                 ndr=self._plan.ndr,
                 pdr=self._plan.pdr,
                 min_load_pps=min(MIN_LOAD_PPS, max_load_pps / 2),
                 max_load_pps=max_load_pps,
                 highest_load_pps=highest_load_pps,
                 max_search_s=self._plan.max_search_s,
-                clock=rig.clock,
+                clock=testbed.clock,
                 on_progress=lambda state: self._progress.update(_search_line(state)),
                 on_trial=notes.count,
             )
@@ -109,9 +109,9 @@ class Kinds:
         rates_pps = self._rates_pps(datapath, frames, {load.of for load in loads if load.of is not None})
         ladder = load_rates(loads, rates_pps)
 
-        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+        def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             result = measure_latency(
-                rig,
+                testbed,
                 pdr_pps=rates_pps.get("PDR"),
                 ladder=ladder,
                 min_duration_s=self._plan.latency_min_duration_s,
@@ -134,9 +134,9 @@ class Kinds:
         if mrr is None:
             raise LabkitBug("a measurement of kind mrr without its payload")
 
-        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+        def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             result = measure_loss_curve(
-                RoundTripsOnly(rig),
+                RoundTripsOnly(testbed),
                 max_load_pps=max(trial.offered_pps for trial in mrr.trials),
                 duration_s=self._plan.loss_duration_s,
                 on_trial=notes.count,
@@ -151,9 +151,9 @@ class Kinds:
         """Longest burst that comes back whole."""
         throughput_pps = self._rates_pps(datapath, frames, ("PDR",))["PDR"]
 
-        def body(rig: Rig, notes: Notes) -> Mapping[str, object]:
+        def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             result = measure_back_to_back(
-                rig,
+                testbed,
                 throughput_pps=throughput_pps,
                 repeats=self._plan.burst_repeats,
                 max_burst_s=self._plan.burst_max_s,
@@ -184,7 +184,7 @@ class Kinds:
         )
 
         def prepare() -> Body:
-            self._rigs.close_rig()  # a datapath that polls would be measured with the host
+            self._testbeds.close_testbed()  # a datapath that polls would be measured with the host
             self._recorder.note_topology(lab_file)
             return lambda: _host(request, self._progress)
 
@@ -192,24 +192,24 @@ class Kinds:
         return self._frame.measure(key, kind, str(request), prepare, phase=key.id)
 
     def _datapath(
-        self, kind: str, datapath: Datapath, frames: FrameSpec, body: RigBody, *, variant: str = ""
+        self, kind: str, datapath: Datapath, frames: FrameSpec, body: TestbedBody, *, variant: str = ""
     ) -> Measurement:
-        """A measurement on the datapath's rig."""
+        """A measurement on the datapath's testbed."""
 
         def prepare() -> Body:
-            max_offered_load_pps = self._rigs.max_offered_load_pps(datapath, frames)
-            rig = self._rigs.rig(datapath, frames.ip_version)
-            rig.set_frames(frames)
+            max_offered_load_pps = self._testbeds.max_offered_load_pps(datapath, frames)
+            testbed = self._testbeds.testbed(datapath, frames.ip_version)
+            testbed.set_frames(frames)
             notes = Notes(progress=self._progress, max_offered_load_pps=max_offered_load_pps)
 
-            def on_rig() -> Measured:
+            def on_testbed() -> Measured:
                 try:
-                    return measure_on(rig, body, notes, deviations=self._plan.deviations)
+                    return measure_on(testbed, body, notes, deviations=self._plan.deviations)
                 except BaseException:
-                    self._rigs.close_rig()  # its state is unknown: the next measurement starts a new one
+                    self._testbeds.close_testbed()  # its state is unknown: the next measurement starts a new one
                     raise
 
-            return on_rig
+            return on_testbed
 
         key = _key(datapath, frames)
         return self._frame.measure(
@@ -271,10 +271,10 @@ def _host(request: hostlatency.Request, progress: Progress) -> Measured:
     )
 
 
-def _livelock(rig: Rig, notes: Notes, plan: Plan, key: Key, silent: int) -> str:
+def _livelock(testbed: Testbed, notes: Notes, plan: Plan, key: Key, silent: int) -> str:
     """Describe a path that is silent under overload. Raises ToolFailed where it is silent at any load."""
     for _ in range(LIVELOCK_ATTEMPTS):
-        low = RoundTripsOnly(rig).measure(load_pps=IDLE_LOAD_PPS, duration_s=plan.mrr_duration_s)
+        low = RoundTripsOnly(testbed).measure(load_pps=IDLE_LOAD_PPS, duration_s=plan.mrr_duration_s)
         notes.count(low)
         if low.received:
             break

@@ -1,4 +1,4 @@
-"""How long and how often to measure: one plan for a quick look, one for the ordinary run, one by RFC 2544.
+"""How long and how often to measure: one plan for a quick run, one for the default run, one that follows RFC 2544.
 
 The ordinary plan keeps what decides (the first 11 trials of a load that agree, of 21 at most) and shortens the trials:
 what a software link does in a tenth of a second it does in a second, and many short trials say more than few long ones.

@@ -1,4 +1,4 @@
-"""All that can be found wrong with a lab file before anything is made or measured on this machine."""
+"""Validates topologies before anything is created or measured on this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from labkit.targets.file import load_targets
 
 
 def load_checked(name_or_path: str | Path) -> Topology:
-    """Read a topology, hold its cores against this machine's, and read the files of targets that it names.
+    """Read a topology, validate its cores against this machine, and read the target files that it names.
 
-    Raises ConfigInvalid: otherwise a wrong line would be told only once minutes of measuring are over.
+    Raises ConfigInvalid with all mistakes: otherwise a wrong line would be reported after minutes of measuring.
     """
     mistakes = Mistakes()
     lab_file: Topology | None = None
@@ -23,7 +23,7 @@ def load_checked(name_or_path: str | Path) -> Topology:
     if lab_file is None:
         beside = topology_file.targets_beside(Path(name_or_path))
         with mistakes.noted():
-            for path in beside:  # of what tier the lab is isn't known: one that refuses no metric
+            for path in beside:  # the tier is not known: take one that allows every metric
                 load_targets(path, tier=Tier.HARDWARE)
         mistakes.check()
         raise LabkitBug(f"{name_or_path}: not read, and no mistake was noted")
@@ -38,9 +38,9 @@ def load_checked(name_or_path: str | Path) -> Topology:
 
 
 def load_all(names_or_paths: Iterable[str | Path]) -> list[Topology]:
-    """Read several, each once. Raises ConfigInvalid as `load_checked`, and where two are called alike.
+    """Read several, each once. Raises ConfigInvalid as `load_checked`, and for two with the same name.
 
-    A row of the results is told from others by its topology's name.
+    Rows of the results are distinguished by the name of their topology.
     """
     by_name: dict[str, Topology] = {}
     mistakes = Mistakes()
@@ -50,8 +50,8 @@ def load_all(names_or_paths: Iterable[str | Path]) -> list[Topology]:
             first = by_name.setdefault(lab_file.name, lab_file)
             if first.source.resolve() != lab_file.source.resolve():
                 raise ConfigInvalid(
-                    f"{lab_file.source}: a topology called {lab_file.name!r} is chosen already: {first.source}",
-                    hint="give one of them another name (name: ..., or the file's)",
+                    f"{lab_file.source}: another topology named {lab_file.name!r} is chosen already: {first.source}",
+                    hint="rename one of them (its key name:, or the file itself)",
                 )
     mistakes.check()
     return list(by_name.values())

@@ -1,4 +1,4 @@
-"""A machine, reserved for one measurement: the lock is taken, nobody works in a lab that is up, it was listened to."""
+"""Reserves the machine for one session: takes the lock, observes the load, refuses if a lab that is up is in use."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from labkit.units import Unit, parse_quantity
 WAIT_VARIABLE = "LABKIT_WAIT"
 FOREVER = "forever"
 IN_USE_CORES = 0.05
-"""A shell or a capture in a lab that is kept up takes less; what sends or forwards takes more."""
+"""A shell or a capture in a lab uses less; a program that sends or forwards uses more."""
 
 
 def parse_wait(text: str | None, *, option: str) -> float | None:
-    """How long to wait for the machine [s]; None: as long as it takes. Left out: LABKIT_WAIT, else not at all.
+    """How long to wait for the machine [s]; None: without a limit. Left out: LABKIT_WAIT, else 0.
 
     Raises ConfigInvalid, naming the option or the variable.
     """
@@ -39,7 +39,7 @@ def parse_span(text: str, *, option: str, also: str = "") -> float:
         return parse_quantity(text, Unit.SECONDS)
     except ConfigInvalid:
         raise ConfigInvalid(
-            f"{option} {text!r}: expected a time such as '90s' or '10min'{also}", hint="0 for none"
+            f"{option} {text!r}: expected a time such as '90s' or '10min'{also}", hint="0 turns it off"
         ) from None
 
 
@@ -47,9 +47,9 @@ def parse_span(text: str, *, option: str, also: str = "") -> float:
 def reserved(
     *, wait_s: float | None, listen_s: float, using: str | None, progress: Progress
 ) -> Iterator[Usage | None]:
-    """Have the machine for the time of the context; yields who else used it while it was listened to.
+    """Reserve the machine during the context; yields who else used it while it was observed.
 
-    `using`: the id of a lab that is up and is going to be measured on. None is yielded where nobody listened
+    `using`: the id of a lab that is up and is going to be measured on. None is yielded if it was not observed
     (`listen_s` 0). Raises Busy, naming who measures, once `wait_s` have passed.
     """
     with lock.measuring(wait_s=wait_s, tell=progress.phase):
@@ -57,7 +57,7 @@ def reserved(
         if not listen_s:
             yield None
             return
-        progress.phase(f"listening to the machine for {listen_s:g} s")
+        progress.phase(f"observing the machine's load for {listen_s:g} s")
         found = usage.listen(listen_s)
         progress.done()
         for record in _others(using):
@@ -69,12 +69,12 @@ def reserved(
 def _others(using: str | None) -> list[LabRecord]:
     try:
         return [record for record in status() if record.alive and record.id != using]
-    except (EnvironmentBroken, ConfigInvalid):  # no journal that we may read: then no lab of ours
+    except (EnvironmentBroken, ConfigInvalid):  # no journal that this user may read: then no lab either
         return []
 
 
 def _in_use(record: LabRecord, cores_by_pid: Mapping[int, float]) -> str | None:
-    """Say who works in a lab that is up; None: nobody does."""
+    """Which process works in a lab that is up; None: no process does."""
     namespaces = set()
     for holder in record.holders.values():
         with suppress(OSError):
@@ -86,7 +86,7 @@ def _in_use(record: LabRecord, cores_by_pid: Mapping[int, float]) -> str | None:
             if Path(f"/proc/{pid}/ns/net").stat().st_ino in namespaces:
                 name = Path(f"/proc/{pid}/comm").read_text().strip()
                 return (
-                    f"the lab {record.topology.name} is up (since {record.since}), and {name} (pid {pid}) is at work "
-                    f"in it: {cores:.2g} cores"
+                    f"the lab {record.topology.name} is up (since {record.since}), and {name} (pid {pid}) is running "
+                    f"in it, using {cores:.2g} cores"
                 )
     return None

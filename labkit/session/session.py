@@ -1,4 +1,4 @@
-"""One session of measuring: labs come up once, figures are measured once, everything finished is stored at once.
+"""One session of measuring: a lab comes up once, each figure is measured once, and each result is stored at once.
 
 A session puts its parts together: `recorder` keeps, `measure` makes the measurements, `judge` judges them.
 """
@@ -25,8 +25,8 @@ from labkit.session.kinds import Kinds
 from labkit.session.plan import plan_for
 from labkit.session.recorder import Recorder
 from labkit.session.reservation import reserved
-from labkit.session.rigs import Rigs
 from labkit.session.settings import Settings
+from labkit.session.testbeds import Testbeds
 from labkit.testers.frames import FrameSpec
 
 
@@ -38,7 +38,7 @@ class Session:
         self.settings = settings
         self.progress = progress
         self.recorder = Recorder(settings, plan)
-        self._rigs = Rigs(
+        self._testbeds = Testbeds(
             plan,
             tester_engine=settings.tester_engine,
             seed=settings.seed,
@@ -46,7 +46,7 @@ class Session:
             on_topology=self.recorder.note_topology,
         )
         frame = Frame(self.recorder, reserve=self.reserve, progress=progress)
-        self.measure = Kinds(self.recorder, frame, self._rigs, plan=plan, progress=progress)
+        self.measure = Kinds(self.recorder, frame, self._testbeds, plan=plan, progress=progress)
         self.judge = Judge(self.recorder, self.measure, tester_engine=settings.tester_engine)
         self._reservation = ExitStack()
         self._reserved = False
@@ -65,7 +65,7 @@ class Session:
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
-        self._rigs.use(lab)
+        self._testbeds.use(lab)
 
     def reserve(self, *, using: str | None = None) -> None:
         """Reserve this machine until `close`; does nothing if it is reserved already. `using`: id of a lab that is up.
@@ -101,17 +101,17 @@ class Session:
         """A single trial, with the proof of its path and the tester's facts. It is not recorded."""
         if datapath.topology.tier is not Tier.SIMULATED:
             self.reserve()
-        rig = self._rigs.rig(datapath, frames.ip_version)
-        rig.set_frames(frames)
+        testbed = self._testbeds.testbed(datapath, frames.ip_version)
+        testbed.set_frames(frames)
         self.progress.phase(f"{datapath.key(frame=str(frames.size)).id}: one trial of {duration_s:g} s")
-        trial = rig.measure(load_pps=load_pps, duration_s=duration_s)
+        trial = testbed.measure(load_pps=load_pps, duration_s=duration_s)
         self.progress.done()
-        return trial, rig.proof(), rig.tester()
+        return trial, testbed.proof(), testbed.tester()
 
     def close(self, *, interrupted: bool = False) -> None:
         """Take the lab down, end the run, write the report."""
         try:
-            self._rigs.close()
+            self._testbeds.close()
         finally:
             self._reservation.close()
             self.progress.done()

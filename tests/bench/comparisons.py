@@ -24,7 +24,7 @@ from labkit.measure.histogram import percentiles_us
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe
 from labkit.session.datapaths import Datapath, find_mode
-from labkit.session.rig import Rig, live_rig
+from labkit.session.testbed import Testbed, live_testbed
 from labkit.testers.answer import trial_from_answer
 from labkit.testers.frames import FrameSpec, frames_command
 from labkit.testers.probe import SOFTWARE_DRAIN
@@ -55,20 +55,22 @@ class Comparison:
         return theirs / ours if self.less_is_better else ours / theirs
 
 
-def _rig(stack: ExitStack, lab: Lab, backend: str, mode: str, engine: str) -> Rig:
+def _testbed(stack: ExitStack, lab: Lab, backend: str, mode: str, engine: str) -> Testbed:
     found = registry.load(backend)
     datapath = Datapath(topology=lab.topology, backend=found, mode=find_mode(found, lab.topology, mode))
-    rig = stack.enter_context(live_rig(lab, datapath, engine=engine, ip_version=4, drain=SOFTWARE_DRAIN))
-    rig.set_frames(FRAME)
-    return rig
+    testbed = stack.enter_context(
+        live_testbed(lab, datapath, engine=engine, ip_version=4, drain=SOFTWARE_DRAIN)
+    )
+    testbed.set_frames(FRAME)
+    return testbed
 
 
 def _mrr_pps(lab: Lab, backend: str, mode: str, engine: str) -> float:
     """Frames a second that came back, all checked and timed, while the tester sent as fast as it could."""
     with ExitStack() as stack:
-        rig = _rig(stack, lab, backend, mode, engine)
-        rig.measure(load_pps=None, duration_s=0.3)
-        return rig.measure(load_pps=None, duration_s=RUN_S).forwarding_rate_pps
+        testbed = _testbed(stack, lab, backend, mode, engine)
+        testbed.measure(load_pps=None, duration_s=0.3)
+        return testbed.measure(load_pps=None, duration_s=RUN_S).forwarding_rate_pps
 
 
 def _testpmd_pair_pps(lab: Lab, generator_vdev: str, reflector_vdev: str) -> float:
@@ -231,10 +233,10 @@ def _round_trip(pairs: int, say: Say) -> Pairs:
 
 def _trials(pairs: int, load_pps: float, duration_s: float) -> Iterator[TrialResult]:
     with labs.lab_up(topology_file.load("veth")) as lab, ExitStack() as stack:
-        rig = _rig(stack, lab, "af_xdp", "", "af_xdp")
-        rig.measure(load_pps=load_pps, duration_s=duration_s)
+        testbed = _testbed(stack, lab, "af_xdp", "", "af_xdp")
+        testbed.measure(load_pps=load_pps, duration_s=duration_s)
         for _ in range(pairs):
-            yield rig.measure(load_pps=load_pps, duration_s=duration_s)
+            yield testbed.measure(load_pps=load_pps, duration_s=duration_s)
 
 
 def _overhead(pairs: int, say: Say) -> Pairs:

@@ -78,7 +78,7 @@ def test_what_came_out_invalid_is_measured_again_after_the_others(suite: pytest.
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "*test_ndr?kernel-noisy-64? INVALID, will be measured again*",
+            "*test_ndr?kernel-noisy-64? INVALID, will be repeated*",
             "*test_mrr?kernel-noisy-64? PASSED*",
             "*test_ndr?kernel-noisy-64? PASSED*",
             "measured again, the last attempt stands: kernel on noisy, 64 B, *, 2nd attempt",
@@ -98,7 +98,7 @@ def test_without_a_budget_nothing_is_measured_again(suite: pytest.Pytester) -> N
     result, stored, _ = run(suite, f"--labkit-seed={seed}", "--labkit-retry=0")
     assert result.ret == 1
     assert stored["former_measurements"] == []
-    result.stdout.fnmatch_lines(["labkit: 1 test is invalid (*stability-ndr); run it again*"])
+    result.stdout.fnmatch_lines(["labkit: 1 test is invalid (*stability-ndr); repeat the run*"])
 
 
 def test_what_stays_invalid_is_counted_once_and_named_in_the_last_line(suite: pytest.Pytester) -> None:
@@ -110,7 +110,7 @@ def test_what_stays_invalid_is_counted_once_and_named_in_the_last_line(suite: py
     assert [suite_.get("failures") for suite_ in junit.iter("testsuite")] == ["1"]
     last = result.stdout.lines[-1]
     assert last.startswith("labkit: 1 test is invalid after 6 attempts (")
-    assert last.endswith("stability-ndr); run it again when the machine is quiet")
+    assert last.endswith("stability-ndr); repeat the run when the machine is idle")
 
 
 def test_a_run_that_is_stopped_reports_what_it_withheld(suite: pytest.Pytester) -> None:

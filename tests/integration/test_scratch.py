@@ -58,7 +58,7 @@ def test_what_a_kill_left_is_removed_and_what_is_in_use_is_not(tmp_path, by):
         }
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=state)
         assert str(left) in done.stdout
-        assert "nothing to undo" not in done.stdout
+        assert "nothing to revert" not in done.stdout
     else:
         with scratch.folder("ssh"):
             pass

@@ -252,7 +252,7 @@ def test_more_hugepages_than_the_machine_has_are_refused_and_given_back(tmp_path
     done = labkit("up", "--topology", str(lab_file), cwd=tmp_path)
     refused(done, "hugepages", "hint: ", "hugepages: no")
     assert Path("/proc/sys/vm/nr_hugepages").read_text() == before
-    assert labkit("down", cwd=tmp_path).stdout == "nothing to undo\n"
+    assert labkit("down", cwd=tmp_path).stdout == "nothing to revert\n"
 
 
 def test_a_lab_that_is_up_already_is_not_brought_up_again(tmp_path: Path) -> None:

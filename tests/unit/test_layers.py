@@ -86,7 +86,7 @@ def test_a_module_imports_only_what_its_room_may(name: str) -> None:
     ("name", "source"),
     [
         ("labkit.measure.search", "from labkit.lab.topology import Topology"),
-        ("labkit.lab.live", "def f():\n    from labkit.session import rig"),
+        ("labkit.lab.live", "def f():\n    from labkit.session import testbed"),
         ("labkit.results.rows", "import labkit.plugin"),
         ("labkit.machine.fix", "from labkit.record.model import Key"),
     ],

@@ -630,7 +630,7 @@ def test_a_report_is_shown_where_its_page_cannot_be_written(tmp_path, capsys, mo
     assert "report:" not in out
     (line,) = err.splitlines()
     assert line.startswith(f"report.html was not written: {folder / 'report.html'} can't be written: ")
-    words = shlex.split(line.partition("to get it: ")[2])
+    words = shlex.split(line.partition("fix: ")[2])
     at = words.index("report")
     assert main(words[at:]) == 0  # what it says works
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")

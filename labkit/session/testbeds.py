@@ -1,4 +1,7 @@
-"""Labs and rigs that a session has up: one lab and one rig at a time, kept as long as they fit what is measured."""
+"""The lab and the testbed that a session has up: one of each at a time, reused while they fit the measurements.
+
+The lab is the namespaces and links of a topology; the testbed is the tester and the DUT that run in it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from labkit.lab.topology import Topology
 from labkit.progress import Progress
 from labkit.session.datapaths import Datapath
 from labkit.session.plan import Plan
-from labkit.session.rig import Rig, SimulatedRig, live_rig
+from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed
 from labkit.testers.frames import FrameSpec
 from labkit.testers.offered_load import measure_max_offered_load
 from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
 
-class Rigs:
-    """Brings labs and rigs up on demand. `on_topology` is called with each that comes up, and its links' facts."""
+class Testbeds:
+    """Brings labs and testbeds up on demand. `on_topology` is called with each that comes up, and its links' facts."""
 
     def __init__(
         self,
@@ -36,11 +39,11 @@ class Rigs:
         self._progress = progress
         self._on_topology = on_topology
         self._lab_stack = ExitStack()
-        self._rig_stack = ExitStack()
+        self._testbed_stack = ExitStack()
         self._lab: Lab | None = None
         self._borrowed: Lab | None = None
-        self._rig: Rig | None = None
-        self._rig_key: tuple[str, str, str, int] | None = None
+        self._testbed: Testbed | None = None
+        self._testbed_key: tuple[str, str, str, int] | None = None
         self._max_offered_loads: dict[tuple[str, str], float] = {}
 
     def use(self, lab: Lab) -> None:
@@ -56,13 +59,13 @@ class Rigs:
             return self._borrowed
         if self._lab is None or self._lab.topology != datapath.topology:
             self.close()
-            self._progress.phase(f"lab {datapath.topology.name}: up")
+            self._progress.phase(f"lab {datapath.topology.name}: bringing it up")
             self._lab = self._lab_stack.enter_context(lab_up(datapath.topology))
             self._on_topology(datapath.topology, self._lab.facts)
         return self._lab
 
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
-        """The tester's engine, and why it is not the fastest, where it isn't and nobody asked for it."""
+        """The tester's engine; and, unless the user chose it, why it is not the fastest one."""
         if lab.tester_ports[0].interface is None:
             return default_engine(lab, af_xdp_ok=False), None
         if self._tester_engine is not None:
@@ -76,21 +79,21 @@ class Rigs:
             return engine, None
         return engine, f"the tester sends through AF_PACKET, not AF_XDP: {lacking.id}: {lacking.error}"
 
-    def rig(self, datapath: Datapath, ip_version: int) -> Rig:
-        """The running rig of a datapath; the former one is ended, and its lab where the topology is another."""
+    def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
+        """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""
         key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
-        if self._rig is None or self._rig_key != key:
-            self.close_rig()
+        if self._testbed is None or self._testbed_key != key:
+            self.close_testbed()
             simulated = datapath.topology.simulation.get(datapath.backend.name)
             if simulated is not None:
                 self._on_topology(datapath.topology, None)
                 spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
-                self._rig, self._rig_key = SimulatedRig(spec), key
-                return self._rig
+                self._testbed, self._testbed_key = SimulatedTestbed(spec), key
+                return self._testbed
             lab = self._lab_for(datapath)
             engine, note = self._engine(lab)
-            self._rig = self._rig_stack.enter_context(
-                live_rig(
+            self._testbed = self._testbed_stack.enter_context(
+                live_testbed(
                     lab,
                     datapath,
                     engine=engine,
@@ -99,8 +102,8 @@ class Rigs:
                     drain=self._plan.drain,
                 )
             )
-            self._rig_key = key
-        return self._rig
+            self._testbed_key = key
+        return self._testbed
 
     def max_offered_load_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
         """The most that the tester can send on this link, measured once a link and frame size."""
@@ -109,7 +112,7 @@ class Rigs:
             return simulated.max_offered_load_pps
         key = (datapath.topology.name, str(frames.size))
         if key not in self._max_offered_loads:
-            self.close_rig()
+            self.close_testbed()
             lab = self._lab_for(datapath)
             self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
             self._max_offered_loads[key] = measure_max_offered_load(
@@ -121,13 +124,13 @@ class Rigs:
             )
         return self._max_offered_loads[key]
 
-    def close_rig(self) -> None:
-        """End tester and DUT; the next call of `rig` starts them anew."""
-        self._rig, self._rig_key = None, None
-        self._rig_stack.close()
+    def close_testbed(self) -> None:
+        """Stop tester and DUT; the next call of `testbed` starts new ones."""
+        self._testbed, self._testbed_key = None, None
+        self._testbed_stack.close()
 
     def close(self) -> None:
         """Take everything down."""
-        self.close_rig()
+        self.close_testbed()
         self._lab = None
         self._lab_stack.close()

@@ -1,6 +1,6 @@
-"""A tester and a DUT that are running: what trials are made on.
+"""A testbed: a tester and a DUT that are running, on which trials are made.
 
-Two kinds: a live one (lab, probe, backend) and a simulated one. Everything above sees only the protocol.
+Two kinds: a live one (in a lab, with probe and backend) and a simulated one. All callers see only the protocol.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from labkit.testers.probe import DrainTime, ProbeTester, generating
 from labkit.testers.simulated import SimulatedTester
 
 
-class Rig(Protocol):
-    """Measurer and BurstMeasurer in one, with what can be said of its trustworthiness."""
+class Testbed(Protocol):
+    """A Measurer and BurstMeasurer, with the facts that show whether its trials can be trusted."""
 
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
@@ -56,7 +56,7 @@ class Rig(Protocol):
         ...
 
 
-class LiveRig:
+class LiveTestbed:
     """A probe on the tester's ports and a backend on the DUT's."""
 
     def __init__(
@@ -108,7 +108,7 @@ class LiveRig:
 
 
 @contextmanager
-def live_rig(
+def live_testbed(
     lab: Lab,
     datapath: Datapath,
     *,
@@ -116,7 +116,7 @@ def live_rig(
     engine_note: str | None = None,
     ip_version: int,
     drain: DrainTime,
-) -> Iterator[LiveRig]:
+) -> Iterator[LiveTestbed]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
     if datapath.backend.name == "xdp" and engine == "af_packet":
         # Seen: without an XDP program at the far end, what XDP_TX sends sticks in a veth's ring.
@@ -127,10 +127,10 @@ def live_rig(
     with ExitStack() as stack:
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
         tester = stack.enter_context(generating(lab, engine, drain=drain))
-        yield LiveRig(lab, datapath, dut, tester, engine_note)
+        yield LiveTestbed(lab, datapath, dut, tester, engine_note)
 
 
-class SimulatedRig:
+class SimulatedTestbed:
     """The simulated DUT. Its figures are of a model, and every record says so."""
 
     def __init__(self, spec: SimulatedSpec) -> None:

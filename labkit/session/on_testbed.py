@@ -1,4 +1,4 @@
-"""One measurement on a rig: its body is surrounded by what the validity gates need."""
+"""One measurement on a testbed: its body is surrounded by what the validity gates need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labkit.measure.trial import TrialResult
 from labkit.progress import Progress
 from labkit.record import readings
 from labkit.session.frame import Measured
-from labkit.session.rig import Rig
+from labkit.session.testbed import Testbed
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Notes:
         self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
 
 
-RigBody = Callable[[Rig, Notes], Mapping[str, object]]
+TestbedBody = Callable[[Testbed, Notes], Mapping[str, object]]
 """Makes the trials of one kind of measurement; returns its payload."""
 
 
@@ -44,26 +44,28 @@ class RoundTripsOnly:
     belong to latency, a run would take three times the memory and disk space.
     """
 
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
+    def __init__(self, testbed: Testbed) -> None:
+        self._testbed = testbed
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
-        """One trial on the rig."""
-        return replace(self._rig.measure(load_pps=load_pps, duration_s=duration_s), service=None, lag=None)
+        """One trial on the testbed."""
+        return replace(
+            self._testbed.measure(load_pps=load_pps, duration_s=duration_s), service=None, lag=None
+        )
 
 
-def measure_on(rig: Rig, body: RigBody, notes: Notes, *, deviations: Sequence[str]) -> Measured:
+def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations: Sequence[str]) -> Measured:
     """Run the body between two readings of the machine. `deviations`: those of the plan."""
-    before = readings.read(rig.workers())
-    payload = body(rig, notes)
-    after = readings.read(rig.workers())
-    proof, tester = rig.proof(), rig.tester()
+    before = readings.read(testbed.workers())
+    payload = body(testbed, notes)
+    after = readings.read(testbed.workers())
+    proof, tester = testbed.proof(), testbed.tester()
     if "engine_note" in tester:
         notes.deviations.append(str(tester["engine_note"]))
     gates = noise.gates(
         before=before,
         after=after,
-        intended_cores={role: core for role, (_, core) in rig.workers().items()},
+        intended_cores={role: core for role, (_, core) in testbed.workers().items()},
         deciding=notes.deciding,
         proven=proof.proven,
         claim=proof.claim,
