@@ -21,7 +21,7 @@
 
 #include "../core/arguments.h"
 #include "../core/io.h"
-#include "../core/packet.h"
+#include "af_packet_gso.h"
 
 #define RING_FRAMES 4096
 #define BLOCK_BYTES (1 << 18)
@@ -48,21 +48,6 @@ struct port {
     uint64_t dropped;
 };
 
-/* What precedes a frame on a socket with PACKET_VNET_HDR: struct virtio_net_hdr, whose header C libraries
- * lack at times. */
-struct vnet_header {
-    uint8_t flags;
-    uint8_t gso_type;
-    uint16_t header_bytes;
-    uint16_t segment_bytes;
-    uint16_t checksum_start;
-    uint16_t checksum_offset;
-};
-
-#define VNET_NEEDS_CHECKSUM 1
-#define VNET_GSO_UDP_L4 5
-#define SUPER_FRAME_BYTES 65000U
-
 struct state {
     struct port ports[IO_PORTS_MAX];
     struct mmsghdr messages[IO_BURST_MAX];
@@ -71,8 +56,7 @@ struct state {
     uint32_t tx_stride;
     bool qdisc_bypass;
     bool gso;
-    bool no_segments; /* the kernel refused a super-frame: it is too old for UDP in PACKET_VNET_HDR */
-    uint8_t *super_frame;
+    struct gso super;
     int64_t ring_frames;
     int64_t block_bytes;
 };
@@ -251,7 +235,7 @@ static void af_packet_close(struct io *io)
             (void)close(port->tx_fd);
     }
     free(state->tx_data);
-    free(state->super_frame);
+    free(state->super.frame);
     free(state);
     io->state = NULL;
 }
@@ -280,8 +264,8 @@ static int af_packet_open(struct io *io, const json_t *ports, const json_t *opti
     }
     state->tx_stride = (state->tx_stride + 63) & ~63U;
     state->tx_data = aligned_alloc(64, (size_t)IO_BURST_MAX * state->tx_stride);
-    state->super_frame = malloc(sizeof(struct vnet_header) + SUPER_FRAME_BYTES + UINT8_MAX);
-    if (state->tx_data == NULL || state->super_frame == NULL) {
+    state->super.frame = malloc(GSO_BUFFER_BYTES);
+    if (state->tx_data == NULL || state->super.frame == NULL) {
         error_set(err, "internal", "malloc: send buffers");
         goto undo;
     }
@@ -337,14 +321,12 @@ static void af_packet_release(struct io *io, unsigned port_index, struct io_fram
                          __ATOMIC_RELEASE);
 }
 
-static unsigned send_streams(struct state *state, unsigned port, const struct io_frame *frames, unsigned n);
-
 static unsigned send_frames(struct state *state, unsigned port, const struct io_frame *frames, unsigned n)
 {
     unsigned done = 0;
 
     if (state->gso)
-        return send_streams(state, port, frames, n);
+        return gso_send(&state->super, state->ports[port].tx_fd, frames, n);
     for (unsigned i = 0; i < n; i++) {
         state->parts[i].iov_base = frames[i].data;
         state->parts[i].iov_len = frames[i].length;
@@ -355,120 +337,6 @@ static unsigned send_frames(struct state *state, unsigned port, const struct io_
         if (sent <= 0)
             break;
         done += (unsigned)sent;
-    }
-    return done;
-}
-
-/* Bytes of headers when the frame can be part of a super-frame: plain UDP without padding; else 0. */
-static uint32_t headers_of(const struct io_frame *frame)
-{
-    const uint8_t *data = frame->data;
-    uint32_t udp = packet_udp_offset(data, frame->length);
-    uint32_t udp_bytes;
-
-    if (udp == 0 || (data[12] == 0x08 && (data[14] != 0x45 || (data[20] & 0x3f) != 0 || data[21] != 0)))
-        return 0;
-    udp_bytes = (uint32_t)data[udp + 4] << 8 | data[udp + 5];
-    return udp + udp_bytes == frame->length ? udp + UDP_BYTES : 0;
-}
-
-/* Whether two frames differ in payload, IPv4 identification and checksums alone. */
-static bool same_stream(const struct io_frame *a, const struct io_frame *b, uint32_t headers)
-{
-    if (a->length != b->length)
-        return false;
-    if (a->data[12] != 0x08)
-        return memcmp(a->data, b->data, headers - 2) == 0;
-    return memcmp(a->data, b->data, 18) == 0 && memcmp(a->data + 20, b->data + 20, 4) == 0 &&
-           memcmp(a->data + 26, b->data + 26, headers - 2 - 26) == 0;
-}
-
-static uint32_t sum_words(const uint8_t *data, uint32_t length, uint32_t sum)
-{
-    for (uint32_t i = 0; i < length; i += 2)
-        sum += (uint32_t)data[i] << 8 | data[i + 1];
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return sum;
-}
-
-static void put_u16(uint8_t *at, uint32_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-/* Sends n frames of one stream as one; all or nothing. */
-static bool send_super_frame(struct state *state, int fd, const struct io_frame *frames, unsigned n,
-                             uint32_t headers)
-{
-    const uint32_t payload = frames[0].length - headers;
-    const uint32_t udp = headers - UDP_BYTES;
-    const uint32_t udp_bytes = UDP_BYTES + n * payload;
-    struct vnet_header vnet = {
-        .flags = VNET_NEEDS_CHECKSUM,
-        .gso_type = VNET_GSO_UDP_L4,
-        .header_bytes = (uint16_t)headers,
-        .segment_bytes = (uint16_t)payload,
-        .checksum_start = (uint16_t)udp,
-        .checksum_offset = 6,
-    };
-    uint8_t *data = state->super_frame + sizeof(vnet);
-    ssize_t sent;
-
-    memcpy(state->super_frame, &vnet, sizeof(vnet));
-    memcpy(data, frames[0].data, headers);
-    for (unsigned i = 0; i < n; i++)
-        memcpy(data + headers + i * payload, frames[i].data + headers, payload);
-    put_u16(data + udp + 4, udp_bytes);
-    /* The kernel completes the checksum from the sum of the pseudo-header. */
-    if (data[12] == 0x08) {
-        put_u16(data + 16, 20 + udp_bytes);
-        put_u16(data + 24, 0);
-        put_u16(data + 24, ~sum_words(data + 14, 20, 0));
-        put_u16(data + udp + 6, sum_words(data + 26, 8, IPPROTO_UDP + udp_bytes));
-    } else {
-        put_u16(data + 18, udp_bytes);
-        put_u16(data + udp + 6, sum_words(data + 22, 32, IPPROTO_UDP + udp_bytes));
-    }
-    sent = send(fd, state->super_frame, sizeof(vnet) + headers + (size_t)n * payload, MSG_DONTWAIT);
-    if (sent < 0 && errno == EINVAL)
-        state->no_segments = true;
-    return sent > 0;
-}
-
-static bool send_with_vnet(int fd, const struct io_frame *frame)
-{
-    static struct vnet_header plain;
-    struct iovec parts[2] = {{&plain, sizeof(plain)}, {frame->data, frame->length}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-
-    return sendmsg(fd, &message, MSG_DONTWAIT) > 0;
-}
-
-static unsigned send_streams(struct state *state, unsigned port, const struct io_frame *frames, unsigned n)
-{
-    const int fd = state->ports[port].tx_fd;
-    unsigned done = 0;
-
-    while (done < n) {
-        uint32_t headers = state->no_segments ? 0 : headers_of(&frames[done]);
-        uint32_t bytes = headers == 0 ? 0 : 2 * frames[done].length - headers;
-        unsigned run = 1;
-
-        while (headers != 0 && done + run < n && bytes <= SUPER_FRAME_BYTES &&
-               same_stream(&frames[done], &frames[done + run], headers)) {
-            bytes += frames[done].length - headers;
-            run++;
-        }
-        if (run > 1 && !send_super_frame(state, fd, &frames[done], run, headers)) {
-            if (state->no_segments)
-                continue; /* again, one by one */
-            break;
-        }
-        if (run == 1 && !send_with_vnet(fd, &frames[done]))
-            break;
-        done += run;
     }
     return done;
 }
