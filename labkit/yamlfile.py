@@ -1,6 +1,6 @@
 """YAML with line numbers: a mapping that knows where each key stood, and errors that say so.
 
-It knows nothing of what a file is for; readers ask for keys and hand back what they did not like.
+It knows nothing of what a file is for; readers ask for keys and report what is wrong with them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from labkit.errors import AlreadyNoted, ConfigInvalid, Mistakes
 
 
 def suggest(wrong: str, known: Iterable[str], *, likely: Iterable[str] = ()) -> str:
-    """The way out of a misspelling: the closest known word first (of those that are likely, if any), then all."""
+    """A suggestion for a misspelling: the closest known word first (of those that are likely, if any), then all."""
     words = sorted(map(str, known))
     close = difflib.get_close_matches(wrong, list(likely), n=1) or difflib.get_close_matches(
         wrong, words, n=1
@@ -39,12 +39,12 @@ class Node:
     where: str
     """Path of keys to it, such as links[0].tester.mac."""
     mistakes: Mistakes | None = None
-    """Where wrong keys are noted, to be said with all that is wrong. None: the first one is raised."""
+    """Where wrong keys are noted, to be reported together. None: the first one is raised."""
     missing: bool = False
-    """Stands for a key that is not there, which was noted."""
+    """A placeholder for a missing key, which was noted."""
 
     def fail(self, expected: str, *, hint: str | None = None, after: int = 0) -> NoReturn:
-        """Raise ConfigInvalid for this place; `after`: the line behind whose mistakes it is told."""
+        """Raise ConfigInvalid for this place; `after`: the line after whose mistakes it is reported."""
         prefix = f"{self.where}: " if self.where else ""
         kind = AlreadyNoted if self.missing else ConfigInvalid
         raise kind(f"{self.source}:{self.line}: {prefix}{expected}", hint=hint, line=max(self.line, after))
@@ -143,7 +143,7 @@ def parse_yaml(text: str, source: Path, mistakes: Mistakes | None = None) -> Nod
     except yaml.YAMLError as error:
         raise ConfigInvalid(f"{source}:1: expected YAML: {error}") from None
     if root is None:
-        raise ConfigInvalid(f"{source}:1: expected a mapping, the file is empty")
+        raise ConfigInvalid(f"{source}:1: expected a mapping, got an empty file")
     return _convert(root, source, "", frozenset(), mistakes)
 
 
@@ -152,7 +152,7 @@ def _convert(
 ) -> Node:
     line = node.start_mark.line + 1
     if id(node) in above:
-        raise ConfigInvalid(f"{source}:{line}: {where}: an alias that contains itself")
+        raise ConfigInvalid(f"{source}:{line}: {where}: expected no alias that contains itself")
     above |= {id(node)}
     if isinstance(node, yaml.ScalarNode):
         return Node(source, line, "" if node.tag.endswith(":null") else str(node.value), where, mistakes)
@@ -168,7 +168,7 @@ def _convert(
         if name in mapping:
             with mistakes.noted() if mistakes is not None else nullcontext():
                 raise ConfigInvalid(
-                    f"{source}:{key_line}: key {name!r} stands twice (first on line {mapping[name].line})",
+                    f"{source}:{key_line}: duplicate key {name!r} (first on line {mapping[name].line})",
                     line=key_line,
                 )
             continue

@@ -31,7 +31,7 @@ def check(topology: Topology, available: Iterable[int] | None = None) -> list[in
                 line = topology.core_lines.get(role, 0)
                 raise ConfigInvalid(
                     f"{topology.source}{f':{line}' if line else ''}: cores.{role}: core {core} is not available here",
-                    hint=f"available: {listed(cores)}; leave cores out and they are chosen for you",
+                    hint=f"available: {listed(cores)}; leave cores out to have them chosen",
                     line=line,
                 )
     mistakes.check()
@@ -55,7 +55,7 @@ def choose(
     cores = check(topology, available)
     if len(cores) < 2:
         raise EnvironmentBroken(
-            f"tester and DUT need a core each, available is only {listed(cores)}",
+            f"tester and DUT need a core each, only {listed(cores)} is available",
             hint="run on a machine (or in a cpuset) with two cores or more",
         )
     quiet = set(apart) if apart is not None else machine_cores.isolated()

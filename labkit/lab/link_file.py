@@ -33,7 +33,7 @@ def read_links(node: Node, tier: Tier, mistakes: Mistakes) -> tuple[Link, ...]:
         )
     if len({link.kind for link in links} - {LinkKind.SIM}) > 1:
         node.fail(
-            f"links of different kinds cannot be mixed, got {' and '.join(link.kind for link in links)}",
+            f"expected links of one kind, got {' and '.join(link.kind for link in links)}",
             hint="one datapath moves the frames of all links: make both the same kind",
         )
     return links
@@ -151,7 +151,7 @@ def _address(node: Node, version: int, tier: Tier, seen: _Unique) -> IPv4Interfa
             hint=f"try {example}",
         )
     if address.ip == address.network.network_address and address.network.num_addresses > 2:
-        node.fail(f"{address.ip} is the address of the network itself", hint=f"try {address.ip + 1}")
+        node.fail(f"{address.ip} is the network address", hint=f"try {address.ip + 1}")
     seen.check(node, "address", str(address.ip))
     return address
 
@@ -166,7 +166,8 @@ class _Unique:
         first = self._first.setdefault((what, value), node)
         if first is not node:
             node.fail(
-                f"the {what} {value!r} is taken by {first.where} (line {first.line})", hint="choose another"
+                f"the {what} {value!r} is already used by {first.where} (line {first.line})",
+                hint="choose another",
             )
         return value
 

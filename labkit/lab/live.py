@@ -73,7 +73,7 @@ def lab_up(topology: Topology, *, progress: Progress | None = None) -> Iterator[
     """Bring a lab up for the time of the context. It dies with this process (and this thread), whatever ends it.
 
     The controller (this process) is kept off the DUT's core meanwhile. Only hugepages outlive a kill -9; they are in
-    the journal, and `down` puts them back.
+    the journal, and `down` reverts them.
 
     Raises ConfigInvalid (cores), EnvironmentBroken (privileges, hugepages, the kernel refuses a link).
     """
@@ -81,7 +81,7 @@ def lab_up(topology: Topology, *, progress: Progress | None = None) -> Iterator[
     journal, lab = Journal(state_directory()), _new_id(topology)
     with ExitStack() as stack:
         stack.enter_context(pinned_here(cores.controller))
-        stack.callback(_put_back, lab, journal)
+        stack.callback(_revert, lab, journal)
         huge = _hugepages(topology, privileges, journal, lab)
         holders = _holders(topology, stack, detached=False)
         yield _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
@@ -96,12 +96,12 @@ def up(topology: Topology, *, progress: Progress | None = None) -> LabRecord:
     journal, lab = Journal(state_directory()), _new_id(topology)
     for record in status(journal):
         if record.topology.name == topology.name:
-            how = "is up" if record.alive else "died, but is not down"
+            how = "is up" if record.alive else "is no longer up, but was not taken down"
             raise EnvironmentBroken(
                 f"the lab {topology.name} {how} (since {record.since})", hint=fix.labkit("down")
             )
     with ExitStack() as stack:
-        stack.callback(_put_back, lab, journal)
+        stack.callback(_revert, lab, journal)
         huge = _hugepages(topology, privileges, journal, lab)
         holders = _holders(topology, stack, detached=True)
         for holder in {holder.identity: holder for holder in holders.values()}.values():
@@ -126,7 +126,7 @@ def attach(record: LabRecord) -> Lab:
     """The lab that stands, as it is found now. Raises EnvironmentBroken where it has died."""
     if not record.alive:
         raise EnvironmentBroken(
-            f"the lab {record.topology.name} died: a process that held its namespaces is gone",
+            f"the lab {record.topology.name} is no longer up: a process that held its namespaces has ended",
             hint=fix.labkit("down"),
         )
     tester, dut = record.host("tester"), record.host("dut")
@@ -139,7 +139,8 @@ def attach(record: LabRecord) -> Lab:
 def _prepare(topology: Topology) -> tuple[Cores, Privileges]:
     if topology.tier is Tier.SIMULATED:
         raise ConfigInvalid(
-            f"{topology.source}: a simulated lab has nothing to bring up", hint="labkit run needs no lab"
+            f"{topology.source}: a simulated lab cannot be brought up",
+            hint="labkit run measures it without a lab",
         )
     return choose(topology), ensure_privileges()
 
@@ -149,7 +150,7 @@ def _new_id(topology: Topology) -> str:
 
 
 def _hugepages(topology: Topology, privileges: Privileges, journal: Journal, lab: str) -> bool:
-    """Whether the lab's memory is in hugepages. What controllers that were killed had set is put back first."""
+    """Whether the lab's memory is in hugepages. What killed controllers had set is reverted first."""
     if not any(link.hugepages for link in topology.links):
         return False
     down(abandoned=True, journal=journal)
@@ -157,7 +158,7 @@ def _hugepages(topology: Topology, privileges: Privileges, journal: Journal, lab
     return hugepages.grant(need, privileges=privileges, journal=journal, lab=lab)
 
 
-def _put_back(lab: str, journal: Journal) -> None:
+def _revert(lab: str, journal: Journal) -> None:
     left = [undone.left for undone in down(lab=lab, journal=journal, force=True) if undone.left]
     if left:
         raise EnvironmentBroken("; ".join(left), hint=fix.labkit("down"))

@@ -1,7 +1,7 @@
 """The topology file: `load` reads one and `names` lists those that are at hand.
 
-Everything that can be wrong in the file alone is found here; what depends on the machine (cores, privileges) when the
-lab comes up.
+Everything that depends on the file alone is validated here; what depends on the machine (cores, privileges), when the
+lab is brought up.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _find(wanted: str) -> Path:
         if (directory / f"{wanted}.yml").is_file():
             return directory / f"{wanted}.yml"
     raise ConfigInvalid(
-        f"no topology is called {wanted!r}", hint=suggest(wanted, names()) + ", or a path to a file"
+        f"no topology is named {wanted!r}", hint=suggest(wanted, names()) + ", or a path to a file"
     )
 
 
@@ -121,7 +121,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         if chosen.get("tester", -1) == chosen.get("dut", -2):
             keys["cores"].fail(
                 f"expected two different cores, got {chosen['dut']} for both tester and dut",
-                hint="leave cores out and they are chosen for you",
+                hint="leave cores out to have them chosen",
             )
     with mistakes.noted():
         targets = () if alone else _targets(keys.get("targets"), source, mistakes)

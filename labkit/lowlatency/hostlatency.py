@@ -204,7 +204,7 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
     if not threads:
         raise ToolFailed(
             f"rtla timerlat: no wake-up was traced on cores {', '.join(map(str, chosen))} in {duration_s} s",
-            hint="look whether something of a higher priority holds them, or give other cores (cores=...)",
+            hint="check for threads of a higher priority there, or choose other cores (cores=...)",
         )
     times = HostTimes(
         duration_s=float(duration_s),

@@ -18,7 +18,6 @@ _REGION = re.compile(
     re.ASCII,
 )
 """lib/bitmap-str.c of the kernel."""
-"""lib/bitmap-str.c of the kernel."""
 
 
 def isolated() -> set[int]:
@@ -84,7 +83,7 @@ def _region(part: str, last: int | None) -> set[int]:
     """A core, a range, or the first `used` of each `group` of a range."""
     found = _REGION.fullmatch(part)
     if not found:
-        raise ValueError(f"cores: {part!r} is none, expected such as 1-3, 4-N or all")
+        raise ValueError(f"cores: expected a core or a range such as 1-3, 4-N or all, got {part!r}")
     first = 0 if found["all"] else _core(found["first"], last)
     stop = _core("N" if found["all"] else found["stop"] or found["first"], last)
     group, used = _core(found["group"] or "1", last), _core(found["used"] or "1", last)

@@ -212,9 +212,9 @@ def _came_from() -> tuple[Path | None, bool]:
     """The folder or wheel that labkit was installed from, and whether it runs from there."""
     own = _own()
     try:
-        told = json.loads((own.read_text("direct_url.json") if own else None) or "{}")
+        origin = json.loads((own.read_text("direct_url.json") if own else None) or "{}")
     except ValueError:
-        told = {}
-    url = told.get("url", "")
+        origin = {}
+    url = origin.get("url", "")
     place = Path(url[len("file://") :]) if url.startswith("file://") else None
-    return place, bool(told.get("dir_info", {}).get("editable"))
+    return place, bool(origin.get("dir_info", {}).get("editable"))

@@ -58,7 +58,7 @@ def grant(need_bytes: int, *, privileges: Privileges, journal: Journal, lab: str
     if pool().free < need:
         undo(entry, journal=journal)
         raise EnvironmentBroken(
-            f"{need} hugepages are needed, {pool().free} are free though {wanted} are set: others take them",
-            hint="end what uses them, or set memory: lower or hugepages: no in the topology",
+            f"{need} hugepages are needed, {pool().free} are free although {wanted} are set: other processes use them",
+            hint="end the processes that use them, or set memory: lower or hugepages: no in the topology",
         )
     return True

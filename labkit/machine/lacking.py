@@ -1,4 +1,4 @@
-"""What labkit itself runs on, told before it is missed: packages of Python, enough open files and processes."""
+"""What labkit itself needs, checked before it is used: Python packages, enough open files and processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CAP_SYS_RESOURCE = 24
 
 
 def check(*, starts_programs: bool = True) -> None:
-    """Raise EnvironmentBroken where anything is missing, with the command that mends it."""
+    """Raise EnvironmentBroken where anything is missing, with the command that fixes it."""
     check_packages()
     check_open_files()
     if starts_programs:
@@ -45,7 +45,7 @@ def check_packages() -> None:
     if missing:
         packages = [PYTHON_PACKAGES[name] for name in missing]
         raise EnvironmentBroken(
-            f"Python finds no package {', '.join(packages)}, which labkit needs",
+            f"Python packages that labkit needs are not installed: {', '.join(packages)}",
             hint=fix.python_packages(*map(fix.requirement, packages)),
         )
 
@@ -58,7 +58,7 @@ def _is_there(name: str) -> bool:
 
 
 def check_open_files() -> None:
-    """Raise the limit as far as this process may; not enough is told."""
+    """Raise the limit as far as this process may. Raises EnvironmentBroken where that is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
         return
@@ -118,12 +118,12 @@ def _may_raise() -> bool:
 
 
 def as_error(error: ImportError) -> EnvironmentBroken | None:
-    """A package that could not be imported, as an error that says what mends it; None for a part of labkit itself."""
+    """A package that could not be imported, as an error with its fix; None for a part of labkit itself."""
     top = (error.name or "").partition(".")[0]
     if top == "labkit":
         return None
     packages = [PYTHON_PACKAGES[top]] if top in PYTHON_PACKAGES else []
     wanted = [fix.requirement(name) for name in packages] or fix.requirements()
     return EnvironmentBroken(
-        f"a package of Python cannot be imported: {error}", hint=fix.python_packages(*wanted)
+        f"a Python package cannot be imported: {error}", hint=fix.python_packages(*wanted)
     )

@@ -1,8 +1,8 @@
-"""One measurement at a time on a machine: two halve each other's figures without a word.
+"""One measurement at a time on a machine: two at once halve each other's figures unnoticed.
 
 The lock is a name in Linux's abstract socket namespace: it dies with the process that holds it, whatever ends that,
-leaves no file, and needs no folder that every user may write to. Who connects to it is told by the kernel which
-process listens (SO_PEERCRED), and hears when it ends. The name belongs to a network namespace: a container with
+leaves no file, and needs no folder that every user may write to. A process that connects to it learns from the kernel
+which process listens (SO_PEERCRED), and when it ends. The name belongs to a network namespace: a container with
 one of its own has a lock of its own.
 """
 
@@ -22,7 +22,7 @@ from labkit.errors import EnvironmentBroken
 
 NAME = "\0labkit/measuring"
 _CREDENTIALS = struct.Struct("3i")
-TELL_EVERY_S = 10.0
+REPORT_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,18 @@ class Busy(EnvironmentBroken):
 
 
 @contextmanager
-def measuring(*, wait_s: float | None = 0.0, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def measuring(
+    *, wait_s: float | None = 0.0, report: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
     """Hold the machine for the time of the context.
 
-    Where another process holds it, wait `wait_s` seconds (None: as long as it takes), and `tell` so now and then.
+    Where another process holds it, wait `wait_s` seconds (None: as long as it takes), and `report` it now and then.
     Raises Busy, naming the holder, where it holds it still.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as lock:
         deadline = None if wait_s is None else time.monotonic() + wait_s
         while not _taken(lock):
-            if not _wait(deadline, tell):
+            if not _wait(deadline, report):
                 break
         yield
 
@@ -101,7 +103,7 @@ def _command(pid: int) -> str:
     return " ".join(" ".join(named).split())[:120]
 
 
-def _wait(deadline: float | None, tell: Callable[[str], None]) -> bool:
+def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:
     """Until the holder is gone; False: it is this very process, which may. Raises Busy at the deadline."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
         try:
@@ -116,8 +118,8 @@ def _wait(deadline: float | None, tell: Callable[[str], None]) -> bool:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise Busy(f"another measurement runs on this machine ({taken})", hint=_HINT)
-            tell(f"waiting for another measurement to end, {time.monotonic() - began:.0f} s ({taken})")
-            asking.settimeout(TELL_EVERY_S if left is None else min(left, TELL_EVERY_S))
+            report(f"waiting for another measurement to end, {time.monotonic() - began:.0f} s ({taken})")
+            asking.settimeout(REPORT_EVERY_S if left is None else min(left, REPORT_EVERY_S))
             try:
                 asking.recv(1)  # nothing is ever sent: it returns when the holder has ended
                 return True

@@ -2,9 +2,9 @@
 
 A holder is a shell in a network and a mount namespace of its own. It has a fresh sysfs on /sys (which shows that
 namespace's interfaces; where parts of /sys are masked, as in a container without root, the kernel refuses it, and what
-needs it is told as refused), a private tmpfs on /run (sockets and EAL files that nobody has to clean up) and, where the
-kernel lets it, a private BPF file system. It waits on its standard input: end of file means that the controller is
-gone, however it went. A detached holder (`labkit up`) is told to stay.
+needs it is reported as refused), a private tmpfs on /run (sockets and EAL files that nobody has to clean up) and,
+where the kernel allows it, a private BPF file system. It waits on its standard input: end of file means that the
+controller has ended, for whatever reason. A detached holder (`labkit up`) is sent the line "stay".
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def start_holder(name: str, *, detached: bool = False) -> NamespaceHolder:
         process.kill()
         said = process.communicate()[1].decode(errors="replace").strip() or "nothing was said"
         raise EnvironmentBroken(
-            f"a network namespace for {name} could not be made: {said}",
+            f"creating a network namespace for {name} failed: {said}",
             hint=fix.again_as_root(),
         )
     pid = int(words[1])

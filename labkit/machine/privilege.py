@@ -67,8 +67,8 @@ def join_user_namespace(pid: int) -> Privileges:
         descriptor = os.open(theirs, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise EnvironmentBroken(
-            f"the user namespace of process {pid} cannot be entered: {error.strerror}",
-            hint="act as the user who brought the lab up",
+            f"entering the user namespace of process {pid} failed: {error.strerror}",
+            hint="run it as the user who brought the lab up",
         ) from None
     try:
         _need_one_thread()

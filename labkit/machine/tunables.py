@@ -1,6 +1,6 @@
 """Settings of the machine: read, journalled, written, read back, restored. Nothing else changes what outlives a lab.
 
-A tunable can be told from its journal line in a new process, so that `labkit down` undoes it after a kill -9.
+A tunable can be recreated from its journal line in a new process, so that `labkit down` reverts it after a kill -9.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Tunable(Protocol):
         ...
 
     def write(self, value: str) -> None:
-        """Set it. What became of it, `read` tells."""
+        """Set it. `read` reports the value that the kernel took."""
         ...
 
     def restore(self, old: str, new: str) -> str | None:
@@ -174,7 +174,7 @@ class LeftoverTunable:
 
 @dataclass(frozen=True, slots=True)
 class ToolTunable(FileTunable):
-    """A file of /sys that a tool sets by itself, to what it likes, and sets back unless it is killed."""
+    """A file of /sys that a tool sets, to any value, and restores unless it is killed."""
 
     kind: ClassVar[str] = "tool"
 
@@ -244,7 +244,7 @@ def turn(tunable: Tunable, value: str, *, journal: Journal, lab: str) -> Entry:
         got = tunable.read()
         if got != value:
             raise EnvironmentBroken(
-                f"{title(tunable.describe())}: asked for {value}, got {got} (it was {old})"
+                f"{title(tunable.describe())}: wrote {value}, read back {got} (it was {old})"
             )
     except BaseException:
         undo(entry, journal=journal)

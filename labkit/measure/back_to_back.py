@@ -19,7 +19,7 @@ class BurstMeasurer(Protocol):
     """A tester that can send a number of frames as fast as it goes."""
 
     def measure_burst(self, count: int) -> TrialResult:
-        """Send `count` frames back to back, once. `tx_duration_s` tells how fast they really left."""
+        """Send `count` frames back to back, once. `tx_duration_s` is the time they took to leave."""
         ...
 
 
@@ -79,7 +79,7 @@ def measure_back_to_back(
 
     whole(1024)  # warm-up, and a first idea of the rate
     if not seconds:
-        raise ConfigInvalid("this tester does not tell how long a burst took to send (tx_duration_s)")
+        raise ConfigInvalid("this tester does not report how long a burst took to send (tx_duration_s)")
     longest = max(ceil(max_burst_s * frames_sent / seconds), 1)
     found: list[int] = []
     guess = min(256, longest)

@@ -24,7 +24,7 @@ GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
 """Gates that invalidate some metrics only; any other invalidates all."""
 
 PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
-"""Gates whose reason can pass by itself: what they made invalid is worth another attempt. A mode that is not proven, or
+"""Gates whose reason can be temporary: what they made invalid is worth another attempt. A mode that is not proven, or
 workers that share a core, will be no other the next time."""
 
 

@@ -124,7 +124,7 @@ def rfc2544_goals() -> tuple[Goal, Goal]:
 
 
 def deviations(goal: Goal) -> tuple[str, ...]:
-    """Where a search for this goal departs from RFC 2544 (sections 24 and 26.1), as RFC 9971 asks to be told."""
+    """Where a search for this goal departs from RFC 2544 (sections 24 and 26.1), as RFC 9971 asks to report."""
     found = []
     if goal.final_trial_duration_s < 60.0:
         found.append(

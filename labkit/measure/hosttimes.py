@@ -146,7 +146,7 @@ class HardwareTimes:
     max_us: float | None
     """None: none was above the threshold."""
     smis: int | None = None
-    """System management interrupts while it watched; None where the CPU does not tell."""
+    """System management interrupts while it watched; None where the CPU does not count them."""
 
 
 def switches_gate(count: int, *, duration_s: float, limits: Limits) -> Gate:

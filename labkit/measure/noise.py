@@ -155,7 +155,7 @@ def unsent_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMIT
         state=state_of(share, warn=limits.unsent_warn, invalid=limits.unsent_invalid),
         value=f"{share:.3%}, in the worst trial {worst:.3%}",
         limit=f"warn > {limits.unsent_warn:.1%}, invalid > {limits.unsent_invalid:.0%}",
-        why="what was never sent says nothing about the DUT",
+        why="frames that were not sent say nothing about the DUT",
     )
 
 
@@ -194,12 +194,12 @@ def stall_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS
         state="warn" if share > limits.stall_warn else "ok",
         value=f"{share:.2%}, longest {longest_s * 1e3:.2f} ms" if paced else "no trial with a pace",
         limit=f"warn > {limits.stall_warn:.0%}",
-        why="a frame that leaves late is late by the tester's doing, and its round trip says so",
+        why="a frame that the tester sends late has a longer round trip that is not the DUT's",
     )
 
 
 def switches_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS) -> Gate:
-    """Times that the tester was put off its core against its will. It only warns: the harm shows as unsent frames."""
+    """Involuntary context switches of the tester. It only warns: the harm shows as unsent frames."""
     total_s = sum(trial.duration_s for trial in trials)
     rate = sum(trial.involuntary_switches for trial in trials) / total_s if total_s else 0.0
     return Gate(
@@ -218,7 +218,7 @@ def proof_gate(*, proven: bool, claim: str) -> Gate:
         state="ok" if proven else "invalid",
         value=claim if proven else f"not proven: {claim}",
         limit="proven by what was read back",
-        why="a figure of an unknown datapath is a figure of nothing",
+        why="without proof it is unknown which datapath was measured",
     )
 
 

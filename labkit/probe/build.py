@@ -89,19 +89,19 @@ def _does_not_start(program: Path) -> str | None:
     if done.returncode == 0:
         return None
     said = done.stderr.strip().splitlines()
-    return said[-1] if said else f"exit code {done.returncode}, nothing was said"
+    return said[-1] if said else f"exit code {done.returncode}, no output on stderr"
 
 
 def _up_to_date(target: Path) -> str | None:
     """Why there is something to build; None: a whole build is there, it starts, and nothing has come since."""
     manifest = manifest_of(target)
     if manifest is None:
-        return "nothing is there"
+        return "there is no build"
     for engine in ENGINES:
         reason = manifest["missing"].get(engine, "it was not built")
         if reason is not None:
             if missing(engine) is None:
-                return f"{engine}: {reason}, and may be built now"
+                return f"{engine}: {reason}, but can be built now"
             continue
         program = target / f"labkit-probe-{engine}"
         wrong = fault(program, manifest.get("executables", {}).get(engine)) or _does_not_start(program)
@@ -112,7 +112,7 @@ def _up_to_date(target: Path) -> str | None:
 
 @contextmanager
 def _alone(root: Path, *, wait: bool = True) -> Iterator[bool]:
-    """One build at a time in a cache folder; False: another one is at work, or nobody can tell (a lock on NFS)."""
+    """One build at a time in a cache folder; False: another build is running, or that is unknown (a lock on NFS)."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -158,7 +158,7 @@ def build(
 
     Nothing is done where these sources were built for this machine, the executables are whole and start, and no missing
     library has come since; else, and with `force`, it takes 5 to 15 s.
-    With `look` nothing is done at all: `progress` is told what would be.
+    With `look` nothing is built: `progress` reports what would be.
     The folder is put in place whole, or not at all. Raises EnvironmentBroken where a build tool is missing,
     ToolFailed with the compiler's last lines where it fails.
     """
@@ -174,7 +174,7 @@ def build(
             hint=fix.packages(*lacking),
         )
     target = directory or build_directory(sanitize=sanitize)
-    why = "it is asked for" if force else _up_to_date(target)
+    why = "a rebuild was requested" if force else _up_to_date(target)
     if why is None:
         progress(f"built already: {target}")
         return target

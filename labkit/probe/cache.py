@@ -77,8 +77,8 @@ def _distribution() -> str:
     for path in (Path("/etc/os-release"), Path("/usr/lib/os-release")):
         with suppress(OSError):
             words = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
-            told = [words.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID")]
-            return " ".join(filter(None, told))
+            named = [words.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID")]
+            return " ".join(filter(None, named))
     return "unknown"
 
 
@@ -179,8 +179,8 @@ def _why_none(*, sanitize: bool) -> str:
     for folder in _others(sanitize=sanitize):
         there = (manifest_of(folder) or {}).get("linked", {})
         if other := [key for key in here if key in there and here[key] not in (None, there[key])]:
-            told = ", ".join(f"{key} {there[key] or 'absent'}, here it is {here[key]}" for key in other)
-            return f"the probe is not built for this machine: the one that is there was built with {told}"
+            differences = ", ".join(f"{key} {there[key] or 'absent'} (here: {here[key]})" for key in other)
+            return f"the probe is not built for this machine: the existing build used {differences}"
     return "the probe is not built for these sources"
 
 
@@ -257,7 +257,7 @@ def engine_path(engine: str, *, sanitize: bool = False) -> Path:
         raise EnvironmentBroken(f"the probe's {engine} engine is broken: {wrong}", hint=command)
     if not _trusted(program):
         raise EnvironmentBroken(
-            f"{program} is neither yours nor root's, or everybody may write to it: root does not run it",
+            f"{program} is owned by another user, or writable by everybody: root does not run it",
             hint=f"rm -r {where} && {command}",
         )
     return program

@@ -90,13 +90,13 @@ class Probe:
             return ToolFailed(f"{self.name} (labkit-probe-{self.engine}) closed its output while {doing}")
         self._reader.join(timeout=1)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        words = "\n".join(self._stderr) or "it said nothing"
+        words = "\n".join(self._stderr) or "no output on stderr"
         return ToolFailed(f"{self.name} (labkit-probe-{self.engine}) {how} while {doing}: {words}")
 
     def check_alive(self) -> None:
         """Raise ToolFailed, with its last words, if it has died."""
         if self._process.poll() is not None:
-            raise self._died("nobody asked it anything")
+            raise self._died("no command was running")
 
     def command(
         self, cmd: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: object
@@ -114,7 +114,7 @@ class Probe:
             stdin.write(line)
             stdin.flush()
         except BrokenPipeError:
-            raise self._died(f"it was told to {cmd}") from None
+            raise self._died(f"the command {cmd} was sent") from None
         deadline = time.monotonic() + timeout_s
         while True:
             answer = self._next_answer(deadline, cmd)
@@ -142,10 +142,12 @@ class Probe:
         while b"\n" not in self._buffer:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not select.select([stdout], [], [], left_s)[0]:
-                raise ToolFailed(f"{self.name} (labkit-probe-{self.engine}) gave no answer to {cmd} in time")
+                raise ToolFailed(
+                    f"{self.name} (labkit-probe-{self.engine}) did not answer the command {cmd} in time"
+                )
             data = os.read(stdout.fileno(), 1 << 20)
             if not data:
-                raise self._died(f"{cmd} was under way")
+                raise self._died(f"the command {cmd} was running")
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
         try:

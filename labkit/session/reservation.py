@@ -52,7 +52,7 @@ def reserved(
     `using`: the id of a lab that is up and is going to be measured on. None is yielded if it was not observed
     (`listen_s` 0). Raises Busy, naming who measures, once `wait_s` have passed.
     """
-    with lock.measuring(wait_s=wait_s, tell=progress.phase):
+    with lock.measuring(wait_s=wait_s, report=progress.phase):
         progress.done()
         if not listen_s:
             yield None

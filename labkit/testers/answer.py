@@ -13,7 +13,7 @@ def _check_fields(answer: Mapping[str, Any], what: str, types: Mapping[str, tupl
     """Raise LabkitBug unless `answer` has exactly these fields, of these types (a bool is no int here)."""
     if set(answer) != set(types):
         odd = ", ".join(sorted(set(answer) ^ set(types)))
-        raise LabkitBug(f"the probe's {what} has other fields than PROTOCOL.md says: {odd}")
+        raise LabkitBug(f"the probe's {what} has other fields than PROTOCOL.md specifies: {odd}")
     for name, kinds in types.items():
         value = answer[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

@@ -34,5 +34,5 @@ def measure_max_offered_load(
             rates_pps.append(int(far_end.command("stop")["received"]) / duration_s)
     counted = rates_pps[1:]  # the first warms caches and rings up
     if not any(counted):
-        raise ToolFailed("the tester sent frames, and the far end of the link saw none")
+        raise ToolFailed("the tester sent frames, but the receiver at the other end of the link counted none")
     return max(counted)

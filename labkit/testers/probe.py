@@ -110,7 +110,7 @@ class ProbeTester:
 
     @property
     def next_tag(self) -> int:
-        """Tag of the trial that comes next: what a sink is told to count."""
+        """Tag of the next trial: the `tag` argument of a sink."""
         return self._tag % 65535 + 1
 
     @property

@@ -19,7 +19,7 @@ STALL, STALL_LOSS = 0.3, 0.01
 
 
 class VirtualClock:
-    """A clock that only moves when told to; call it for the time [s]."""
+    """A clock that moves only by `advance`; call it for the time [s]."""
 
     def __init__(self) -> None:
         self._now_s = 0.0

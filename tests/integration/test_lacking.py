@@ -62,7 +62,12 @@ def refused(done, *words):
 def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, verb, module, package):
     (tmp_path / "sitecustomize.py").write_text(HIDES.format(module))
     done = labkit(verb, *ARGUMENTS.get(verb, ()), cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    refused(done, f"no package {lacking.PYTHON_PACKAGES[module]}, which labkit needs", package, "install")
+    refused(
+        done,
+        f"packages that labkit needs are not installed: {lacking.PYTHON_PACKAGES[module]}",
+        package,
+        "install",
+    )
 
 
 def test_a_package_that_is_there_and_broken_is_named(tmp_path):

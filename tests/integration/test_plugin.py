@@ -303,7 +303,7 @@ def test_an_unknown_topology_is_refused_with_a_suggestion(pytester: pytest.Pytes
     result = pytester.runpytest_subprocess("--topology=vethh")
     assert result.ret != 0
     output = result.stdout.str() + result.stderr.str()
-    assert "no topology is called 'vethh'" in output
+    assert "no topology is named 'vethh'" in output
     assert "veth" in output
 
 
@@ -689,7 +689,7 @@ def test_the_time_left_is_judged_by_tests_of_the_same_kind() -> None:
     ("marker", "says"),
     [
         ("on(topology='nix.yml')", "no such file: *nix.yml"),
-        ("on(topology='vethh')", "no topology is called 'vethh'"),
+        ("on(topology='vethh')", "no topology is named 'vethh'"),
         ("on(topology='bad.yml')", "*bad.yml*tier"),
         ("on('memif')", "expected arguments by name"),
         ("on(topolgy='memif')", "takes no argument 'topolgy'"),

@@ -69,23 +69,23 @@ def test_reads_units_of_shared_memory() -> None:
         ("1500 B", "1500 Mpps", 7, "units 'B'"),
         ("1500 B", "1 MiB", 7, "from 1280 B to 9202 B"),
         ("1500 B", "1000 B", 7, "IPv6 at least 1280 B"),
-        ("198.18.0.2/24", "198.18.0.1/24", 16, "taken by links[0].tester.ipv4 (line 11)"),
-        ("2001:2::2/64", "2001:2::1/64", 17, "taken by links[0].tester.ipv6"),
-        ("02:00:00:00:00:02", "02:00:00:00:00:01", 15, "taken by links[0].tester.mac"),
+        ("198.18.0.2/24", "198.18.0.1/24", 16, "already used by links[0].tester.ipv4 (line 11)"),
+        ("2001:2::2/64", "2001:2::1/64", 17, "already used by links[0].tester.ipv6"),
+        ("02:00:00:00:00:02", "02:00:00:00:00:01", 15, "already used by links[0].tester.mac"),
         ("02:00:00:00:00:02", "03:00:00:00:00:02", 15, "unicast"),
-        ("name: dut0", "name: tester0", 14, "taken by links[0].tester.name"),
+        ("name: dut0", "name: tester0", 14, "already used by links[0].tester.name"),
         ("198.18.0.2/24", "192.168.0.2/24", 16, "198.18.0.0/15"),
         ("2001:2::2/64", "2001:db8::2/64", 17, "2001:2::/48"),
         ("198.18.0.2/24", "198.18.9.2/24", 13, "in the tester's network"),
         ("198.18.0.2/24", "198.18.0.2", 16, "with prefix length"),
-        ("198.18.0.2/24", "198.18.0.0/24", 16, "address of the network itself"),
+        ("198.18.0.2/24", "198.18.0.0/24", 16, "is the network address"),
         ("name: dut0", "name: a-very-long-interface", 14, "at most 15 characters"),
         ("{tester: 0, dut: 1}", "{tester: 1, dut: 1}", 3, "two different cores"),
         ("{tester: 0, dut: 1}", "{tester: x, dut: 1}", 3, "integer from 0"),
         ("    kind: veth", "    kind: veth\n    hugepages: yes", 7, "has no 'hugepages'"),
         ("    kind: veth", "    kind: memif\n    ring: 1000", 7, "power of two"),
         ("    kind: veth", "    kind: memif\n    hugepages: maybe", 7, "yes or no"),
-        ("description: a lab", "description: a lab\ndescription: b", 2, "stands twice"),
+        ("description: a lab", "description: a lab\ndescription: b", 2, "duplicate key"),
         ("description: a lab", "description: [", 3, "expected YAML"),
         ("description: a lab", "description:", 1, "expected text"),
     ],
@@ -165,7 +165,7 @@ def test_refuses_links_of_different_kinds() -> None:
     second = GOOD[GOOD.index("  - name") :].replace("veth0", "m").replace("kind: veth", "kind: memif")
     second = second.replace("er0", "er1").replace("dut0", "dut1").replace("00:00:0", "01:00:0")
     second = second.replace("198.18.0", "198.18.1").replace("2001:2:", "2001:2:0:1:")
-    with pytest.raises(ConfigInvalid, match="different kinds cannot be mixed, got veth and memif"):
+    with pytest.raises(ConfigInvalid, match="expected links of one kind, got veth and memif"):
         parse(GOOD + second, Path("lab.yml"))
     assert parse(GOOD + second.replace("memif", "veth"), Path("lab.yml")).forwards
 

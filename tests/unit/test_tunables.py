@@ -63,7 +63,7 @@ def test_what_someone_else_set_since_is_left_and_reported(tmp_path: Path, settin
 
 def test_a_short_grant_is_an_error_and_is_given_back(tmp_path: Path, setting: Path) -> None:
     journal = Journal(tmp_path)
-    with pytest.raises(EnvironmentBroken, match="asked for 8, got 3"):
+    with pytest.raises(EnvironmentBroken, match="wrote 8, read back 3"):
         turn(Grudging(setting), "8", journal=journal, lab="a")
     assert setting.read_text() == "1"
     assert journal.read().entries == ()

@@ -1,4 +1,4 @@
-"""vhost-user and memif links: what each end is told, as EAL --vdev values.
+"""vhost-user and memif links: the EAL --vdev value of each end.
 
 Both ends run in one held namespace, so that the socket lies in a directory that is private and gone with the lab.
 """

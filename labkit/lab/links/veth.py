@@ -115,7 +115,7 @@ def set_features(interface: str, features: Mapping[str, bool]) -> None:
     wrong = {name: got[name] for name, on in wanted.items() if got[name] != on}
     if wrong:
         raise EnvironmentBroken(
-            f"{interface}: offloads did not take: {wrong}", hint=f"ethtool -k {interface}"
+            f"{interface}: offloads differ from what was set: {wrong}", hint=f"ethtool -k {interface}"
         )
 
 
@@ -168,5 +168,5 @@ def _sysctls(values: Mapping[str, str]) -> None:
             continue  # a kernel without IPv6, or without this setting: what it does not have makes no noise
         if got != value:
             raise EnvironmentBroken(
-                f"{path}: wrote {value}, reads {got}", hint=f"sysctl {key.replace('/', '.')}"
+                f"{path}: wrote {value}, read back {got}", hint=f"sysctl {key.replace('/', '.')}"
             )

@@ -42,7 +42,7 @@ class Cyclictest:
     def options(self, json_path: str) -> list[str]:
         """What follows the program's name, on any machine.
 
-        With a histogram rt-tests sets the distance of the threads' intervals to 0 by itself.
+        With a histogram rt-tests sets the distance of the threads' intervals to 0.
         """
         command = ["--quiet", "--mlockall"]
         command += [f"--threads={len(self.cores)}", f"--affinity={','.join(map(str, self.cores))}"]

@@ -64,13 +64,15 @@ def parse(text: str) -> Result:
     def needed(pattern: str) -> int:
         found = number(pattern)
         if found is None:
-            raise ToolFailed(f"hwlatdetect printed nothing like {pattern!r}: {text[-running.LAST_WORDS :]}")
+            raise ToolFailed(
+                f"hwlatdetect printed no line that matches {pattern!r}: {text[-running.LAST_WORDS :]}"
+            )
         return found
 
     max_us = None if "Max Latency: Below threshold" in text else needed(r"Max Latency:\s*(\d+)us")
     gaps = needed(r"Samples recorded:\s*(\d+)")
     if bool(gaps) is (max_us is None):
-        raise ToolFailed(f"hwlatdetect disagrees with itself: {gaps} samples, maximum {max_us} us")
+        raise ToolFailed(f"hwlatdetect printed inconsistent results: {gaps} samples, maximum {max_us} us")
     return Result(
         threshold_us=needed(r"Latency threshold:\s*(\d+)us"),
         window_us=needed(r"Sample window:\s*(\d+)us"),
@@ -97,7 +99,7 @@ def _tracing_kept(tracing: Path) -> Iterator[None]:
     if in_use != "nop":
         raise EnvironmentBroken(
             f"the kernel's tracer {in_use} is in use: hwlatdetect would end it",
-            hint=f"when it is nobody's: {fix.as_root(f'echo nop > {tracing}/current_tracer')}",
+            hint=f"if nothing needs it: {fix.as_root(f'echo nop > {tracing}/current_tracer')}",
         )
     with Leftovers("hwlatdetect") as left:
         # Killed, it leaves the tracer on, which takes half of each second from one core after the other.

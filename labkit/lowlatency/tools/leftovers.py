@@ -12,7 +12,7 @@ from labkit.machine.tunables import Tunable, undo
 
 
 class Leftovers:
-    """The changes that one run of a tool makes by itself; whatever it has not taken back at its end is taken back."""
+    """The changes that one run of a tool makes; what the tool has not reverted at its end is reverted."""
 
     def __init__(self, tool: str) -> None:
         self._tool = tool

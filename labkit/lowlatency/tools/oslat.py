@@ -15,7 +15,7 @@ from labkit.lowlatency.tools import rt_tests, running
 from labkit.lowlatency.tools.figures import decimal, whole
 
 BUCKETS = 1024
-"""The most that it takes: gaps of up to 1023 us are told from each other."""
+"""The most that it takes: gaps of up to 1023 us are counted apart."""
 PREHEAT_S = 1
 
 

@@ -17,7 +17,7 @@ PACKAGE = "rt-tests"
 
 
 def version() -> str | None:
-    """The package's, by cyclictest's word: hwlatdetect, a script of it, says none. None: no cyclictest tells."""
+    """The package's, as cyclictest reports it; hwlatdetect reports none. None: cyclictest is not installed."""
     return running.said(["cyclictest", "--help"], r"^cyclictest V (\S+)")
 
 

@@ -40,7 +40,7 @@ LAST_WORDS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A program that has ended by itself."""
+    """A program that has ended."""
 
     argv: tuple[str, ...]
     exit_code: int

@@ -18,7 +18,7 @@ static void write_line(json_t *object)
 
     json_decref(object);
     if (text == NULL) {
-        /* Without an answer the other side would wait for ever: better to be seen dead. */
+        /* The controller would block forever; exit so that it sees EOF. */
         (void)fputs("labkit-probe: out of memory for an answer\n", stderr);
         _exit(1);
     }

@@ -80,7 +80,7 @@ struct io_ops {
     /* Send received frames out of another (or the same) port, without a copy where the engine can.
      * Takes all n: what finds no room is dropped. Returns how many were sent. */
     unsigned (*forward)(struct io *io, unsigned from, unsigned to, struct io_frame *frames, unsigned n);
-    /* Optional: sleep until something can be received or timeout_ns passed (engines told to block). NULL:
+    /* Optional: sleep until something can be received or timeout_ns passed (engines that block). NULL:
      * spin. */
     void (*wait)(struct io *io, uint64_t timeout_ns);
     /* Optional: frames since open that came for us and were lost before receive could take them (a full

@@ -37,7 +37,7 @@ static inline unsigned packet_udp_offset(const uint8_t *data, uint32_t length)
     return length >= udp + UDP_BYTES + SIGNATURE_BYTES ? udp : 0;
 }
 
-/* Whether a frame with a UDP header at `udp` has all the bytes that its IP header tells of. A driver that
+/* Whether a frame with a UDP header at `udp` has all the bytes that its IP header announces. A driver that
  * copies into buffers too small for it hands on the start of a frame, in which headers and signature are as
  * they were.
  */

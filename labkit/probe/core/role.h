@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The three loops that the worker runs. Each returns when it is over or told to stop. */
+/* The three loops that the worker runs. Each returns when it is over or stopped. */
 #ifndef LABKIT_ROLE_H
 #define LABKIT_ROLE_H
 

@@ -134,7 +134,7 @@ static int start_port(struct dpdk *dpdk, struct port *port, struct error *err)
     return 0;
 }
 
-/* A port of shared memory passes whatever fits into a buffer, whatever MTU its driver tells. */
+/* A port of shared memory passes whatever fits into a buffer, whatever MTU its driver reports. */
 static bool in_memory(const struct port *port)
 {
     static const char *const drivers[] = {"net_memif", "net_vhost", "net_virtio_user"};
@@ -253,7 +253,7 @@ static bool link_is_up(const struct port *port)
     return rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
-/* A memif client connects when its port starts, and never by itself again: not to a server that came anew. */
+/* A memif client connects when its port starts, and does not connect again to a server that was restarted. */
 static void connect_again(const struct port *port)
 {
     struct rte_eth_dev_info info;

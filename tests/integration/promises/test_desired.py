@@ -141,10 +141,10 @@ def test_file_of_variables_says_what_a_host_shall_be(tmp_path):
     [
         (
             "hugepages_count: '4'\nhugepages_count: '5'\n",
-            r"desired\.yml:2: key 'hugepages_count' stands twice",
+            r"desired\.yml:2: duplicate key 'hugepages_count'",
         ),
         ("- hugepages_count\n", r"desired\.yml:1: expected a mapping of variables"),
-        ("", r"desired\.yml:1: expected a mapping, the file is empty"),
+        ("", r"desired\.yml:1: expected a mapping, got an empty file"),
         ("a: [\n", r"desired\.yml:2: expected YAML"),
     ],
 )
