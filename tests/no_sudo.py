@@ -1,4 +1,4 @@
-"""The fixture of unit and integration tests that hides who called sudo."""
+"""The fixture of unit, integration and lab tests that hides who called sudo."""
 
 from __future__ import annotations
 
