@@ -43,7 +43,10 @@ NAMES = ("labkit", "labkit.plugin")
 
 
 def pytest_plugin_registered(plugin: object, plugin_name: str, manager: pytest.PytestPluginManager) -> None:
-    """Have pytest skip this plugin's other name: it would refuse to register the same module twice."""
+    """Have pytest skip this plugin's other name: it would refuse to register the same module twice.
+
+    Only a second -p undoes that (`-p labkit -p labkit.plugin`): pytest unblocks what -p names.
+    """
     if plugin is sys.modules[__name__] and plugin_name in NAMES:
         for other in NAMES:
             if other != plugin_name:

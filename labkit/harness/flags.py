@@ -90,8 +90,8 @@ WAIT = Flag(
     name="wait",
     metavar="TIME",
     bare="forever",
-    help="if another process measures on this machine, wait up to this time ('10min'), or 'forever', which "
-    "--wait of labkit alone means as well (default: LABKIT_WAIT, else refuse to run)",
+    help="if another process measures on this machine, wait up to this time ('10min'), or 'forever' (for labkit also: "
+    "--wait without a time); default: the variable LABKIT_WAIT, else refuse to run",
 )
 TABLE = (
     Flag(

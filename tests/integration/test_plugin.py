@@ -62,7 +62,9 @@ def test_frames_that_a_link_does_not_carry_are_left_out_where_a_test_runs_everyw
     result = lab.runpytest_subprocess("-rs", "-k", "dpdk")
     result.assert_outcomes(passed=1, skipped=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["*frame size 9100: expected at most 9018 bytes*fix: smaller frames, or mtu: 9082 B*"]
+        [
+            "*frame size 9100: expected at most 9018 bytes*fix: smaller frames, or a topology of your own with mtu: 9082 B*"
+        ]
     )
     skips = [v for v in results(lab)["verdicts"] if v["outcome"] == "skip"]
     assert [v["key"]["frame"] for v in skips] == ["9100"]
@@ -225,7 +227,7 @@ def test_a_test_of_a_datapath_may_measure_its_host_and_a_test_of_the_host_has_no
 
         @pytest.mark.dpdk
         def test_both(measure):
-            with pytest.raises(BaseException, match="simulated: there is no host"):
+            with pytest.raises(BaseException, match="simulated: it has no host"):
                 measure.wakeup()
 
         @pytest.mark.lowlatency
@@ -282,12 +284,15 @@ def test_each_of_our_markers_is_said_to_be_labkits(pytester: pytest.Pytester) ->
         assert re.search(rf"^@pytest\.mark\.{marker}(\(.*\))?: labkit: ", shown, re.MULTILINE), marker
 
 
-@pytest.mark.parametrize("twice", [["-p", "labkit.plugin"], ["-p", "labkit", "-p", "labkit.plugin"]])
-def test_the_plugin_may_be_named_by_its_module_beside_its_entry_point(
-    pytester: pytest.Pytester, twice: list[str]
+@pytest.mark.parametrize("how", ["command line", "conftest"])
+def test_the_plugin_may_be_named_by_its_module_while_its_entry_point_is_active(
+    pytester: pytest.Pytester, how: str
 ) -> None:
     pytester.makepyfile("import pytest\n\n@pytest.mark.kernel\ndef test_mine(measure):\n    measure.mrr()\n")
-    result = pytester.runpytest_subprocess(*twice, "--labkit-topology=sim", "-p", "no:cacheprovider")
+    if how == "conftest":
+        pytester.makeconftest("pytest_plugins = ['labkit.plugin']")
+    named = ["-p", "labkit.plugin"] if how == "command line" else []
+    result = pytester.runpytest_subprocess(*named, "--labkit-topology=sim", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
 
 
