@@ -239,5 +239,5 @@ def _beside(program: str) -> str:
 def _no_such_host(source: Source) -> ConfigInvalid:
     return ConfigInvalid(
         f"{source.host!r} is no host of {source.name}",
-        hint=f"its hosts: ansible-inventory -i {source.name} --graph",
+        hint=f"its hosts: {fix.program('ansible-inventory')} {shlex.join(source.options)} --graph",
     )

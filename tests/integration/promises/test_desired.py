@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,17 @@ def test_host_that_the_inventory_has_not_is_refused(inventory, name):
         ConfigInvalid, match=rf"'{name}' is no host of .*hosts\.yml\n  hint: its hosts: ansible-inv"
     ):
         work_out(of_inventory(name, inventory))
+
+
+def test_the_hint_for_a_host_that_is_nowhere_can_be_pasted(inventory, tmp_path):
+    second = tmp_path / "second one.yml"
+    second.write_text("all:\n  hosts:\n    other:\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        work_out(of_inventory("nobody", inventory, second))
+    command = str(caught.value.hint).removeprefix("its hosts: ")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "other" in done.stdout
 
 
 def test_inventory_that_is_none_is_refused(tmp_path):
@@ -301,7 +313,7 @@ def test_every_variable_that_a_promise_reads_has_a_default_of_a_role():
         (["--host", "dut"], "nothing says what dut shall be"),
         (["--host", "dut", "-i", "none.yml"], "none.yml: no such inventory"),
         (["--host", "dut", "--desired", "none.yml"], "none.yml: No such file or directory"),
-        (["-i", "none.yml"], "hint: name it: labkit doctor --host H"),
+        (["-i", "none.yml"], "hint: name the host: labkit doctor --host H"),
     ],
 )
 def test_doctor_refuses_bad_input_before_it_looks_at_a_host(arguments, told, capsys):
