@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from labkit.errors import ConfigInvalid, Mistakes
 from labkit.lab.topology import Tier
-from labkit.record.model import Key
+from labkit.record.model import HOST_BACKEND, Key
 from labkit.targets.evaluation import Target, parse_targets
 from labkit.targets.metrics import METRICS
 from labkit.units import parse_load
-from labkit.yamlfile import Node, parse_yaml
+from labkit.yamlfile import Node, parse_yaml, suggest
 
 _WHY = {
     False: "the figure would be this machine's, not the datapath's",
@@ -83,9 +84,14 @@ def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tup
 def _entry(node: Node, path: Path, tier: Tier, mistakes: Mistakes) -> Entry:
     keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
     match: dict[str, tuple[str, ...]] = {}
+    backends = sorted({HOST_BACKEND, *(entry.name for entry in entry_points(group="labkit.backends"))})
     for part in _MATCH:
         with mistakes.noted():
-            match.update({part: _words(keys[part])} if part in keys else {})
+            words = _words(keys[part]) if part in keys else ()
+            match.update({part: words} if part in keys else {})
+            unknown = [word for word in words if part == "backend" and word not in backends]
+            if unknown:  # the entry would be for no row at all, and every run would pass it
+                keys[part].fail(f"no backend is named {unknown[0]!r}", hint=suggest(unknown[0], backends))
     load: str | None = None
     with mistakes.noted():
         load = _load(keys["load"]) if "load" in keys else None
@@ -131,6 +137,10 @@ def _load(node: Node) -> str:
 def _words(node: Node) -> tuple[str, ...]:
     """One word or a list of them. The empty word is the default mode."""
     if isinstance(node.value, list):
+        if not node.value:
+            node.fail(
+                "expected a word or a list of words", hint="leave it out: the entry is for all rows then"
+            )
         return tuple(_word(item) for item in node.value)
     return (_word(node),)
 

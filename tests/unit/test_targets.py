@@ -363,13 +363,17 @@ targets:
         ("target: []\n", 1, "unknown key"),
         ("targets: 3\n", 1, "expected a list"),
         ("targets:\n  - {backend: {a: b}, p50: '<= 1 us'}\n", 2, "expected a word"),
+        ("targets:\n  - backend: dpkd\n    pdr: '>= 1 pps'\n", 2, "did you mean 'dpdk'"),
+        ("targets:\n  - backend: [xdp, afxdp]\n    pdr: '>= 1 pps'\n", 2, "no backend is named 'afxdp'"),
+        ("targets:\n  - backend: []\n    pdr: '>= 1 pps'\n", 2, "expected a word"),
         ("", 1, "empty"),
     ],
 )
 def test_a_wrong_file_is_answered_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(ConfigInvalid, match=message) as caught:
+    with pytest.raises(ConfigInvalid) as caught:
         load_targets(path, tier=Tier.HARDWARE)
+    assert message in str(caught.value)
     assert f"{path}:{line}:" in str(caught.value)
 
 
