@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vm import apt_source
-from tests.vm.playbook import Played
+from tests.vm import apt_source, limits
+from tests.vm.playbook import RAN_OUT, Played
 
 TARGETS = """\
 http://mirror.example/debian|bookworm|main|Debian
@@ -95,3 +95,33 @@ def test_a_playbooks_output_tells_what_changed_on_which_host():
     assert (played.count("dut", "changed"), played.count("tester", "failed")) == (2, 1)
     with pytest.raises(AssertionError, match="no changed of nobody"):
         played.count("nobody", "changed")
+
+
+def test_limits_follow_the_time_that_a_guest_took_to_boot():
+    assert limits.slowness(limits.REFERENCE_BOOT_S) == 1.0
+    assert limits.slowness(8.0) == 1.0, "a fast machine may be busy later: no limit is shorter"
+    assert limits.slowness(2.5 * limits.REFERENCE_BOOT_S) == 2.5
+    assert limits.slowness(1e6) == limits.SLOWER_AT_MOST
+
+
+OUTPUT = (
+    "PLAY [all] ****\n\nTASK [one : Look] ****\nok: [dut]\n\nRUNNING HANDLER [one : Write [x] anew] ***\n"
+)
+
+
+def test_a_step_that_runs_out_of_time_names_its_task():
+    assert limits.last_task(OUTPUT) == "one : Write [x] anew"
+    assert limits.last_task("") == ""
+    assert limits.ran_out("site.yml", 3000.0, 2.0, OUTPUT) == (
+        "site.yml was ended after 3000 s in the task [one : Write [x] anew]; "
+        "the limit is for a machine 2.0 times slower"
+    )
+    assert "before its first task" in limits.ran_out("site.yml", 3000.0, 2.0, "")
+
+
+def test_a_playbook_that_failed_says_how_and_where_in_one_line():
+    assert Played(0, OUTPUT, 1.0, "site.yml").trouble == ""
+    assert Played(2, OUTPUT, 1.0, "site.yml").trouble == (
+        "site.yml ended with 2 in the task [one : Write [x] anew]"
+    )
+    assert Played(RAN_OUT, f"{OUTPUT}\nsite.yml was ended\n", 1.0, "site.yml").trouble == "site.yml was ended"

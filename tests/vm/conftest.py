@@ -18,7 +18,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.vm import desired, image
-from tests.vm.guest import Guest, Nic, finish_image, link
+from tests.vm.guest import Guest, GuestFailed, Nic, finish_image, link
 from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
 
 
@@ -88,6 +88,14 @@ def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
             end.close()
 
 
+def boot(guest: Guest) -> None:
+    """Wait for its first boot. What needs a guest that does not boot ends with that reason; all else runs."""
+    try:
+        guest.wait()
+    except GuestFailed as error:
+        pytest.fail(str(error), pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def dut(
     stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
@@ -116,8 +124,10 @@ def dut(
         acpi=folder / "processors.aml",
         log=folder / "dut.console",
     ) as guest:
-        guest.wait()
-        say("the DUT is up")
+        boot(guest)
+        say(
+            f"the DUT is up; limits are those of a machine {guest.slower:.1f} times slower than the reference"
+        )
         yield guest
         if guest.crashes:
             say(f"the DUT's emulator crashed and was started again: {guest.crashes}")
@@ -134,7 +144,7 @@ def tester(
     with Guest(
         "tester", stock_image, nics=nics, cpus=1, memory_mib=768, log=folder / "tester.console"
     ) as guest:
-        guest.wait()
+        boot(guest)
         say("the tester is up")
         yield guest
 
@@ -155,10 +165,10 @@ def stock(dut: Guest, playbooks: Playbooks, say: Say) -> Stock:
 
 
 @pytest.fixture(scope="session")
-def provisioned(
+def site(
     dut: Guest, stock: Stock, playbooks: Playbooks, say: Say, request: pytest.FixtureRequest
 ) -> Provisioned:
-    """The DUT after site.yml: foretold by check mode, where a test is about that, then really."""
+    """The DUT after site.yml, however that ended: in check mode first, where a test is about that, then really."""
     playbooks.host(dut, desired.DUT)
     foretold = None
     if any("check_mode" in item.name for item in request.session.items):
@@ -168,3 +178,11 @@ def provisioned(
     played = playbooks.play("site.yml")
     say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
     return Provisioned(foretold, untouched, played)
+
+
+@pytest.fixture(scope="session")
+def provisioned(site: Provisioned) -> Provisioned:
+    """The DUT after site.yml succeeded. What needs that ends with the reason, if it did not."""
+    if site.played.trouble:
+        pytest.fail(f"needs a provisioned DUT: {site.played.trouble}", pytrace=False)
+    return site

@@ -24,13 +24,13 @@ from types import TracebackType
 from typing import Self
 
 from labkit.machine.hosts import DIE_WITH_PARENT
-from tests.vm import accelerator
+from tests.vm import accelerator, limits
 from tests.vm.image import MANAGEMENT_MAC, Image
 
 CRASHES = 3
 """After so many crashes of its emulator a guest is given up."""
 BOOT_S = 420.0
-"""Until SSH answers; an emulated guest takes one to two minutes, more beside another."""
+"""Until SSH answers after a reboot. Limits in seconds are those of the reference machine (limits.py)."""
 
 
 class GuestFailed(Exception):
@@ -113,6 +113,9 @@ class Guest:
         self._ended = False
         self._failed: GuestFailed | None = None
         self.crashes = 0
+        self.slower = 1.0
+        """How many times longer than on the reference machine steps may take; known after the first boot."""
+        self._began: float | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -129,6 +132,7 @@ class Guest:
             self._disk = _overlay(self.image.disk)
         if self._log:
             self._log.write_bytes(b"")
+        self._began = time.monotonic()
         started = threading.Event()
         # One thread starts QEMU and stays as long: what dies with its parent dies with the thread that started it.
         self._watch = threading.Thread(target=self._run, args=(started,), name=self.name, daemon=True)
@@ -269,6 +273,7 @@ class Guest:
     def run(self, command: str, *, stdin: str = "", timeout_s: float = 300, check: bool = True) -> Done:
         """Run a shell command there as root. Raises GuestFailed."""
         argv = self.argv(command)
+        limit_s = timeout_s * self.slower
         try:
             done = subprocess.run(
                 argv,
@@ -276,11 +281,11 @@ class Guest:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=timeout_s,
+                timeout=limit_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise GuestFailed(f"{self.name}: no end after {timeout_s:g} s: {command}") from error
+            raise GuestFailed(f"{self.name}: no end after {limit_s:.0f} s: {command}") from error
         if check and done.returncode:
             raise GuestFailed(
                 f"{self.name}: {command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
@@ -290,7 +295,7 @@ class Guest:
     def put(self, content: bytes, command: str) -> None:
         """Hand bytes to a shell command there. Raises GuestFailed."""
         done = subprocess.run(
-            self.argv(command), input=content, capture_output=True, timeout=300, check=False
+            self.argv(command), input=content, capture_output=True, timeout=300 * self.slower, check=False
         )
         if done.returncode:
             raise GuestFailed(f"{self.name}: {command!r}: {done.stderr.decode(errors='replace')}")
@@ -298,15 +303,23 @@ class Guest:
     def get(self, command: str) -> bytes:
         """The bytes that a shell command there prints. Raises GuestFailed."""
         done = subprocess.run(
-            self.argv(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False
+            self.argv(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=300 * self.slower,
+            check=False,
         )
         if done.returncode:
             raise GuestFailed(f"{self.name}: {command!r}: {done.stderr.decode(errors='replace')}")
         return done.stdout
 
     def wait(self, *, other_than: str = "", timeout_s: float = BOOT_S) -> str:
-        """Wait until SSH answers in a boot other than that of the boot id. Returns the boot id. Raises GuestFailed."""
-        deadline = time.monotonic() + timeout_s
+        """Wait until SSH answers in a boot other than that of the boot id. Returns the boot id. Raises GuestFailed.
+
+        The first boot tells how slow this machine is.
+        """
+        limit_s = limits.FIRST_BOOT_S if self._began is not None else timeout_s * self.slower
+        deadline = time.monotonic() + limit_s
         last = ""
         while time.monotonic() < deadline:
             if self._watch is None or not self._watch.is_alive():
@@ -317,19 +330,23 @@ class Guest:
                 last = str(error)
                 continue
             if done.code == 0 and done.out.strip() != other_than:
+                if self._began is not None:
+                    self.slower = limits.slowness(time.monotonic() - self._began)
+                    self._began = None
                 return done.out.strip()
             last = done.err.strip()
             time.sleep(1)
-        raise GuestFailed(f"{self.name}: not there after {timeout_s:g} s ({last}): {self._last_words()}")
+        raise GuestFailed(f"{self.name}: not there after {limit_s:.0f} s ({last}): {self._last_words()}")
 
     def power_off(self, *, timeout_s: float = 120) -> None:
         """Shut it down in order. Raises GuestFailed."""
         assert self._process is not None
         self.run("systemctl poweroff", check=False)
+        limit_s = timeout_s * self.slower
         try:
-            self._process.wait(timeout_s)
+            self._process.wait(limit_s)
         except subprocess.TimeoutExpired as error:
-            raise GuestFailed(f"{self.name}: still running {timeout_s:g} s after poweroff") from error
+            raise GuestFailed(f"{self.name}: still running {limit_s:.0f} s after poweroff") from error
 
     def crash(self) -> None:
         """Have the emulator end as if it had crashed."""

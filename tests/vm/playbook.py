@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from labkit.machine.hosts import DIE_WITH_PARENT
+from tests.vm import limits
 from tests.vm.guest import Guest
 
 Say = Callable[[str], None]
@@ -23,18 +24,32 @@ Say = Callable[[str], None]
 ANSIBLE = Path(__file__).parents[2] / "ansible"
 
 
+RAN_OUT = 124
+"""Instead of an exit code: it took longer than it may. As timeout(1) says it."""
+
+
 @dataclass(frozen=True)
 class Played:
-    """A run of ansible-playbook."""
+    """A run of ansible-playbook; with the code RAN_OUT it was ended, and the last line of its output says where."""
 
     code: int
     output: str = field(repr=False)
     took_s: float
+    playbook: str = "the playbook"
 
     @property
     def text(self) -> str:
         """The output in one line, for looking for sentences that were wrapped."""
         return re.sub(r"\s+", " ", self.output)
+
+    @property
+    def trouble(self) -> str:
+        """In one line, how and where it failed; empty where it did not."""
+        if not self.code:
+            return ""
+        if self.code == RAN_OUT:
+            return self.output.rstrip().splitlines()[-1]
+        return f"{self.playbook} ended with {self.code} in the task [{limits.last_task(self.output)}]"
 
     def count(self, host: str, what: str) -> int:
         """A figure of the recap: ok, changed, failed, ..."""
@@ -70,7 +85,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class Provisioned:
-    """How the DUT was made ready."""
+    """How the DUT was provisioned, or was not: `played` has the outcome."""
 
     foretold: Played | None
     """site.yml in check mode, before. None: no test that was chosen is about that."""
@@ -86,6 +101,7 @@ class Playbooks:
         self._folder = folder
         self._runs = 0
         self._hosts: dict[str, dict[str, object]] = {}
+        self._guests: dict[str, Guest] = {}
 
     @property
     def inventory(self) -> Path:
@@ -94,6 +110,7 @@ class Playbooks:
 
     def host(self, guest: Guest, variables: Mapping[str, object]) -> None:
         """Put a guest into the inventory, or give it other variables."""
+        self._guests[guest.name] = guest
         self._hosts[guest.name] = {
             "ansible_host": "127.0.0.1",
             "ansible_port": guest.port,
@@ -105,23 +122,36 @@ class Playbooks:
         }
         self.inventory.write_text(yaml.safe_dump({"all": {"hosts": self._hosts}}, sort_keys=False))
 
+    @property
+    def slower(self) -> float:
+        """How many times longer than on the reference machine a step may take."""
+        return max((guest.slower for guest in self._guests.values()), default=1.0)
+
     def play(self, playbook: str, *arguments: str, timeout_s: float = 1500) -> Played:
-        """Run one; its output is kept in a file of the folder as well."""
+        """Run one; its output is kept in a file of the folder as well. One that runs out of time is ended."""
+        limit_s = timeout_s * self.slower
         self._runs += 1
         log = self._folder / f"{self._runs:02d}-{playbook}.log"
         command = ["ansible-playbook", "-i", str(self.inventory), *arguments, str(ANSIBLE / playbook)]
         began = time.monotonic()
         with log.open("w") as stream:
-            done = subprocess.run(
-                [*DIE_WITH_PARENT, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=self.environment(),
-                timeout=timeout_s,
-                check=False,
-            )
-        return Played(done.returncode, log.read_text(errors="replace"), time.monotonic() - began)
+            try:
+                code = subprocess.run(
+                    [*DIE_WITH_PARENT, *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    env=self.environment(),
+                    timeout=limit_s,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = RAN_OUT
+        if code == RAN_OUT:
+            with log.open("a") as stream:
+                output = log.read_text(errors="replace")
+                stream.write(f"\n{limits.ran_out(playbook, limit_s, self.slower, output)}\n")
+        return Played(code, log.read_text(errors="replace"), time.monotonic() - began, playbook)
 
     def module(self, host: str, name: str, *arguments: str) -> dict[str, Any]:
         """Run one module there as root; what it returns."""
@@ -132,7 +162,7 @@ class Playbooks:
             capture_output=True,
             text=True,
             env={**self.environment(), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-            timeout=300,
+            timeout=300 * self.slower,
             check=False,
         )
         verdict, _, told = done.stdout.partition(" => ")

@@ -19,7 +19,7 @@ def sabotaged(playbooks: Playbooks, say: Say, *, host: str, part: str = "") -> d
         capture_output=True,
         text=True,
         env=playbooks.environment(),
-        timeout=1200,
+        timeout=1200 * playbooks.slower,
         check=False,
     )
     say(done.stdout + done.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import accelerator, image
+from tests.vm import accelerator, image, limits
 from tests.vm.guest import Guest
 
 pytestmark = pytest.mark.long
@@ -105,7 +105,7 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
         logs = folder / "in"
         assert wait_until(
             lambda: any("TASK [" in log.read_text() for log in logs.glob("popen-gw*/vm0/01-site.yml.log")),
-            300,
+            limits.FIRST_BOOT_S,
         ), told.read_text()
         time.sleep(2)
         running = processes_that_name(f"{folder}/in")

@@ -11,6 +11,7 @@ from tests.vm import image
 from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks, Say
 
+pytestmark = pytest.mark.long
 PANICS = "99.0.0-panics"
 """A release newer than any: without a pin GRUB would make it the default as soon as it is installed."""
 PACKAGE = f"""

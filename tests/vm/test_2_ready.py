@@ -9,8 +9,8 @@ from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks, Provisioned, Say
 
 
-def test_site_succeeds(provisioned: Provisioned):
-    assert provisioned.played.code == 0, provisioned.played.output[-6000:]
+def test_site_succeeds(site: Provisioned):
+    assert site.played.code == 0, site.played.output[-6000:]
 
 
 def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
@@ -35,6 +35,7 @@ def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):
     assert foretold - happened == set(), "foretold, but not changed"
 
 
+@pytest.mark.long
 def test_second_run_changes_nothing(playbooks: Playbooks, provisioned: Provisioned, say: Say):
     again = playbooks.play("site.yml")
     say(f"the second run took {again.took_s:.0f} s")
@@ -51,6 +52,7 @@ def test_every_promise_is_kept(playbooks: Playbooks, provisioned: Provisioned, s
     assert verified.count("dut", "changed") == 0
 
 
+@pytest.mark.long
 def test_the_next_boot_is_the_same(dut: Guest, playbooks: Playbooks, provisioned: Provisioned, say: Say):
     """What the kernel forgets is made again, and the trial was no one-off."""
     boot = dut.wait()

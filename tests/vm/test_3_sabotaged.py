@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.infra.sabotages import SABOTAGES
 from tests.vm.playbook import Playbooks, Provisioned, Say
 from tests.vm.sabotages_there import sabotaged
@@ -14,6 +16,7 @@ CANNOT = {
 """Promises that nobody can make of this guest."""
 
 
+@pytest.mark.long
 def test_every_broken_promise_is_caught_by_its_check(
     playbooks: Playbooks, provisioned: Provisioned, say: Say
 ):

@@ -28,7 +28,8 @@ def reflecting(dut: Guest, eal: str) -> Iterator[None]:
     """testpmd on the DUT, sending back what it gets with the addresses swapped; ended with the block."""
     options = "--in-memory --single-file-segments --file-prefix=labkit-vm"
     command = (
-        f"sleep 600 | timeout -k 10 120 dpdk-testpmd -l 0,{desired.ISOLATED} {options} {eal} "
+        f"sleep {600 * dut.slower:.0f} | timeout -k 10 {120 * dut.slower:.0f} "
+        f"dpdk-testpmd -l 0,{desired.ISOLATED} {options} {eal} "
         "-- --forward-mode=macswap --auto-start --no-lsc-interrupt --total-num-mbufs=4096"
     )
     process = subprocess.Popen(

@@ -12,18 +12,27 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "ansible" / "collections"))
 from ansible_collections.labkit.host.plugins.module_utils import snapshot as snapshots
 
 from tests.vm.guest import Guest
-from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
+from tests.vm.playbook import GROUPS, Playbooks, Played, Provisioned, Say, Stock
 
 
 @pytest.fixture(scope="module")
-def reverted(playbooks: Playbooks, provisioned: Provisioned, say: Say):
+def revert(playbooks: Playbooks, site: Provisioned, say: Say) -> Played:
+    """revert.yml, however it ended; also after a site.yml that failed half way."""
     played = playbooks.play("revert.yml")
     say(f"revert.yml took {played.took_s:.0f} s")
     return played
 
 
-def test_revert_succeeds(reverted):
-    assert reverted.code == 0, reverted.output[-6000:]
+@pytest.fixture(scope="module")
+def reverted(revert: Played) -> Played:
+    """A revert that succeeded. What needs that ends with the reason, if it did not."""
+    if revert.trouble:
+        pytest.fail(f"needs a reverted DUT: {revert.trouble}", pytrace=False)
+    return revert
+
+
+def test_revert_succeeds(revert: Played):
+    assert revert.code == 0, revert.output[-6000:]
 
 
 LEFT_GROUPS = {"rdma": "libibverbs1 makes it, and its purge leaves it: Debian's packages never remove groups"}
