@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, Mistakes
 from labkit.machine import fix
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity, parse_trial_load
-
-if TYPE_CHECKING:
-    import pytest
 
 MAX_TRIAL_S = 3600.0
 TRIAL_LISTEN_S = 0.5
@@ -33,73 +28,11 @@ def _progress() -> Progress:
     return StreamProgress(sys.stderr)
 
 
-class _Interrupts:
-    """Distinguishes Ctrl-C from pytest's own reasons to stop (wrong tests, --maxfail), with the same exit code."""
-
-    def __init__(self) -> None:
-        self.by_user = False
-
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        import pytest
-
-        self.by_user = excinfo.errisinstance(KeyboardInterrupt) and not excinfo.errisinstance(
-            pytest.Session.Interrupted
-        )
-
-
-_NEEDS_CACHE = (
-    "--lf",
-    "--last-failed",
-    "--ff",
-    "--failed-first",
-    "--nf",
-    "--new-first",
-    "--sw",
-    "--stepwise",
-)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """`labkit run`: the suite, through pytest."""
-    import pytest
+    from labkit.harness import suite
 
-    from labkit.harness import flags, suite
-    from labkit.record.store import BALLAST_BYTES, check_root
-    from labkit.session.preflight import load_all
-
-    for word in arguments.pytest_arguments:
-        if word.partition("=")[0] in _NEEDS_CACHE:
-            raise ConfigInvalid(
-                f"{word}: labkit run keeps nothing of earlier runs except their results",
-                hint=f"select what to measure with -m or -- -k, or run: pytest {suite.path()} {word}",
-            )
-    load_all(arguments.topology or ())
-    check_root(Path(arguments.results), room_bytes=BALLAST_BYTES)
-    # By name, as entry points may be switched off (PYTEST_DISABLE_PLUGIN_AUTOLOAD).
-    command = [str(suite.path()), "-p", "labkit", "-p", "no:cacheprovider"]
-    command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]
-    command += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # labkit is imported before pytest starts
-    # The user's own pytest configuration is for the user's tests, not for this suite.
-    command += ["-c", str(suite.path() / "pytest.ini"), f"--rootdir={suite.path()}"]
-    if os.environ.pop("PYTEST_ADDOPTS", "").strip():
-        print(
-            "labkit: PYTEST_ADDOPTS is for your own tests and is ignored here; pass arguments to pytest after --",
-            file=sys.stderr,
-        )
-    expressions = [f"({arguments.markers})"] if arguments.markers else []
-    if not arguments.slow:
-        expressions.append("not slow")
-    if expressions:
-        command += ["-m", " and ".join(expressions)]
-    for flag in flags.of_run().values():
-        command += flag.as_pytest(arguments)
-    interrupts = _Interrupts()
-    code = int(pytest.main([*command, *arguments.pytest_arguments], plugins=[interrupts]))
-    if code == pytest.ExitCode.INTERRUPTED:
-        return 130 if interrupts.by_user else ConfigInvalid.exit_code
-    if code == pytest.ExitCode.USAGE_ERROR:
-        return ConfigInvalid.exit_code
-    return code
+    return suite.run(arguments)
 
 
 def trial(arguments: argparse.Namespace) -> int:
