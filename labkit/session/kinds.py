@@ -11,7 +11,7 @@ from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import mrr_limited_by, search_limited_by
-from labkit.measure.rates import measure_loss_curve, measure_mrr
+from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
 from labkit.measure.search import Progress as SearchProgress
 from labkit.measure.search import search_upwards
 from labkit.measure.stability import measure_stability
@@ -69,9 +69,7 @@ class Kinds:
 
     def throughput(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """NDR and PDR; MRR comes first, to know where to search."""
-        mrr = self.mrr(datapath, frames).mrr
-        if mrr is None:
-            raise LabkitBug("a measurement of kind mrr without its payload")
+        mrr = _mrr(self.mrr(datapath, frames))
         offered_pps = max(trial.offered_pps for trial in mrr.trials)
         # Under overload some paths forward far less than they can; the offered rate is no such underestimate.
         max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
@@ -130,9 +128,7 @@ class Kinds:
 
     def loss_curve(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Loss from the highest load that the tester offers down."""
-        mrr = self.mrr(datapath, frames).mrr
-        if mrr is None:
-            raise LabkitBug("a measurement of kind mrr without its payload")
+        mrr = _mrr(self.mrr(datapath, frames))
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             result = measure_loss_curve(
@@ -235,6 +231,12 @@ class Kinds:
                 if name in names:
                     found[name] = goal.conditional_throughput_pps or goal.at_least_pps
         return found
+
+
+def _mrr(measurement: Measurement) -> Mrr:
+    if measurement.mrr is None:
+        raise LabkitBug("a measurement of kind mrr without its payload")
+    return measurement.mrr
 
 
 def _key(datapath: Datapath, frames: FrameSpec) -> Key:
