@@ -34,7 +34,7 @@ WRONG = {
     "a core that does not exist": ("tester: 0,", "tester: 9999,", 3, "leave cores out"),
     "bad unit": ("1500 B", "1500 Mpps", 7, "units 'B'"),
     "MTU out of range": ("1500 B", "1 MiB", 7, "from 68 B to 9202 B"),
-    "address clash": ("198.18.0.2/24", "198.18.0.1/24", 15, "taken by links[0].tester.ipv4 (line 11)"),
+    "address clash": ("198.18.0.2/24", "198.18.0.1/24", 15, "already used by links[0].tester.ipv4 (line 11)"),
     "unknown backend": ("[kernel]", "[kernal]", 2, "did you mean 'kernel'?"),
     "no YAML": ("description: a lab", "description: [", 3, "expected YAML"),
 }
