@@ -154,7 +154,7 @@ SPEAKERS = {
         ("dies", ToolFailed, r"(?s)killed by SIGSEGV.*last words"),
         ("ends", ToolFailed, r"(?s)exit code 3.*goodbye"),
         ("mumbles", ToolFailed, "JSON"),
-        ("silent", ToolFailed, "no answer to open"),
+        ("silent", ToolFailed, "did not answer the command open"),
         ("refuses", EnvironmentBroken, "bind: x: why"),
     ],
 )
