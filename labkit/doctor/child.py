@@ -9,7 +9,7 @@ import sys
 from typing import TextIO
 
 from labkit.doctor.catalog import CHECKS
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.doctor.scratch import FAR, NEAR
 from labkit.lab.links.netlink import NetlinkError, rtnetlink
 
@@ -50,7 +50,7 @@ def main(mtu_bytes: int, ids: list[str]) -> int:
         if broken is None:
             try:
                 detail = by_id[name].attempt()
-            except NotThere as error:
+            except Unavailable as error:
                 message, mends = str(error), error.fix
             except OSError as error:
                 message = error.strerror or str(error)

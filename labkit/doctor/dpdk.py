@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.doctor.scratch import FAR, NEAR
 
 _MEMORY_MIB = 64
@@ -58,20 +58,20 @@ def _start_eal() -> tuple[ctypes.CDLL | None, str]:
 def _eal() -> ctypes.CDLL:
     library, why = _start_eal()
     if library is None:
-        raise NotThere(why)
+        raise Unavailable(why)
     return library
 
 
 def _probe(device: str) -> None:
-    """Let a driver make a port from a --vdev value. Raises NotThere with what the driver logged."""
+    """Let a driver make a port from a --vdev value. Raises Unavailable with what the driver logged."""
     with _logged() as lines:
         code = _eal().rte_dev_probe(device.encode())
     if code != 0:
-        raise NotThere(f"{device}: {_why(lines, code)}")
+        raise Unavailable(f"{device}: {_why(lines, code)}")
     name = device.split(",", 1)[0]
     port = ctypes.c_uint16()
     if ctypes.CDLL("librte_ethdev.so").rte_eth_dev_get_port_by_name(name.encode(), ctypes.byref(port)) != 0:
-        raise NotThere(f"{device}: the driver was found but made no port")
+        raise Unavailable(f"{device}: the driver was found but made no port")
 
 
 def eal() -> str:
@@ -99,7 +99,7 @@ def vhost() -> str:
             or library.rte_vhost_driver_start(path)
         )
     if code != 0:
-        raise NotThere(f"vhost-user server: {_why(lines, code)}")
+        raise Unavailable(f"vhost-user server: {_why(lines, code)}")
     _probe(f"net_virtio_user_doctor,path={path.decode()}")
     with _logged():
         library.rte_vhost_driver_unregister(path)

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.errors import LabkitError
 from labkit.lowlatency.tools import hwlatdetect, running
 from labkit.lowlatency.tools.rt_tests import PACKAGE
@@ -24,7 +24,7 @@ def _binary(name: str, package: str) -> str:
     try:
         return running.binary(name, package=package)
     except LabkitError as error:
-        raise NotThere(error.message, fix=error.hint) from None
+        raise Unavailable(error.message, fix=error.hint) from None
 
 
 def _try(*argv: str) -> None:
@@ -32,7 +32,7 @@ def _try(*argv: str) -> None:
     if done.returncode != 0:
         lines = (line.removeprefix("ERROR:").strip() for line in (done.stderr or done.stdout).splitlines())
         said = " ".join(filter(None, lines)) or "it said nothing"
-        raise NotThere(f"exit code {done.returncode}: {said[-_LAST_WORDS:]}")
+        raise Unavailable(f"exit code {done.returncode}: {said[-_LAST_WORDS:]}")
 
 
 def cyclictest_runs() -> str:
@@ -56,10 +56,10 @@ def _tracer(name: str, config: str) -> None:
         argv = ["mount", "-t", "tracefs", "tracefs", str(_TRACEFS)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise NotThere(f"tracefs cannot be mounted: {done.stderr.strip().splitlines()[0]}")
+            raise Unavailable(f"tracefs cannot be mounted: {done.stderr.strip().splitlines()[0]}")
     available = listed.read_text().split()
     if name not in available:
-        raise NotThere(
+        raise Unavailable(
             f"the kernel has no tracer {name}; it has {', '.join(available)}",
             fix=_KERNEL.format(config=config),
         )
@@ -70,7 +70,7 @@ def _debugfs() -> None:
     where = str(hwlatdetect.TRACING.parent)
     mounted = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
     if [where, "debugfs"] not in mounted:
-        raise NotThere(
+        raise Unavailable(
             f"no debugfs on {where}, where hwlatdetect looks",
             fix=fix.as_root(f"mount -t debugfs none {where}"),
         )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.machine import fix
 from labkit.machine.cores import reachable
 from labkit.machine.lacking import PYTHON_PACKAGES
@@ -42,7 +42,7 @@ def user_namespaces() -> str:
     argv = ["unshare", "--user", "--map-root-user", "--net", "true"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
     if done.returncode != 0:
-        raise NotThere(done.stderr.strip())
+        raise Unavailable(done.stderr.strip())
     return "a user namespace was made"
 
 
@@ -56,7 +56,7 @@ def hugepages() -> str:
     try:
         total, free = (int((HUGEPAGE_POOL / name).read_text()) for name in ("nr_hugepages", "free_hugepages"))
     except FileNotFoundError:
-        raise NotThere(
+        raise Unavailable(
             f"this kernel has no hugepages of 2 MB ({HUGEPAGE_POOL} is missing)",
             fix="none on this kernel: labkit runs without vhost and without hugepages",
         ) from None
@@ -66,7 +66,7 @@ def hugepages() -> str:
             -1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_HUGETLB | _MAP_HUGE_2MB
         ).close()
     except OSError as error:
-        raise NotThere(
+        raise Unavailable(
             f"mmap(MAP_HUGETLB, {HUGEPAGES_MINIMUM} pages of 2 MB): {os.strerror(error.errno or 0)}; "
             f"{free} of {total} are free"
         ) from None
@@ -81,7 +81,7 @@ def bpffs() -> str:
         argv = ["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise NotThere(done.stderr.strip())
+            raise Unavailable(done.stderr.strip())
     return "a BPF file system can be mounted in a namespace of its own"
 
 
@@ -89,7 +89,7 @@ def clock() -> str:
     """The TSC is the kernel's clocksource, so that the probe may read it without a system call."""
     source = _CLOCKSOURCE.read_text().strip()
     if source != "tsc":
-        raise NotThere(
+        raise Unavailable(
             f"the kernel's clocksource is {source}: the probe reads CLOCK_MONOTONIC_RAW instead, which is slower"
         )
     return "the kernel's clocksource is tsc"
@@ -99,7 +99,7 @@ def cores() -> str:
     """Tester and DUT each have a core, isolated ones among them."""
     allowed = sorted(reachable())
     if len(allowed) < 2:
-        raise NotThere(f"only core {allowed[0]} may be used; tester and DUT need one each")
+        raise Unavailable(f"only core {allowed[0]} may be used; tester and DUT need one each")
     return f"{len(allowed)} cores may be used"
 
 
@@ -113,16 +113,16 @@ def python_packages() -> str:
             except ImportError as error:
                 faults[package] = f"import {module}: {error}"
     if faults:
-        raise NotThere("; ".join(faults.values()), fix=fix.python_packages(*map(fix.requirement, faults)))
+        raise Unavailable("; ".join(faults.values()), fix=fix.python_packages(*map(fix.requirement, faults)))
     return "all could be imported"
 
 
 def _version(*argv: str) -> str:
     if shutil.which(argv[0]) is None:
-        raise NotThere(f"{argv[0]}: not found")
+        raise Unavailable(f"{argv[0]}: not found")
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
     if done.returncode != 0:
-        raise NotThere(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
+        raise Unavailable(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
     return (done.stdout or done.stderr).strip().splitlines()[0]
 
 
@@ -135,5 +135,5 @@ def ansible() -> str:
 def benchmark_tools() -> str:
     """The programs that labkit is measured against."""
     if shutil.which("dpdk-testpmd") is None:
-        raise NotThere("dpdk-testpmd: not found")
+        raise Unavailable("dpdk-testpmd: not found")
     return f"{_version('sockperf', '--version')}, dpdk-testpmd"

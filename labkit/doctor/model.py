@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-class NotThere(Exception):
+class Unavailable(Exception):
     """An attempt failed. The message is the real error; `fix` is the command that mends it, where it is known."""
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
@@ -24,7 +24,7 @@ class Check:
     required_for: tuple[str, ...]
     """Backends that need it; empty: good to have."""
     attempt: Callable[[], str]
-    """Does the thing in the scratch namespace and says what it saw. Raises NotThere or OSError."""
+    """Does the thing in the scratch namespace and says what it saw. Raises Unavailable or OSError."""
     mtu_matters: bool = False
     """Whether it can be refused for the MTU of the link: then it is tried at that of the lab."""
     fix: Callable[[], str]

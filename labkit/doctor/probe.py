@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.doctor.scratch import AS_ROOT, FAR, NEAR
 from labkit.doctor.sockets import mtu_too_large
 from labkit.errors import EnvironmentBroken
@@ -29,7 +29,7 @@ def opens(engine: str) -> str:
     try:
         program = build.engine_path(engine)
     except EnvironmentBroken as error:
-        raise NotThere(error.message, fix=error.hint) from None
+        raise Unavailable(error.message, fix=error.hint) from None
     port, options = _OPEN[engine]
     command = {"id": 1, "cmd": "open", "core": None, "ports": [port], "options": options}
     try:
@@ -42,11 +42,11 @@ def opens(engine: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotThere(f"{program.name}: no answer within {_DEADLINE_S:g} s") from None
+        raise Unavailable(f"{program.name}: no answer within {_DEADLINE_S:g} s") from None
     answers = done.stdout.splitlines()
     if not answers:
         said = done.stderr.strip().splitlines()
-        raise NotThere(
+        raise Unavailable(
             f"{program.name}: exit code {done.returncode}: {said[-1] if said else 'nothing was said'}"
         )
     answer = json.loads(answers[0])
@@ -55,6 +55,6 @@ def opens(engine: str) -> str:
     if not answer["ok"]:
         # What the system refused needs other rights, not another build.
         refused = answer["error"]["code"] == "refused"
-        raise NotThere(f"{program.name}: {answer['error']['message']}", fix=AS_ROOT if refused else None)
+        raise Unavailable(f"{program.name}: {answer['error']['message']}", fix=AS_ROOT if refused else None)
     result = answer["result"]
     return f"{program.name} {result['version']} opened a port"

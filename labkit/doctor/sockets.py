@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.doctor.scratch import FAR, NEAR, ORDINARY_MTU_BYTES
 from labkit.doctor.syscalls import (
     AF_XDP,
@@ -43,7 +43,7 @@ def udp() -> str:
         data, sender = server.recvfrom(64)
         server.sendto(data, sender)
         if client.recv(64) != b"labkit":
-            raise NotThere("the datagram came back changed")
+            raise Unavailable("the datagram came back changed")
     return "a UDP datagram went and came back in a scratch namespace"
 
 
@@ -65,7 +65,7 @@ def packet() -> str:
         )
         readable, _, _ = select.select([receiver], [], [], 1.0)
         if not readable:
-            raise NotThere(
+            raise Unavailable(
                 "a frame sent on one end of a veth pair did not reach the ring on the other within 1 s"
             )
     return "a frame crossed a veth pair into a TPACKET_V3 ring, qdisc bypassed"
@@ -94,7 +94,7 @@ def xdp_native() -> str:
     return f"attached to a veth in native mode and detached again (MTU up to {largest} B)"
 
 
-def mtu_too_large() -> NotThere:
+def mtu_too_large() -> Unavailable:
     """Say that native XDP does not go with the scratch link's MTU, and which MTU it goes with on this kernel."""
     now, program = _mtu(), load_xdp_pass()
     try:
@@ -105,7 +105,7 @@ def mtu_too_large() -> NotThere:
     finally:
         os.close(program)
         _set_mtu(now)
-    return NotThere(
+    return Unavailable(
         f"native XDP takes an MTU of at most {largest} B on a veth, the link has {now} B",
         fix=f"mtu: {largest} B or less in the topology, and frames of at most {largest + 18}; the backends kernel "
         "and af_packet run as it is",
@@ -140,7 +140,7 @@ def af_xdp_zerocopy() -> str:
     """A socket is bound to a queue in zero-copy mode, which a driver must know how to do."""
     with bound_xdp(NEAR, XDP_ZEROCOPY) as sock:
         if not xdp_options(sock) & 1:
-            raise NotThere(
+            raise Unavailable(
                 "bind(XDP_ZEROCOPY) was granted but XDP_OPTIONS read back without the zero-copy bit"
             )
     return "bound to queue 0 of a veth in zero-copy mode"
@@ -161,10 +161,10 @@ def busy_poll() -> str:
                     error.errno, f"setsockopt({name}, {value}): {os.strerror(error.errno or 0)}"
                 ) from None
         if sock.getsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL) != 20:
-            raise NotThere("SO_BUSY_POLL did not read back as set")
+            raise Unavailable("SO_BUSY_POLL did not read back as set")
         # Before Linux 6.13 a veth's NAPI context came with the first frame: a later look (the proof) tells there.
         if not sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) and _kernel() >= (6, 13):
-            raise NotThere(
+            raise Unavailable(
                 "the options were taken, but an AF_XDP socket on a veth has no NAPI context to poll "
                 "(SO_INCOMING_NAPI_ID is 0), so busy polling would do nothing",
                 fix="none on veth from Linux 6.13 on: busy polling needs a NIC",

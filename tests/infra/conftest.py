@@ -13,10 +13,10 @@ from labkit.doctor.host import PROMISES
 from labkit.doctor.host.connect import opened
 from labkit.doctor.host.desired import Desired, Source, hosts
 from labkit.doctor.host.doctor import NOTHING_HELD, source
-from labkit.doctor.host.eyes import Eyes
+from labkit.doctor.host.reader import HostReader
 from labkit.errors import ConfigInvalid, LabkitError
 
-LookAt = Callable[[Source], tuple[Eyes, Desired]]
+LookAt = Callable[[Source], tuple[HostReader, Desired]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,13 +63,13 @@ def look_at() -> Iterator[LookAt]:
     with ExitStack() as stack:
 
         @cache
-        def tried(where: Source) -> tuple[Eyes, Desired] | LabkitError:
+        def tried(where: Source) -> tuple[HostReader, Desired] | LabkitError:
             try:
                 return stack.enter_context(opened(where))
             except LabkitError as error:
                 return error
 
-        def look(where: Source) -> tuple[Eyes, Desired]:
+        def look(where: Source) -> tuple[HostReader, Desired]:
             found = tried(where)
             if isinstance(found, ConfigInvalid):
                 pytest.exit(str(found), returncode=pytest.ExitCode.USAGE_ERROR)

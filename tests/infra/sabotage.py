@@ -20,7 +20,7 @@ from labkit.doctor.host import PROMISES, Broken, NotApplicable, Outcome
 from labkit.doctor.host.connect import with_facts
 from labkit.doctor.host.desired import Desired, work_out
 from labkit.doctor.host.doctor import source
-from labkit.doctor.host.eyes import Eyes, Host, as_root
+from labkit.doctor.host.reader import Host, HostReader, as_root
 from labkit.errors import LabkitError
 
 if __package__:
@@ -103,12 +103,14 @@ class Saboteur:
         return replace(self.desired, values={**self.desired.values, **other}, unknown=unknown)
 
     def _look(self, promise: str, desired: Desired | None = None) -> Outcome:
-        """With new eyes: what was seen before is not remembered."""
-        return BY_ID[promise].check(Eyes(self.host, name=self.desired.host), desired or self.desired)
+        """With a new host reader: nothing that was read before is remembered."""
+        return BY_ID[promise].check(HostReader(self.host, name=self.desired.host), desired or self.desired)
 
     def _fallen(self, sabotage: Sabotage) -> list[str]:
-        eyes = Eyes(self.host, name=self.desired.host)
-        broken = [promise.id for promise in PROMISES if isinstance(promise.check(eyes, self.desired), Broken)]
+        reader = HostReader(self.host, name=self.desired.host)
+        broken = [
+            promise.id for promise in PROMISES if isinstance(promise.check(reader, self.desired), Broken)
+        ]
         return [one for one in broken if one != sabotage.promise and one not in sabotage.also]
 
 

@@ -13,10 +13,10 @@ from labkit.errors import LabkitError
 
 
 def test_promise(where: Source, promise: Promise, look_at):
-    eyes, desired = look_at(where)
+    reader, desired = look_at(where)
     outcome = told_of_error = None
     try:
-        outcome = promise.look(eyes, desired)
+        outcome = promise.look(reader, desired)
     except LabkitError as error:
         told_of_error = str(error)
 

@@ -12,7 +12,7 @@ import pytest
 from labkit import doctor
 from labkit.backends import registry
 from labkit.doctor import lowlatency, machine
-from labkit.doctor.model import NotThere
+from labkit.doctor.model import Unavailable
 from labkit.errors import LabkitBug
 from labkit.lab import topology_file
 from labkit.machine import cores
@@ -61,7 +61,7 @@ def test_one_core_is_too_few(monkeypatch):
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        with pytest.raises(NotThere, match=f"only core {min(before)} may be used"):
+        with pytest.raises(Unavailable, match=f"only core {min(before)} may be used"):
             machine.cores()
     finally:
         os.sched_setaffinity(0, before)
@@ -80,14 +80,14 @@ def test_isolated_core_counts_as_one_that_may_be_used(monkeypatch):
 def test_missing_python_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
 
-    with pytest.raises(NotThere, match=r"import hdrh\.histogram"):
+    with pytest.raises(Unavailable, match=r"import hdrh\.histogram"):
         machine.python_packages()
 
 
 def test_missing_benchmark_tool_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
 
-    with pytest.raises(NotThere, match="dpdk-testpmd: not found"):
+    with pytest.raises(Unavailable, match="dpdk-testpmd: not found"):
         machine.benchmark_tools()
 
 
@@ -97,7 +97,7 @@ def test_too_few_hugepages_give_the_kernels_error_and_the_free_count(monkeypatch
     monkeypatch.setattr(machine, "HUGEPAGES_MINIMUM", 1 << 24)
 
     with pytest.raises(
-        NotThere, match=r"mmap\(MAP_HUGETLB, 16777216 pages of 2 MB\): .*; \d+ of \d+ are free"
+        Unavailable, match=r"mmap\(MAP_HUGETLB, 16777216 pages of 2 MB\): .*; \d+ of \d+ are free"
     ):
         machine.hugepages()
 
@@ -166,5 +166,5 @@ def test_hwlatdetect_needs_debugfs_where_it_looks_for_tracing(tmp_path, monkeypa
     if there:
         assert "are there" in lowlatency.hwlat()
     else:
-        with pytest.raises(NotThere, match="no debugfs on /sys/kernel/debug"):
+        with pytest.raises(Unavailable, match="no debugfs on /sys/kernel/debug"):
             lowlatency.hwlat()

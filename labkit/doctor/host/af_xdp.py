@@ -7,10 +7,10 @@ from typing import Any
 
 from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes
 from labkit.doctor.host.installed import packages
 from labkit.doctor.host.interfaces import differences, resolved, text_of
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.reader import HostReader
 from labkit.errors import ConfigInvalid
 
 _NAPI = {
@@ -28,23 +28,26 @@ _UNLIMITED = ("unlimited", "infinity", "-1")
 """As limits.conf has it."""
 
 
-def _bpffs(eyes: Eyes, desired: Desired) -> Outcome:
+def _bpffs(reader: HostReader, desired: Desired) -> Outcome:
     path = desired.text("af_xdp_bpffs")
     lines = [
-        line.split() for line in (eyes.look(files=("/proc/mounts",)).text("/proc/mounts") or "").splitlines()
+        line.split()
+        for line in (reader.look(files=("/proc/mounts",)).text("/proc/mounts") or "").splitlines()
     ]
     found = [words[2] for words in lines if len(words) > 2 and words[1] == path]
     return compare([(path, "bpf", found[-1] if found else "not mounted")], f"{path} is a BPF file system")
 
 
-def _libxdp(eyes: Eyes, desired: Desired) -> Outcome:
+def _libxdp(reader: HostReader, desired: Desired) -> Outcome:
     names = [str(name) for name in (*desired["af_xdp_packages"], *desired["af_xdp_tools_packages"])]
     if not names:
         return NotApplicable("no package is wanted")
-    installed = packages(eyes, names)
+    installed = packages(reader, names)
     if isinstance(installed, Broken) or not any("libxdp" in name for name in names):
         return installed
-    said = eyes.look(commands={"libxdp": "ldconfig -p", "headers": "pkg-config --modversion libxdp"}).commands
+    said = reader.look(
+        commands={"libxdp": "ldconfig -p", "headers": "pkg-config --modversion libxdp"}
+    ).commands
     if "libxdp.so" not in said["libxdp"].out:
         return Broken("libxdp.so among the shared libraries", "no libxdp.so in ldconfig -p")
     if said["headers"].code:
@@ -61,7 +64,7 @@ def _interfaces(desired: Desired) -> list[dict[str, Any]]:
     ]
 
 
-def _queues(eyes: Eyes, desired: Desired) -> Outcome:
+def _queues(reader: HostReader, desired: Desired) -> Outcome:
     wanted = {
         one["name"]: {
             "channels": {"queues": one["queues"]} if "queues" in one else {},
@@ -72,38 +75,38 @@ def _queues(eyes: Eyes, desired: Desired) -> Outcome:
     }
     if not any(groups for by_group in wanted.values() for groups in by_group.values()):
         return NotApplicable("af_xdp_interfaces asks for no queues, features or MTU")
-    found = differences(eyes, wanted)
+    found = differences(reader, wanted)
     return compare(found, ", ".join(f"{what} {value}" for what, _, value in found))
 
 
-def _napi(eyes: Eyes, desired: Desired) -> Outcome:
+def _napi(reader: HostReader, desired: Desired) -> Outcome:
     wanted = {
-        f"/sys/class/net/{resolved(eyes, one['name'])}/{file}": text_of(int(one[key]))
+        f"/sys/class/net/{resolved(reader, one['name'])}/{file}": text_of(int(one[key]))
         for one in _interfaces(desired)
         for key, file in _NAPI.items()
         if key in one
     }
     if not wanted:
         return NotApplicable("af_xdp_interfaces asks for no NAPI setting")
-    seen = eyes.look(files=[shlex.quote(path) for path in wanted])
+    seen = reader.look(files=[shlex.quote(path) for path in wanted])
     found = [(path, value, seen.text(path) or "not there") for path, value in wanted.items()]
     return compare(found, ", ".join(f"{path} {value}" for path, value, _ in found))
 
 
-def _busy_poll(eyes: Eyes, desired: Desired) -> Outcome:
+def _busy_poll(reader: HostReader, desired: Desired) -> Outcome:
     wanted = {file: desired.text(name) for name, file in _BUSY.items() if desired.text(name)}
     if not wanted:
         return NotApplicable("af_xdp_busy_read_us and af_xdp_busy_poll_us are empty: left alone")
-    seen = eyes.look(files=tuple(_BUSY.values()))
+    seen = reader.look(files=tuple(_BUSY.values()))
     found = [(path, value, seen.text(path) or "not there") for path, value in wanted.items()]
     return compare(found, ", ".join(f"{path} {value} us" for path, value, _ in found))
 
 
-def _memlock(eyes: Eyes, desired: Desired) -> Outcome:
-    return memlock(eyes, desired, "af_xdp_memlock_kib", desired.text("labkit_host_group"))
+def _memlock(reader: HostReader, desired: Desired) -> Outcome:
+    return memlock(reader, desired, "af_xdp_memlock_kib", desired.text("labkit_host_group"))
 
 
-def memlock(eyes: Eyes, desired: Desired, name: str, group: str) -> Outcome:
+def memlock(reader: HostReader, desired: Desired, name: str, group: str) -> Outcome:
     """Whether a login of the group gets the limit of locked memory that the variable `name` asks for [KiB]."""
     wanted = desired.text(name)
     if not wanted:
@@ -112,7 +115,7 @@ def memlock(eyes: Eyes, desired: Desired, name: str, group: str) -> Outcome:
         wanted = "unlimited"
     elif not wanted.isdecimal():
         raise ConfigInvalid(f"{desired.host}: {name}: {wanted!r}, expected a number of KiB or unlimited")
-    found = eyes.look(commands={"limit": members.memlock(group)}).commands["limit"].out
+    found = reader.look(commands={"limit": members.memlock(group)}).commands["limit"].out
     found = found.splitlines()[-1] if found else "nothing"
     if found == "nobody":
         return NotApplicable(f"nobody is in group {group}, so no login can be tried")

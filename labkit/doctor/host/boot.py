@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes, Seen
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.doctor.host.roles import host_module
 from labkit.errors import ToolFailed
 
@@ -29,11 +29,11 @@ def arguments(desired: Desired) -> list[str]:
     return [str(word) for word in desired["boot_arguments"]]
 
 
-def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(files=("/proc/cmdline", _OURS, _POSSIBLE, *_TUNED), commands=_COMMANDS)
+def _seen(reader: HostReader) -> HostFacts:
+    return reader.look(files=("/proc/cmdline", _OURS, _POSSIBLE, *_TUNED), commands=_COMMANDS)
 
 
-def _missing(seen: Seen, wanted: list[str], words: list[str]) -> list[str]:
+def _missing(seen: HostFacts, wanted: list[str], words: list[str]) -> list[str]:
     """Why these are not in effect on a command line, as the kernel of that host reads it."""
     last = seen.read(_POSSIBLE, host_module("kernel_words").last_of)
     reasons = list(host_module("boot_arguments").missing(wanted, words, last))
@@ -45,8 +45,8 @@ def _missing(seen: Seen, wanted: list[str], words: list[str]) -> list[str]:
     return reasons
 
 
-def _arguments(eyes: Eyes, desired: Desired) -> Outcome:
-    wanted, seen = arguments(desired), _seen(eyes)
+def _arguments(reader: HostReader, desired: Desired) -> Outcome:
+    wanted, seen = arguments(desired), _seen(reader)
     present = host_module("kernel_words").words(seen.text("/proc/cmdline") or "")
     ours = re.findall(r'^GRUB_CMDLINE_LINUX_DEFAULT=".* (\S+)"$', seen.text(_OURS) or "", re.MULTILINE)
     reasons = _missing(seen, wanted, present)
@@ -56,7 +56,7 @@ def _arguments(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(" ".join(present)) if wanted else NotApplicable("no role wants a kernel argument")
 
 
-def _default(eyes: Eyes, desired: Desired) -> Outcome:
+def _default(reader: HostReader, desired: Desired) -> Outcome:
     wanted = arguments(desired)
     if (
         not wanted
@@ -64,7 +64,7 @@ def _default(eyes: Eyes, desired: Desired) -> Outcome:
         and not desired["lowlatency_kernel_release"]
     ):
         return NotApplicable("neither another kernel nor an argument is wanted")
-    seen = _seen(eyes)
+    seen = _seen(reader)
     running = seen.commands["release"].out
     environment = dict(
         line.split("=", 1) for line in seen.commands["environment"].out.splitlines() if "=" in line
@@ -82,7 +82,7 @@ def _default(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(f"the next boot takes {release} {' '.join(words)}")
 
 
-def _next(seen: Seen, environment: dict[str, str]) -> tuple[str, list[str]] | None:
+def _next(seen: HostFacts, environment: dict[str, str]) -> tuple[str, list[str]] | None:
     """Release and arguments of what boots when nobody chooses."""
     if seen.commands["grubby"].code == 0:
         told = dict(re.findall(r'^(kernel|args)="(.*)"$', seen.commands["grubby"].out, re.MULTILINE))

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from labkit.doctor.host.desired import Desired, Source, work_out
-from labkit.doctor.host.eyes import Eyes, Host
+from labkit.doctor.host.reader import Host, HostReader
 from labkit.doctor.host.roles import ansible_module
 from labkit.machine import scratch
 
@@ -27,26 +27,26 @@ _FACTS = {"cpu_isolation_present": "/sys/devices/system/cpu/present"}
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[tuple[Eyes, Desired]]:
+def opened(source: Source) -> Iterator[tuple[HostReader, Desired]]:
     """The host, and what it shall be. Raises ConfigInvalid for what is wrong with that, before the host is asked."""
     with with_facts(source, work_out(source)) as (host, desired):
-        yield Eyes(host, name=desired.host), desired
+        yield HostReader(host, name=desired.host), desired
 
 
 @contextmanager
 def with_facts(source: Source, desired: Desired) -> Iterator[tuple[Host, Desired]]:
     """The host, and what it shall be, of which some can't be told before the host was asked."""
     with reached(desired) as host:
-        eyes = Eyes(host, name=desired.host)
+        reader = HostReader(host, name=desired.host)
         # Cheap questions first, Ansible's own at last.
-        gathered = cache(lambda: work_out(source, facts=facts(eyes), gather=True))
-        asked = cache(lambda: replace(work_out(source, facts=facts(eyes)), more=gathered))
+        gathered = cache(lambda: work_out(source, facts=facts(reader), gather=True))
+        asked = cache(lambda: replace(work_out(source, facts=facts(reader)), more=gathered))
         yield host, replace(desired, more=asked)
 
 
-def facts(eyes: Eyes) -> dict[str, str]:
+def facts(reader: HostReader) -> dict[str, str]:
     """Variables that roles read from the host."""
-    seen = eyes.look(files=tuple(_FACTS.values()))
+    seen = reader.look(files=tuple(_FACTS.values()))
     return {name: seen.files[path] for name, path in _FACTS.items() if path in seen.files}
 
 

@@ -7,8 +7,8 @@ import re
 from functools import partial
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes, Seen, understood
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.reader import HostFacts, HostReader, understood
 from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid, ToolFailed
 
@@ -58,8 +58,8 @@ _COMMANDS = {
 }
 
 
-def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(files=_FILES, commands=_COMMANDS)
+def _seen(reader: HostReader) -> HostFacts:
+    return reader.look(files=_FILES, commands=_COMMANDS)
 
 
 def parse_list(text: str) -> set[int]:
@@ -75,7 +75,7 @@ def _cores(desired: Desired) -> set[int]:
         raise ConfigInvalid(f"{desired.host}: cpu_isolation_cpus: {error}") from error
 
 
-def _offline(seen: Seen, cores: set[int]) -> set[int]:
+def _offline(seen: HostFacts, cores: set[int]) -> set[int]:
     """Those that are there and don't run (SMT off): nothing can be set for them, and nothing runs on them."""
     online = seen.read(f"{_CPU}/online", parse_list)
     return cores - online if online else set()
@@ -104,8 +104,8 @@ def _mask(text: str) -> set[int]:
     return set(host_module("cpus").from_mask(text))
 
 
-def _list_file(eyes: Eyes, desired: Desired, name: str) -> Outcome:
-    seen, cores = _seen(eyes), _cores(desired)
+def _list_file(reader: HostReader, desired: Desired, name: str) -> Outcome:
+    seen, cores = _seen(reader), _cores(desired)
     found = seen.read(f"{_CPU}/{name}", parse_list)
     if found is None:
         return Broken(listed(cores), f"this kernel has no {_CPU}/{name}")
@@ -113,20 +113,20 @@ def _list_file(eyes: Eyes, desired: Desired, name: str) -> Outcome:
     return compare([("cores", listed(cores), listed(found))], told)
 
 
-def _isolated(eyes: Eyes, desired: Desired) -> Outcome:
-    return _switched_off(desired) or _list_file(eyes, desired, "isolated")
+def _isolated(reader: HostReader, desired: Desired) -> Outcome:
+    return _switched_off(desired) or _list_file(reader, desired, "isolated")
 
 
-def _nohz_full(eyes: Eyes, desired: Desired) -> Outcome:
-    return _switched_off(desired, "cpu_isolation_nohz_full") or _list_file(eyes, desired, "nohz_full")
+def _nohz_full(reader: HostReader, desired: Desired) -> Outcome:
+    return _switched_off(desired, "cpu_isolation_nohz_full") or _list_file(reader, desired, "nohz_full")
 
 
-def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
+def _rcu_nocbs(reader: HostReader, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_rcu_nocbs"):
         return off
-    told = _seen(eyes).commands["rcu"].out
+    told = _seen(reader).commands["rcu"].out
     offloaded = re.search(r"Offload RCU callbacks from CPUs: ([0-9,-]+)", told)
-    # Said first of all: where this is lost, the line that counts may be as well.
+    # Reported first: where this is lost, the line that counts may be as well.
     if not offloaded and "ierarchical RCU implementation" not in told:
         raise ToolFailed(
             "the log no longer has what the kernel said of RCU at boot, and nothing else tells",
@@ -140,10 +140,10 @@ def _rcu_nocbs(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(f"RCU callbacks of cores {listed(found)} offloaded")
 
 
-def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
+def _interrupts(reader: HostReader, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_irq_affinity"):
         return off
-    seen, cores = _seen(eyes), _cores(desired)
+    seen, cores = _seen(reader), _cores(desired)
     online = cores - _offline(seen, cores)
     masks = seen.matching(f"{_IRQ}/*/smp_affinity_list")
     effective = seen.matching(f"{_IRQ}/*/effective_affinity_list")
@@ -177,7 +177,7 @@ def _interrupts(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(told)
 
 
-def _fixed(seen: Seen) -> set[str]:
+def _fixed(seen: HostFacts) -> set[str]:
     """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role.
 
     Raises ToolFailed for a journal that the role did not write.
@@ -199,7 +199,7 @@ def _fixed(seen: Seen) -> set[str]:
     return set(by_mode) | {irq for irq, name in refused.items() if name == names.get(irq, "-")}
 
 
-def _settings(eyes: Eyes, desired: Desired, *, below: str) -> Outcome:
+def _settings(reader: HostReader, desired: Desired, *, below: str) -> Outcome:
     """Values that the role sets at run time, of those whose path begins so."""
     if off := _switched_off(desired):
         return off
@@ -208,25 +208,25 @@ def _settings(eyes: Eyes, desired: Desired, *, below: str) -> Outcome:
     wanted = [one for one in wanted if str(one["value"])]
     if not wanted:
         return NotApplicable("left alone")
-    seen = _seen(eyes)
+    seen = _seen(reader)
     found = [(one, text) for one in wanted if (text := seen.text(one["path"])) is not None]
     if not found:
         return NotApplicable(f"this kernel has no {', '.join(one['path'] for one in wanted)}")
     differences = []
     for one, text in found:
-        reader = readers[one["reads_as"]]
-        differences.append((one["path"], reader(str(one["value"])), understood(one["path"], text, reader)))
+        parse = readers[one["reads_as"]]
+        differences.append((one["path"], parse(str(one["value"])), understood(one["path"], text, parse)))
     return compare(differences, ", ".join(f"{one['path']} {text}" for one, text in found))
 
 
-def _irqbalance(eyes: Eyes, desired: Desired) -> Outcome:
+def _irqbalance(reader: HostReader, desired: Desired) -> Outcome:
     if off := _switched_off(desired):
         return off
     what, cores = desired.text("cpu_isolation_irqbalance"), _cores(desired)
     if what == "keep":
         return NotApplicable("cpu_isolation_irqbalance is keep: left alone")
     # One of them that was told nothing is enough to send interrupts there.
-    processes = _seen(eyes).commands["irqbalance"].out.split("irqbalance runs")[1:]
+    processes = _seen(reader).commands["irqbalance"].out.split("irqbalance runs")[1:]
     if not processes:
         return Kept("it does not run")
     if what == "stop":
@@ -239,13 +239,13 @@ def _irqbalance(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(f"banned from cores {listed(banned)}")
 
 
-def _governor(eyes: Eyes, desired: Desired) -> Outcome:
+def _governor(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("cpu_isolation_governor")
     if off := _switched_off(desired):
         return off
     if not wanted:
         return NotApplicable("cpu_isolation_governor is empty: left alone")
-    seen, cores = _seen(eyes), _cores(desired)
+    seen, cores = _seen(reader), _cores(desired)
     offline = _offline(seen, cores)
     if not cores - offline:
         return NotApplicable(f"no isolated core is online ({listed(cores)})")
@@ -261,11 +261,11 @@ def _governor(eyes: Eyes, desired: Desired) -> Outcome:
     )
 
 
-def _cstates(eyes: Eyes, desired: Desired) -> Outcome:
+def _cstates(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("cpu_isolation_max_cstate")
     if not wanted:
         return NotApplicable("cpu_isolation_max_cstate is empty: left alone")
-    seen = _seen(eyes)
+    seen = _seen(reader)
     driver = seen.text(f"{_CPU}/cpuidle/current_driver") or "none"
     found = seen.text(f"/sys/module/{_CSTATES.get(driver, driver)}/parameters/max_cstate")
     if found is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from labkit.doctor.host import PROMISES, Broken, Kept, NotApplicable, Outcome, Promise
 from labkit.doctor.host.connect import opened
 from labkit.doctor.host.desired import Desired, Source, of_file, of_inventory
-from labkit.doctor.host.eyes import Eyes
+from labkit.doctor.host.reader import HostReader
 from labkit.doctor.host.roles import folder
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 
@@ -53,19 +53,21 @@ def source(host: str, *, inventory: Sequence[str] | None, desired: str | None) -
 
 def run(where: Source) -> list[Verdict]:
     """Look for every promise. Raises EnvironmentBroken for a host that cannot be reached."""
-    with opened(where) as (eyes, desired):
+    with opened(where) as (reader, desired):
         return [
             Verdict(
-                promise=promise, outcome=_outcome(promise, eyes, desired), closing=desired.close(promise.role)
+                promise=promise,
+                outcome=_outcome(promise, reader, desired),
+                closing=desired.close(promise.role),
             )
             for promise in PROMISES
         ]
 
 
-def _outcome(promise: Promise, eyes: Eyes, desired: Desired) -> Outcome | Unknown:
+def _outcome(promise: Promise, reader: HostReader, desired: Desired) -> Outcome | Unknown:
     """What looking found. What is wrong with one variable or file of a host leaves the other promises to be told."""
     try:
-        return promise.look(eyes, desired)
+        return promise.look(reader, desired)
     except (ConfigInvalid, ToolFailed) as error:
         return Unknown(str(error))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from labkit.doctor.host import members
 from labkit.doctor.host.af_xdp import memlock
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes, Seen
 from labkit.doctor.host.installed import packages
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid
 
@@ -31,10 +31,10 @@ def devices(desired: Desired) -> list[tuple[str, str]]:
     return found
 
 
-def _seen(eyes: Eyes, desired: Desired) -> Seen:
+def _seen(reader: HostReader, desired: Desired) -> HostFacts:
     addresses = [pci for pci, _ in devices(desired)]
     links = [f"{_DEVICES}/{pci}/{name}" for pci in addresses for name in ("driver", "iommu_group")]
-    return eyes.look(
+    return reader.look(
         files=(_NOIOMMU, *(f"{_DEVICES}/{pci}/driver_override" for pci in addresses)),
         links=links,
         commands={"groups": "ls /sys/kernel/iommu_groups"},
@@ -46,14 +46,14 @@ def _vfio(desired: Desired) -> list[str]:
     return [pci for pci, driver in devices(desired) if "vfio" in driver]
 
 
-def _version(eyes: Eyes, desired: Desired) -> Outcome:
+def _version(reader: HostReader, desired: Desired) -> Outcome:
     names = [] if desired.text("dpdk_source_url") else [str(name) for name in desired["dpdk_packages"]]
-    installed = packages(eyes, names)
+    installed = packages(reader, names)
     if isinstance(installed, Broken):
         return installed
     parts = {part for name in names for part in name.split("|")}
     # --help ends before DPDK takes hugepages or devices, and after the linker found every library.
-    said = eyes.look(
+    said = reader.look(
         commands={"pkg-config": "pkg-config --modversion libdpdk", "testpmd": "dpdk-testpmd --help"}
     ).commands
     if (not names or parts & _TO_BUILD) and said["pkg-config"].code:
@@ -67,10 +67,10 @@ def _version(eyes: Eyes, desired: Desired) -> Outcome:
     return installed
 
 
-def _bound(eyes: Eyes, desired: Desired) -> Outcome:
+def _bound(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["dpdk_devices"]:
         return NotApplicable("dpdk_devices is empty")
-    seen = _seen(eyes, desired)
+    seen = _seen(reader, desired)
     found = []
     for pci, wanted in devices(desired):
         found.append((pci, wanted, seen.target(f"{_DEVICES}/{pci}/driver") or "no driver"))
@@ -80,12 +80,12 @@ def _bound(eyes: Eyes, desired: Desired) -> Outcome:
     return compare(found, ", ".join(f"{pci} {driver}" for pci, driver in devices(desired)))
 
 
-def _iommu(eyes: Eyes, desired: Desired) -> Outcome:
+def _iommu(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("dpdk_iommu")
     vfio = _vfio(desired)
     if wanted == "off" or (wanted == "auto" and not vfio):
         return NotApplicable(f"dpdk_iommu is {wanted}, and no device needs one")
-    seen = _seen(eyes, desired)
+    seen = _seen(reader, desired)
     noiommu = seen.text(_NOIOMMU) == "Y"
     if wanted == "noiommu":
         return Kept("vfio without an IOMMU (unsafe)") if noiommu else Broken(f"{_NOIOMMU} Y", "N")
@@ -98,14 +98,14 @@ def _iommu(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(f"{len(seen.commands['groups'].out.split())} IOMMU groups")
 
 
-def _access(eyes: Eyes, desired: Desired) -> Outcome:
+def _access(reader: HostReader, desired: Desired) -> Outcome:
     group = desired.text("dpdk_group")
     vfio = _vfio(desired)
     if not group or not vfio:
         return NotApplicable("dpdk_group is empty, or no device is for vfio")
     if desired.text("dpdk_iommu") == "noiommu":
         return NotApplicable("without an IOMMU the devices stay root's")
-    seen = _seen(eyes, desired)
+    seen = _seen(reader, desired)
     numbers = {seen.target(f"{_DEVICES}/{pci}/iommu_group") for pci in vfio} - {None}
     nodes = [f"/dev/vfio/{number}" for number in sorted(map(str, numbers))]
     commands = {
@@ -116,7 +116,7 @@ def _access(eyes: Eyes, desired: Desired) -> Outcome:
         )
         for node in nodes
     }
-    said = eyes.look(commands=commands).commands
+    said = reader.look(commands=commands).commands
     if refused := [node for node in nodes if said[node].code]:
         return Broken(f"group {group} may use {', '.join(nodes)}", f"it may not use {', '.join(refused)}")
     return Kept(f"group {group} may use {', '.join(nodes)}") if nodes else Broken("IOMMU groups", "none")
@@ -127,9 +127,9 @@ def _either(node: str) -> tuple[str, str]:
     return node, "/dev/vfio/vfio"
 
 
-def _memlock(eyes: Eyes, desired: Desired) -> Outcome:
+def _memlock(reader: HostReader, desired: Desired) -> Outcome:
     group = desired.text("dpdk_group") or desired.text("labkit_host_group")
-    return memlock(eyes, desired, "dpdk_memlock_kib", group)
+    return memlock(reader, desired, "dpdk_memlock_kib", group)
 
 
 PROMISES = (

@@ -7,8 +7,8 @@ import shlex
 
 from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes, Seen
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.errors import ConfigInvalid
 
 _POOLS = "/sys/kernel/mm/hugepages"
@@ -17,8 +17,8 @@ _RUN_TIME_KIB = 2048
 """Size that hugepages_count counts."""
 
 
-def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(
+def _seen(reader: HostReader) -> HostFacts:
+    return reader.look(
         files=(
             f"{_POOLS}/*/nr_hugepages",
             f"{_POOLS}/*/free_hugepages",
@@ -29,7 +29,7 @@ def _seen(eyes: Eyes) -> Seen:
     )
 
 
-def _wanted(desired: Desired, seen: Seen) -> dict[tuple[int, int | None], int]:
+def _wanted(desired: Desired, seen: HostFacts) -> dict[tuple[int, int | None], int]:
     """(size [KiB], node or None for the whole host) to the count that is asked for."""
     wanted: dict[tuple[int, int | None], int] = {}
     for pool in desired["hugepages_pools"]:
@@ -50,7 +50,7 @@ def _number(desired: Desired, count: str) -> int:
     return int(count)
 
 
-def _auto(desired: Desired, seen: Seen) -> int:
+def _auto(desired: Desired, seen: HostFacts) -> int:
     """An eighth of the memory, and at most 1 GiB, in pages of 2 MB.
 
     None where that is too little for a vhost pair, or where the kernel has no such pages: only who asks for a number is
@@ -63,8 +63,8 @@ def _auto(desired: Desired, seen: Seen) -> int:
     return count if count >= int(desired["hugepages_minimum"]) else 0
 
 
-def _granted(eyes: Eyes, desired: Desired) -> Outcome:
-    seen = _seen(eyes)
+def _granted(reader: HostReader, desired: Desired) -> Outcome:
+    seen = _seen(reader)
     wanted = _wanted(desired, seen)
     if not wanted:
         there = seen.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*")
@@ -83,21 +83,21 @@ def _granted(eyes: Eyes, desired: Desired) -> Outcome:
     return compare(short, "; ".join(told))
 
 
-def _default_size(eyes: Eyes, desired: Desired) -> Outcome:
+def _default_size(reader: HostReader, desired: Desired) -> Outcome:
     wanted = int(desired["hugepages_default_size_kib"])
     if not wanted:
         return NotApplicable("hugepages_default_size_kib is 0: the kernel's own")
-    found = re.search(r"^Hugepagesize:\s+(\d+)", _seen(eyes).text("/proc/meminfo") or "", re.MULTILINE)
+    found = re.search(r"^Hugepagesize:\s+(\d+)", _seen(reader).text("/proc/meminfo") or "", re.MULTILINE)
     return compare([("size [KiB]", str(wanted), found[1] if found else "none")], f"{wanted} KiB")
 
 
-def _mounts(eyes: Eyes, desired: Desired) -> Outcome:
+def _mounts(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired["hugepages_mounts"]
     if not wanted:
         return NotApplicable("hugepages_mounts is empty")
-    lines = [line.split() for line in (_seen(eyes).text("/proc/mounts") or "").splitlines()]
+    lines = [line.split() for line in (_seen(reader).text("/proc/mounts") or "").splitlines()]
     there = {words[1]: words for words in lines if len(words) > 3}
-    stats = eyes.look(
+    stats = reader.look(
         commands={mount["path"]: f"stat -c '%a %G' {shlex.quote(mount['path'])}" for mount in wanted}
     ).commands
     differences = []
@@ -121,7 +121,7 @@ def _mounts(eyes: Eyes, desired: Desired) -> Outcome:
     return compare(differences, ", ".join(mount["path"] for mount in wanted))
 
 
-def _access(eyes: Eyes, desired: Desired) -> Outcome:
+def _access(reader: HostReader, desired: Desired) -> Outcome:
     groups = {
         mount["path"]: mount.get("group") or desired.text("hugepages_group")
         for mount in desired["hugepages_mounts"]
@@ -136,7 +136,7 @@ def _access(eyes: Eyes, desired: Desired) -> Outcome:
         )
         for path, group in tried.items()
     }
-    said = eyes.look(commands=commands).commands
+    said = reader.look(commands=commands).commands
     refused = {path: said[path].out or "no access" for path in tried if said[path].code}
     if refused:
         return Broken(

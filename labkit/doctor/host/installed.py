@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from labkit.doctor.host.eyes import Eyes
 from labkit.doctor.host.model import Broken, Kept
+from labkit.doctor.host.reader import HostReader
 
 
-def packages(eyes: Eyes, names: list[str]) -> Kept | Broken:
+def packages(reader: HostReader, names: list[str]) -> Kept | Broken:
     """Whether each is installed; "a|b" means one of them."""
     wanted = [name for item in names for name in item.split("|")]
     quoted = " ".join(map(shlex.quote, wanted))
@@ -17,7 +17,7 @@ def packages(eyes: Eyes, names: list[str]) -> Kept | Broken:
         f"--showformat '${{Package}} ${{db:Status-Status}}\\n' {quoted} 2>/dev/null | sed -n 's/ installed$//p'; "
         f"else for name in {quoted}; do rpm -q --quiet --whatprovides $name && echo $name; done; fi; true"
     )
-    there = set(eyes.look(commands={"packages": command}).commands["packages"].out.split())
+    there = set(reader.look(commands={"packages": command}).commands["packages"].out.split())
     if missing := [item for item in names if not set(item.split("|")) & there]:
         return Broken(f"{len(names)} packages", f"not installed: {', '.join(missing)}")
     return Kept(f"{len(names)} packages")

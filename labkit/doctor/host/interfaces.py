@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.doctor.host.eyes import Eyes, Said, understood
+from labkit.doctor.host.reader import CommandResult, HostReader, understood
 from labkit.doctor.host.roles import host_module
 
 _OPTIONS = {"channels": "-l", "rings": "-g", "features": "-k", "coalescing": "-c", "pause": "-a", "rss": "-x"}
@@ -23,35 +23,37 @@ def text_of(value: object) -> str:
     return ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 
-def differences(eyes: Eyes, wanted: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Difference]:
+def differences(
+    reader: HostReader, wanted: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> list[Difference]:
     """Of interface to group to key to value (None: left alone): each with what is in effect."""
     asked: list[tuple[str, str, dict[str, Any]]] = []
     for name, groups in wanted.items():
         for group, values in groups.items():
             if given := {key: value for key, value in values.items() if value is not None}:
                 asked.append((name, group, given))
-    names = {name: resolved(eyes, name) for name, _, _ in asked}
+    names = {name: resolved(reader, name) for name, _, _ in asked}
     commands = {
         f"{name} {group}": f"cat /sys/class/net/{shlex.quote(names[name])}/mtu"
         if group == "mtu"
         else f"ethtool {_OPTIONS[group]} {shlex.quote(names[name])}"
         for name, group, _ in asked
     }
-    said = eyes.look(commands=commands).commands
+    said = reader.look(commands=commands).commands
     found: list[Difference] = []
     for name, group, given in asked:
         found += _of_group(name, group, given, said[f"{name} {group}"])
     return found
 
 
-def resolved(eyes: Eyes, text: str) -> str:
+def resolved(reader: HostReader, text: str) -> str:
     """Name of the interface that the roles would take for it; the text itself if there is none.
 
     That is by name, alias, alternative name, or PCI address in any spelling.
     """
     pci = host_module("pci")
     address = pci.address(text)
-    said = eyes.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
+    said = reader.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
     links = understood("ip -json link", said["links"].out, json.loads) if said["links"].code == 0 else []
     for link in links:
         if text in (link.get("ifname"), link.get("ifalias"), *link.get("altnames", ())):
@@ -64,7 +66,7 @@ def resolved(eyes: Eyes, text: str) -> str:
     return text
 
 
-def _of_group(name: str, group: str, wanted: Mapping[str, Any], said: Said) -> list[Difference]:
+def _of_group(name: str, group: str, wanted: Mapping[str, Any], said: CommandResult) -> list[Difference]:
     values = _values(group, wanted, said.out) if said.code == 0 else {}
     missing = "not told" if said.code == 0 else said.out or f"exit code {said.code}"
     return [
@@ -74,19 +76,19 @@ def _of_group(name: str, group: str, wanted: Mapping[str, Any], said: Said) -> l
 
 def _values(group: str, wanted: Mapping[str, Any], text: str) -> dict[str, str]:
     """The wanted keys, with what is in effect in the words of the wanted."""
-    reader = host_module("ethtool_text")
+    ethtool = host_module("ethtool_text")
     if group == "mtu":
         return {"mtu": text}
     if group == "rss":
-        return _rss(reader.indirection(text), wanted)
+        return _rss(ethtool.indirection(text), wanted)
     if group == "features":
-        found, members = reader.features(text)
+        found, members = ethtool.features(text)
         return {
             key: word
             for key in wanted
-            if (word := _feature(key, wanted[key], found, members, reader.FEATURES))
+            if (word := _feature(key, wanted[key], found, members, ethtool.FEATURES))
         }
-    parse = reader.coalescing if group == "coalescing" else reader.labelled
+    parse = ethtool.coalescing if group == "coalescing" else ethtool.labelled
     values = {key: str(value.now) for key, value in parse(text).items()}
     if group == "channels":
         # What the driver has: combined ones, or as many to receive as to send.

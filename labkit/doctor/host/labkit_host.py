@@ -7,20 +7,20 @@ import shlex
 
 from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes
 from labkit.doctor.host.installed import packages
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.reader import HostReader
 
 _OPEN = '{"id": 1, "cmd": "open", "core": null, "ports": [{"interface": "lo"}], "options": {}}'
 _QUIT = '{"id": 2, "cmd": "quit"}'
 """See labkit/probe/PROTOCOL.md."""
 
 
-def _user(eyes: Eyes, desired: Desired) -> Outcome:
+def _user(reader: HostReader, desired: Desired) -> Outcome:
     user, group = desired.text("labkit_host_user"), desired.text("labkit_host_group")
     if not user:
         return NotApplicable("labkit_host_user is empty: nobody is made")
-    said = eyes.look(commands={"groups": f"id -nG {shlex.quote(user)}"}).commands["groups"]
+    said = reader.look(commands={"groups": f"id -nG {shlex.quote(user)}"}).commands["groups"]
     if said.code:
         return Broken(f"user {user} in group {group}", said.out)
     if group and group not in said.out.split():
@@ -28,13 +28,13 @@ def _user(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(f"{user} in {said.out}")
 
 
-def _sudo(eyes: Eyes, desired: Desired) -> Outcome:
+def _sudo(reader: HostReader, desired: Desired) -> Outcome:
     user = desired.text("labkit_host_user")
     if not desired["labkit_host_sudo"] or not user:
         return NotApplicable("labkit_host_sudo is off, or there is no labkit_host_user")
     commands = [str(command) for command in desired["labkit_host_sudo_commands"]]
     # What sudo itself would let the user do, by all of its files together.
-    said = eyes.look(commands={"sudo": f"sudo -l -U {shlex.quote(user)}"}).commands["sudo"]
+    said = reader.look(commands={"sudo": f"sudo -l -U {shlex.quote(user)}"}).commands["sudo"]
     refused = [command for command in commands if not _may(command, said.out)]
     if said.code or refused:
         rules = re.findall(r"^\s+(\(.*)$", said.out, re.MULTILINE)
@@ -63,13 +63,13 @@ def _asks(tags: list[str], before: bool) -> bool:
     return False if "NOPASSWD" in tags else True if "PASSWD" in tags else before
 
 
-def _probe(eyes: Eyes, desired: Desired) -> Outcome:
+def _probe(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["labkit_host_build"]:
         return NotApplicable("labkit_host_build is off: the probe is not built there")
     user, group = _runner(desired)
     # Every engine is really started, and asked to end.
     test = f"""for engine in {_engines(desired)}; do echo '{_QUIT}' | "$engine"; echo "$engine $?"; done"""
-    said = eyes.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
+    said = reader.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
     ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", said.out, re.MULTILINE))
     who = user or (f"group {group}" if group else "root")
     if not ends or set(ends.values()) != {"0"}:
@@ -87,7 +87,7 @@ def _engines(desired: Desired, engine: str = "*") -> str:
     return f"{shlex.quote(desired.text('labkit_host_probe_dir'))}/*/labkit-probe-{engine}"
 
 
-def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
+def _capabilities(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["labkit_host_build"] or not desired["labkit_host_capabilities"]:
         return NotApplicable("labkit_host_build or labkit_host_capabilities is off")
     user, group = _runner(desired)
@@ -101,7 +101,7 @@ def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
     engines = _engines(desired, "af_packet")
     test = f"""for engine in {engines}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
     commands["raw socket"] = members.attempt(test, user=user, group=group)
-    said = eyes.look(commands=commands).commands
+    said = reader.look(commands=commands).commands
     if lacking := [engine for engine in wanted if said[engine].code]:
         return Broken(
             "; ".join(f"{engine} has {wanted[engine]}" for engine in lacking),
@@ -112,10 +112,10 @@ def _capabilities(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(", ".join(wanted))
 
 
-def _packages(eyes: Eyes, desired: Desired) -> Outcome:
+def _packages(reader: HostReader, desired: Desired) -> Outcome:
     names = [*desired["labkit_host_packages"]]
     names += desired["labkit_host_develop_packages"] if desired["labkit_host_develop"] else []
-    return packages(eyes, names) if names else NotApplicable("no package is wanted")
+    return packages(reader, names) if names else NotApplicable("no package is wanted")
 
 
 PROMISES = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes, Seen
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.doctor.host.roles import host_module
 
 _PREEMPT = "/sys/kernel/debug/sched/preempt"
@@ -16,11 +16,11 @@ _REALTIME = "/sys/kernel/realtime"
 _COMMANDS = {"config": "cat /boot/config-$(uname -r) 2>/dev/null || zcat /proc/config.gz"}
 
 
-def _seen(eyes: Eyes) -> Seen:
-    return eyes.look(files=(_PREEMPT, _RELEASE, _VERSION, _REALTIME, "/proc/cmdline"), commands=_COMMANDS)
+def _seen(reader: HostReader) -> HostFacts:
+    return reader.look(files=(_PREEMPT, _RELEASE, _VERSION, _REALTIME, "/proc/cmdline"), commands=_COMMANDS)
 
 
-def _preempt(seen: Seen) -> str:
+def _preempt(seen: HostFacts) -> str:
     """The scheduler's own word where it may be read (not under lockdown), else what it was booted or built with."""
     if told := re.search(r"\((\w+)\)", seen.text(_PREEMPT) or ""):
         return told[1]
@@ -31,11 +31,11 @@ def _preempt(seen: Seen) -> str:
     return host_module("boot_kernels").built_in_preempt(options) or "not told"
 
 
-def _flavour(eyes: Eyes, desired: Desired) -> Outcome:
+def _flavour(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("lowlatency_kernel_flavour")
     if wanted == "generic":
         return NotApplicable("lowlatency_kernel_flavour is generic: the kernel is left alone")
-    seen = _seen(eyes)
+    seen = _seen(reader)
     version = seen.text(_VERSION) or ""
     realtime = seen.text(_REALTIME) == "1" or "PREEMPT_RT" in version
     found = f"{seen.text(_RELEASE)} {version}, preemption {_preempt(seen)}"
@@ -45,19 +45,19 @@ def _flavour(eyes: Eyes, desired: Desired) -> Outcome:
     return Kept(found) if _preempt(seen) == mode else Broken(f"preemption {mode}", found)
 
 
-def _preemption(eyes: Eyes, desired: Desired) -> Outcome:
+def _preemption(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("lowlatency_kernel_preempt")
     if not wanted:
         return NotApplicable("lowlatency_kernel_preempt is empty: as the kernel has it")
-    found = _preempt(_seen(eyes))
+    found = _preempt(_seen(reader))
     return Kept(found) if found == wanted else Broken(wanted, found)
 
 
-def _release(eyes: Eyes, desired: Desired) -> Outcome:
+def _release(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("lowlatency_kernel_release")
     if not wanted:
         return NotApplicable("lowlatency_kernel_release is empty: any that has the flavour")
-    found = _seen(eyes).text(_RELEASE) or "nothing"
+    found = _seen(reader).text(_RELEASE) or "nothing"
     return Kept(found) if found == wanted else Broken(wanted, found)
 
 

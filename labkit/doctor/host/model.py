@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes
+from labkit.doctor.host.reader import HostReader
 from labkit.errors import ToolFailed
 
 
@@ -43,16 +43,16 @@ class Promise:
     """Role and what is promised, such as "hugepages.granted"; stable: the sabotage table keys on it."""
     text: str
     """What holds when it is kept."""
-    check: Callable[[Eyes, Desired], Outcome]
+    check: Callable[[HostReader, Desired], Outcome]
     """Looks at the host, changes nothing."""
 
-    def look(self, eyes: Eyes, desired: Desired) -> Outcome:
+    def look(self, reader: HostReader, desired: Desired) -> Outcome:
         """What `check` finds. Raises LabkitError where that can't be told: one answer that nobody expected is no more.
 
         The readers name the file that they can't read; this is for what they did not think of.
         """
         try:
-            return self.check(eyes, desired)
+            return self.check(reader, desired)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ToolFailed(
                 f"{self.id}: what was found can't be read ({type(error).__name__}: {error})",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes
 from labkit.doctor.host.interfaces import differences
 from labkit.doctor.host.model import NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.reader import HostReader
 
 GROUPS = {
     "rings": "rings are as long as wanted",
@@ -20,15 +20,15 @@ GROUPS = {
 }
 
 
-def _in_effect(eyes: Eyes, desired: Desired, *, group: str) -> Outcome:
+def _in_effect(reader: HostReader, desired: Desired, *, group: str) -> Outcome:
     wanted = {one["name"]: {group: one[group]} for one in desired["nic_tuning_interfaces"] if one.get(group)}
     if not wanted:
         return NotApplicable(f"nic_tuning_interfaces asks for no {group}")
-    found = differences(eyes, wanted)
+    found = differences(reader, wanted)
     return compare(found, ", ".join(f"{what} {value}" for what, _, value in found))
 
 
-def _check(group: str) -> Callable[[Eyes, Desired], Outcome]:
+def _check(group: str) -> Callable[[HostReader, Desired], Outcome]:
     return partial(_in_effect, group=group)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Eyes
 from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.reader import HostReader
 
 UNIT = "labkit-host.service"
 _COMMANDS = {
@@ -14,10 +14,10 @@ _COMMANDS = {
 }
 
 
-def _unit(eyes: Eyes, desired: Desired) -> Outcome:
+def _unit(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["replay_enabled"]:
         return NotApplicable("replay_enabled is off")
-    said = eyes.look(commands=_COMMANDS).commands
+    said = reader.look(commands=_COMMANDS).commands
     if said["init"].code:
         return NotApplicable("systemd does not run here")
     if said["persisted"].code:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cases import CASES
-from fakes import FakeEyes
+from fakes import FakeReader
 
 from labkit.cli import main
 from labkit.doctor.host import PROMISES, connect, doctor, roles
@@ -265,8 +265,8 @@ def test_way_to_a_host_is_the_one_of_the_inventory(inventory, tmp_path, monkeypa
     if os.geteuid() != 0:
         pytest.skip("the host is looked at as root")
 
-    with connect.opened(of_inventory("dut", inventory)) as (eyes, desired):
-        release = eyes.look(files=["/proc/sys/kernel/osrelease"]).text("/proc/sys/kernel/osrelease")
+    with connect.opened(of_inventory("dut", inventory)) as (reader, desired):
+        release = reader.look(files=["/proc/sys/kernel/osrelease"]).text("/proc/sys/kernel/osrelease")
         assert "isolcpus=managed_irq,domain,1-3" in desired["boot_arguments"]
 
     assert release == os.uname().release
@@ -302,7 +302,7 @@ def test_every_variable_that_a_promise_reads_has_a_default_of_a_role():
     )
 
     for promise in PROMISES:
-        promise.check(FakeEyes(), desired)
+        promise.check(FakeReader(), desired)
     for case in CASES.values():
         assert {name for name in {*case.wanted, *case.unwanted} if name not in desired.values} == set()
 

@@ -84,8 +84,8 @@ def promise(knob, monkeypatch):
     from labkit.doctor.host.model import Promise, compare
     from tests.infra import sabotage
 
-    def check(eyes, desired):
-        found = eyes.look(files=[str(knob)]).text(str(knob))
+    def check(reader, desired):
+        found = reader.look(files=[str(knob)]).text(str(knob))
         return compare([("s", desired["cpu_isolation_settings"][0]["value"], found)], found)
 
     monkeypatch.setitem(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fakes import FakeEyes
+from fakes import FakeReader
 
-from labkit.doctor.host.eyes import Said
+from labkit.doctor.host.reader import CommandResult
 
 DATA = Path(__file__).parent / "data"
 
@@ -19,8 +19,8 @@ class Case:
     """One promise."""
 
     wanted: Mapping[str, Any]
-    kept: FakeEyes
-    broken: Mapping[str, FakeEyes]
+    kept: FakeReader
+    broken: Mapping[str, FakeReader]
     """What is wrong, in a few words, to a host where it is."""
     unwanted: Mapping[str, Any] = field(default_factory=dict)
     """Variables with which it does not apply; empty: it always applies."""
@@ -30,7 +30,7 @@ CPU, IRQ, SYS = "/sys/devices/system/cpu", "/proc/irq", "/proc/sys/kernel"
 
 # The kernel.
 
-_RT = FakeEyes(
+_RT = FakeReader(
     files={
         "/sys/kernel/realtime": "1",
         f"{SYS}/osrelease": "6.1.0-56-rt-amd64",
@@ -71,9 +71,14 @@ submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-a
 }
 """
 _BOOT = {"boot_arguments": ["isolcpus=1-3", "nohz_full=1-3"], **_OFF}
-_NEXT = FakeEyes(
+_NEXT = FakeReader(
     files={"/proc/cmdline": "BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro quiet isolcpus=1-3 nohz_full=1-3"},
-    commands={"release": "6.1.0-56-rt-amd64", "menu": _MENU, "environment": "", "grubby": Said(1, "")},
+    commands={
+        "release": "6.1.0-56-rt-amd64",
+        "menu": _MENU,
+        "environment": "",
+        "grubby": CommandResult(1, ""),
+    },
 )
 _GRUBBY = 'index=0\nkernel="/boot/vmlinuz-{release}"\nargs="ro crashkernel=1G isolcpus=1-3 nohz_full=1-3"'
 
@@ -123,7 +128,7 @@ KERNEL = {
             "another kernel": _NEXT.but(commands={"menu": _MENU.replace("set default=", "#")}),
             "without the arguments": _NEXT.but(commands={"menu": _MENU.replace(" nohz_full=1-3", "")}),
             "a trial waits": _NEXT.but(commands={"environment": "next_entry=labkit-trial"}),
-            "no menu": _NEXT.but(commands={"menu": Said(1, "cat: no such file")}),
+            "no menu": _NEXT.but(commands={"menu": CommandResult(1, "cat: no such file")}),
             "another kernel of EL": _NEXT.but(commands={"grubby": _GRUBBY.format(release="5.14.0-1.el9")}),
         },
         {"boot_arguments": [], **_OFF},
@@ -147,28 +152,30 @@ _BUILT = {
     "labkit_host_probe_dir": "/usr/local/lib/labkit/probe",
     "labkit_host_engine_capabilities": {"af_packet": "cap_net_raw", "xdp": "cap_net_admin,cap_bpf"},
 }
-_CAPABLE = FakeEyes(
+_CAPABLE = FakeReader(
     commands={"af_packet": "", "xdp": "", "raw socket": '{"id": 1, "ok": true, "result": {}}'}
 )
 
 HOST = {
     "labkit_host.user": Case(
         _HOST,
-        FakeEyes(commands={"groups": "lab labkit"}),
+        FakeReader(commands={"groups": "lab labkit"}),
         {
-            "no such user": FakeEyes(commands={"groups": Said(1, "id: 'lab': no such user")}),
-            "not in the group": FakeEyes(commands={"groups": "lab labkit2"}),
+            "no such user": FakeReader(commands={"groups": CommandResult(1, "id: 'lab': no such user")}),
+            "not in the group": FakeReader(commands={"groups": "lab labkit2"}),
         },
         {"labkit_host_user": "", "labkit_host_group": "labkit"},
     ),
     "labkit_host.sudo": Case(
         {**_HOST, "labkit_host_sudo": True, "labkit_host_sudo_commands": ["/usr/local/bin/labkit"]},
-        FakeEyes(commands={"sudo": _SUDO}),
+        FakeReader(commands={"sudo": _SUDO}),
         {
-            "no rule": FakeEyes(commands={"sudo": Said(1, "User lab is not allowed to run sudo on dut.")}),
-            "another command": FakeEyes(commands={"sudo": _SUDO.replace("bin/labkit", "bin/labkit2")}),
-            "a password is asked for": FakeEyes(commands={"sudo": _SUDO.replace("NOPASSWD: ", "")}),
-            "taken back by a later file": FakeEyes(commands={"sudo": _SUDO + "\n    (ALL : ALL) !ALL"}),
+            "no rule": FakeReader(
+                commands={"sudo": CommandResult(1, "User lab is not allowed to run sudo on dut.")}
+            ),
+            "another command": FakeReader(commands={"sudo": _SUDO.replace("bin/labkit", "bin/labkit2")}),
+            "a password is asked for": FakeReader(commands={"sudo": _SUDO.replace("NOPASSWD: ", "")}),
+            "taken back by a later file": FakeReader(commands={"sudo": _SUDO + "\n    (ALL : ALL) !ALL"}),
         },
         {**_HOST, "labkit_host_sudo": False},
     ),
@@ -176,23 +183,23 @@ HOST = {
         _BUILT,
         _CAPABLE,
         {
-            "one has others": _CAPABLE.but(commands={"xdp": Said(1, "file differs in [pe]")}),
+            "one has others": _CAPABLE.but(commands={"xdp": CommandResult(1, "file differs in [pe]")}),
             "disregarded": _CAPABLE.but(
                 commands={
                     "raw socket": '{"id": 1, "ok": false, "error": {"code": "refused"}}\n{"id": 2, "ok": true}'
                 }
             ),
-            "not for the group": _CAPABLE.but(commands={"raw socket": Said(1, "Permission denied")}),
+            "not for the group": _CAPABLE.but(commands={"raw socket": CommandResult(1, "Permission denied")}),
         },
         {**_BUILT, "labkit_host_capabilities": False},
     ),
     "labkit_host.probe": Case(
         _BUILT,
-        FakeEyes(commands={"probe": _PROBE}),
+        FakeReader(commands={"probe": _PROBE}),
         {
-            "not there": FakeEyes(commands={"probe": "/usr/local/lib/labkit/probe/*/labkit-probe-* 127"}),
-            "one does not start": FakeEyes(commands={"probe": _PROBE[:-1] + "126"}),
-            "not for the user": FakeEyes(commands={"probe": Said(2, "Permission denied")}),
+            "not there": FakeReader(commands={"probe": "/usr/local/lib/labkit/probe/*/labkit-probe-* 127"}),
+            "one does not start": FakeReader(commands={"probe": _PROBE[:-1] + "126"}),
+            "not for the user": FakeReader(commands={"probe": CommandResult(2, "Permission denied")}),
         },
         {**_HOST, "labkit_host_build": False},
     ),
@@ -202,11 +209,11 @@ HOST = {
             "labkit_host_develop_packages": ["clang"],
             "labkit_host_develop": True,
         },
-        FakeEyes(commands={"packages": "clang\ngcc\nlibc6-dev"}),
+        FakeReader(commands={"packages": "clang\ngcc\nlibc6-dev"}),
         {
-            "one is missing": FakeEyes(commands={"packages": "clang\nlibc6-dev"}),
-            "neither name": FakeEyes(commands={"packages": "clang\ngcc"}),
-            "one to develop": FakeEyes(commands={"packages": "gcc\nglibc-devel"}),
+            "one is missing": FakeReader(commands={"packages": "clang\nlibc6-dev"}),
+            "neither name": FakeReader(commands={"packages": "clang\ngcc"}),
+            "one to develop": FakeReader(commands={"packages": "gcc\nglibc-devel"}),
         },
         {"labkit_host_packages": [], "labkit_host_develop": False, "labkit_host_develop_packages": []},
     ),
@@ -239,7 +246,7 @@ _NO_SETTINGS = {
     **_CORES,
     "cpu_isolation_settings": [{**one, "value": ""} for one in _CORES["cpu_isolation_settings"]],
 }
-_ISOLATED = FakeEyes(
+_ISOLATED = FakeReader(
     files={
         f"{CPU}/isolated": "1-3",
         f"{CPU}/nohz_full": "1-3",
@@ -280,12 +287,12 @@ _ISOLATED = FakeEyes(
 )
 
 
-def _cores(name: str, *, unwanted: Mapping[str, Any] = _NO_CORES, **broken: FakeEyes) -> dict[str, Case]:
-    wrong = {what.replace("_", " "): eyes for what, eyes in broken.items()}
+def _cores(name: str, *, unwanted: Mapping[str, Any] = _NO_CORES, **broken: FakeReader) -> dict[str, Case]:
+    wrong = {what.replace("_", " "): reader for what, reader in broken.items()}
     return {f"cpu_isolation.{name}": Case(_CORES, _ISOLATED, wrong, unwanted)}
 
 
-def _file(path: str, text: str | None) -> FakeEyes:
+def _file(path: str, text: str | None) -> FakeReader:
     return _ISOLATED.but(files={path: text})
 
 
@@ -372,7 +379,7 @@ _NO_PAGES = {
     "hugepages_default_size_kib": 0,
 }
 _MOUNTS = "proc /proc proc rw 0 0\nnone /mnt/huge hugetlbfs rw,relatime,gid=1001,mode=1770,pagesize=2M 0 0"
-_HUGE = FakeEyes(
+_HUGE = FakeReader(
     files={
         f"{_POOL}-2048kB/nr_hugepages": "256",
         f"{_POOL}-2048kB/free_hugepages": "250",
@@ -392,7 +399,7 @@ PAGES = {
             "fewer": _HUGE.but(files={f"{_POOL}-2048kB/nr_hugepages": "255"}),
             "on the other node": _HUGE.but(files={f"{_NODE}-1048576kB/nr_hugepages": "1"}),
             "no such size": _HUGE.but(files={f"{_NODE}-1048576kB/nr_hugepages": None}),
-            "none at all": FakeEyes(),
+            "none at all": FakeReader(),
         },
         _NO_PAGES,
     ),
@@ -412,7 +419,7 @@ PAGES = {
         _NO_PAGES,
     ),
     "hugepages.access": Case(
-        _PAGES, _HUGE, {"refused": _HUGE.but(commands={"/mnt/huge": Said(1, "")})}, _NO_PAGES
+        _PAGES, _HUGE, {"refused": _HUGE.but(commands={"/mnt/huge": CommandResult(1, "")})}, _NO_PAGES
     ),
 }
 
@@ -428,7 +435,7 @@ _DPDK = {
     "labkit_host_user": "",
 }
 _NO_DPDK = {**_DPDK, "dpdk_devices": [], "dpdk_memlock_kib": ""}
-_BOUND = FakeEyes(
+_BOUND = FakeReader(
     files={
         "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode": "N",
         f"{_PCI}/driver_override": "vfio-pci",
@@ -459,11 +466,11 @@ DPDK = {
         {
             "one is missing": _BOUND.but(commands={"packages": "dpdk-dev"}),
             "nothing to build with": _BOUND.but(
-                commands={"pkg-config": Said(1, "Package libdpdk was not found")}
+                commands={"pkg-config": CommandResult(1, "Package libdpdk was not found")}
             ),
-            "no testpmd": _BOUND.but(commands={"testpmd": Said(127, "dpdk-testpmd: not found")}),
+            "no testpmd": _BOUND.but(commands={"testpmd": CommandResult(127, "dpdk-testpmd: not found")}),
             "a library is missing": _BOUND.but(
-                commands={"testpmd": Said(127, "error while loading shared libraries")}
+                commands={"testpmd": CommandResult(127, "error while loading shared libraries")}
             ),
         },
     ),
@@ -472,7 +479,7 @@ DPDK = {
         _BOUND,
         {
             "another driver": _BOUND.but(links={f"{_PCI}/driver": "../../../bus/pci/drivers/e1000e"}),
-            "none": FakeEyes(),
+            "none": FakeReader(),
             "free for the next that comes": _BOUND.but(files={f"{_PCI}/driver_override": "(null)"}),
         },
         _NO_DPDK,
@@ -483,14 +490,14 @@ DPDK = {
         {
             "off": _BOUND.but(commands={"groups": ""}),
             "unsafe": _BOUND.but(files=_UNSAFE),
-            "in no group": FakeEyes(commands={"groups": "0\n7"}),
+            "in no group": FakeReader(commands={"groups": "0\n7"}),
         },
         _NO_DPDK,
     ),
     "dpdk.access": Case(
         _DPDK,
         _BOUND,
-        {"refused": _BOUND.but(commands={"/dev/vfio/7": Said(1, "")}), "no group": FakeEyes()},
+        {"refused": _BOUND.but(commands={"/dev/vfio/7": CommandResult(1, "")}), "no group": FakeReader()},
         {**_DPDK, "dpdk_group": ""},
     ),
     "dpdk.memlock": Case(
@@ -535,7 +542,7 @@ _NO_XDP = {
     "af_xdp_busy_read_us": "",
     "af_xdp_memlock_kib": "",
 }
-_QUEUES = FakeEyes(
+_QUEUES = FakeReader(
     files={
         "/proc/mounts": "sysfs /sys sysfs rw 0 0\nbpf /sys/fs/bpf bpf rw,mode=700 0 0",
         f"{_NET}/napi_defer_hard_irqs": "2",
@@ -572,7 +579,7 @@ XDP = {
         {
             "one is missing": _QUEUES.but(commands={"packages": "clang\nlibxdp-dev"}),
             "no library": _QUEUES.but(commands={"libxdp": "\tlibc.so.6"}),
-            "no headers": _QUEUES.but(commands={"headers": Said(1, "Package libxdp was not found")}),
+            "no headers": _QUEUES.but(commands={"headers": CommandResult(1, "Package libxdp was not found")}),
         },
         _NO_XDP,
     ),
@@ -594,7 +601,7 @@ XDP = {
                 }
             ),
             "MTU": _QUEUES.but(commands={"ens5 mtu": "9000"}),
-            "no such interface": FakeEyes(),
+            "no such interface": FakeReader(),
         },
         _NO_XDP,
     ),
@@ -605,7 +612,7 @@ XDP = {
             "not deferred": _QUEUES.but(files={f"{_NET}/napi_defer_hard_irqs": "0"}),
             "longer": _QUEUES.but(files={f"{_NET}/gro_flush_timeout": "200000"}),
             "not threaded": _QUEUES.but(files={f"{_NET}/threaded": "0"}),
-            "not there": FakeEyes(),
+            "not there": FakeReader(),
         },
         _NO_XDP,
     ),
@@ -628,7 +635,7 @@ _TUNED = {
         }
     ]
 }
-_NIC = FakeEyes(
+_NIC = FakeReader(
     commands={
         f"ens5 {group}": (DATA / f"ethtool-{option}.txt").read_text()
         for group, option in {
@@ -650,7 +657,7 @@ def _nic(group: str, **broken: tuple[str, str]) -> dict[str, Case]:
         assert old in text
         wrong[what] = _NIC.but(commands={f"ens5 {group}": text.replace(old, new)})
     wrong["not supported"] = _NIC.but(
-        commands={f"ens5 {group}": Said(1, "netlink error: Operation not supported")}
+        commands={f"ens5 {group}": CommandResult(1, "netlink error: Operation not supported")}
     )
     return {f"nic_tuning.{group}": Case(_TUNED, _NIC, wrong, {"nic_tuning_interfaces": [{"name": "ens5"}]})}
 
@@ -665,7 +672,9 @@ NICS = {
 }
 
 _UNIT = "UnitFileState=enabled\nResult=success\nActiveState=active\nExecMainStatus=0"
-_SYSTEMD = FakeEyes(commands={"init": "", "persisted": "/var/lib/labkit/state/hugepages.json", "unit": _UNIT})
+_SYSTEMD = FakeReader(
+    commands={"init": "", "persisted": "/var/lib/labkit/state/hugepages.json", "unit": _UNIT}
+)
 
 REPLAY = {
     "replay.unit": Case(

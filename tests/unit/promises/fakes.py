@@ -9,18 +9,18 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.eyes import Said, Seen
+from labkit.doctor.host.reader import CommandResult, HostFacts
 
-NOT_FOUND = Said(127, "not found")
+NOT_FOUND = CommandResult(127, "not found")
 
 
 @dataclass(frozen=True)
-class FakeEyes:
+class FakeReader:
     """Files, links, and what commands (by their name in the promise) print; a command that is not told fails."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
-    commands: Mapping[str, Said | str] = field(default_factory=dict)
+    commands: Mapping[str, CommandResult | str] = field(default_factory=dict)
     name: str = "dut"
 
     def look(
@@ -29,15 +29,20 @@ class FakeEyes:
         files: Sequence[str] = (),
         links: Sequence[str] = (),
         commands: Mapping[str, str] | None = None,
-    ) -> Seen:
+    ) -> HostFacts:
         told = {name: self.commands.get(name, NOT_FOUND) for name in commands or {}}
-        return Seen(
+        return HostFacts(
             _asked(self.files, files),
             _asked(self.links, links),
-            {name: said if isinstance(said, Said) else Said(0, said) for name, said in told.items()},
+            {
+                name: said if isinstance(said, CommandResult) else CommandResult(0, said)
+                for name, said in told.items()
+            },
         )
 
-    def but(self, *, files: Mapping[str, str | None] | None = None, **changes: Mapping[str, Any]) -> FakeEyes:
+    def but(
+        self, *, files: Mapping[str, str | None] | None = None, **changes: Mapping[str, Any]
+    ) -> FakeReader:
         """The same host with other files (None: not there), links or commands."""
         left = {path: text for path, text in {**self.files, **(files or {})}.items() if text is not None}
         parts = {part: {**getattr(self, part), **changed} for part, changed in changes.items()}

@@ -7,7 +7,7 @@ import re
 import cases
 import pytest
 from cases import CASES
-from fakes import FakeEyes, desired
+from fakes import FakeReader, desired
 
 from labkit.doctor.host import PROMISES, Broken, Kept, NotApplicable, cpu_isolation, interfaces, replay
 from labkit.doctor.host.model import compare
@@ -46,8 +46,8 @@ def test_promise_is_broken_by_a_host_that_differs_in_one_thing(name, what):
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - ALWAYS))
 def test_promise_that_nobody_asks_for_is_not_applicable_on_any_host(name):
-    for eyes in (CASES[name].kept, FakeEyes()):
-        outcome = BY_ID[name].check(eyes, desired(**CASES[name].unwanted))
+    for reader in (CASES[name].kept, FakeReader()):
+        outcome = BY_ID[name].check(reader, desired(**CASES[name].unwanted))
 
         assert isinstance(outcome, NotApplicable), outcome
         assert outcome.reason
@@ -55,7 +55,7 @@ def test_promise_that_nobody_asks_for_is_not_applicable_on_any_host(name):
 
 def test_machine_without_cstates_or_frequencies_of_its_own_is_told_so():
     for name in ("cpu_isolation.governor", "cpu_isolation.cstates"):
-        outcome = BY_ID[name].check(FakeEyes(), desired(**CASES[name].wanted))
+        outcome = BY_ID[name].check(FakeReader(), desired(**CASES[name].wanted))
 
         assert isinstance(outcome, NotApplicable)
         assert "this machine has no" in outcome.reason
@@ -81,9 +81,9 @@ def test_offline_core_is_left_out_and_told(name, found):
 
 def test_governor_of_cores_that_are_all_offline_is_not_applicable():
     case = CASES["cpu_isolation.governor"]
-    eyes = case.kept.but(files={f"{cases.CPU}/online": "0"})
+    reader = case.kept.but(files={f"{cases.CPU}/online": "0"})
 
-    assert isinstance(BY_ID["cpu_isolation.governor"].check(eyes, desired(**case.wanted)), NotApplicable)
+    assert isinstance(BY_ID["cpu_isolation.governor"].check(reader, desired(**case.wanted)), NotApplicable)
 
 
 def test_interrupt_that_may_go_to_an_offline_core_alone_is_not_taken_for_one_that_does():
@@ -145,7 +145,7 @@ def test_device_of_which_the_address_is_none_is_told_with_its_place():
     wanted = {**CASES["dpdk.bound"].wanted, "dpdk_devices": [{"pci": "eth0", "driver": "vfio-pci"}]}
 
     with pytest.raises(ConfigInvalid, match=r"dpdk_devices\[0\].pci: eth0 is no PCI address"):
-        BY_ID["dpdk.bound"].look(FakeEyes(), desired(**wanted))
+        BY_ID["dpdk.bound"].look(FakeReader(), desired(**wanted))
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_interface_is_found_by_whatever_the_roles_find_it_by(text):
         "eth0 /sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0\n"
         "eth1 /sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.1/virtio2\n"
     )
-    eyes = FakeEyes(commands={"links": links, "devices": devices})
+    reader = FakeReader(commands={"links": links, "devices": devices})
 
-    assert interfaces.resolved(eyes, text) == "eth1"
-    assert interfaces.resolved(eyes, "0000:3a:00.0") == "0000:3a:00.0"  # a bridge on the way
+    assert interfaces.resolved(reader, text) == "eth1"
+    assert interfaces.resolved(reader, "0000:3a:00.0") == "0000:3a:00.0"  # a bridge on the way
 
 
 def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
@@ -170,8 +170,8 @@ def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
         files = {"/proc/meminfo": f"MemTotal: {memory_kib} kB"}
         check = BY_ID["hugepages.granted"].check
 
-        assert isinstance(check(FakeEyes({**files, pool: str(pages)}), desired(**wanted)), Kept)
-        assert isinstance(check(FakeEyes({**files, pool: str(pages - 1)}), desired(**wanted)), Broken)
+        assert isinstance(check(FakeReader({**files, pool: str(pages)}), desired(**wanted)), Kept)
+        assert isinstance(check(FakeReader({**files, pool: str(pages - 1)}), desired(**wanted)), Broken)
 
 
 @pytest.mark.parametrize("pools", [{}, {"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "0"}])
@@ -180,14 +180,14 @@ def test_auto_is_an_eighth_of_the_memory_and_at_most_a_gibibyte():
 )
 def test_number_of_pages_that_the_kernel_does_not_have_is_broken_and_auto_is_not(pools, count, kind):
     wanted = {"hugepages_count": count, "hugepages_pools": [], "hugepages_minimum": "128"}
-    eyes = FakeEyes({"/proc/meminfo": "MemTotal: 8388608 kB", **pools})
+    reader = FakeReader({"/proc/meminfo": "MemTotal: 8388608 kB", **pools})
 
-    assert isinstance(BY_ID["hugepages.granted"].check(eyes, desired(**wanted)), kind)
+    assert isinstance(BY_ID["hugepages.granted"].check(reader, desired(**wanted)), kind)
 
 
 def test_number_of_pages_that_is_none_is_told_with_its_variable():
     with pytest.raises(ConfigInvalid, match="hugepages_count: 'many', expected auto or a number"):
-        BY_ID["hugepages.granted"].look(FakeEyes(), desired(hugepages_count="many", hugepages_pools=[]))
+        BY_ID["hugepages.granted"].look(FakeReader(), desired(hugepages_count="many", hugepages_pools=[]))
 
 
 def test_mode_that_is_none_is_told_with_its_mount():
@@ -201,11 +201,11 @@ def test_mode_that_is_none_is_told_with_its_mount():
 @pytest.mark.parametrize("wanted", ["unlimited", "infinity", "-1", "65536"])
 def test_limit_of_locked_memory_is_read_as_limits_conf_has_it(wanted):
     case = CASES["dpdk.memlock"]
-    eyes = case.kept.but(commands={"limit": "unlimited"})
+    reader = case.kept.but(commands={"limit": "unlimited"})
     values = {**case.wanted, "dpdk_memlock_kib": wanted}
 
-    assert isinstance(BY_ID["dpdk.memlock"].check(eyes, desired(**values)), Kept)
-    less = eyes.but(commands={"limit": "64"})
+    assert isinstance(BY_ID["dpdk.memlock"].check(reader, desired(**values)), Kept)
+    less = reader.but(commands={"limit": "64"})
     assert isinstance(BY_ID["dpdk.memlock"].check(less, desired(**values)), Broken)
 
 
@@ -230,10 +230,10 @@ def test_what_no_wanted_package_brings_is_not_looked_for():
     only_run = {"dpdk_packages": ["dpdk"], "dpdk_source_url": "", "dpdk_source_version": ""}
     only_tools = {"af_xdp_packages": [], "af_xdp_tools_packages": ["xdp-tools"]}
 
-    eyes = FakeEyes(commands={"packages": "dpdk\nxdp-tools"})
+    reader = FakeReader(commands={"packages": "dpdk\nxdp-tools"})
 
-    assert isinstance(BY_ID["dpdk.version"].check(eyes, desired(**only_run)), Kept)
-    assert isinstance(BY_ID["af_xdp.libxdp"].check(eyes, desired(**only_tools)), Kept)
+    assert isinstance(BY_ID["dpdk.version"].check(reader, desired(**only_run)), Kept)
+    assert isinstance(BY_ID["af_xdp.libxdp"].check(reader, desired(**only_tools)), Kept)
 
 
 def test_el_tells_its_default_by_grubby():
@@ -277,7 +277,7 @@ def test_names_that_the_collection_has_too_are_the_same():
 )
 def test_eighth_of_the_memory_is_promised_where_it_carries_a_vhost_pair(memory_mib, granted, expected):
     knob = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-    eyes = FakeEyes(files={"/proc/meminfo": f"MemTotal: {memory_mib << 10} kB", knob: granted})
+    reader = FakeReader(files={"/proc/meminfo": f"MemTotal: {memory_mib << 10} kB", knob: granted})
     wanted = desired(hugepages_count="auto", hugepages_pools=[], hugepages_minimum=128)
 
-    assert isinstance(BY_ID["hugepages.granted"].check(eyes, wanted), expected)
+    assert isinstance(BY_ID["hugepages.granted"].check(reader, wanted), expected)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from cases import CASES
-from fakes import FakeEyes, desired
+from fakes import FakeReader, desired
 
 from labkit.cli import main
 from labkit.doctor.host import PROMISES, Broken, Kept, NotApplicable, doctor
@@ -23,7 +23,7 @@ JOURNAL = "/run/labkit-host/irqs.json"
 def promise(outcome) -> Promise:
     """One whose check finds this, or raises it."""
 
-    def check(eyes, desired):
+    def check(reader, desired):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -35,10 +35,10 @@ def promise(outcome) -> Promise:
 def told(monkeypatch, capsys):
     """What `labkit doctor --host` comes to with promises that find this: exit code and output."""
 
-    def ask(*promises, eyes=None, wanted=None, options=()):
+    def ask(*promises, reader=None, wanted=None, options=()):
         @contextmanager
         def opened(where):
-            yield eyes or FakeEyes(), desired(**(wanted or {}))
+            yield reader or FakeReader(), desired(**(wanted or {}))
 
         monkeypatch.setattr(doctor, "opened", opened)
         monkeypatch.setattr(doctor, "PROMISES", promises)
@@ -119,7 +119,7 @@ def test_host_that_cannot_be_reached_is_told_once(told):
 def test_damaged_journal_of_interrupts_is_named_and_leaves_the_other_promises(told, text):
     case = CASES[INTERRUPTS.id]
     code, printed = told(
-        INTERRUPTS, promise(KEPT), eyes=case.kept.but(files={JOURNAL: text}), wanted=case.wanted
+        INTERRUPTS, promise(KEPT), reader=case.kept.but(files={JOURNAL: text}), wanted=case.wanted
     )
 
     assert code == 3
@@ -130,7 +130,7 @@ def test_damaged_journal_of_interrupts_is_named_and_leaves_the_other_promises(to
 @pytest.mark.parametrize("log", ["", "rcu: INFO: rcu_preempt self-detected stall on CPU"])
 def test_kernel_whose_log_of_the_boot_is_lost_is_taken_for_neither_good_nor_bad(told, log):
     case = CASES[RCU.id]
-    code, printed = told(RCU, promise(KEPT), eyes=case.kept.but(commands={"rcu": log}), wanted=case.wanted)
+    code, printed = told(RCU, promise(KEPT), reader=case.kept.but(commands={"rcu": log}), wanted=case.wanted)
 
     assert code == 3
     assert "UNKNOWN" in printed

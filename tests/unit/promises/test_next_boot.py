@@ -19,8 +19,8 @@ POSSIBLE = {"/sys/devices/system/cpu/possible": "0-3\n"}
 
 
 def default(menu, custom="", **files):
-    eyes = CASE.kept.but(commands={"menu": menu, "custom": custom}, files=files)
-    return CHECK["boot.default"](eyes, desired(**CASE.wanted))
+    reader = CASE.kept.but(commands={"menu": menu, "custom": custom}, files=files)
+    return CHECK["boot.default"](reader, desired(**CASE.wanted))
 
 
 @pytest.mark.parametrize("written", ["1> 0", "1", " 1", "1x", "0x1>0", "gnulinux-advanced-1> 0"])
@@ -50,9 +50,9 @@ def test_default_that_is_decided_at_each_boot_is_not_guessed():
 
 @pytest.mark.parametrize("line", ["isolcpus=domain,1-N nohz-full=1,2-N", "isolcpus=1-3 nohz_full=1-3:1/1"])
 def test_lists_are_read_as_the_kernel_reads_them(line):
-    eyes = CASE.kept.but(files={"/proc/cmdline": f"BOOT_IMAGE=/vmlinuz {line}", **POSSIBLE})
+    reader = CASE.kept.but(files={"/proc/cmdline": f"BOOT_IMAGE=/vmlinuz {line}", **POSSIBLE})
 
-    assert isinstance(CHECK["boot.arguments"](eyes, desired(**CASE.wanted)), Kept)
+    assert isinstance(CHECK["boot.arguments"](reader, desired(**CASE.wanted)), Kept)
 
 
 def test_last_core_that_is_another_one_is_told():

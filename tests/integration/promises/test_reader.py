@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from labkit.doctor.host.eyes import Eyes, Said
+from labkit.doctor.host.reader import CommandResult, HostReader
 from labkit.errors import EnvironmentBroken, ToolFailed
 
 
@@ -57,7 +57,7 @@ def test_files_links_and_commands_come_in_one_go(tmp_path):
     (tmp_path / "driver").symlink_to("../../drivers/vfio-pci")
     here = Here()
 
-    seen = Eyes(here, name="here").look(
+    seen = HostReader(here, name="here").look(
         files=[f"{tmp_path}/*[0y]", f"{tmp_path}/none"],
         links=[f"{tmp_path}/d*", f"{tmp_path}/none"],
         commands={"ok": "printf 'a\\nb'", "no": "echo told; echo why >&2; exit 3", "stdin": "cat"},
@@ -69,50 +69,52 @@ def test_files_links_and_commands_come_in_one_go(tmp_path):
     assert seen.text(f"{tmp_path}/none") is None
     assert seen.target(f"{tmp_path}/driver") == "vfio-pci"
     assert seen.target(f"{tmp_path}/none") is None
-    assert seen.commands == {"ok": Said(0, "a\nb"), "no": Said(3, "told\nwhy"), "stdin": Said(0, "")}
+    assert seen.commands == {
+        "ok": CommandResult(0, "a\nb"),
+        "no": CommandResult(3, "told\nwhy"),
+        "stdin": CommandResult(0, ""),
+    }
     assert seen.matching("*/empty") == {f"{tmp_path}/empty": ""}
 
 
 def test_what_was_asked_once_is_remembered_and_new_eyes_look_again(tmp_path):
     (tmp_path / "file").write_text("before")
     here = Here()
-    eyes = Eyes(here, name="here")
+    reader = HostReader(here, name="here")
     for _ in range(2):
-        assert eyes.look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "before"
+        assert reader.look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "before"
     assert here.asked == 1
 
     (tmp_path / "file").write_text("after")
 
-    assert Eyes(here, name="here").look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "after"
+    assert HostReader(here, name="here").look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "after"
 
 
 def test_host_that_cannot_be_reached_is_told_with_the_reason():
     refused = RuntimeError(Done(255, stderr="ssh: connect to host 198.18.0.1 port 22: Connection refused"))
 
     with pytest.raises(EnvironmentBroken, match=r"dut cannot be reached: ssh: connect .* Connection refused"):
-        Eyes(Saying(refused), name="dut").look(files=["/proc/cmdline"])
+        HostReader(Saying(refused), name="dut").look(files=["/proc/cmdline"])
 
 
 def test_sudo_that_asks_for_a_password_is_told():
     done = Done(1, stderr="sudo: a password is required")
 
-    with pytest.raises(
-        EnvironmentBroken, match=r"dut: expected to look around as root, got: sudo: a password"
-    ):
-        Eyes(Saying(done), name="dut").look(files=["/proc/cmdline"])
+    with pytest.raises(EnvironmentBroken, match=r"dut: commands could not be run as root: sudo: a password"):
+        HostReader(Saying(done), name="dut").look(files=["/proc/cmdline"])
 
 
 def test_file_in_another_encoding_is_read_nevertheless(tmp_path):
     (tmp_path / "latin").write_bytes(b"# caf\xe9\nA=1\n")
 
-    seen = Eyes(Here(), name="here").look(files=[f"{tmp_path}/latin"])
+    seen = HostReader(Here(), name="here").look(files=[f"{tmp_path}/latin"])
 
     assert seen.text(f"{tmp_path}/latin") == "# caf\ufffd\nA=1"
 
 
 def test_what_cannot_be_read_is_told_with_its_file(tmp_path):
     (tmp_path / "list").write_text("1-3,x\n")
-    seen = Eyes(Here(), name="here").look(files=[f"{tmp_path}/list"])
+    seen = HostReader(Here(), name="here").look(files=[f"{tmp_path}/list"])
 
     with pytest.raises(ToolFailed, match=rf"{tmp_path}/list: can't be read, found '1-3,x' \(invalid literal"):
         seen.read(f"{tmp_path}/list", int)
@@ -121,7 +123,7 @@ def test_what_cannot_be_read_is_told_with_its_file(tmp_path):
 
 def test_half_an_answer_is_none():
     with pytest.raises(ToolFailed, match="dut: the answer broke off"):
-        Eyes(Saying(Done(0, "/proc/cmdline\0quiet\n")), name="dut").look(files=["/proc/cmdline"])
+        HostReader(Saying(Done(0, "/proc/cmdline\0quiet\n")), name="dut").look(files=["/proc/cmdline"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the shell asks sudo else")
@@ -138,6 +140,6 @@ def test_root_is_not_asked_to_sudo(tmp_path):
             )
             return Done(done.returncode, done.stdout, done.stderr)
 
-    seen = Eyes(Shell(), name="here").look(commands={"who": "id -u"})
+    seen = HostReader(Shell(), name="here").look(commands={"who": "id -u"})
 
-    assert seen.commands["who"] == Said(0, "0")
+    assert seen.commands["who"] == CommandResult(0, "0")

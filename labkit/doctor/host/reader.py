@@ -1,7 +1,7 @@
-"""Looks at a host: many files, links and commands in one go, as root, and nothing is changed.
+"""Reads the state of a host: many files, links and commands in one request, as root; it changes nothing.
 
-Over SSH into an emulated guest every command costs a third of a second, so a promise file asks for all that it needs
-at once, and what was asked once is remembered.
+Over SSH into an emulated guest every command costs a third of a second. So a host check asks for all that it needs
+at once, and each answer is kept for the next check.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _AS_ROOT = 'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c %s; else exec sudo -n /b
 
 
 _SHOWN = 200
-"""Characters of what can't be read."""
+"""At most so many characters of unreadable text are printed."""
 
 
 class Result(Protocol):
-    """What a command of testinfra's came to."""
+    """The result of a testinfra command."""
 
     rc: int
     stderr: str
@@ -36,14 +36,14 @@ class Result(Protocol):
 
 
 class Host(Protocol):
-    """As much of testinfra's host as is used."""
+    """The part of testinfra's host that is used here."""
 
     def run(self, command: str, *args: str) -> Result:
         """Run a shell command; `%s` are replaced by the quoted arguments."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandResult:
     """One command's exit code and what it printed."""
 
     code: int
@@ -52,14 +52,14 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Answers to one `Eyes.look`."""
+class HostFacts:
+    """What one `HostReader.look` read."""
 
     files: Mapping[str, str]
     """Path to content without white space around it, of those that could be read."""
     links: Mapping[str, str]
     """Path of a symbolic link to what it points at."""
-    commands: Mapping[str, Said]
+    commands: Mapping[str, CommandResult]
 
     def text(self, path: str) -> str | None:
         """Content of a file; None where there is none."""
@@ -82,7 +82,7 @@ class Seen:
 def understood(place: str, text: str, reader: Callable[[str], _T]) -> _T:
     """What a host has there, as `reader` understands it. Raises ToolFailed that names the place.
 
-    Only the promise that needs it can't be told then.
+    Only the check that needs it is then undecided.
     """
     try:
         return reader(text)
@@ -93,13 +93,13 @@ def understood(place: str, text: str, reader: Callable[[str], _T]) -> _T:
         ) from error
 
 
-class Eyes:
-    """One host, as it was when it was first looked at."""
+class HostReader:
+    """Reads one host. Every answer is cached, so all checks see the same state."""
 
     def __init__(self, host: Host, *, name: str) -> None:
         self.name = name
         self._host = host
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, HostFacts] = {}
 
     def look(
         self,
@@ -107,7 +107,7 @@ class Eyes:
         files: Sequence[str] = (),
         links: Sequence[str] = (),
         commands: Mapping[str, str] | None = None,
-    ) -> Seen:
+    ) -> HostFacts:
         """Read files and links (shell patterns) and run commands, in the C locale and as root.
 
         Raises EnvironmentBroken where the host cannot be reached or root cannot be had, ToolFailed for half an answer.
@@ -122,7 +122,7 @@ class Eyes:
         if done.rc == 0:
             return done.stdout_bytes.decode(errors="replace")
         raise EnvironmentBroken(
-            f"{self.name}: expected to look around as root, got: {done.stderr.strip() or f'exit code {done.rc}'}",
+            f"{self.name}: commands could not be run as root: {done.stderr.strip() or f'exit code {done.rc}'}",
             hint="log in as root, or as a user whose sudo asks for no password",
         )
 
@@ -132,9 +132,9 @@ def as_root(host: Host, script: str, *, name: str) -> Result:
     try:
         return host.run(_AS_ROOT, script, script)
     except RuntimeError as error:  # what testinfra's SSH backend raises when ssh itself fails
-        told = getattr(error.args[0], "stderr", error) if error.args else error
+        reported = getattr(error.args[0], "stderr", error) if error.args else error
         raise EnvironmentBroken(
-            f"{name} cannot be reached: {str(told).strip()}", hint=f"try: ansible -m ping {name}"
+            f"{name} cannot be reached: {str(reported).strip()}", hint=f"try: ansible -m ping {name}"
         ) from error
 
 
@@ -153,10 +153,10 @@ def _script(files: Sequence[str], links: Sequence[str], commands: Mapping[str, s
     return "\n".join(lines)
 
 
-def _parse(text: str, name: str) -> Seen:
+def _parse(text: str, name: str) -> HostFacts:
     files: dict[str, str] = {}
     links: dict[str, str] = {}
-    commands: dict[str, Said] = {}
+    commands: dict[str, CommandResult] = {}
     part, command, printed = "files", "", [""]
     for line in text.split("\n"):  # splitlines() would also split at the mark
         if line.startswith(_MARK):
@@ -164,7 +164,7 @@ def _parse(text: str, name: str) -> Seen:
             if part == "command":
                 command, printed = rest, []
             elif part == "code":
-                commands[command] = Said(int(rest), "\n".join(printed).strip())
+                commands[command] = CommandResult(int(rest), "\n".join(printed).strip())
         elif part == "command":
             printed.append(line)
         elif part in ("files", "links") and "\0" in line:
@@ -175,4 +175,4 @@ def _parse(text: str, name: str) -> Seen:
                 files[path] = f"{files[path]}\n{content}" if path in files else content
     if part != "end":
         raise ToolFailed(f"{name}: the answer broke off: {text[-200:]!r}")
-    return Seen({path: content.strip() for path, content in files.items()}, links, commands)
+    return HostFacts({path: content.strip() for path, content in files.items()}, links, commands)
