@@ -12,7 +12,7 @@ module: irqbalance
 short_description: irqbalance, kept off isolated cores
 description: >-
   Bans the cores besides those that the user bans, by a drop-in of our own, and restarts irqbalance where the running
-  one was not told so. A host without irqbalance or systemd is left alone.
+  one was not configured so. A host without irqbalance or systemd is left alone.
 options:
   role: {description: Whose change it is; names the state file., type: str, required: true}
   isolated: {description: 'List of cores such as "1-3,5".', type: str, required: true}

@@ -12,7 +12,9 @@ from ansible_collections.labkit.host.plugins.module_utils.protected import WayUn
 DOCUMENTATION = """
 module: links
 short_description: Interfaces, their drivers and PCI devices, and which are protected
-description: Changes nothing. Fails when the host is reached over SSH and the interface it is reached by cannot be told.
+description:
+  - Changes nothing.
+  - Fails when the host is reached over SSH and the interface it is reached by cannot be determined.
 options:
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
   management:

@@ -22,7 +22,7 @@ from ansible_collections.labkit.host.plugins.module_utils.protected import WayUn
 
 DOCUMENTATION = """
 module: preflight
-short_description: Whether the host can be what its variables ask for, told before anything is changed
+short_description: Validate the host against its variables before anything is changed
 description: Changes nothing. Fails with every reason why not, each with the way out.
 options:
   wanted: {description: The host's variables (C(desired) of labkit.host.validate)., type: dict, required: true}

@@ -11,10 +11,10 @@ DOCUMENTATION = """
 module: settings
 short_description: Values in /proc/sys or /sys, read back
 description:
-  - Writes each old value down, writes the new one and reads it back. A value that does not take is an error, told when
-    the others are set.
-  - A file that is not there is told before the first is written.
-  - What belongs to a core that is offline is left out, and told.
+  - Writes each old value down, writes the new one and reads it back. A value that does not take is an error, reported
+    after the others are set.
+  - A missing file is reported before the first is written.
+  - What belongs to a core that is offline is left out, and reported.
 options:
   role: {description: Whose change it is; names the state file., type: str, required: true}
   values:
