@@ -36,6 +36,19 @@ MAY_IMPORT = {
     "faces": "harness session doctor results targets lowlatency record backends testers probe lab measure machine",
 }
 """By room; the ground (GROUND) may be imported by all."""
+SHARED_WITH_ANSIBLE = {
+    "boot_arguments",
+    "boot_kernels",
+    "cpus",
+    "ethtool_text",
+    "grub_menu",
+    "irqbalance_bans",
+    "kernel_words",
+    "pci",
+    "settings",
+    "tuned",
+}
+"""Modules of the collection's module_utils that labkit loads by `host_module`: no import statement shows them."""
 GROUND = ("errors", "units", "yamlfile", "format", "output", "progress")
 FACES = ("cli", "verbs", "plugin", "fixtures")
 LOOSE_AT_MOST = 10
@@ -119,3 +132,19 @@ def test_each_room_is_in_the_table() -> None:
 def test_few_modules_lie_loose() -> None:
     loose = [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
     assert len(loose) <= LOOSE_AT_MOST, loose
+
+
+def loaded_from_ansible(source: str) -> Iterator[str]:
+    """The names given to `host_module`. A name that is not written out at the call can't be listed, and fails."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("host_module"):
+            name = node.args[0]
+            assert isinstance(name, ast.Constant), f"line {node.lineno}: give host_module a literal name"
+            yield str(name.value)
+
+
+def test_the_modules_shared_with_ansible_are_listed() -> None:
+    users = {name: set(loaded_from_ansible(path.read_text(encoding="utf-8"))) for name, path in FILES.items()}
+    users = {name: loaded for name, loaded in users.items() if loaded}
+    assert {module for loaded in users.values() for module in loaded} == SHARED_WITH_ANSIBLE
+    assert all(name.startswith("labkit.doctor.host.") for name in users), users

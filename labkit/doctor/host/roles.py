@@ -1,4 +1,4 @@
-"""Where the Ansible roles are, and what of theirs labkit calls: it holds no second copy of what they know."""
+"""Finds the Ansible roles and loads the code that labkit shares with them, so that no second copy is kept."""
 
 from __future__ import annotations
 
@@ -27,9 +27,15 @@ def folder() -> Path:
 
 
 def host_module(name: str) -> ModuleType:
-    """A module of the collection's module_utils that only reads text: what the roles judge by, hosts are judged by.
+    """Import a module of the collection labkit.host from its folder plugins/module_utils.
 
-    As a package of its own: where Ansible's community collections are installed, theirs hide ours.
+    This is a dependency of labkit on ansible/ that no import statement shows. The first call makes an empty package
+    `labkit_host_module_utils` in sys.modules whose __path__ is that folder; each module is imported as part of it.
+    So the host checks and the roles parse with the same code. Only modules that parse or compute may be loaded so:
+    they must not change a host. tests/unit/test_layers.py lists them.
+
+    Importing `ansible_collections.labkit.host` would fail where Ansible's community collections are installed: their
+    package `ansible_collections` hides ours.
     """
     if _UTILS not in sys.modules:
         package = ModuleType(_UTILS)
