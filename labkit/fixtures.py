@@ -11,7 +11,7 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency.hostlatency import KINDS
 from labkit.machine.cores import parse_list
 from labkit.measure.latency import DEFAULT_LOADS
-from labkit.record.model import Key, Measurement, Outcome, Verdict
+from labkit.record.model import HostKey, Key, Measurement, Outcome, Verdict
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Unit, parse_load, parse_quantity
 
@@ -35,7 +35,7 @@ class HostMeasure:
         self._skip = skip
         self.topology = lab_file
         """The topology that the host is part of: its tier decides which targets its files may have."""
-        self.key = Key.of_host(lab_file.name)
+        self.key: Key = HostKey(topology=lab_file.name)
         """The row of the results that was measured last, or will be measured next."""
         self.taken: list[Measurement] = []
         """All measurements that the test received: their verdicts include how the test ends."""
@@ -81,7 +81,7 @@ class HostMeasure:
         duration_s = None if duration is None else _whole("duration", duration, 1.0, "s")
         interval_us = None if interval is None else _whole("interval", interval, 1e-6, "us")
         chosen = _cores(cores)
-        key = self.key = Key.of_host(self.topology.name, kind)
+        key = self.key = HostKey(topology=self.topology.name, kind=kind)
         if self.topology.tier is Tier.SIMULATED:
             self._skip(key, f"topology {self.topology.name} is simulated: it has no host to measure")
         lacking = self._session.lacking_checks(KINDS[kind])

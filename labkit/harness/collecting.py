@@ -38,11 +38,11 @@ class Subject:
     @property
     def key(self) -> Key:
         """Its row of the results."""
-        from labkit.record.model import Key
+        from labkit.record.model import HostKey
 
-        return (
-            Key.of_host(self.topology.name) if self.datapath is None else self.datapath.key(frame=self.frame)
-        )
+        if self.datapath is None:
+            return HostKey(topology=self.topology.name)
+        return self.datapath.key(frame=self.frame)
 
     @property
     def backend(self) -> str:

@@ -5,7 +5,7 @@ disagree. The libraries do a part each (msgspec can't refuse unknown keys of a p
 schema, pydantic coerces by default and costs 100 ms of import), and none names the JSON path of our mistakes.
 
 It knows no labkit type. Types that it reads: str, int, float, bool, object (any JSON value), X | None, Literal,
-StrEnum, tuple[X, ...], Mapping[str, X], dict[str, X] and dataclasses of these.
+StrEnum, tuple[X, ...], Mapping[str, X], dict[str, X], dataclasses of these, and X | Y of two dataclasses.
 """
 
 # ruff: noqa: ANN401 - types and JSON values of any kind are what it is about
@@ -103,7 +103,8 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _decode(_present(hint), value, path)
+        present = _present(hint)
+        return _decode(present[0] if len(present) == 1 else _chosen(present, value), value, path)
     if origin is Literal:
         return _one_of(typing.get_args(hint), value, path)
     if origin is tuple:
@@ -128,10 +129,20 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     raise CodecError(path, f"expected {names[hint]}, got {_say(value)}")
 
 
-def _present(hint: Any) -> Any:
-    """X of X | None."""
-    (rest,) = (a for a in typing.get_args(hint) if a is not types.NoneType)
-    return rest
+def _present(hint: Any) -> tuple[Any, ...]:
+    """X of X | None, X and Y of X | Y."""
+    return tuple(a for a in typing.get_args(hint) if a is not types.NoneType)
+
+
+def _own_key(first: type, second: type) -> str:
+    """The key that an object of `first` always has and one of `second` never."""
+    return next(n for n, (_, required) in _fields(first).items() if required and n not in _fields(second))
+
+
+def _chosen(alternatives: tuple[type, ...], value: Any) -> type:
+    """Which of two dataclasses an object is of."""
+    first, second = alternatives
+    return second if isinstance(value, dict) and _own_key(first, second) not in value else first
 
 
 def _one_of(allowed: tuple[Any, ...], value: Any, path: str) -> Any:
@@ -167,12 +178,25 @@ def schema(cls: type) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": definitions}
 
 
+def _union_schema(alternatives: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]:
+    """One type, or one of two dataclasses: chosen as `_decode` does, so that errors are those of the chosen one."""
+    if len(alternatives) == 1:
+        return _schema(alternatives[0], definitions)
+    first, second = alternatives
+    return {
+        "if": {"required": [_own_key(first, second)]},
+        "then": _schema(first, definitions),
+        "else": _schema(second, definitions),
+    }
+
+
 def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin = typing.get_origin(hint)
     if hint is object:
         return {}
     if origin in (types.UnionType, typing.Union):
-        return {"anyOf": [_schema(_present(hint), definitions), {"type": "null"}]}
+        of = _union_schema(_present(hint), definitions)
+        return {"anyOf": [of, {"type": "null"}]} if types.NoneType in typing.get_args(hint) else of
     if origin is Literal:
         return {"enum": list(typing.get_args(hint))}
     if origin is tuple:

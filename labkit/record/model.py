@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate as Gate
@@ -28,36 +29,24 @@ MEASURED, CAN_RUN, CAN_BE_MEASURED = "measured", "can run here", "can be measure
 PASSES = "the test passes"
 NO_TARGET = frozenset({MEASURED, CAN_RUN, CAN_BE_MEASURED, PASSES})
 """What stands for the target of a test that has none, that was skipped, or that broke off."""
-
-HOST_BACKEND = "lowlatency"
-"""Stands in a key where a backend's name does: what is measured is the host, not a datapath."""
-HOST_LINK = "host"
+HOST = "lowlatency"
+"""Stands in test ids, markers and files of targets where a backend's name does: the host itself is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """What was measured: the row of the table."""
+class DatapathKey:
+    """A row of the table that is about a datapath."""
 
     backend: str
     mode: str
     """Empty: the backend's default mode."""
     topology: str
     link: str
-    """Kind of link: veth, vhost, memif; "host" for what is measured of the host itself, without a link."""
+    """Kind of link: veth, vhost, memif."""
     frame: str
-    """Frame size on the wire with FCS ("64") or "imix"; empty where there is no frame."""
+    """Frame size on the wire with FCS ("64") or "imix"."""
     ip_version: int = 4
     flows: int = 1
-
-    @classmethod
-    def of_host(cls, topology: str, kind: str = "") -> Key:
-        """The row of what is measured, by a kind of measurement, of the host that `topology` describes."""
-        return cls(backend=HOST_BACKEND, mode=kind, topology=topology, link=HOST_LINK, frame="")
-
-    @property
-    def is_host(self) -> bool:
-        """Whether it is about the host itself."""
-        return self.link == HOST_LINK
 
     @property
     def id(self) -> str:
@@ -66,6 +55,25 @@ class Key:
         parts += ["ipv6"] if self.ip_version == 6 else []
         parts += [f"{self.flows}flows"] if self.flows != 1 else []
         return "-".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """A row of the table that is about the host itself, without a datapath, a link or frames."""
+
+    topology: str
+    """The topology that describes the host."""
+    kind: str = ""
+    """Kind of measurement: wakeup, busy_loop; empty for a test that measures several, or none yet."""
+
+    @property
+    def id(self) -> str:
+        """The stable part of test ids: "lowlatency-veth", "lowlatency-wakeup-veth"."""
+        return "-".join(part for part in (HOST, self.kind, self.topology) if part)
+
+
+Key: TypeAlias = DatapathKey | HostKey
+"""What was measured: the row of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

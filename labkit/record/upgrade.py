@@ -79,14 +79,25 @@ def _rename_value(names: Mapping[str, str]) -> Callable[[Any], Any]:
 
 
 def from_1(kind: str, value: Any) -> Any:
-    """The words of the field: omitted samples, maximum offered load; the tester's engines named as the backends."""
+    """The words of the field: omitted samples, maximum offered load; the tester's engines named as the backends.
+
+    And a key of its own for what is measured of the host.
+    """
     if kind == "environment":
         return _at(value, ("tools", "*", "name"), _rename_value(_PROGRAMS_FROM_1))
+    value = _at(value, ("key",), _key_from_1)
     return _measurement_from_1(value) if kind == "measurement" else value
 
 
 _ENGINES_FROM_1 = {"packet": "af_packet", "xdp": "af_xdp", "bpf": "xdp"}
 _PROGRAMS_FROM_1 = {f"labkit-probe-{old}": f"labkit-probe-{new}" for old, new in _ENGINES_FROM_1.items()}
+
+
+def _key_from_1(key: Any) -> Any:
+    """Version 1 kept the host in a datapath's columns: backend lowlatency, the kind as mode, link host."""
+    if isinstance(key, dict) and key.get("link") == "host":
+        return {"topology": key.get("topology"), "kind": key.get("mode")}
+    return key
 
 
 def _measurement_from_1(value: Any) -> Any:

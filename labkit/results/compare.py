@@ -13,7 +13,7 @@ from typing import Any
 from labkit import format as fmt
 from labkit.measure.hosttimes import HostTimes
 from labkit.record.codec import encode
-from labkit.record.model import Key, Measurement
+from labkit.record.model import HostKey, Key, Measurement
 from labkit.record.run import Run
 from labkit.results.flavour import describe
 from labkit.results.likeness import (
@@ -172,7 +172,7 @@ def _repeats(name: str, run: Run) -> list[str]:
         f"Run {name}: {kind.replace('_', ' ')} {key.id} was measured {len(all_of)} times: "
         + (
             "the last that has its like is compared."
-            if key.is_host
+            if isinstance(key, HostKey)
             else "the last of each metric is compared."
         )
         for (key, kind), all_of in _by_row(run).items()
@@ -186,7 +186,7 @@ def _differences(a: Run, b: Run) -> list[Difference]:
     for key, kind in sorted(dict.fromkeys([*then, *now]), key=_place):
         was, is_ = then.get((key, kind), []), now.get((key, kind), [])
         unlike = ""
-        if was and is_ and key.is_host:
+        if was and is_ and isinstance(key, HostKey):
             one, other, unlike = _on_the_same_cores(*_alike(was, is_))
             was, is_ = [one], [other]
         # A ladder and a single load are two measurements of one kind: neither takes the other's place.
@@ -239,7 +239,7 @@ def _cores_notes(a: Run, b: Run) -> list[str]:
     then, now = _by_row(a), _by_row(b)
     notes = []
     for key, kind in then:
-        if not key.is_host or (key, kind) not in now:
+        if not isinstance(key, HostKey) or (key, kind) not in now:
             continue
         old, new = map(host_times, _alike(then[key, kind], now[key, kind]))
         if old is None or new is None:
@@ -256,7 +256,7 @@ def _cores_notes(a: Run, b: Run) -> list[str]:
 def _place(row: tuple[Key, str]) -> int:
     """The host first, in the order of a run; datapaths as they came."""
     key, kind = row
-    return HOST_KINDS.index(kind) if key.is_host and kind in HOST_KINDS else len(HOST_KINDS)
+    return HOST_KINDS.index(kind) if isinstance(key, HostKey) and kind in HOST_KINDS else len(HOST_KINDS)
 
 
 def _judge(key: Key, kind: str, metric: str, a: Reading | None, b: Reading | None) -> Difference:

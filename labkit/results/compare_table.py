@@ -12,7 +12,7 @@ from rich.text import Text
 
 from labkit import format as fmt
 from labkit.output import console, plain
-from labkit.record.model import Key
+from labkit.record.model import HostKey, Key
 from labkit.results import marks
 from labkit.results.compare import SPREAD, WORDS, Changed, Comparison, Difference
 from labkit.results.fail_if import Condition
@@ -107,8 +107,8 @@ def fail_lines(found: Comparison, fail_if: Sequence[Condition]) -> list[str]:
 
 def row_name(key: Key) -> str:
     """What was measured: "wake-up", "af_xdp busy_poll on veth, 64 B"."""
-    if key.is_host:
-        return HOST_NAMES.get(key.mode, key.mode)
+    if isinstance(key, HostKey):
+        return HOST_NAMES.get(key.kind, key.kind)
     more = [fmt.frame(key.frame), *(["IPv6"] if key.ip_version == 6 else [])]
     more += [f"{key.flows} flows"] if key.flows != 1 else []
     return f"{key.backend}{f' {key.mode}' if key.mode else ''} on {key.topology}, {', '.join(more)}"

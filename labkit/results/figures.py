@@ -62,14 +62,14 @@ class Figures:
             return "invalid"
         return "simulated" if row.topology in self._models else ""
 
-    def colour(self, key: Key) -> str:
+    def colour(self, row: Row) -> str:
         """The CSS class of a backend's colour."""
-        return f"c-{key.backend}" if key.backend in BACKENDS else "c-other"
+        return f"c-{row.backend}" if row.backend in BACKENDS else "c-other"
 
-    def dash(self, key: Key) -> int:
+    def dash(self, row: Row) -> int:
         """Which of its backend's datapaths it is, as a dash pattern."""
-        same = list(dict.fromkeys((r.mode, r.topology) for r in self._rows if r.backend == key.backend))
-        return same.index((key.mode, key.topology)) % 4 if (key.mode, key.topology) in same else 0
+        same = list(dict.fromkeys((r.mode, r.topology) for r in self._rows if r.backend == row.backend))
+        return same.index((row.mode, row.topology)) % 4 if (row.mode, row.topology) in same else 0
 
     def rate_bar(self, row: Row) -> Markup:
         """PDR as a bar, NDR, MRR and the maximum offered load as marks on it, the bounds of NDR and PDR as whiskers."""
@@ -91,7 +91,7 @@ class Figures:
             row.pdr_pps,
             [(v, k + void.get(k, ""), words[k]) for k, v in values.items() if v],
             whiskers,
-            self.colour(row.key),
+            self.colour(row),
             ", ".join(label),
             status=self.status(row, "throughput", "mrr"),
         )
@@ -151,8 +151,8 @@ class Figures:
                 curves.append(
                     _Curve(
                         label,
-                        self.colour(row.key),
-                        self.dash(row.key),
+                        self.colour(row),
+                        self.dash(row),
                         p.trial.rtt,
                         self.status(row, "latency"),
                     )
@@ -194,10 +194,10 @@ class Figures:
                 Series(
                     name=name_of(row),
                     status=self.status(row, "loss_curve"),
-                    colour=self.colour(row.key),
+                    colour=self.colour(row),
                     line=tuple(at),
                     dots=dots,
-                    dash=self.dash(row.key),
+                    dash=self.dash(row),
                 )
             )
         return plot("Frame loss over load (RFC 2544, 26.3)", f"{len(found)} datapaths", x, y, series)

@@ -11,7 +11,17 @@ from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.limits import DUT
-from labkit.record.model import CAN_BE_MEASURED, MEASURED, NO_TARGET, Key, Measurement, Outcome, Verdict
+from labkit.record.model import (
+    CAN_BE_MEASURED,
+    HOST,
+    MEASURED,
+    NO_TARGET,
+    HostKey,
+    Key,
+    Measurement,
+    Outcome,
+    Verdict,
+)
 from labkit.record.run import Run
 from labkit.targets import rates
 from labkit.targets.evaluation import engine_of, kernel_baseline
@@ -31,7 +41,10 @@ HALF = "50% PDR"
 class Row:
     """One line of the table; None where it was not measured. Times without a load in their name are unloaded."""
 
+    key: Key
+    """What the row is about; the next eight fields are its columns."""
     backend: str
+    """Of the host itself "lowlatency", with the kind of measurement as mode, and "host" as link."""
     mode: str
     topology: str
     link: str
@@ -102,20 +115,7 @@ class Row:
     @property
     def is_host(self) -> bool:
         """Whether it is about the host itself, not about a datapath."""
-        return self.key.is_host
-
-    @property
-    def key(self) -> Key:
-        """What the row is about."""
-        return Key(
-            backend=self.backend,
-            mode=self.mode,
-            topology=self.topology,
-            link=self.link,
-            frame=self.frame,
-            ip_version=self.ip_version,
-            flows=self.flows,
-        )
+        return isinstance(self.key, HostKey)
 
     def ratio(self, name: str) -> Ratio:
         """PDR's or MRR's ratio to the kernel's."""
@@ -132,7 +132,8 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The row as a JSON object, keys as the fields are named, and for each rate whether it is a lower bound."""
-        return {**asdict(self), **{f"{rate.name}_at_least": rate.at_least for rate in self.rates}}
+        columns = {name: value for name, value in asdict(self).items() if name != "key"}
+        return {**columns, **{f"{rate.name}_at_least": rate.at_least for rate in self.rates}}
 
 
 def rows(run: Run) -> list[Row]:
@@ -145,9 +146,9 @@ def rows(run: Run) -> list[Row]:
 
 def _place(key: Key) -> int:
     """The host first, each kind the floor under the next; datapaths as they came."""
-    if not key.is_host:
+    if not isinstance(key, HostKey):
         return len(HOST_KINDS) + 1
-    return HOST_KINDS.index(key.mode) if key.mode in HOST_KINDS else len(HOST_KINDS)
+    return HOST_KINDS.index(key.kind) if key.kind in HOST_KINDS else len(HOST_KINDS)
 
 
 def of_kind(run: Run, key: Key, kind: str) -> Measurement | None:
@@ -232,14 +233,8 @@ def _row(run: Run, key: Key) -> Row:
     ratio, mrr_ratio = (_ratio(run, key, name, verdict) for name in ("pdr", "mrr"))
     whole = throughput or mrr
     return Row(
-        backend=key.backend,
-        mode=key.mode,
-        topology=key.topology,
-        link=key.link,
-        frame=key.frame,
-        frame_size_bytes=int(key.frame) if key.frame.isdigit() else None,
-        ip_version=key.ip_version,
-        flows=key.flows,
+        key=key,
+        **_columns(key),
         ndr_pps=ndr.pps if ndr else None,
         pdr_pps=pdr.pps if pdr else None,
         mrr_pps=peak.pps if peak else None,
@@ -263,12 +258,21 @@ def _row(run: Run, key: Key) -> Row:
         rtt_50pdr_p999_us=half.p999_us if half else None,
         rtt_50pdr_max_us=half.max_us if half else None,
         limited_by=whole.limited_by if whole else None,
-        **_host(measurements[-1] if key.is_host and measurements else None),
+        **_host(measurements[-1] if isinstance(key, HostKey) and measurements else None),
         doubt=_doubt(run, key),
         quick=run.start.quick,
         verdict=verdict.value if verdict else None,
         reason=reason,
     )
+
+
+def _columns(key: Key) -> dict[str, Any]:
+    """The fields of a row that say what it is about."""
+    if isinstance(key, HostKey):
+        none = {"frame": "", "frame_size_bytes": None, "ip_version": 4, "flows": 1}
+        return {"backend": HOST, "mode": key.kind, "topology": key.topology, "link": "host", **none}
+    columns = asdict(key)
+    return {**columns, "frame_size_bytes": int(key.frame) if key.frame.isdigit() else None}
 
 
 def rate_of(run: Run, key: Key, name: str) -> Rate | None:
@@ -282,7 +286,7 @@ def _ratio(run: Run, key: Key, name: str, verdict: Outcome | None) -> Ratio:
     own = rates.rate(own_measured, name)
     word = name.upper()
     if own is None or own_measured is None:
-        return Ratio(value=None, why="" if key.is_host else f"its {word} was not measured")
+        return Ratio(value=None, why="" if isinstance(key, HostKey) else f"its {word} was not measured")
     if verdict is Outcome.INVALID or doubts(own_measured):
         return Ratio(value=None, why="invalid itself")
     engine = engine_of(own_measured)

@@ -14,7 +14,7 @@ from math import floor, sqrt
 from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.histogram import SAMPLES_BEYOND, decode, samples_needed
 from labkit.measure.trial import Histogram, TrialResult
-from labkit.record.model import Measurement
+from labkit.record.model import HostKey, Measurement
 from labkit.results.rows import host_times
 from labkit.targets.evaluation import engine_of
 from labkit.targets.metrics import METRICS, Observed, stalled
@@ -56,7 +56,7 @@ class Reading:
 
 def readings(measurement: Measurement) -> Iterator[Reading]:
     """Every metric that can be compared of a measurement."""
-    cores = "" if measurement.key.is_host else _cores(measurement)
+    cores = "" if isinstance(measurement.key, HostKey) else _cores(measurement)
     tester = engine_of(measurement) or ""
     for name in ("ndr", "pdr", "mrr"):
         if measurement.kind in METRICS[name].kinds:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from labkit import format as fmt
 from labkit.output import console, plain
+from labkit.record.model import DatapathKey
 from labkit.record.run import Run
 from labkit.results import marks
 from labkit.results.answer import answer
@@ -45,7 +46,7 @@ class RunTable:
                 yield self._line(f"doubt {where(row)}: {row.doubt}", "yellow")
         for note in notes(self.run, everything):
             yield self._line(note, "dim")
-        if any(not m.key.is_host for m in self.run.measurements):
+        if any(isinstance(m.key, DatapathKey) for m in self.run.measurements):
             yield self._line(answer(self.run).lead, "bold")
         for line in closing_lines(self.run):
             yield self._line(line, "bold")

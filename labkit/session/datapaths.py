@@ -9,7 +9,7 @@ from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.lab.topology import Tier, Topology
-from labkit.record.model import Key
+from labkit.record.model import DatapathKey
 from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec
 
 
@@ -21,9 +21,9 @@ class Datapath:
     backend: Backend
     mode: Mode
 
-    def key(self, *, frame: str, ip_version: int = 4, flows: int = 1) -> Key:
+    def key(self, *, frame: str, ip_version: int = 4, flows: int = 1) -> DatapathKey:
         """The row of the results for frames of a size."""
-        return Key(
+        return DatapathKey(
             backend=self.backend.name,
             mode=self.mode.name,
             topology=self.topology.name,

@@ -8,7 +8,7 @@ from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Topology
-from labkit.record.model import Key, Measurement, Verdict
+from labkit.record.model import DatapathKey, Key, Measurement, Verdict
 from labkit.session.capabilities import lacking
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.kinds import Kinds
@@ -62,7 +62,7 @@ class Judge:
     def _by_targets(
         self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
-        if any(target.metric.relative for target in targets):
+        if isinstance(key, DatapathKey) and any(target.metric.relative for target in targets):
             self._measure_kernel_baseline(key)
         strict = self._recorder.attempts.strict(test)
         ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything(), strict=strict)
@@ -80,7 +80,7 @@ class Judge:
             self._recorder.store_verdicts(verdicts)
         return verdicts
 
-    def _measure_kernel_baseline(self, key: Key) -> None:
+    def _measure_kernel_baseline(self, key: DatapathKey) -> None:
         """Measure the kernel's MRR with the same frames, unless there is one that fits."""
         row = self._recorder.row(key)
         engine = engine_of(row[0]) if row else None

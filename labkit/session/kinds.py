@@ -17,7 +17,7 @@ from labkit.measure.search import search_upwards
 from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
-from labkit.record.model import Key, Measurement
+from labkit.record.model import DatapathKey, HostKey, Key, Measurement
 from labkit.session.datapaths import Datapath
 from labkit.session.frame import Body, Frame, Measured
 from labkit.session.on_testbed import Notes, RoundTripsOnly, TestbedBody, measure_on
@@ -184,7 +184,7 @@ class Kinds:
             self._recorder.note_topology(lab_file)
             return lambda: _host(request, self._progress)
 
-        key = Key.of_host(lab_file.name, kind)
+        key = HostKey(topology=lab_file.name, kind=kind)
         return self._frame.measure(key, kind, str(request), prepare, phase=key.id)
 
     def _datapath(
@@ -239,7 +239,7 @@ def _mrr(measurement: Measurement) -> Mrr:
     return measurement.mrr
 
 
-def _key(datapath: Datapath, frames: FrameSpec) -> Key:
+def _key(datapath: Datapath, frames: FrameSpec) -> DatapathKey:
     return datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
 from labkit.measure.gate import GATE_SCOPE, PASSING, Gate
-from labkit.record.model import Key, Measurement, Outcome
+from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
 from labkit.targets.metrics import METRICS, Metric, Observed, Unknown
 from labkit.units import Bound, Unit, parse_bound, parse_load
 from labkit.yamlfile import suggest
@@ -218,12 +218,15 @@ def kernel_baseline(
     """Find what a row is compared with: the kernel's default mode with the same frames.
 
     On the row's own topology where it was measured there, else on any: shared-memory links have no kernel on them.
-    With `engine`, only what was measured with the same engine of the tester.
+    With `engine`, only what was measured with the same engine of the tester. The host itself has no such.
     """
+    if isinstance(key, HostKey):
+        return None
     fitting = [
         m
         for m in measurements
         if m.kind == kind
+        and isinstance(m.key, DatapathKey)
         and (m.key.backend, m.key.mode) == ("kernel", "")
         and (m.key.frame, m.key.ip_version, m.key.flows) == (key.frame, key.ip_version, key.flows)
         and (engine is None or engine_of(m) in (engine, None))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from labkit.errors import ConfigInvalid, Mistakes
 from labkit.lab.topology import Tier
-from labkit.record.model import HOST_BACKEND, Key
+from labkit.record.model import HOST, HostKey, Key
 from labkit.targets.evaluation import Target, parse_targets
 from labkit.targets.metrics import METRICS
 from labkit.units import parse_load
@@ -44,7 +44,12 @@ class Entry:
 
     def fits(self, key: Key) -> bool:
         """Whether it is for this row."""
-        return all(getattr(key, part) in words for part, words in self.match.items())
+        parts = (
+            {"backend": HOST, "mode": key.kind, "frame": ""}
+            if isinstance(key, HostKey)
+            else {"backend": key.backend, "mode": key.mode, "frame": key.frame}
+        )
+        return all(parts[part] in words for part, words in self.match.items())
 
 
 def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
@@ -84,7 +89,7 @@ def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tup
 def _entry(node: Node, path: Path, tier: Tier, mistakes: Mistakes) -> Entry:
     keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
     match: dict[str, tuple[str, ...]] = {}
-    backends = sorted({HOST_BACKEND, *(entry.name for entry in entry_points(group="labkit.backends"))})
+    backends = sorted({HOST, *(entry.name for entry in entry_points(group="labkit.backends"))})
     for part in _MATCH:
         with mistakes.noted():
             words = _words(keys[part]) if part in keys else ()

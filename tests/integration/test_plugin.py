@@ -167,7 +167,7 @@ def test_wakeups_of_the_host_are_measured_stored_and_not_believed_without_proof(
     result.stdout.fnmatch_lines(["*test_wakeup?lowlatency-veth?*INVALID*", "*gate proof: not proven*"])
     run = results(replayed)
     (measurement,) = run["measurements"]
-    assert (measurement["kind"], measurement["key"]["mode"]) == ("wakeup", "wakeup")
+    assert (measurement["kind"], measurement["key"]["kind"]) == ("wakeup", "wakeup")
     recorded = json.loads(CYCLICTEST.read_text())
     assert [core["max_us"] for core in measurement["wakeup"]["cores"]] == [
         recorded["thread"][i]["max"] for i in ("0", "1")
@@ -213,7 +213,7 @@ def test_a_simulated_lab_has_no_host_and_a_machine_without_the_tool_skips_with_t
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["*no tool (fix: get it)*"])
     (verdict,) = results(pytester)["verdicts"]
-    assert (verdict["outcome"], verdict["key"]["backend"]) == ("skip", "lowlatency")
+    assert (verdict["outcome"], verdict["key"]) == ("skip", {"topology": "veth", "kind": "wakeup"})
 
 
 def test_a_test_of_a_datapath_may_measure_its_host_and_a_test_of_the_host_has_no_datapath(

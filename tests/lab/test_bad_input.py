@@ -128,7 +128,7 @@ def test_an_ordinary_users_run_measures_what_it_may_and_skips_the_rest_with_the_
     assert "Traceback" not in output
     (results,) = tmp_path.glob("work/results/*/results.json")
     run = json.loads(results.read_text())
-    assert {(m["key"]["backend"], m["key"]["topology"]) for m in run["measurements"]} >= {
+    assert {(m["key"].get("backend"), m["key"]["topology"]) for m in run["measurements"]} >= {
         ("dpdk", "memif")
     }, output
     (skip,) = [verdict for verdict in run["verdicts"] if verdict["outcome"] == "skip"]

@@ -9,6 +9,7 @@ import pytest
 from browser import CHROMIUM, Browser, pages_of
 from sample_run import sample_run
 
+from labkit.record.model import HostKey
 from labkit.results import report
 from labkit.results.axes import Axis, loss_decades, percent, span
 from labkit.results.charts import Series, plot
@@ -169,7 +170,7 @@ def test_on_a_phone_the_rates_are_seen_without_scrolling_sideways(browser, url):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_long_names_break_and_push_nothing_out_of_the_page(browser, tmp_path, width):
     def longer(key):
-        if key.is_host:
+        if isinstance(key, HostKey):
             return key
         lab = "a-lab-with-a-name-that-is-far-longer-than-any-column-is-wide"
         return replace(
@@ -220,7 +221,11 @@ def many_rows(times: int):
     run = sample_run(host=True)
 
     def on(key, i):
-        return replace(key, topology=f"{key.topology}-{i}") if i and key and not key.is_host else key
+        return (
+            replace(key, topology=f"{key.topology}-{i}")
+            if i and key and not isinstance(key, HostKey)
+            else key
+        )
 
     return replace(
         run,
@@ -228,7 +233,7 @@ def many_rows(times: int):
             replace(m, key=on(m.key, i))
             for i in range(times)
             for m in run.measurements
-            if not (i and m.key.is_host)
+            if not (i and isinstance(m.key, HostKey))
         ),
         verdicts=tuple(
             replace(v, test=f"{v.test}-{i}", key=on(v.key, i)) for i in range(times) for v in run.verdicts

@@ -124,9 +124,9 @@ def test_one_datapath_of_each_lab_is_measured_and_proven(mark: str, state: Path,
     assert "Error" not in done.stdout, done.stdout
     (folder,) = (tmp_path / "results").iterdir()
     run = json.loads((folder / "results.json").read_text())
-    measured = {(m["key"]["backend"], m["key"]["topology"]): m for m in run["measurements"]}
+    measured = {(m["key"].get("backend"), m["key"]["topology"]): m for m in run["measurements"]}
     skipped = {
-        (v["key"]["backend"], v["key"]["topology"]): v["reason"]
+        (v["key"].get("backend"), v["key"]["topology"]): v["reason"]
         for v in run["verdicts"]
         if v["outcome"] == "skip"
     }

@@ -18,7 +18,7 @@ from labkit.measure.rates import LossCurve, LossPoint, Mrr
 from labkit.measure.search import GoalResult, SearchResult
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.record.codec import decode
-from labkit.record.model import Key, Measurement, Outcome, Verdict
+from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome, Verdict
 from labkit.record.provenance import Environment
 from labkit.record.run import SCHEMA_VERSION, Run, RunEnd, RunStart
 
@@ -325,7 +325,7 @@ def host_measurements(*, scale: float = 1.0, cores: tuple[int, ...] = (0, 1)) ->
 
     def one(kind: str, **payload: object) -> Measurement:
         return Measurement(
-            key=Key.of_host("veth", kind),
+            key=HostKey(topology="veth", kind=kind),
             kind=kind,
             started="2026-01-02T03:04:05Z",
             duration_s=30.0,
@@ -381,7 +381,7 @@ def sample_run(*, quick: bool = False, ended: bool = True, hostile: str = "", ho
     found: list[Measurement] = host_measurements() if host else []
     verdicts: list[Verdict] = []
     for i, ((backend, mode, link, frame), (capacity, base_us, offered_pps)) in enumerate(DATAPATHS.items()):
-        key = Key(backend=backend + hostile, mode=mode, topology=link, link=link, frame=frame)
+        key = DatapathKey(backend=backend + hostile, mode=mode, topology=link, link=link, frame=frame)
         found += measurements(
             key, capacity, base_us, offered_pps, 1000 * i, "invalid" if mode == "busy_poll" else "ok"
         )
@@ -404,7 +404,7 @@ def sample_run(*, quick: bool = False, ended: bool = True, hostile: str = "", ho
     verdicts += [
         Verdict(
             test="test_throughput[onload-veth-64]",
-            key=Key(backend="onload", mode="", topology="veth", link="veth", frame="64"),
+            key=DatapathKey(backend="onload", mode="", topology="veth", link="veth", frame="64"),
             target="measured",
             outcome=Outcome.SKIP,
             value=None,

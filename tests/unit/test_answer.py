@@ -9,7 +9,7 @@ import pytest
 from sample_run import DATAPATHS, host_measurements, sample_run
 
 from labkit.measure.search import Irregularity
-from labkit.record.model import Key, Outcome, Verdict
+from labkit.record.model import DatapathKey, Outcome, Verdict
 from labkit.results.answer import answer, times
 from labkit.targets.metrics import Observed
 
@@ -198,7 +198,7 @@ def skipped(key):
     )
 
 
-KEY = Key(backend="xdp", mode="", topology="veth", link="veth", frame="64")
+KEY = DatapathKey(backend="xdp", mode="", topology="veth", link="veth", frame="64")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from labkit.errors import ConfigInvalid
 from labkit.measure.hosttimes import HostTimes, core_times
 from labkit.measure.latency import LatencyPoint
 from labkit.record.codec import encode
+from labkit.record.model import HostKey
 from labkit.record.run import Run
 from labkit.results import fail_if
 from labkit.results.compare import Comparison, Difference, compare
@@ -37,7 +38,7 @@ def with_env(run: Run, **parts: dict[str, object]) -> Run:
 
 
 def with_host(run: Run, **more: object) -> Run:
-    packets = [m for m in run.measurements if not m.key.is_host]
+    packets = [m for m in run.measurements if not isinstance(m.key, HostKey)]
     return replace(run, measurements=(*host_measurements(**more), *packets))  # type: ignore[arg-type]
 
 
@@ -64,7 +65,9 @@ def of(found: Comparison, kind: str, metric: str, backend: str = "lowlatency") -
     return next(
         d
         for d in found.differences
-        if (d.kind, d.metric, d.key.backend, d.key.frame in ("", "64")) == (kind, metric, backend, True)
+        if (d.kind, d.metric) == (kind, metric)
+        and getattr(d.key, "backend", "lowlatency") == backend
+        and getattr(d.key, "frame", "64") == "64"
     )
 
 

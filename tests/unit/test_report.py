@@ -19,7 +19,7 @@ from labkit import format as fmt
 from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.record.codec import encode
-from labkit.record.model import Outcome, Verdict
+from labkit.record.model import HostKey, Outcome, Verdict
 from labkit.results import claims as claims_module
 from labkit.results import marks
 from labkit.results.answer import answer
@@ -264,12 +264,13 @@ def long_names(run):
     """The run with names as long as they come."""
 
     def key(k):
-        return replace(k, topology=f"{k.topology}-through-the-rack", ip_version=6, flows=1024)
+        more = {} if isinstance(k, HostKey) else {"ip_version": 6, "flows": 1024}
+        return replace(k, topology=f"{k.topology}-through-the-rack", **more)
 
     hosts = [
         Verdict(test="h", key=m.key, target="x", outcome=Outcome.PASS, value=None, unit=None, reason="")
         for m in run.measurements
-        if m.key.is_host
+        if isinstance(m.key, HostKey)
     ]
     return replace(
         run,

@@ -14,7 +14,7 @@ from labkit.measure.gate import Gate
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.record import schema
 from labkit.record.codec import CodecError, decode, encode
-from labkit.record.model import Key, Outcome, Verdict
+from labkit.record.model import DatapathKey, HostKey, Outcome, Verdict
 from labkit.record.run import Run
 
 number = st.floats(allow_nan=False, allow_infinity=False)
@@ -24,7 +24,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-keys = st.builds(Key)
+keys = st.builds(DatapathKey) | st.builds(HostKey)
 histograms = st.builds(Histogram, mean_ns=number)
 
 
@@ -160,6 +160,6 @@ def test_what_json_cannot_hold_is_refused_with_its_path(bad):
 
 
 def test_a_field_with_a_default_may_be_missing():
-    document = encode(Key(backend="b", mode="", topology="t", link="veth", frame="64"))
+    document = encode(DatapathKey(backend="b", mode="", topology="t", link="veth", frame="64"))
     del document["flows"]
-    assert decode(Key, document).flows == 1
+    assert decode(DatapathKey, document).flows == 1

@@ -18,14 +18,14 @@ from labkit.measure.latency import measure_latency
 from labkit.measure.proof import Proof
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import search, software_goals
-from labkit.record.model import Key, Measurement, Outcome
+from labkit.record.model import DatapathKey, HostKey, Measurement, Outcome
 from labkit.targets.evaluation import Evaluation, kernel_baseline, parse_targets
 from labkit.targets.file import declared, load_targets
 from labkit.targets.metrics import METRICS
 from labkit.testers.simulated import SimulatedTester
 
-KEY = Key(backend="dpdk", mode="", topology="vhost", link="vhost", frame="64")
-KERNEL = Key(backend="kernel", mode="", topology="veth", link="veth", frame="64")
+KEY = DatapathKey(backend="dpdk", mode="", topology="vhost", link="vhost", frame="64")
+KERNEL = DatapathKey(backend="kernel", mode="", topology="veth", link="veth", frame="64")
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 
 
@@ -411,7 +411,7 @@ def test_the_telco_bound_is_for_declared_hardware_and_for_the_host_alone() -> No
             load_targets(TELCO, tier=tier)
     entries = load_targets(TELCO, tier=Tier.HARDWARE)
     found = {
-        kind: [t.text for t in declared(entries, key=Key.of_host("lab", kind), kinds=(kind,))]
+        kind: [t.text for t in declared(entries, key=HostKey(topology="lab", kind=kind), kinds=(kind,))]
         for kind in ("hardware", "wakeup", "busy_loop", "timerlat")
     }
     assert found == {
@@ -440,7 +440,7 @@ def wakeups(*, max_us: int, n: int = 20_000, guest: bool = False, resolution_us:
     times = HostTimes(duration_s=10.0, interval_us=500.0, resolution_us=resolution_us, cores=cores)
     return dataclasses.replace(
         measured("mrr"),
-        key=Key.of_host("lab", "wakeup"),
+        key=HostKey(topology="lab", kind="wakeup"),
         kind="wakeup",
         mrr=None,
         wakeup=times,
@@ -501,7 +501,7 @@ def test_a_percentile_of_wakeups_needs_its_samples_on_every_core() -> None:
 def test_what_the_kernels_own_tracer_saw_is_held_to_bounds_of_its_own() -> None:
     seen = wakeups(max_us=900)
     traced = dataclasses.replace(
-        seen, key=Key.of_host("lab", "timerlat"), kind="timerlat", wakeup=None, timerlat=seen.wakeup
+        seen, key=HostKey(topology="lab", kind="timerlat"), kind="timerlat", wakeup=None, timerlat=seen.wakeup
     )
     assert check(traced, timerlat_p999="<= 6 us").outcome is Outcome.PASS
     assert check(traced, timerlat_max="<= 100 us").outcome is Outcome.FAIL
@@ -536,7 +536,11 @@ def test_gaps_of_the_hardware_are_held_by_the_longest_or_by_the_threshold(
         max_us=max_us,
     )
     measurement = dataclasses.replace(
-        measured("mrr"), key=Key.of_host("lab", "hardware"), kind="hardware", mrr=None, hardware=gaps
+        measured("mrr"),
+        key=HostKey(topology="lab", kind="hardware"),
+        kind="hardware",
+        mrr=None,
+        hardware=gaps,
     )
     found = check(measurement, hardware_max=bound)
     assert found.outcome is outcome, found.reason

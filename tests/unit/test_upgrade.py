@@ -16,6 +16,7 @@ from labkit.errors import ConfigInvalid
 from labkit.record import schema
 from labkit.record.codec import encode
 from labkit.record.load import load
+from labkit.record.model import DatapathKey, HostKey
 from labkit.record.run import SCHEMA_VERSION, Run
 from labkit.record.upgrade import STEPS, upgrade_run
 from labkit.results.compare import compare
@@ -114,3 +115,14 @@ def test_a_run_of_version_1_is_compared_with_one_of_the_same_engine_of_today() -
         reasons = [d.reason for d in compare(replace(old, measurements=(mrr,)), today).differences]
         assert reasons
         assert any("the tester's engine was" in str(reason) for reason in reasons) is not same
+
+
+def test_the_host_s_keys_of_version_1() -> None:
+    run = read(1)
+    assert [m.key for m in run.measurements] == [
+        HostKey(topology="veth", kind="wakeup"),
+        HostKey(topology="veth", kind="busy_loop"),
+        DatapathKey(backend="kernel", mode="", topology="veth", link="veth", frame="64"),
+    ]
+    assert run.verdicts[0].key == HostKey(topology="veth", kind="hardware")
+    assert run.verdicts[0].key.id == "lowlatency-hardware-veth"
