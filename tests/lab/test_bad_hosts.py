@@ -156,7 +156,7 @@ def test_mistake_is_refused_by_name_with_the_way_out(run, host):
 
     assert name in of_host(run, host), run.stderr
     assert way_out in of_host(run, host)
-    assert "1 reason why this host can't be made ready. Nothing was changed." in of_host(run, host)
+    assert "1 reason why this host can't be provisioned. Nothing was changed." in of_host(run, host)
     assert re.search(rf"^{host} .* changed=0 .* failed=1 ", run.stdout, re.MULTILINE)
 
 
@@ -195,7 +195,7 @@ mount -o remount,bind,ro /var/lib/labkit
         apt.stdin.close()
 
     told_here = of_host(done, "localhost")
-    assert "3 reasons why this host can't be made ready. Nothing was changed." in told_here, told(done)
+    assert "3 reasons why this host can't be provisioned. Nothing was changed." in told_here, told(done)
     assert "the disk of /boot is full: 1 MiB are free" in told_here
     assert "/var/lib/labkit can't be written to" in told_here
     assert f"apt is in use: process {apt.pid} (" in told_here

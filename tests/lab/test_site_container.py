@@ -132,7 +132,7 @@ def test_what_cannot_be_put_back_keeps_nothing_else_from_it(story):
     runs, _ = story
 
     assert runs["in use"].returncode != 0
-    assert re.search(r"Say what is not put back.*?/mnt/huge", runs["in use"].stdout, re.DOTALL)
+    assert re.search(r"Report what could not be reverted.*?/mnt/huge", runs["in use"].stdout, re.DOTALL)
     assert {name.partition(" : ")[0] for name in changed(runs["in use"])} == {
         *("nic_tuning", "af_xdp", "dpdk", "labkit_host")
     }

@@ -65,7 +65,7 @@ def test_what_cannot_be_looked_at_is_told_once_and_beside_the_rest(tmp_path, mon
 
     assert len(problems) == 3
     assert "no kernel 6.99 is installed" in problems[0]
-    assert f"can't be told ({error}). That takes root's rights" in problems[1]
+    assert f"can't be determined ({error}). That takes root's rights" in problems[1]
     assert "PID 1 is not systemd" in problems[2]
 
 

@@ -212,7 +212,7 @@ def test_revert_that_is_killed_after_the_channels_is_mended_by_the_next(tuned, m
 def test_channels_are_left_alone_that_would_lose_an_rss_table_for_good(tuned):
     tuned.table = [3, 0, 0, 1] * 4
 
-    with pytest.raises(EthtoolFailed, match="could not be put back, since ethtool has no words for it"):
+    with pytest.raises(EthtoolFailed, match="could not be reverted, since ethtool has no words for it"):
         change(tuned, {"channels": {"combined": 4}})
     assert (tuned.log, notes(tuned)) == ([], [])
 
@@ -223,7 +223,7 @@ def test_value_that_does_not_take_is_put_back_and_told_with_both(nic):
 
     with pytest.raises(
         EthtoolFailed,
-        match=r"eth1 rings: set rx 4000, read back rx 2048; AND THE OLD VALUES .*COULD NOT BE PUT BACK",
+        match=r"eth1 rings: set rx 4000, read back rx 2048; AND THE OLD VALUES .*COULD NOT BE RESTORED",
     ):
         change(nic, {"rings": {"rx": 4000}})
     nic.stuck = {}
@@ -362,7 +362,7 @@ def test_alternative_name_is_taken(nic):
 def test_rss_table_that_could_not_be_put_back_is_left_alone(nic):
     nic.table = [3, 0, 0, 1] * 4
 
-    with pytest.raises(EthtoolFailed, match="could not be put back, since ethtool has no words for it"):
+    with pytest.raises(EthtoolFailed, match="could not be reverted, since ethtool has no words for it"):
         change(nic, {"rss": {"indirection": "equal 2"}})
     assert nic.log == []
 

@@ -99,7 +99,7 @@ def test_short_grant_is_an_error_and_puts_the_old_count_and_note_back(host):
 
     told = str(raised.value)
     assert "Asked for 128 hugepages of 2 MB: " in told
-    assert "wrote '128', read back '100'; the old value '3' is put back" in told
+    assert "wrote '128', read back '100'; the old value '3' is restored" in told
     assert "Free memory: 2048 MiB of 4096 MiB on node 1" in told
     assert "Node 1, zone   Normal  1 2 3" in told
     assert "Node 0, zone" not in told

@@ -32,7 +32,7 @@ def told(root, **wanted):
     [
         ({"cpu_isolation_cpus": "1-3"}, "cores 1-3 are not isolated"),
         ({"lowlatency_kernel_flavour": "rt"}, "6.1.0-40-amd64 is no real-time kernel"),
-        ({"lowlatency_kernel_preempt": "full"}, "preemption is not told, not full"),
+        ({"lowlatency_kernel_preempt": "full"}, "preemption is unknown, not full"),
         ({"dpdk_iommu": "on"}, "no IOMMU is on"),
         ({"dpdk_devices": [{"pci": "a", "driver": "vfio-pci"}]}, "no IOMMU is on"),
         ({"boot_extra_arguments": ["mitigations=off"]}, "mitigations=off is not there"),
@@ -86,7 +86,7 @@ def test_folder_of_grub_that_is_closed_is_told(root, monkeypatch):
 
     [problem] = told(root, cpu_isolation_cpus="1")
 
-    assert f"can't be told ({error})" in problem
+    assert f"can't be determined ({error})" in problem
 
 
 def test_argument_that_grub_would_read_otherwise_is_told(root):

@@ -73,7 +73,7 @@ def test_value_that_does_not_take_is_an_error_and_leaves_the_old_one(root, monke
     monkeypatch.setattr(settings.Setting, "read", lambda _: next(reads))
 
     with pytest.raises(
-        settings.SettingRefused, match=r"wrote '512', read back '100'; the old value '64' is put back"
+        settings.SettingRefused, match=r"wrote '512', read back '100'; the old value '64' is restored"
     ):
         settings.change("hugepages", setting, "512")
 
@@ -345,7 +345,7 @@ def test_setting_of_an_offline_core_is_left_alone_at_boot_and_told_when_it_can_n
     assert setting.offline() == 1
     settings.again(noted, tmp_path)  # nothing to be set, and no failure of the unit
     _, left = undo.undo("tuning", tmp_path)
-    assert "can't be put back while core 1 is offline: chcpu -e 1" in str(left)
+    assert "can't be reverted while core 1 is offline: chcpu -e 1" in str(left)
 
     online.write_text("0-1\n")
     file.write_text("performance\n")

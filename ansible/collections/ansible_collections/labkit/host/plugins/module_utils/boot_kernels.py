@@ -120,7 +120,7 @@ def not_running(now: Running, *, release: str, flavour: str, preempt: str) -> li
         reasons.append(f"{now.release} is no real-time kernel (uname -v: {now.version})")
     mode = preempt or ("full" if flavour == "lowlatency" else "")
     if mode and now.preempt != mode:
-        reasons.append(f"preemption is {now.preempt or 'not told'}, not {mode}")
+        reasons.append(f"preemption is {now.preempt or 'unknown'}, not {mode}")
     return reasons
 
 

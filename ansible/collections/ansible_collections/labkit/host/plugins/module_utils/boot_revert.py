@@ -62,7 +62,7 @@ def revert(
     undone, left = undo.undo(ARGUMENTS_ROLE, root, check=check)
     still = [reason for reason in left if not reason.startswith(f"{boot_undo.KIND} {boot_undo.MENU}")]
     if still:
-        raise BootRefused("Not put back: " + "; ".join(still))
+        raise BootRefused("Not reverted: " + "; ".join(still))
     ran = [word for word in boot_undo.noted(ARGUMENTS_ROLE, root) if word in now.arguments] if check else []
     tried = boot_trial.name(back, ()) if back != first else None
     other = now.release != back if back else False

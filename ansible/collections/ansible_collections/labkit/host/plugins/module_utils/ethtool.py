@@ -211,7 +211,7 @@ def _set(
     told = _words({key: before[key].now for key in wanted})
     worse = _put_back(name, group, moved) or _as_before(name, anew)
     if worse:
-        raise NotPutBack(f"{trouble}; AND THE OLD VALUES ({told}) COULD NOT BE PUT BACK: {worse}")
+        raise NotPutBack(f"{trouble}; AND THE OLD VALUES ({told}) COULD NOT BE RESTORED: {worse}")
     raise EthtoolFailed(f"{trouble}; the old values are in effect ({told})")
 
 

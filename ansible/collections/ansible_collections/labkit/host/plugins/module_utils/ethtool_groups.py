@@ -128,7 +128,7 @@ def _rss(name: str) -> Values:
     if words is None:
         shown = ",".join(map(str, found.table))
         raise NoWords(
-            f"{name}: its RSS table could not be put back, since ethtool has no words for it: left alone ({shown})"
+            f"{name}: its RSS table could not be reverted, since ethtool has no words for it: not changed ({shown})"
         )
     return {"indirection": Value(words, words)}
 

@@ -112,11 +112,11 @@ def _ip(*arguments: str) -> list[dict[str, Any]]:
         )
     except FileNotFoundError as error:
         raise WayUnknown(
-            "ip is not installed, so the way to this host cannot be told: install iproute2"
+            "ip is not installed, so the way to this host cannot be determined: install iproute2"
         ) from error
     except subprocess.CalledProcessError as error:
         raise WayUnknown(
-            f"{' '.join(command)} failed, so the way to this host cannot be told: {error.stderr.strip()}"
+            f"{' '.join(command)} failed, so the way to this host cannot be determined: {error.stderr.strip()}"
         ) from error
     # Older iproute2 prints {} for what is not set, and nothing at all for an empty table.
     return [item for item in json.loads(done.stdout or "[]") if item]

@@ -92,8 +92,8 @@ def _answer(ask: Callable[[], str | None]) -> str | None:
 
 def _untold(error: Exception) -> str:
     return (
-        f"what GRUB would boot can't be told ({error}). That takes root's rights, and a root file system that GRUB "
-        "finds on a disk (not an overlay)"
+        f"what GRUB would boot can't be determined ({error}). That takes root's rights, and a root file system that "
+        "GRUB finds on a disk (not an overlay)"
     )
 
 

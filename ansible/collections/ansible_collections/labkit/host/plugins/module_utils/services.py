@@ -14,7 +14,7 @@ _FIXED = frozenset({"static", "generated", "indirect", "transient", "alias"})
 
 
 class ServiceFailed(Exception):
-    """systemctl said no, or the unit is not as it was told to be."""
+    """systemctl said no, or the unit is not in the desired state."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Setting:
             return
         self._file.write_text(old + "\n")
         raise SettingRefused(
-            f"{self.path}: wrote {value!r}, read back {got!r}; the old value {old!r} is put back"
+            f"{self.path}: wrote {value!r}, read back {got!r}; the old value {old!r} is restored"
         )
 
 
@@ -160,7 +160,7 @@ def refusal(change: Change, root: Path) -> str | None:
     setting = Setting(change.target, change.old["reads_as"], root)
     if (core := setting.offline()) is not None:
         return (
-            f"{change.target} (it was {change.old['value']}) can't be put back while core {core} is offline: "
+            f"{change.target} (it was {change.old['value']}) can't be reverted while core {core} is offline: "
             f"chcpu -e {core}, then revert again"
         )
     if setting.exists():

@@ -11,7 +11,7 @@ from ansible_collections.labkit.host.plugins.module_utils.state import State, St
 
 DOCUMENTATION = """
 module: changes
-short_description: What the roles have changed on this host and can put back
+short_description: What the roles have changed on this host and can revert
 description: Changes nothing. Reads /var/lib/labkit/state.
 author: [the labkit authors (@labkit)]
 """

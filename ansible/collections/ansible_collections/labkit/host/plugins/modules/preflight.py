@@ -76,7 +76,7 @@ def main() -> None:
     if found:
         told = "\n".join(f"- {problem}" for problem in found)
         module.fail_json(
-            msg=f"{len(found)} {'reason' if len(found) == 1 else 'reasons'} why this host can't be made ready. "
+            msg=f"{len(found)} {'reason' if len(found) == 1 else 'reasons'} why this host can't be provisioned. "
             f"Nothing was changed.\n{told}"
         )
     module.exit_json(changed=False)

@@ -11,12 +11,12 @@ DOCUMENTATION = """
 module: revert
 short_description: Put back what one role changed, newest first
 description: >-
-  Reads /var/lib/labkit/state/ROLE.json. What cannot be put back is named, and fails the task. With only and wanted a
+  Reads /var/lib/labkit/state/ROLE.json. What cannot be reverted is reported, and fails the task. With only and wanted a
   role puts back what an earlier run made and its variables ask for no more.
 options:
   role: {description: Whose changes., type: str, required: true}
   keep: {description: "Kinds of changes that stay, such as packages.", type: list, elements: str, default: []}
-  only: {description: Kinds of changes that are put back; all unless given., type: list, elements: str}
+  only: {description: Kinds of changes to revert; all unless given., type: list, elements: str}
   wanted: {description: "Targets that stay, such as the path of a setting.", type: list, elements: str, default: []}
 author: [the labkit authors (@labkit)]
 """
@@ -41,7 +41,7 @@ def main() -> None:
     if upgraded and any(one.startswith(f"{packages.KIND} ") for one in done):
         module.warn(f"upgraded by labkit, and left so; these were the versions before: {', '.join(upgraded)}")
     if left:
-        module.fail_json(msg="Not put back: " + "; ".join(left), undone=done, left=left)
+        module.fail_json(msg="Not reverted: " + "; ".join(left), undone=done, left=left)
     module.exit_json(changed=bool(done), undone=done)
 
 
