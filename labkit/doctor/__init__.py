@@ -117,10 +117,10 @@ def _legend(findings: Sequence[Finding]) -> list[str]:
     lacking = [finding for finding in findings if not finding.ok]
     lines = []
     if any(finding.required_for for finding in lacking):
-        lines.append(f"{MISSING}: the datapath that lacks it, see below, cannot run")
+        lines.append(f"{MISSING}: a datapath needs it and cannot run without it (listed below)")
     if any(not finding.required_for for finding in lacking):
         lines.append(
-            f"{NO}: not here, and nothing needs it: a measurement more, or a better one, if you want it"
+            f"{NO}: not available, and no datapath requires it; it enables further or better measurements"
         )
     return [*lines, ""] if lines else []
 
@@ -133,7 +133,7 @@ def _summary(findings: Sequence[Finding]) -> list[str]:
         lines.append(f"{backend:<10} {'lacks ' + ', '.join(lacking) if lacking else 'can run'}")
     if os.geteuid() != 0:
         lines.append(
-            "Not root: tried in a user namespace. XDP and AF_XDP need root; this tries them so: "
+            "Not root: the checks ran in a user namespace. XDP and AF_XDP need root; to check them as root: "
             + fix.labkit("doctor", root=True)
         )
     return lines

@@ -53,7 +53,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly:
         reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
         if not reporter.stats.get("passed"):
-            reporter.write_line("no promise applies: nothing was asked of a host by its variables", red=True)
+            reporter.write_line(
+                "no check applies: nothing is configured for a host by its variables", red=True
+            )
             session.exitstatus = NOTHING_HELD
 
 

@@ -27,6 +27,6 @@ def test_promise(where: Source, promise: Promise, look_at):
     if isinstance(outcome, Broken):
         pytest.fail(
             f"{where.host}: {promise.text}: not so\n"
-            f"expected  {outcome.expected}\nfound     {outcome.found}\ncloses it: {desired.close(promise.role)}",
+            f"expected  {outcome.expected}\nfound     {outcome.found}\nfix       {desired.close(promise.role)}",
             pytrace=False,
         )

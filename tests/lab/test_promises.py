@@ -148,7 +148,7 @@ def test_suite_of_which_no_promise_applies_does_not_pass(tmp_path):
     done = inside(tmp_path, *suite.split(), "-k", "governor")
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "no promise applies" in done.stdout
+    assert "no check applies" in done.stdout
 
 
 def test_bad_input_ends_the_suite_before_a_host_is_asked(tmp_path):

@@ -107,8 +107,8 @@ def test_table_gives_the_real_error_its_fix_and_the_backends_that_lack_it(capsys
 
     said = " ".join(capsys.readouterr().out.split())
     assert "bpf(BPF_PROG_LOAD, XDP): Operation not permitted fix: sudo /opt/bin/labkit doctor" in said
-    assert "missing: the datapath that lacks it, see below, cannot run" in said
-    assert "nothing needs it" not in said
+    assert "missing: a datapath needs it and cannot run without it" in said
+    assert "no datapath requires it" not in said
     assert "kernel can run" in said
     assert "xdp lacks bpf" in said
 
@@ -127,7 +127,7 @@ def test_no_is_explained_where_it_is_in_the_table(capsys):
     doctor.print_table([WHOLE, replace(BROKEN, required_for=())])
 
     out = capsys.readouterr().out
-    assert "\nno: not here, and nothing needs it" in out
+    assert "\nno: not available, and no datapath requires it" in out
     assert "missing" not in out
 
 

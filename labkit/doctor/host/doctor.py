@@ -1,4 +1,4 @@
-"""`labkit doctor --host`: every promise held against one host, and the command that closes each difference."""
+"""`labkit doctor --host`: runs every host check on one host and prints the command that fixes each failure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def source(host: str, *, inventory: Sequence[str] | None, desired: str | None) -
     """Where it is written what `host` shall be; of localhost in the roles' own inventory where nothing is given."""
     if inventory and desired:
         raise ConfigInvalid(
-            "both an inventory and a file of variables", hint="give -i or --desired, not both"
+            "both an inventory and a file of variables were given", hint="use either -i or --desired"
         )
     if desired:
         return of_file(host, Path(desired))
@@ -46,7 +46,8 @@ def source(host: str, *, inventory: Sequence[str] | None, desired: str | None) -
         return of_inventory(host, *inventory)
     if host != "localhost":
         raise ConfigInvalid(
-            f"nothing says what {host} shall be", hint="give its inventory (-i INVENTORY) or --desired FILE"
+            f"no configuration is given for {host}",
+            hint="give its inventory (-i INVENTORY) or --desired FILE",
         )
     return of_inventory(host, folder() / "inventory/local.yml")
 
@@ -115,7 +116,7 @@ def print_lines(verdicts: Sequence[Verdict]) -> None:
         elif isinstance(outcome, Broken):
             console.print(Text.assemble(("BROKEN  ", "red"), name, verdict.promise.text))
             console.print(Text(f"        expected   {outcome.expected}\n        found      {outcome.found}"))
-            console.print(Text.assemble("        closes it: ", (verdict.closing, "bold")))
+            console.print(Text.assemble("        fix        ", (verdict.closing, "bold")))
         elif isinstance(outcome, Unknown):
             console.print(Text.assemble(("UNKNOWN ", "red"), name, verdict.promise.text))
             console.print(Text(f"        {reason(outcome.why, verdict.promise.id)}"))
@@ -131,12 +132,15 @@ def print_lines(verdicts: Sequence[Verdict]) -> None:
 def _legend(verdicts: Sequence[Verdict]) -> list[str]:
     """What the words mean that are in the lines."""
     words = (
-        (Broken, 'BROKEN: the host is not what is asked of it; "closes it" is the command that makes it so'),
+        (
+            Broken,
+            'BROKEN: the value in effect is not the configured one; "fix" is the command that applies it',
+        ),
         (
             Unknown,
-            "UNKNOWN: it could not be looked at, for the reason beside it; kept or broken, nobody can tell",
+            "UNKNOWN: the check could not be completed, for the reason beside it",
         ),
-        (NotApplicable, "-: nothing is asked of this host there"),
+        (NotApplicable, "-: not applicable to this host, for the reason beside it"),
     )
     return [text for kind, text in words if any(isinstance(one.outcome, kind) for one in verdicts)]
 
@@ -147,10 +151,10 @@ def _sum(verdicts: Sequence[Verdict]) -> str:
 
     held, wrong, unknown = len(verdicts) - count(NotApplicable), count(Broken), count(Unknown)
     if not held:
-        return "no promise applies: nothing is asked of this host, so nothing was found right or wrong"
+        return "no check applies: nothing is configured for this host, so nothing was checked"
     if not wrong and not unknown:
-        return f"all {held} promises are kept"
-    told = [f"{wrong} of {held} promises broken"] if wrong else []
+        return f"all {held} checks passed"
+    parts = [f"{wrong} of {held} checks failed"] if wrong else []
     if unknown:
-        told.append(f"{unknown} of {held} can't be told")
-    return ", ".join(told)
+        parts.append(f"{unknown} of {held} could not be completed")
+    return ", ".join(parts)

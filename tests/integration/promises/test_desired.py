@@ -249,7 +249,7 @@ def test_roles_that_are_nowhere_are_told(monkeypatch, tmp_path):
 
 
 def test_other_host_than_this_one_needs_somewhere_that_says_what_it_shall_be():
-    with pytest.raises(ConfigInvalid, match="nothing says what dut shall be"):
+    with pytest.raises(ConfigInvalid, match="no configuration is given for dut"):
         source("dut", inventory=None, desired=None)
 
 
@@ -310,7 +310,7 @@ def test_every_variable_that_a_promise_reads_has_a_default_of_a_role():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--host", "dut"], "nothing says what dut shall be"),
+        (["--host", "dut"], "no configuration is given for dut"),
         (["--host", "dut", "-i", "none.yml"], "none.yml: no such inventory"),
         (["--host", "dut", "--desired", "none.yml"], "none.yml: No such file or directory"),
         (["-i", "none.yml"], "hint: name the host: labkit doctor --host H"),

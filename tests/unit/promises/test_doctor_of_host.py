@@ -52,11 +52,11 @@ def told(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("outcomes", "code", "words"),
     [
-        ([KEPT, LEFT], 0, "all 1 promises are kept"),
-        ([KEPT, BROKEN, LEFT], 3, "1 of 2 promises broken"),
-        ([LEFT, LEFT], 1, "no promise applies"),
-        ([KEPT, ConfigInvalid("no cores")], 3, "1 of 2 can't be told"),
-        ([ConfigInvalid("no cores"), BROKEN], 3, "1 of 2 promises broken, 1 of 2 can't be told"),
+        ([KEPT, LEFT], 0, "all 1 checks passed"),
+        ([KEPT, BROKEN, LEFT], 3, "1 of 2 checks failed"),
+        ([LEFT, LEFT], 1, "no check applies"),
+        ([KEPT, ConfigInvalid("no cores")], 3, "1 of 2 could not be completed"),
+        ([ConfigInvalid("no cores"), BROKEN], 3, "1 of 2 checks failed, 1 of 2 could not be completed"),
     ],
 )
 def test_exit_code_and_last_line_say_what_was_found(told, outcomes, code, words):
@@ -74,8 +74,8 @@ def test_words_are_explained_and_a_reason_that_repeats_is_said_once(told):
 
     assert printed.count("left alone") == 1
     assert "for the same reason as a.one" in printed
-    assert "BROKEN: the host is not what is asked of it" in printed
-    assert "-: nothing is asked of this host there" in printed
+    assert "BROKEN: the value in effect is not the configured one" in printed
+    assert "-: not applicable to this host" in printed
     assert "UNKNOWN" not in printed
 
 
