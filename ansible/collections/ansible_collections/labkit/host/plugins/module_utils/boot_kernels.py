@@ -1,4 +1,4 @@
-"""Kernels: what runs, told by the kernel itself and never by a name; which are installed, and what each can do."""
+"""Kernels: what runs, as the kernel itself reports it and not its name; which are installed, and what each can do."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _preempt(release: str, version: str, arguments: Sequence[str], root: Path) -
 
 
 def built_in_preempt(options: dict[str, str]) -> str | None:
-    """What a kernel does when it is told nothing."""
+    """What a kernel does with no option given."""
     for option, mode in (
         ("CONFIG_PREEMPT_RT", "full"),
         ("CONFIG_PREEMPT", "full"),

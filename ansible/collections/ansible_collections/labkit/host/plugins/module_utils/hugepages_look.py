@@ -64,7 +64,7 @@ def _entries(root: Path) -> dict[str, str]:
     try:
         found = {file: re.findall(ARGUMENT, file.read_text(errors="replace")) for file in files}
         ours = boot_undo.noted(ARGUMENTS_ROLE, root) if any(found.values()) else []
-    except (PermissionError, StateUnreadable):  # root is told
+    except (PermissionError, StateUnreadable):  # reported to root
         return {}
     theirs = {file: [word for word in words if word not in ours] for file, words in found.items()}
     return {f"/{file.relative_to(root)}": words[-1] for file, words in theirs.items() if words}
@@ -77,7 +77,7 @@ def _lines(files: Sequence[Path], pattern: str, root: Path) -> dict[str, str]:
     for file in files:
         try:
             values = re.findall(pattern, file.read_text(errors="replace"), re.MULTILINE)
-        except OSError:  # not there, a folder, or root's alone: root is told
+        except OSError:  # not there, a folder, or root's alone: reported to root
             continue
         if values and file.resolve() not in seen:  # /etc/sysctl.d/99-sysctl.conf links to /etc/sysctl.conf
             seen.add(file.resolve())

@@ -106,7 +106,7 @@ def offline_cores(wanted: Mapping[str, Any], root: Path = Path("/")) -> Iterator
     try:
         isolated = cpus.parse(str(wanted.get("cpu_isolation_cpus", "")))
         present, online = ((root / path.lstrip("/")).read_text() for path in (cpus.PRESENT, cpus.ONLINE))
-    except (OSError, ValueError):  # told as a problem
+    except (OSError, ValueError):  # reported as a problem
         return
     if gone := cpus.offline(isolated & cpus.parse(present), online):
         yield (
@@ -201,7 +201,7 @@ def locks(timeout_s: float) -> Iterator[str]:
 def wreck(timeout_s: int, root: Path = Path("/"), manager: Manager | None = None) -> Iterator[str]:
     """Whether an installation of somebody else was broken off, on which no package can be installed.
 
-    To an ordinary user our own notes are closed, and with them whose it was; that there are no rights is told already.
+    To an ordinary user our own notes are closed, and with them whose it was; missing privileges are reported already.
     """
     try:
         packages.refuse_wreck(manager or packages.of_host(lock_timeout_s=timeout_s), root)

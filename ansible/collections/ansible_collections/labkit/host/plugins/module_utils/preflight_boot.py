@@ -152,7 +152,7 @@ def _isolating(wanted: Mapping[str, Any]) -> list[str]:
     try:
         cores = cpus.listed(cpus.parse(str(wanted.get("cpu_isolation_cpus", ""))))
     except ValueError:
-        return []  # told as a problem of its own
+        return []  # reported as a problem of its own
     if not cores or "cpu_isolation_boot_arguments" in wanted:
         return []
     offloaded = any(kernel_words.key(argument) == "rcu_nocbs" for argument in _given(wanted))
@@ -175,7 +175,7 @@ def _not_isolated(cores: str, now: boot_kernels.Running) -> Iterator[str]:
     try:
         wanted = cpus.parse(cores)
     except ValueError:
-        return  # told as a problem of its own
+        return  # reported as a problem of its own
     if wanted and not kernel_words.same_cores(cpus.listed(wanted), now.isolated or "", now.last):
         yield f"cores {cores} are not isolated"
 

@@ -63,7 +63,7 @@ def _shared(wanted: Mapping[str, Any], root: Path) -> Iterator[Shared]:
     try:
         cores = cpus.listed(cpus.parse(text("cpu_isolation_cpus")))
     except ValueError:
-        return  # told as a problem of its own
+        return  # reported as a problem of its own
     if not cores:
         return
     for plugin, key, name in (

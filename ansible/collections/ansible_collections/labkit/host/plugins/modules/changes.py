@@ -20,7 +20,7 @@ RETURN = """
 told: {description: A line a role., type: list, elements: str, returned: always}
 """
 _FEW = 4
-"""So many targets of a kind are named, of more the number is told."""
+"""So many targets of a kind are named, of more the number is reported."""
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ def _devices(module: AnsibleModule) -> Iterator[str]:
     yield from preflight_settings.slips(wanted)
     yield from preflight_boot.lockouts(wanted, interfaces)
     if os.geteuid() != 0:
-        return  # an ordinary user is not told what a NIC has
+        return  # an ordinary user cannot read what a NIC has
     lacks = preflight_settings.lacks(wanted, interfaces, touchable)
     if preflight_boot.another_kernel(wanted):
         for note in lacks:
