@@ -13,6 +13,7 @@ import pytest
 import unprivileged
 
 from labkit import doctor
+from tests.alive import runs
 
 KERNEL_PATHS = ("namespaces", "kernel", "af_packet", "bpf", "xdp_native", "af_xdp", "memlock", "busy_poll")
 DPDK = ("dpdk", "dpdk_memif", "dpdk_vhost", "dpdk_af_packet", "dpdk_af_xdp")
@@ -128,13 +129,13 @@ def test_the_scratch_process_dies_with_the_doctor(tmp_path):
     deadline = time.monotonic() + 10
     while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    child = Path("/proc") / (tmp_path / "pid").read_text()
-    assert child.exists()
+    child = (tmp_path / "pid").read_text()
+    assert runs(child)
 
     process.kill()
     process.wait()
 
     deadline = time.monotonic() + 5
-    while child.exists() and time.monotonic() < deadline:
+    while runs(child) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not child.exists()
+    assert not runs(child)

@@ -23,6 +23,7 @@ from labkit.lowlatency.hostlatency import HostResult, Request, measure
 from labkit.measure.histogram import decode
 from labkit.measure.hosttimes import HostTimes
 from labkit.record import environment
+from tests.alive import runs
 
 CORE = max(os.sched_getaffinity(0))
 
@@ -139,7 +140,7 @@ def test_labkit_ended_in_the_midst_leaves_no_program_and_keeps_its_record(
     run.communicate(timeout=30)
     assert run.returncode == (130 if how is signal.SIGINT else -how)
     end = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() for pid in started):
+    while any(runs(pid) for pid in started):
         assert time.monotonic() < end
         time.sleep(0.1)
 
@@ -198,7 +199,7 @@ def test_after_kills_at_any_moment_cyclictest_has_left_nothing_that_down_misses(
             labkit.kill()  # it was not there yet
         labkit.communicate()
         gone_by = time.monotonic() + 5
-        while any(Path(f"/proc/{pid}").exists() for pid in tools) and time.monotonic() < gone_by:
+        while any(runs(pid) for pid in tools) and time.monotonic() < gone_by:
             time.sleep(0.01)
         down = [sys.executable, "-m", "labkit.cli", "down"]
         assert subprocess.run(down, env=environment, capture_output=True, check=False).returncode == 0

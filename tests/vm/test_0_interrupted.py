@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alive import runs
 from tests.vm import accelerator, image, limits
 from tests.vm.guest import Guest
 
@@ -73,7 +74,7 @@ def test_no_machine_lock_or_file_is_left(stock_image: image.Image, tmp_path: Pat
     finally:
         process.kill()
 
-    assert wait_until(lambda: not Path(f"/proc/{machine}").exists(), 10), "QEMU outlived who started it"
+    assert wait_until(lambda: not runs(machine), 10), "QEMU outlived who started it"
     assert sorted(path.name for path in image.cache().rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
     assert_image_is_free()
