@@ -1,4 +1,7 @@
-"""The fixture of unit, integration and lab tests that hides who called sudo."""
+"""The fixture of unit and integration tests that hides who called sudo.
+
+Lab tests run with what was built, and that lies with whoever called sudo.
+"""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ import os
 
 import pytest
 
-from tests.no_sudo import called_without_sudo  # noqa: F401
-
 # Two of these suites on one machine wait for each other.
 os.environ.setdefault("LABKIT_WAIT", "10min")
 
