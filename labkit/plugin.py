@@ -78,11 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, and register the markers."""
     junit.begin(config)
     try:
-        import labkit.backends.registry  # noqa: F401 (whether its packages are installed)
-    except ImportError as error:
+        own = state.begin(config)
+    except ImportError as error:  # a package that reading the options needs
         raise pytest.UsageError(str(lacking.as_error(error) or error)) from error
     output.tolerate(sys.stdout)  # pytest would write the whole summary as one escaped line
-    own = state.begin(config)
     repeats = Repeats(budget_s=own.times.retry_s, session=lambda: own.session)
     config.pluginmanager.register(repeats, "labkit-repeats")
     markers.register(config)
