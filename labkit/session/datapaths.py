@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
+from labkit.lab import topology_file
 from labkit.lab.topology import Tier, Topology
-from labkit.record.model import DatapathKey
+from labkit.lowlatency import hostlatency
+from labkit.record.model import HOST, DatapathKey
 from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec
 
 
@@ -75,6 +77,16 @@ _SIMULATED = Mode(name="", description="simulated: no packet is sent", requires=
 def modes(backend: Backend, topology: Topology) -> tuple[Mode, ...]:
     """The backend's modes there; on a simulated topology every backend has one."""
     return (_SIMULATED,) if topology.tier is Tier.SIMULATED else backend.modes(topology)
+
+
+def known_modes(topology: Topology) -> dict[str, frozenset[str]]:
+    """By backend, the names of its modes on this topology or any that comes along: files of targets are shared."""
+    topologies = [topology, *map(topology_file.load, topology_file.names())]
+    found = {
+        name: frozenset(mode.name for one in topologies for mode in modes(registry.load(name), one))
+        for name in registry.names()
+    }
+    return {**found, HOST: frozenset(hostlatency.KINDS)}
 
 
 def find_mode(backend: Backend, topology: Topology, name: str) -> Mode:

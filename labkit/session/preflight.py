@@ -8,6 +8,7 @@ from pathlib import Path
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
 from labkit.lab import cores, topology_file
 from labkit.lab.topology import Tier, Topology
+from labkit.session.datapaths import known_modes
 from labkit.targets.file import load_targets
 
 
@@ -32,7 +33,7 @@ def load_checked(name_or_path: str | Path) -> Topology:
             cores.check(lab_file)
     for path in lab_file.targets:
         with mistakes.noted():
-            load_targets(path, tier=lab_file.tier)
+            load_targets(path, tier=lab_file.tier, modes=known_modes(lab_file))
     mistakes.check()
     return lab_file
 

@@ -8,7 +8,7 @@ targets:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -52,8 +52,10 @@ class Entry:
         return all(parts[part] in words for part, words in self.match.items())
 
 
-def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
-    """Read a file of targets for a topology of this tier.
+def load_targets(
+    path: Path, *, tier: Tier, modes: Mapping[str, Iterable[str]] | None = None
+) -> tuple[Entry, ...]:
+    """Read a file of targets for a topology of this tier. `modes`, by backend: those that there are; None: not checked.
 
     Raises ConfigInvalid with file and line: unknown key or metric, wrong unit, and absolute rates or times where the
     links are software (they would hold the machine, not the datapath, to account; a simulated lab is no machine).
@@ -69,7 +71,7 @@ def load_targets(path: Path, *, tier: Tier) -> tuple[Entry, ...]:
         root = parse_yaml(text, path, mistakes).mapping(required=("targets",))
         for node in root["targets"].items():
             with mistakes.noted():
-                found.append(_entry(node, path, tier, mistakes))
+                found.append(_entry(node, path, tier, mistakes, modes))
     mistakes.check()
     return tuple(found)
 
@@ -86,17 +88,16 @@ def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tup
     )
 
 
-def _entry(node: Node, path: Path, tier: Tier, mistakes: Mistakes) -> Entry:
+def _entry(
+    node: Node, path: Path, tier: Tier, mistakes: Mistakes, modes: Mapping[str, Iterable[str]] | None
+) -> Entry:
     keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
     match: dict[str, tuple[str, ...]] = {}
-    backends = sorted({HOST, *(entry.name for entry in entry_points(group="labkit.backends"))})
     for part in _MATCH:
         with mistakes.noted():
-            words = _words(keys[part]) if part in keys else ()
-            match.update({part: words} if part in keys else {})
-            unknown = [word for word in words if part == "backend" and word not in backends]
-            if unknown:  # the entry would be for no row at all, and every run would pass it
-                keys[part].fail(f"no backend is named {unknown[0]!r}", hint=suggest(unknown[0], backends))
+            if part in keys:
+                match[part] = _words(keys[part])
+                _check_words(part, keys[part], match, modes)
     load: str | None = None
     with mistakes.noted():
         load = _load(keys["load"]) if "load" in keys else None
@@ -110,6 +111,32 @@ def _entry(node: Node, path: Path, tier: Tier, mistakes: Mistakes) -> Entry:
     if "load" in keys and all(METRICS[name].kinds != ("latency",) for name in metrics):
         keys["load"].fail("only a metric of latency has a load", hint="leave it out")
     return Entry(match=match, targets=tuple(targets))
+
+
+def _check_words(
+    part: str, node: Node, match: Mapping[str, tuple[str, ...]], modes: Mapping[str, Iterable[str]] | None
+) -> None:
+    """Refuse a word that no row has: such an entry would be for no row at all, and every run would pass it."""
+    if part == "frame":
+        known = [word for word in match[part] if word.isascii() and word.isdigit()] + ["imix"]
+        what = "no frame size is written"
+    elif part == "backend":
+        known = sorted({HOST, *(entry.name for entry in entry_points(group="labkit.backends"))})
+        what = "no backend is named"
+    elif modes is None:
+        return
+    else:
+        backends = [name for name in match.get("backend", modes) if name in modes]
+        known = sorted({mode for name in backends for mode in modes[name]})
+        what = f"no mode of {' or '.join(backends)} is named"
+    unknown = [word for word in match[part] if word not in known]
+    if unknown:
+        hint = (
+            "a number of bytes with FCS, such as 64, or imix"
+            if part == "frame"
+            else suggest(unknown[0], known)
+        )
+        node.fail(f"{what} {unknown[0]!r}", hint=hint)
 
 
 def _targets(name: str, node: Node, load: str | None, path: Path, tier: Tier) -> list[Target]:

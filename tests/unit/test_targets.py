@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from labkit.errors import ConfigInvalid
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import Tier
+from labkit.lab.topology_file import directories
 from labkit.measure.gate import Gate
 from labkit.measure.hosttimes import HardwareTimes, HostTimes, core_times, guest_gate
 from labkit.measure.latency import measure_latency
@@ -19,6 +20,7 @@ from labkit.measure.proof import Proof
 from labkit.measure.rates import measure_loss_curve, measure_mrr
 from labkit.measure.search import search, software_goals
 from labkit.record.model import DatapathKey, HostKey, Measurement, Outcome
+from labkit.session.preflight import load_checked
 from labkit.targets.evaluation import Evaluation, kernel_baseline, parse_targets
 from labkit.targets.file import declared, load_targets
 from labkit.targets.metrics import METRICS
@@ -366,15 +368,38 @@ targets:
         ("targets:\n  - backend: dpkd\n    pdr: '>= 1 pps'\n", 2, "did you mean 'dpdk'"),
         ("targets:\n  - backend: [xdp, afxdp]\n    pdr: '>= 1 pps'\n", 2, "no backend is named 'afxdp'"),
         ("targets:\n  - backend: []\n    pdr: '>= 1 pps'\n", 2, "expected a word"),
+        (
+            "targets:\n  - backend: [dpdk]\n    frame: 64 B\n    pdr: '>= 1 pps'\n",
+            3,
+            "no frame size is written '64 B'",
+        ),
+        (
+            "targets:\n  - {mode: nonesuch, pdr: '>= 1 pps'}\n",
+            2,
+            "no mode of dpdk or xdp is named 'nonesuch'",
+        ),
+        ("targets:\n  - {backend: dpdk, mode: af_xdp, pdr: '>= 1 pps'}\n", 2, "did you mean 'net_af_xdp'"),
         ("", 1, "empty"),
     ],
 )
 def test_a_wrong_file_is_answered_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     path = write(tmp_path, text)
+    modes = {"dpdk": {"", "net_af_xdp"}, "xdp": {""}}
     with pytest.raises(ConfigInvalid) as caught:
-        load_targets(path, tier=Tier.HARDWARE)
+        load_targets(path, tier=Tier.HARDWARE, modes=modes)
     assert message in str(caught.value)
     assert f"{path}:{line}:" in str(caught.value)
+
+
+def test_a_mode_of_another_topology_is_known_and_one_of_none_is_refused(tmp_path: Path) -> None:
+    """A file is shared by topologies: memif has no net_af_xdp, veth has."""
+    (tmp_path / "mine.yml").write_text((directories()[0] / "memif.yml").read_text())
+    targets = tmp_path / "mine.targets.yml"
+    targets.write_text("targets: [{mode: [net_af_xdp, busy_poll, wakeup, ''], offered_within: '<= 1 %'}]\n")
+    assert load_checked(tmp_path / "mine.yml").targets == (targets,)
+    targets.write_text("targets: [{mode: net_af_xpd, offered_within: '<= 1 %'}]\n")
+    with pytest.raises(ConfigInvalid, match="did you mean 'net_af_xdp'"):
+        load_checked(tmp_path / "mine.yml")
 
 
 @pytest.mark.parametrize("tier", [Tier.SOFTWARE, Tier.VM])
