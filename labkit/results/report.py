@@ -34,7 +34,16 @@ from labkit.results.claims import claims
 from labkit.results.figures import Figures, name_of
 from labkit.results.flavour import tuning
 from labkit.results.names import name
-from labkit.results.rows import Row, closing_lines, counts, host_times, of_kind, ratio_basis, rows
+from labkit.results.rows import (
+    Row,
+    closing_lines,
+    counts,
+    host_times,
+    of_kind,
+    other_link,
+    ratio_basis,
+    rows,
+)
 from labkit.targets.rates import max_offered_load_pps
 
 OUTCOMES = {
@@ -89,6 +98,7 @@ def html(run: Run) -> str:
         doubts=DOUBTS,
         ordinal=gate_words.ordinal,
         missed=gate_words.missed,
+        other_link=other_link,
         kind_words=gate_words.kind,
     )
     jinja.filters.update(frame_words=frame_words, kind_words=gate_words.kind)

@@ -198,6 +198,16 @@ def ratio_basis(found: Iterable[Row]) -> str:
     return "mrr" if no_pdr and any(r.mrr_pps is not None for r in measured) else "pdr"
 
 
+def other_link(found: Iterable[Row], row: Row, basis: str) -> str:
+    """The topology whose kernel row a row's ratio is taken to, where that is another kind of link; else empty.
+
+    The cost of the links themselves is in such a ratio, so that it is no measure of the datapath alone.
+    """
+    ratio = row.ratio(basis)
+    links = {r.topology: r.link for r in found if r.backend == "kernel"}
+    return ratio.base if ratio.value is not None and links.get(ratio.base, row.link) != row.link else ""
+
+
 def closing_lines(run: Run) -> tuple[str, str]:
     """Such as "targets: 7 passed, 1 failed, 2 skipped, 1 invalid", and the same of tests: all four, always."""
     by_test: dict[str, list[Verdict]] = {}

@@ -19,7 +19,7 @@ from labkit.results.flavour import COMMAND_LINE, tuning
 from labkit.results.gate_words import kind
 from labkit.results.layout import Column, choose
 from labkit.results.names import name, where
-from labkit.results.rows import Row, closing_lines, ratio_basis, rows
+from labkit.results.rows import Row, closing_lines, other_link, ratio_basis, rows
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yellow"}
 
@@ -118,11 +118,9 @@ def _ratio_notes(found: list[Row]) -> list[str]:
     out = []
     if any(r.ratio(basis).bound == "at most" for r in paths):
         out.append("≤: at most: the kernel's own figure is a lower bound")
-    links = {r.topology: r.link for r in paths if r.backend == "kernel"}
     elsewhere: dict[str, list[str]] = {}
     for r in paths:
-        base = r.ratio(basis).base
-        if r.ratio(basis).value is not None and links.get(base, r.link) != r.link:
+        if base := other_link(paths, r, basis):
             elsewhere.setdefault(base, []).append(where(r))
     for base, unlike in elsewhere.items():
         out.append(

@@ -169,6 +169,15 @@ def test_why_there_is_no_ratio_is_said_once_with_every_row_that_it_holds_for(sou
     )
 
 
+def test_a_ratio_to_another_kind_of_link_names_it_in_its_cell(sound):
+    results = section(html(sound), "results")
+    assert re.search(r"[\d.]+\u00d7 to veth ", plain(results)), (
+        "dpdk on vhost is compared with the kernel on veth"
+    )
+    cells = re.findall(r'<th scope="row">.*?</tr>', results, re.DOTALL)
+    assert not any("<small>to " in cell for cell in cells if ">af_xdp<" in cell)
+
+
 def test_an_ndr_that_cannot_be_measured_is_marked_and_the_pdr_is_not(sound):
     text = html(changed(sound, lambda m: invalid(m, "stability-ndr"), kind="throughput", backend="xdp"))
     page = Page(text)
