@@ -1,6 +1,6 @@
 """What bypass buys here, in a few sentences: the first thing that a report says.
 
-Like is held against like only: a datapath against the kernel's on the same lab, with the same frames, by the same
+Like is compared with like only: a datapath against the kernel's on the same lab, with the same frames, by the same
 figure. Rows that can't be trusted and labs that are models are left out and counted; a ratio that would flatter is
 not given. Pure.
 """
@@ -147,7 +147,7 @@ def _why_nothing(
     if not any(is_bypass(r) for r in sound):
         return "no valid row is of a bypass datapath"
     if not any(r.backend == STACK for r in sound):
-        return "no valid row is of the kernel's own datapath, which is what bypass is held against"
+        return "no valid row is of the kernel's own datapath, which is what bypass is compared with"
     shared = next((g for g in groups if g.kernel and any(is_bypass(r) for r in g.others)), None)
     if shared is None or shared.kernel is None:
         return "no bypass datapath has a valid row on the same lab with the same frames as the kernel"

@@ -32,7 +32,7 @@ GATES = {
     "steal": "CPU time that the hypervisor gave to others while we measured. "
     "It looks like loss and latency of the datapath and is none of it.",
     "contention": "Time that other programs of this machine ran on the core of tester or DUT while we measured. "
-    "Their work inside the kernel is not in it: it can't be told from the datapath's own.",
+    "Their work inside the kernel is not in it: it can't be separated from the datapath's own.",
     "affinity": "Whether tester and DUT each stayed alone on the CPU core that they were given.",
     "clock": "Whether the kernel's clock source is a precise one and stayed the same.",
     "unsent": "Frames that were due and that the tester did not send. They say nothing about the DUT.",

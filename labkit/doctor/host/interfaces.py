@@ -68,7 +68,7 @@ def resolved(reader: HostReader, text: str) -> str:
 
 def _of_group(name: str, group: str, wanted: Mapping[str, Any], said: CommandResult) -> list[Difference]:
     values = _values(group, wanted, said.out) if said.code == 0 else {}
-    missing = "not told" if said.code == 0 else said.out or f"exit code {said.code}"
+    missing = "not reported" if said.code == 0 else said.out or f"exit code {said.code}"
     return [
         (f"{name} {group} {key}", text_of(value), values.get(key, missing)) for key, value in wanted.items()
     ]

@@ -28,7 +28,7 @@ def _preempt(seen: HostFacts) -> str:
     if given and "PREEMPT_DYNAMIC" in (seen.text(_VERSION) or ""):
         return str(given[-1])
     options = dict(re.findall(r"^(CONFIG_\w+)=(.*)$", seen.commands["config"].out, re.MULTILINE))
-    return host_module("boot_kernels").built_in_preempt(options) or "not told"
+    return host_module("boot_kernels").built_in_preempt(options) or "not reported"
 
 
 def _flavour(reader: HostReader, desired: Desired) -> Outcome:

@@ -12,7 +12,7 @@ module: revert
 short_description: Put back what one role changed, newest first
 description: >-
   Reads /var/lib/labkit/state/ROLE.json. What cannot be reverted is reported, and fails the task. With only and wanted a
-  role puts back what an earlier run made and its variables ask for no more.
+  role reverts what an earlier run made and its variables ask for no more.
 options:
   role: {description: Whose changes., type: str, required: true}
   keep: {description: "Kinds of changes that stay, such as packages.", type: list, elements: str, default: []}
