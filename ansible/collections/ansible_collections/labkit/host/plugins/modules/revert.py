@@ -9,7 +9,7 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: revert
-short_description: Put back what one role changed, newest first
+short_description: Revert what one role changed, newest first
 description: >-
   Reads /var/lib/labkit/state/ROLE.json. What cannot be reverted is reported, and fails the task. With only and wanted a
   role reverts what an earlier run made and its variables ask for no more.
