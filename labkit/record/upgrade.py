@@ -84,11 +84,17 @@ def from_1(kind: str, value: Any) -> Any:
     And a key of its own for what is measured of the host.
     """
     if kind == "environment":
+        value = _at(value, ("parameters",), _rename_keys(_PLAN_FROM_1))
         return _at(value, ("tools", "*", "name"), _rename_value(_PROGRAMS_FROM_1))
     value = _at(value, ("key",), _key_from_1)
     return _measurement_from_1(value) if kind == "measurement" else value
 
 
+_PLAN_FROM_1 = {
+    "ceiling_trials": "offered_load_trials",
+    "ceiling_duration_s": "offered_load_duration_s",
+    "settle": "drain",
+}
 _ENGINES_FROM_1 = {"packet": "af_packet", "xdp": "af_xdp", "bpf": "xdp"}
 _PROGRAMS_FROM_1 = {f"labkit-probe-{old}": f"labkit-probe-{new}" for old, new in _ENGINES_FROM_1.items()}
 

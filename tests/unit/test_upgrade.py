@@ -18,7 +18,7 @@ from labkit.record.codec import encode
 from labkit.record.load import load
 from labkit.record.model import DatapathKey, HostKey
 from labkit.record.run import SCHEMA_VERSION, Run
-from labkit.record.upgrade import STEPS, upgrade_run
+from labkit.record.upgrade import STEPS, upgrade_record, upgrade_run
 from labkit.results.compare import compare
 
 DATA = Path(__file__).parent / "data" / "results"
@@ -126,3 +126,21 @@ def test_the_host_s_keys_of_version_1() -> None:
     ]
     assert run.verdicts[0].key == HostKey(topology="veth", kind="hardware")
     assert run.verdicts[0].key.id == "lowlatency-hardware-veth"
+
+
+def test_the_plans_parameters_of_version_1_have_their_new_names() -> None:
+    old = {
+        "parameters": {
+            "name": "quick",
+            "ceiling_trials": 3,
+            "ceiling_duration_s": 0.2,
+            "settle": {"quiet_ms": 20},
+        }
+    }
+    new = upgrade_record("environment", old, 1)["parameters"]
+    assert new == {
+        "name": "quick",
+        "offered_load_trials": 3,
+        "offered_load_duration_s": 0.2,
+        "drain": {"quiet_ms": 20},
+    }
