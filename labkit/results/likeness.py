@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from labkit.errors import ConfigInvalid
 from labkit.record.provenance import Environment
 from labkit.record.run import Run
@@ -85,8 +88,11 @@ def other_facts(run: Run, env: Environment) -> list[tuple[str, str]]:
 
 
 def _plan(env: Environment) -> str:
-    """The plan's name, and the rest of it only so that two of one name can differ."""
-    return ", ".join(f"{k} {v}" for k, v in sorted(env.parameters.items())) or "not known"
+    """The plan's name, and a digest of all of it, so that two of one name can differ: results.json has the figures."""
+    if not env.parameters:
+        return "not known"
+    digest = hashlib.sha256(json.dumps(env.parameters, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{env.parameters.get('name', 'unnamed')} (sha256 {digest[:12]})"
 
 
 def host_words(env: Environment) -> str:

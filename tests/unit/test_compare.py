@@ -608,3 +608,17 @@ def test_a_wrong_condition_is_refused_before_anything_is_read(
 ) -> None:
     assert main(["compare", "no-such-run", "nor-this", "--fail-if", text_]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_two_plans_are_named_in_a_short_line() -> None:
+    """A list of figures without their names says nothing."""
+    one = sample_run()
+    assert one.environment is not None
+    plans = [{"name": name, "mrr_trials": trials} for name, trials in (("quick", 6), ("ordinary", 10))]
+    a, b = (replace(one, environment=replace(one.environment, parameters=plan)) for plan in plans)
+    out = io.StringIO()
+    print_comparison(compare(a, b), file=out)
+    (line,) = [line for line in out.getvalue().splitlines() if "durations and search" in line]
+    assert re.search(r"quick \(sha256 [0-9a-f]{12}\) -> ordinary \(sha256 [0-9a-f]{12}\)$", line.strip()), (
+        line
+    )
