@@ -267,7 +267,6 @@ def test_who_one_is_is_looked_up_and_not_taken_from_facts_that_root_has_cached(o
     fill.write_text("- {hosts: all, become: true, gather_facts: true, tasks: []}\n")
     cached = {
         **SAME_USER,
-        "ANSIBLE_HOME": str(tmp_path),  # else the user is warned of a root's folder, by ansible-core 2.20
         "ANSIBLE_GATHERING": "smart",
         "ANSIBLE_CACHE_PLUGIN": "jsonfile",
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "cache"),
@@ -285,4 +284,6 @@ def test_who_one_is_is_looked_up_and_not_taken_from_facts_that_root_has_cached(o
     assert re.search(r'ansible_effective_user_id\\*": 0', facts)
     assert made.returncode == 0, told(made)
     assert reverted.returncode == 0, told(reverted)
-    assert "Permission denied" not in told(made) + told(reverted)
+    # Ansible-core 2.19 and newer warn so of a temporary folder below a HOME that is root's, and take another one.
+    said = re.sub(r"Permission denied: '[^']*/\.ansible'", "", told(made) + told(reverted))
+    assert "Permission denied" not in said
