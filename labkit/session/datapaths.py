@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from labkit.backends import registry
@@ -80,13 +81,17 @@ def modes(backend: Backend, topology: Topology) -> tuple[Mode, ...]:
 
 
 def known_modes(topology: Topology) -> dict[str, frozenset[str]]:
-    """By backend, the names of its modes on this topology or any that comes along: files of targets are shared."""
+    """By backend, the names of its modes on this topology or any that comes along: files of targets are shared.
+
+    A backend that cannot be imported is left out: it fails where it is measured, not where another one is.
+    """
     topologies = [topology, *map(topology_file.load, topology_file.names())]
-    found = {
-        name: frozenset(mode.name for one in topologies for mode in modes(registry.load(name), one))
-        for name in registry.names()
-    }
-    return {**found, HOST: frozenset(hostlatency.KINDS)}
+    found = {HOST: frozenset(hostlatency.KINDS)}
+    for name in registry.names():
+        with suppress(ImportError):
+            backend = registry.load(name)
+            found[name] = frozenset(mode.name for one in topologies for mode in modes(backend, one))
+    return found
 
 
 def find_mode(backend: Backend, topology: Topology, name: str) -> Mode:

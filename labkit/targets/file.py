@@ -126,7 +126,9 @@ def _check_words(
     elif modes is None:
         return
     else:
-        backends = [name for name in match.get("backend", modes) if name in modes]
+        backends = list(match.get("backend", modes))
+        if any(name not in modes for name in backends):
+            return  # not a backend, which is reported already, or one whose modes are not known
         known = sorted({mode for name in backends for mode in modes[name]})
         what = f"no mode of {' or '.join(backends)} is named"
     unknown = [word for word in match[part] if word not in known]

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.backends import registry
+from labkit.backends.base import Backend
 from labkit.errors import ConfigInvalid
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import Tier
@@ -400,6 +402,30 @@ def test_a_mode_of_another_topology_is_known_and_one_of_none_is_refused(tmp_path
     targets.write_text("targets: [{mode: net_af_xpd, offered_within: '<= 1 %'}]\n")
     with pytest.raises(ConfigInvalid, match="did you mean 'net_af_xdp'"):
         load_checked(tmp_path / "mine.yml")
+
+
+def test_a_wrong_backend_is_one_mistake_whatever_its_mode(tmp_path: Path) -> None:
+    path = write(tmp_path, "targets:\n  - {backend: dpkd, mode: nonesuch, pdr: '>= 1 pps'}\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        load_targets(path, tier=Tier.HARDWARE, modes={"dpdk": {""}})
+    assert "did you mean 'dpdk'" in str(caught.value)
+    assert "nonesuch" not in str(caught.value)
+
+
+def test_a_backend_that_cannot_be_imported_leaves_the_targets_of_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> Backend:
+        if name == "dpdk":
+            raise ImportError("libgone.so")
+        return whole(name)
+
+    whole = registry.load
+    monkeypatch.setattr(registry, "load", load)
+    (tmp_path / "mine.yml").write_text((directories()[0] / "veth.yml").read_text())
+    targets = tmp_path / "mine.targets.yml"
+    targets.write_text("targets: [{backend: xdp, mode: '', offered_within: '<= 1 %'}]\n")
+    assert load_checked(tmp_path / "mine.yml").targets == (targets,)
 
 
 @pytest.mark.parametrize("tier", [Tier.SOFTWARE, Tier.VM])
