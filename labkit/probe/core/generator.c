@@ -37,10 +37,12 @@ struct generator {
     struct cursor cursor;
     uint64_t limit; /* frames to send at most */
     uint64_t send_until_ns;
-    uint64_t last_rx_ns;
-    uint64_t sent_ns;      /* when the last burst went */
-    uint64_t late_from_ns; /* what comes back from then on is late */
-    uint64_t awaited;      /* closed loop: sequence + 1 of the frame that is out; 0: none */
+    uint64_t away_ns;       /* off the core since sending ended: the drain's clock stands still for that */
+    uint64_t drain_from_ns; /* when the loop saw that sending is over */
+    uint64_t quiet_from_ns; /* from then on nothing came back, on the drain's clock */
+    uint64_t sent_ns;       /* when the last burst went */
+    uint64_t late_from_ns;  /* what comes back from then on is late */
+    uint64_t awaited;       /* closed loop: sequence + 1 of the frame that is out; 0: none */
     uint16_t port;
     uint32_t *lag_ns; /* of the last LAG_SLOTS frames: actual minus intended departure */
 };
@@ -249,11 +251,13 @@ static void take_back(struct generator *generator, const struct io_frame *frames
 /* Sending is over. What the DUT still holds back beyond its shortest round trip has been queueing: a short
  * trial would credit it to the DUT's rate.
  */
-static void end_sending(struct generator *generator)
+static void end_sending(struct generator *generator, uint64_t now)
 {
     struct trial *trial = generator->trial;
 
     trial->tx_end_ns = generator->sent_ns;
+    generator->drain_from_ns = now;
+    generator->quiet_from_ns = now;
     if (generator->arguments->late_ns > 0 && trial->rtt.n > 0)
         generator->late_from_ns = trial->tx_end_ns + trial->rtt.min_ns + generator->arguments->late_ns;
 }
@@ -263,20 +267,26 @@ static uint64_t outstanding(const struct generator *generator)
     return generator->cursor.sequence - generator->trial->sequence.received;
 }
 
-/* Whether nothing more can be expected, after the last frame has gone. */
+/* Frames wait in the ring while the generator is off the core: it has not heard that nothing came. */
+static void note_away(struct generator *generator, uint64_t from, uint64_t to)
+{
+    if (to - from > STALL_NS)
+        generator->away_ns += to - from;
+}
+
+/* Whether nothing more can be expected, after the last frame has gone. `now` is on the drain's clock. */
 static bool drained(const struct generator *generator, uint64_t now)
 {
     const struct generate_arguments *arguments = generator->arguments;
-    uint64_t since_tx = now - generator->trial->tx_end_ns;
-    uint64_t last = generator->last_rx_ns > generator->sent_ns ? generator->last_rx_ns : generator->sent_ns;
+    uint64_t quiet_ns = now - generator->quiet_from_ns;
 
     if (!arguments->expect_return)
         return true;
-    if (since_tx >= arguments->drain_max_ns)
+    if (now - generator->drain_from_ns >= arguments->drain_max_ns)
         return true;
     if (outstanding(generator) == 0)
-        return now - last >= LINGER_NS;
-    return now - last >= arguments->drain_quiet_ns;
+        return quiet_ns >= LINGER_NS;
+    return quiet_ns >= arguments->drain_quiet_ns;
 }
 
 static bool sending_over(const struct generator *generator, uint64_t now)
@@ -354,13 +364,14 @@ static void loop(struct generator *generator)
     for (;;) {
         unsigned got = 0;
         unsigned went = 0;
+        uint64_t before = now;
 
         if (io->ops->wait != NULL) {
             uint64_t idle = idle_ns(generator, sending, now);
 
             if (idle > 0) {
                 io->ops->wait(io, idle);
-                last_turn = clock_now_ns();
+                before = last_turn = clock_now_ns();
             }
         }
         if (arguments->expect_return)
@@ -378,15 +389,18 @@ static void loop(struct generator *generator)
             take_back(generator, frames, got, now);
             io->ops->release(io, rx_port, frames, got);
             counter_add(&role->counters->rx_frames, got);
-            generator->last_rx_ns = now;
             now = clock_now_ns();
         }
+        if (!sending)
+            note_away(generator, before, now);
+        if (got > 0)
+            generator->quiet_from_ns = now - generator->away_ns;
         if (sending) {
             if (generator->awaited != 0 && now - generator->sent_ns >= CLOSED_TIMEOUT_NS)
                 generator->awaited = 0;
             if (sending_over(generator, now) && generator->awaited == 0) {
                 sending = false;
-                end_sending(generator);
+                end_sending(generator, now);
             } else if (generator->awaited == 0) {
                 went = send_due(generator, now);
             }
@@ -394,7 +408,7 @@ static void loop(struct generator *generator)
         if (io->ops->flush != NULL)
             io->ops->flush(io, 0);
         trial->empty_polls += got == 0 && went == 0;
-        if (!sending && drained(generator, now))
+        if (!sending && drained(generator, now - generator->away_ns))
             break;
         if (role_stopped(role)) {
             trial->aborted = true;
@@ -403,7 +417,7 @@ static void loop(struct generator *generator)
     }
     trial->end_ns = now;
     if (sending)
-        end_sending(generator);
+        end_sending(generator, now);
 }
 
 void generator_run(struct role *role, const struct generate_arguments *arguments,

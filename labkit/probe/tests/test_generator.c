@@ -21,6 +21,9 @@ static struct {
     uint64_t hold_ns;
     uint64_t last_sent_ns;
     uint64_t returned;
+    uint64_t stall_after;  /* the first receive after so many frames finds nothing */
+    uint64_t stall_ns;     /* and is this late to say so; 0: none */
+    uint64_t slow_turn_ns; /* a commit that brings their number to stall_after takes so long; 0: none */
     uint8_t buffers[IO_BURST_MAX][64];
 } fake_link;
 
@@ -33,6 +36,15 @@ static void put(const uint8_t *data, uint32_t length)
     memcpy(fake_link.data[slot], data, length);
     fake_link.length[slot] = length;
     fake_link.count++;
+}
+
+static void stall(uint64_t *left_ns)
+{
+    uint64_t until = clock_now_ns() + *left_ns;
+
+    *left_ns = 0;
+    while (clock_now_ns() < until)
+        ;
 }
 
 static unsigned link_reserve(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
@@ -54,6 +66,8 @@ static unsigned link_commit(struct io *io, unsigned port, struct io_frame *frame
     CHECK(n <= reserved);
     if (fake_link.take_at_most != 0 && n > fake_link.take_at_most)
         n = fake_link.take_at_most;
+    if (fake_link.slow_turn_ns > 0 && fake_link.sent + n == fake_link.stall_after)
+        stall(&fake_link.slow_turn_ns);
     for (unsigned i = 0; i < n; i++) {
         unsigned copies = 1;
 
@@ -73,6 +87,10 @@ static unsigned link_receive(struct io *io, unsigned port, struct io_frame *fram
 
     (void)io;
     (void)port;
+    if (fake_link.stall_ns > 0 && fake_link.sent == fake_link.stall_after) {
+        stall(&fake_link.stall_ns);
+        return 0;
+    }
     for (; got < n && fake_link.count > 0; got++) {
         if (fake_link.hold_ns > 0 && fake_link.returned >= fake_link.hold_after &&
             clock_now_ns() < fake_link.last_sent_ns + fake_link.hold_ns)
@@ -270,6 +288,30 @@ static void draining_ends_when_nothing_comes(void)
     CHECK(trial->drain_ns < 50 * NS_PER_MS);
 }
 
+/* Nobody looked while the generator was off the core: what came in meanwhile is not lost. */
+static void a_stall_while_draining_loses_nothing(void)
+{
+    struct generate_arguments arguments = counted(1000);
+    const uint64_t stalls_ns[] = {2 * arguments.drain_quiet_ns, 2 * arguments.drain_max_ns};
+
+    fake_link.stall_after = 1000;
+    for (unsigned i = 0; i < 2; i++) {
+        fake_link.stall_ns = stalls_ns[i];
+        run_once(&arguments, NULL);
+        CHECK_EQUAL(trial->sequence.received, 1000);
+        CHECK(trial->stall_max_ns >= stalls_ns[i]);
+        /* The last frames go out behind the stall, and come back a little later. */
+        fake_link.slow_turn_ns = stalls_ns[i];
+        fake_link.hold_after = 900;
+        fake_link.hold_ns = NS_PER_MS;
+        run_once(&arguments, NULL);
+        CHECK_EQUAL(trial->sequence.received, 1000);
+        CHECK(trial->stall_max_ns >= stalls_ns[i]);
+        fake_link.hold_after = 0;
+        fake_link.hold_ns = 0;
+    }
+}
+
 static void nothing_is_waited_for_when_nothing_is_to_come(void)
 {
     struct generate_arguments arguments = counted(100);
@@ -325,6 +367,7 @@ int main(void)
     what_was_held_in_buffers_is_late();
     spoilt_frames_are_called_by_their_names();
     draining_ends_when_nothing_comes();
+    a_stall_while_draining_loses_nothing();
     nothing_is_waited_for_when_nothing_is_to_come();
     a_closed_loop_gives_up_on_a_lost_frame();
     a_duration_sends_what_the_load_makes_of_it();
