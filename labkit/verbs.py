@@ -170,15 +170,15 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _doctor_of_host(arguments: argparse.Namespace) -> int:
-    from labkit.doctor.host import doctor as promises
+    from labkit.doctor.host import doctor, table
 
-    where = promises.source(arguments.host, inventory=arguments.inventory, desired=arguments.desired)
-    verdicts = promises.run(where)
+    where = doctor.source(arguments.host, inventory=arguments.inventory, desired=arguments.desired)
+    results = doctor.run(where)
     if arguments.json:
-        _print_json(promises.as_json(arguments.host, verdicts))
+        _print_json(table.as_json(arguments.host, results))
     else:
-        promises.print_lines(verdicts)
-    return promises.exit_code(verdicts)
+        table.print_lines(results)
+    return doctor.exit_code(results)
 
 
 def report(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Which hosts are looked at, and what they shall be: --host, --inventory or --desired."""
+"""Which hosts are checked, and their desired state: --host, --inventory or --desired."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from labkit.doctor.host import PROMISES
+from labkit.doctor.host import HOST_CHECKS
 from labkit.doctor.host.connect import opened
 from labkit.doctor.host.desired import Desired, Source, hosts
-from labkit.doctor.host.doctor import NOTHING_HELD, source
+from labkit.doctor.host.doctor import NOTHING_APPLIES, source
 from labkit.doctor.host.reader import HostReader
 from labkit.errors import ConfigInvalid, LabkitError
 
@@ -20,7 +20,7 @@ LookAt = Callable[[Source], tuple[HostReader, Desired]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("infra", "infra: is a host what its roles promise?")
+    group = parser.getgroup("infra", "infra: host checks (changes nothing)")
     group.addoption(
         "--host", action="append", metavar="H", help="this host (repeatable); default: all of the inventory"
     )
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "promise" not in metafunc.fixturenames:
+    if "check" not in metafunc.fixturenames:
         return
     option = metafunc.config.option
     try:
@@ -42,26 +42,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         sources = [source(name, inventory=option.inventory, desired=option.desired) for name in names]
     except LabkitError as error:
         raise pytest.UsageError(str(error)) from error
-    cases = [(where, promise) for where in sources for promise in PROMISES]
+    cases = [(where, check) for where in sources for check in HOST_CHECKS]
     metafunc.parametrize(
-        ("where", "promise"), cases, ids=[f"{promise.id}[{where.host}]" for where, promise in cases]
+        ("where", "check"), cases, ids=[f"{check.id}[{where.host}]" for where, check in cases]
     )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where no promise applies nothing was held, and that is not called well: as `labkit doctor --host` does."""
+    """Fail where no host check applies, as `labkit doctor --host` does: nothing was checked."""
     if session.exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly:
         reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
         if not reporter.stats.get("passed"):
             reporter.write_line(
                 "no check applies: nothing is configured for a host by its variables", red=True
             )
-            session.exitstatus = NOTHING_HELD
+            session.exitstatus = NOTHING_APPLIES
 
 
 @pytest.fixture(scope="session")
 def look_at() -> Iterator[LookAt]:
-    """Opens each host once; one that can't be opened is not tried again for every promise."""
+    """Opens each host once; one that can't be opened is not tried again for each host check."""
     with ExitStack() as stack:
 
         @cache

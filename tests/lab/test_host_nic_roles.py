@@ -88,19 +88,21 @@ def test_both_roles_tune_as_check_mode_foretold_once_and_go_back(host):
     assert list(host.lib.iterdir()) == []
 
 
-def test_other_channels_are_caught_by_the_check(host):
-    """The sabotage that no emulated NIC can be put to: a veth link has channels that can be changed."""
+def test_other_channels_are_detected_by_the_check(host):
+    """The fault that no emulated NIC allows: a veth link has channels that can be changed."""
     wanted = host.folder / "desired.yml"
     wanted.write_text("nic_tuning_interfaces: [{name: vc0, channels: {rx: 2, tx: 4}}]\n")
     host.run("ethtool -L vc0 rx 2 tx 4")
 
-    told = host.run(
-        f"cd {ANSIBLE.parent}; python -m tests.infra.sabotage --host localhost --desired {wanted} "
+    output = host.run(
+        f"cd {ANSIBLE.parent}; python -m tests.infra.fault_injection --host localhost --desired {wanted} "
         "-k '^nic_tuning.channels$'",
         check=False,
     )
 
-    assert re.search(r"^caught +nic_tuning.channels .* found vc0 channels rx 1", told, re.MULTILINE), told
+    assert re.search(r"^detected +nic_tuning.channels .* found vc0 channels rx 1", output, re.MULTILINE), (
+        output
+    )
     assert host.run("ethtool -l vc0 | tail -4").split()[:4] == ["RX:", "2", "TX:", "4"]
 
 

@@ -1,4 +1,4 @@
-"""What only the generic kernel can promise, and a setting that a driver has only while its interface is up."""
+"""What only the generic kernel can pass, and a setting that a driver has only while its interface is up."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.vm import desired, image
+from tests.vm.faults_there import inject_faults
 from tests.vm.guest import Guest, Nic, link
 from tests.vm.playbook import Playbooks, Say
-from tests.vm.sabotages_there import sabotaged
 
 NETWORK = f"""\
 [Match]
@@ -45,7 +45,7 @@ def table(host: Guest) -> str:
 
 
 @pytest.mark.long
-def test_what_only_the_generic_kernel_can_promise_is_caught_when_broken_and_is_so_after_a_boot(
+def test_faults_that_only_the_generic_kernel_allows_are_detected_and_settings_survive_a_boot(
     host: Guest, playbooks: Playbooks, say: Say
 ):
     before, busy_read = table(host), host.run(BUSY_READ).out.strip()
@@ -55,8 +55,8 @@ def test_what_only_the_generic_kernel_can_promise_is_caught_when_broken_and_is_s
     spread = table(host)
     assert spread != before
 
-    found = sabotaged(playbooks, say, host=host.name, part=r"^(af_xdp\.busy_poll|nic_tuning\.rss)$")
-    assert found == {"caught": ["af_xdp.busy_poll", "nic_tuning.rss"], "skipped": []}
+    found = inject_faults(playbooks, say, host=host.name, part=r"^(af_xdp\.busy_poll|nic_tuning\.rss)$")
+    assert found == {"detected": ["af_xdp.busy_poll", "nic_tuning.rss"], "skipped": []}
 
     boot = host.wait()
     host.run("systemctl reboot", check=False)

@@ -44,7 +44,7 @@ def test_second_run_changes_nothing(playbooks: Playbooks, provisioned: Provision
     assert again.count("dut", "changed") == 0, again.changed_tasks()
 
 
-def test_every_promise_is_kept(playbooks: Playbooks, provisioned: Provisioned, say: Say):
+def test_every_host_check_passes(playbooks: Playbooks, provisioned: Provisioned, say: Say):
     verified = playbooks.play("verify.yml")
     say(f"verify.yml took {verified.took_s:.0f} s")
 

@@ -1,6 +1,6 @@
-"""What the roles promise of a host, each looked at in effect: `labkit doctor --host` and tests/infra ask the same.
+"""The host checks: whether a host is as the roles provision it. `labkit doctor --host` and tests/infra run them.
 
-It changes nothing on a host. Whatever is found comes with the tag of the role that closes the difference.
+They read the values in effect and change nothing. A failure comes with the command that fixes it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from labkit.doctor.host import (
     nic_tuning,
     replay,
 )
-from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 
-__all__ = ["PROMISES", "Broken", "Kept", "NotApplicable", "Outcome", "Promise"]
+__all__ = ["HOST_CHECKS", "Failed", "HostCheck", "NotApplicable", "Outcome", "Passed"]
 
-PROMISES: tuple[Promise, ...] = (
-    *lowlatency_kernel.PROMISES,
-    *boot.PROMISES,
-    *labkit_host.PROMISES,
-    *cpu_isolation.PROMISES,
-    *hugepages.PROMISES,
-    *dpdk.PROMISES,
-    *af_xdp.PROMISES,
-    *nic_tuning.PROMISES,
-    *replay.PROMISES,
+HOST_CHECKS: tuple[HostCheck, ...] = (
+    *lowlatency_kernel.HOST_CHECKS,
+    *boot.HOST_CHECKS,
+    *labkit_host.HOST_CHECKS,
+    *cpu_isolation.HOST_CHECKS,
+    *hugepages.HOST_CHECKS,
+    *dpdk.HOST_CHECKS,
+    *af_xdp.HOST_CHECKS,
+    *nic_tuning.HOST_CHECKS,
+    *replay.HOST_CHECKS,
 )
 """In the order in which site.yml runs the roles."""

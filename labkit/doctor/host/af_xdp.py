@@ -1,4 +1,4 @@
-"""What the role af_xdp promises: XDP programs can be loaded and pinned, and the interfaces are as AF_XDP wants them."""
+"""Host checks of the role af_xdp: loading and pinning of XDP programs, and the settings of interfaces for AF_XDP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.installed import packages
 from labkit.doctor.host.interfaces import differences, resolved, text_of
-from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostReader
 from labkit.errors import ConfigInvalid
 
@@ -43,18 +43,19 @@ def _libxdp(reader: HostReader, desired: Desired) -> Outcome:
     if not names:
         return NotApplicable("no package is wanted")
     installed = packages(reader, names)
-    if isinstance(installed, Broken) or not any("libxdp" in name for name in names):
+    if isinstance(installed, Failed) or not any("libxdp" in name for name in names):
         return installed
-    said = reader.look(
+    results = reader.look(
         commands={"libxdp": "ldconfig -p", "headers": "pkg-config --modversion libxdp"}
     ).commands
-    if "libxdp.so" not in said["libxdp"].out:
-        return Broken("libxdp.so among the shared libraries", "no libxdp.so in ldconfig -p")
-    if said["headers"].code:
-        return Broken(
-            "pkg-config knows libxdp", said["headers"].out.splitlines()[0] if said["headers"].out else "no"
+    if "libxdp.so" not in results["libxdp"].out:
+        return Failed("libxdp.so among the shared libraries", "no libxdp.so in ldconfig -p")
+    if results["headers"].code:
+        return Failed(
+            "pkg-config knows libxdp",
+            results["headers"].out.splitlines()[0] if results["headers"].out else "no",
         )
-    return Kept(f"libxdp {said['headers'].out}")
+    return Passed(f"libxdp {results['headers'].out}")
 
 
 def _interfaces(desired: Desired) -> list[dict[str, Any]]:
@@ -88,8 +89,8 @@ def _napi(reader: HostReader, desired: Desired) -> Outcome:
     }
     if not wanted:
         return NotApplicable("af_xdp_interfaces asks for no NAPI setting")
-    seen = reader.look(files=[shlex.quote(path) for path in wanted])
-    found = [(path, value, seen.text(path) or "not there") for path, value in wanted.items()]
+    facts = reader.look(files=[shlex.quote(path) for path in wanted])
+    found = [(path, value, facts.text(path) or "not there") for path, value in wanted.items()]
     return compare(found, ", ".join(f"{path} {value}" for path, value, _ in found))
 
 
@@ -97,8 +98,8 @@ def _busy_poll(reader: HostReader, desired: Desired) -> Outcome:
     wanted = {file: desired.text(name) for name, file in _BUSY.items() if desired.text(name)}
     if not wanted:
         return NotApplicable("af_xdp_busy_read_us and af_xdp_busy_poll_us are empty: left alone")
-    seen = reader.look(files=tuple(_BUSY.values()))
-    found = [(path, value, seen.text(path) or "not there") for path, value in wanted.items()]
+    facts = reader.look(files=tuple(_BUSY.values()))
+    found = [(path, value, facts.text(path) or "not there") for path, value in wanted.items()]
     return compare(found, ", ".join(f"{path} {value} us" for path, value, _ in found))
 
 
@@ -119,20 +120,22 @@ def memlock(reader: HostReader, desired: Desired, name: str, group: str) -> Outc
     found = found.splitlines()[-1] if found else "nothing"
     if found == "nobody":
         return NotApplicable(f"nobody is in group {group}, so no login can be tried")
-    return Kept(f"{found} KiB") if members.enough(found, wanted) else Broken(f"{wanted} KiB", f"{found} KiB")
+    return (
+        Passed(f"{found} KiB") if members.enough(found, wanted) else Failed(f"{wanted} KiB", f"{found} KiB")
+    )
 
 
-PROMISES = (
-    Promise(
+HOST_CHECKS = (
+    HostCheck(
         id="af_xdp.bpffs",
         text="programs and maps can be pinned: the BPF file system is mounted",
         check=_bpffs,
     ),
-    Promise(id="af_xdp.libxdp", text="what builds and loads XDP programs is installed", check=_libxdp),
-    Promise(
+    HostCheck(id="af_xdp.libxdp", text="what builds and loads XDP programs is installed", check=_libxdp),
+    HostCheck(
         id="af_xdp.queues", text="interfaces have the queues, features and MTU that are wanted", check=_queues
     ),
-    Promise(id="af_xdp.napi", text="busy polling's NAPI settings are in effect", check=_napi),
-    Promise(id="af_xdp.busy_poll", text="sockets poll as long as is wanted", check=_busy_poll),
-    Promise(id="af_xdp.memlock", text="a login may lock as much memory as is wanted", check=_memlock),
+    HostCheck(id="af_xdp.napi", text="busy polling's NAPI settings are in effect", check=_napi),
+    HostCheck(id="af_xdp.busy_poll", text="sockets poll as long as is wanted", check=_busy_poll),
+    HostCheck(id="af_xdp.memlock", text="a login may lock as much memory as is wanted", check=_memlock),
 )

@@ -1,17 +1,17 @@
-"""What the role boot promises: the kernel arguments are in effect, and the next boot takes the same kernel again."""
+"""Host checks of the role boot: kernel arguments in effect, and the same kernel at the next boot."""
 
 from __future__ import annotations
 
 import re
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.doctor.host.roles import host_module
 from labkit.errors import ToolFailed
 
 _OURS = "/etc/default/grub.d/90-labkit.cfg"
-"""Where the role keeps the arguments that it gave a host with GRUB's own menu."""
+"""Where the role keeps the arguments that it set on a host with GRUB's own menu."""
 _POSSIBLE = "/sys/devices/system/cpu/possible"
 _TUNED = ("/etc/tuned/active_profile", "/etc/tuned/bootcmdline")
 _COMMANDS = {
@@ -29,15 +29,15 @@ def arguments(desired: Desired) -> list[str]:
     return [str(word) for word in desired["boot_arguments"]]
 
 
-def _seen(reader: HostReader) -> HostFacts:
+def _facts(reader: HostReader) -> HostFacts:
     return reader.look(files=("/proc/cmdline", _OURS, _POSSIBLE, *_TUNED), commands=_COMMANDS)
 
 
-def _missing(seen: HostFacts, wanted: list[str], words: list[str]) -> list[str]:
+def _missing(facts: HostFacts, wanted: list[str], words: list[str]) -> list[str]:
     """Why these are not in effect on a command line, as the kernel of that host reads it."""
-    last = seen.read(_POSSIBLE, host_module("kernel_words").last_of)
+    last = facts.read(_POSSIBLE, host_module("kernel_words").last_of)
     reasons = list(host_module("boot_arguments").missing(wanted, words, last))
-    profile, boot = (seen.text(path) or "" for path in _TUNED)
+    profile, boot = (facts.text(path) or "" for path in _TUNED)
     theirs = set(host_module("tuned").arguments(boot))
     named = [word for reason in reasons for word in reason.split() if word in theirs and word not in wanted]
     if named:
@@ -46,14 +46,14 @@ def _missing(seen: HostFacts, wanted: list[str], words: list[str]) -> list[str]:
 
 
 def _arguments(reader: HostReader, desired: Desired) -> Outcome:
-    wanted, seen = arguments(desired), _seen(reader)
-    present = host_module("kernel_words").words(seen.text("/proc/cmdline") or "")
-    ours = re.findall(r'^GRUB_CMDLINE_LINUX_DEFAULT=".* (\S+)"$', seen.text(_OURS) or "", re.MULTILINE)
-    reasons = _missing(seen, wanted, present)
+    wanted, facts = arguments(desired), _facts(reader)
+    present = host_module("kernel_words").words(facts.text("/proc/cmdline") or "")
+    ours = re.findall(r'^GRUB_CMDLINE_LINUX_DEFAULT=".* (\S+)"$', facts.text(_OURS) or "", re.MULTILINE)
+    reasons = _missing(facts, wanted, present)
     reasons += [f"{word} is left over" for word in ours if word in present and word not in wanted]
     if reasons:
-        return Broken(" ".join(wanted) or "no argument of ours", "; ".join(reasons))
-    return Kept(" ".join(present)) if wanted else NotApplicable("no role wants a kernel argument")
+        return Failed(" ".join(wanted) or "no argument of ours", "; ".join(reasons))
+    return Passed(" ".join(present)) if wanted else NotApplicable("no role wants a kernel argument")
 
 
 def _default(reader: HostReader, desired: Desired) -> Outcome:
@@ -64,32 +64,32 @@ def _default(reader: HostReader, desired: Desired) -> Outcome:
         and not desired["lowlatency_kernel_release"]
     ):
         return NotApplicable("neither another kernel nor an argument is wanted")
-    seen = _seen(reader)
-    running = seen.commands["release"].out
+    facts = _facts(reader)
+    running = facts.commands["release"].out
     environment = dict(
-        line.split("=", 1) for line in seen.commands["environment"].out.splitlines() if "=" in line
+        line.split("=", 1) for line in facts.commands["environment"].out.splitlines() if "=" in line
     )
     if once := environment.get("next_entry"):
-        return Broken(f"the next boot takes {running}", f"it takes {once}, for that boot alone")
-    found = _next(seen, environment)
+        return Failed(f"the next boot takes {running}", f"it takes {once}, for that boot alone")
+    found = _next(facts, environment)
     if found is None:
-        return Broken(f"the next boot takes {running}", "no boot entry that is the default")
+        return Failed(f"the next boot takes {running}", "no boot entry that is the default")
     release, words = found
     if release != running:
-        return Broken(f"the next boot takes {running}", f"it takes {release}")
-    if reasons := _missing(seen, wanted, words):
-        return Broken(f"the next boot has {' '.join(wanted)}", "; ".join(reasons))
-    return Kept(f"the next boot takes {release} {' '.join(words)}")
+        return Failed(f"the next boot takes {running}", f"it takes {release}")
+    if reasons := _missing(facts, wanted, words):
+        return Failed(f"the next boot has {' '.join(wanted)}", "; ".join(reasons))
+    return Passed(f"the next boot takes {release} {' '.join(words)}")
 
 
-def _next(seen: HostFacts, environment: dict[str, str]) -> tuple[str, list[str]] | None:
+def _next(facts: HostFacts, environment: dict[str, str]) -> tuple[str, list[str]] | None:
     """Release and arguments of what boots when nobody chooses."""
-    if seen.commands["grubby"].code == 0:
-        told = dict(re.findall(r'^(kernel|args)="(.*)"$', seen.commands["grubby"].out, re.MULTILINE))
-        return told.get("kernel", "").partition("vmlinuz-")[2], host_module("kernel_words").words(
-            told.get("args", "")
+    if facts.commands["grubby"].code == 0:
+        default = dict(re.findall(r'^(kernel|args)="(.*)"$', facts.commands["grubby"].out, re.MULTILINE))
+        return default.get("kernel", "").partition("vmlinuz-")[2], host_module("kernel_words").words(
+            default.get("args", "")
         )
-    text = host_module("grub_menu").with_custom(seen.commands["menu"].out, seen.commands["custom"].out)
+    text = host_module("grub_menu").with_custom(facts.commands["menu"].out, facts.commands["custom"].out)
     menu = host_module("grub_menu").read(text)
     if doubt := menu.doubt(environment):
         raise ToolFailed(f"/boot/grub/grub.cfg: {doubt}", hint="set GRUB_DEFAULT to the id of an entry")
@@ -99,11 +99,11 @@ def _next(seen: HostFacts, environment: dict[str, str]) -> tuple[str, list[str]]
     return entry.release, menu.line(entry, environment)
 
 
-PROMISES = (
-    Promise(
+HOST_CHECKS = (
+    HostCheck(
         id="boot.arguments",
         text="every kernel argument is in effect, with its value and in order",
         check=_arguments,
     ),
-    Promise(id="boot.default", text="what runs is what the next boot takes", check=_default),
+    HostCheck(id="boot.default", text="what runs is what the next boot takes", check=_default),
 )

@@ -28,17 +28,17 @@ _FACTS = {"cpu_isolation_present": "/sys/devices/system/cpu/present"}
 
 @contextmanager
 def opened(source: Source) -> Iterator[tuple[HostReader, Desired]]:
-    """The host, and what it shall be. Raises ConfigInvalid for what is wrong with that, before the host is asked."""
+    """The host and its desired state. Raises ConfigInvalid for a mistake in that, before the host is reached."""
     with with_facts(source, work_out(source)) as (host, desired):
         yield HostReader(host, name=desired.host), desired
 
 
 @contextmanager
 def with_facts(source: Source, desired: Desired) -> Iterator[tuple[Host, Desired]]:
-    """The host, and what it shall be, of which some can't be told before the host was asked."""
+    """The host and its desired state. Values that depend on the host are worked out after facts were read from it."""
     with reached(desired) as host:
         reader = HostReader(host, name=desired.host)
-        # Cheap questions first, Ansible's own at last.
+        # Facts from single files first; Ansible's own take longer and come last.
         gathered = cache(lambda: work_out(source, facts=facts(reader), gather=True))
         asked = cache(lambda: replace(work_out(source, facts=facts(reader)), more=gathered))
         yield host, replace(desired, more=asked)
@@ -46,8 +46,8 @@ def with_facts(source: Source, desired: Desired) -> Iterator[tuple[Host, Desired
 
 def facts(reader: HostReader) -> dict[str, str]:
     """Variables that roles read from the host."""
-    seen = reader.look(files=tuple(_FACTS.values()))
-    return {name: seen.files[path] for name, path in _FACTS.items() if path in seen.files}
+    files = reader.look(files=tuple(_FACTS.values())).files
+    return {name: files[path] for name, path in _FACTS.items() if path in files}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the role cpu_isolation promises: nothing else runs on the isolated cores."""
+"""Host checks of the role cpu_isolation: nothing else runs on the isolated cores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from functools import partial
 
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostFacts, HostReader, understood
 from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid, ToolFailed
@@ -31,7 +31,7 @@ _SYSCTLS = {
         "real-time threads may use as much time as is wanted",
     ),
 }
-"""Promise to the file that keeps it."""
+"""Host check to its file, and what is true when it passes."""
 _FILES = (
     f"{_CPU}/isolated",
     f"{_CPU}/online",
@@ -48,17 +48,17 @@ _FILES = (
     _JOURNAL,
 )
 _COMMANDS = {
-    # What the kernel said that it did. Its threads don't tell: as soon as one core is offloaded all have theirs.
+    # From the kernel's log. Its threads don't show it: as soon as one core is offloaded all cores have theirs.
     "rcu": "{ dmesg; journalctl --dmesg --no-pager --output=cat; } 2>/dev/null | grep -E '\\brcu: ' | sort -u || true",
     "fixed": f"find {_IRQ}/[0-9]*/smp_affinity_list ! -perm -200",
     "names": f"ls -d {_IRQ}/[0-9]*/*/",
-    # By what the running process was started with, not by a file that it may not have read yet.
+    # From the environment of the running process: it may not have read a changed file yet.
     "irqbalance": "for pid in $(pgrep -x irqbalance); do grep -q '^State:.Z' /proc/$pid/status && continue; "
     "echo irqbalance runs; tr '\\0' '\\n' </proc/$pid/environ; echo; done; true",
 }
 
 
-def _seen(reader: HostReader) -> HostFacts:
+def _facts(reader: HostReader) -> HostFacts:
     return reader.look(files=_FILES, commands=_COMMANDS)
 
 
@@ -75,9 +75,9 @@ def _cores(desired: Desired) -> set[int]:
         raise ConfigInvalid(f"{desired.host}: cpu_isolation_cpus: {error}") from error
 
 
-def _offline(seen: HostFacts, cores: set[int]) -> set[int]:
+def _offline(facts: HostFacts, cores: set[int]) -> set[int]:
     """Those that are there and don't run (SMT off): nothing can be set for them, and nothing runs on them."""
-    online = seen.read(f"{_CPU}/online", parse_list)
+    online = facts.read(f"{_CPU}/online", parse_list)
     return cores - online if online else set()
 
 
@@ -105,12 +105,12 @@ def _mask(text: str) -> set[int]:
 
 
 def _list_file(reader: HostReader, desired: Desired, name: str) -> Outcome:
-    seen, cores = _seen(reader), _cores(desired)
-    found = seen.read(f"{_CPU}/{name}", parse_list)
+    facts, cores = _facts(reader), _cores(desired)
+    found = facts.read(f"{_CPU}/{name}", parse_list)
     if found is None:
-        return Broken(listed(cores), f"this kernel has no {_CPU}/{name}")
-    told = f"cores {listed(found)}{_left_out(_offline(seen, cores))}"
-    return compare([("cores", listed(cores), listed(found))], told)
+        return Failed(listed(cores), f"this kernel has no {_CPU}/{name}")
+    passed = f"cores {listed(found)}{_left_out(_offline(facts, cores))}"
+    return compare([("cores", listed(cores), listed(found))], passed)
 
 
 def _isolated(reader: HostReader, desired: Desired) -> Outcome:
@@ -124,66 +124,66 @@ def _nohz_full(reader: HostReader, desired: Desired) -> Outcome:
 def _rcu_nocbs(reader: HostReader, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_rcu_nocbs"):
         return off
-    told = _seen(reader).commands["rcu"].out
-    offloaded = re.search(r"Offload RCU callbacks from CPUs: ([0-9,-]+)", told)
-    # Reported first: where this is lost, the line that counts may be as well.
-    if not offloaded and "ierarchical RCU implementation" not in told:
+    log = _facts(reader).commands["rcu"].out
+    offloaded = re.search(r"Offload RCU callbacks from CPUs: ([0-9,-]+)", log)
+    # The kernel logs this line first: where it is lost, the line on offloading may be lost as well.
+    if not offloaded and "ierarchical RCU implementation" not in log:
         raise ToolFailed(
-            "the log no longer has what the kernel said of RCU at boot, and nothing else tells",
-            hint="reboot to look; journald keeps the log of a boot",
+            "the kernel's log no longer has the boot messages of RCU, and nothing else reports it",
+            hint="reboot and check again; journald keeps the log of a boot",
         )
     found = understood("the kernel's log", offloaded.group(1), parse_list) if offloaded else set()
     if missing := _cores(desired) - found:
-        return Broken(
+        return Failed(
             f"RCU callbacks of cores {listed(_cores(desired))} offloaded", f"not those of {listed(missing)}"
         )
-    return Kept(f"RCU callbacks of cores {listed(found)} offloaded")
+    return Passed(f"RCU callbacks of cores {listed(found)} offloaded")
 
 
 def _interrupts(reader: HostReader, desired: Desired) -> Outcome:
     if off := _switched_off(desired, "cpu_isolation_irq_affinity"):
         return off
-    seen, cores = _seen(reader), _cores(desired)
-    online = cores - _offline(seen, cores)
-    masks = seen.matching(f"{_IRQ}/*/smp_affinity_list")
-    effective = seen.matching(f"{_IRQ}/*/effective_affinity_list")
+    facts, cores = _facts(reader), _cores(desired)
+    online = cores - _offline(facts, cores)
+    masks = facts.matching(f"{_IRQ}/*/smp_affinity_list")
+    effective = facts.matching(f"{_IRQ}/*/effective_affinity_list")
     stay: list[str] = []
     waiting: list[str] = []
     wrong: list[str] = []
     for path, mask in masks.items():
         irq = path.split("/")[3]
-        # Not every controller tells; an empty list is one that nobody has asked for.
-        told_by = f"{_IRQ}/{irq}/effective_affinity_list"
-        goes_to = understood(told_by, effective.get(told_by, mask), parse_list) & online
+        # Not every controller reports it; an empty list is of an interrupt that no driver requested.
+        place = f"{_IRQ}/{irq}/effective_affinity_list"
+        goes_to = understood(place, effective.get(place, mask), parse_list) & online
         if not goes_to:
             continue
-        told = f"{irq} on {listed(goes_to)}"
+        entry = f"{irq} on {listed(goes_to)}"
         if not understood(path, mask, parse_list) & cores:
-            waiting.append(told)  # most x86 hosts move an interrupt no sooner than when it comes
+            waiting.append(entry)  # most x86 hosts move an interrupt no sooner than when it comes
         else:
-            (stay if irq in _fixed(seen) else wrong).append(told)
+            (stay if irq in _fixed(facts) else wrong).append(entry)
     if wrong:
-        return Broken(f"no interrupt on cores {listed(cores)}", f"interrupts {', '.join(sorted(wrong))}")
-    default = (seen.read(f"{_IRQ}/default_smp_affinity", _mask) or set()) & cores
+        return Failed(f"no interrupt on cores {listed(cores)}", f"interrupts {', '.join(sorted(wrong))}")
+    default = (facts.read(f"{_IRQ}/default_smp_affinity", _mask) or set()) & cores
     if default:
-        return Broken(
+        return Failed(
             f"new interrupts not on cores {listed(cores)}", f"default_smp_affinity has {listed(default)}"
         )
-    told = f"{len(masks) - len(stay) - len(waiting)} interrupts elsewhere"
+    passed = f"{len(masks) - len(stay) - len(waiting)} interrupts elsewhere"
     if stay:
-        told += f", {len(stay)} that the kernel lets nobody move"
+        passed += f", {len(stay)} that the kernel does not allow to move"
     if waiting:
-        told += f", {len(waiting)} still there until the next interrupt ({', '.join(sorted(waiting))})"
-    return Kept(told)
+        passed += f", {len(waiting)} still there until the next interrupt ({', '.join(sorted(waiting))})"
+    return Passed(passed)
 
 
-def _fixed(seen: HostFacts) -> set[str]:
+def _fixed(facts: HostFacts) -> set[str]:
     """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role.
 
     Raises ToolFailed for a journal that the role did not write.
     """
-    by_mode = re.findall(rf"{_IRQ}/(\d+)/", seen.commands["fixed"].out)
-    noted = seen.text(_JOURNAL)
+    by_mode = re.findall(rf"{_IRQ}/(\d+)/", facts.commands["fixed"].out)
+    noted = facts.text(_JOURNAL)
     try:
         refused = dict(json.loads(noted)["fixed"]) if noted else {}
     except (ValueError, KeyError, TypeError) as error:
@@ -192,7 +192,7 @@ def _fixed(seen: HostFacts) -> set[str]:
             hint="reboot, or remove the file and run the role again",
         ) from error
     handlers: dict[str, list[str]] = {}
-    for irq, handler in re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", seen.commands["names"].out, re.MULTILINE):
+    for irq, handler in re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", facts.commands["names"].out, re.MULTILINE):
         handlers.setdefault(irq, []).append(handler)
     # Numbers are used again: one that was refused is known by its handlers as well.
     names = {irq: ",".join(sorted(found)) for irq, found in handlers.items()}
@@ -208,8 +208,8 @@ def _settings(reader: HostReader, desired: Desired, *, below: str) -> Outcome:
     wanted = [one for one in wanted if str(one["value"])]
     if not wanted:
         return NotApplicable("left alone")
-    seen = _seen(reader)
-    found = [(one, text) for one in wanted if (text := seen.text(one["path"])) is not None]
+    facts = _facts(reader)
+    found = [(one, text) for one in wanted if (text := facts.text(one["path"])) is not None]
     if not found:
         return NotApplicable(f"this kernel has no {', '.join(one['path'] for one in wanted)}")
     differences = []
@@ -225,18 +225,18 @@ def _irqbalance(reader: HostReader, desired: Desired) -> Outcome:
     what, cores = desired.text("cpu_isolation_irqbalance"), _cores(desired)
     if what == "keep":
         return NotApplicable("cpu_isolation_irqbalance is keep: left alone")
-    # One of them that was told nothing is enough to send interrupts there.
-    processes = _seen(reader).commands["irqbalance"].out.split("irqbalance runs")[1:]
+    # One process without banned cores is enough to send interrupts there.
+    processes = _facts(reader).commands["irqbalance"].out.split("irqbalance runs")[1:]
     if not processes:
-        return Kept("it does not run")
+        return Passed("it does not run")
     if what == "stop":
-        return Broken("irqbalance does not run", "it runs")
-    # One that was told nothing keeps off isolated cores by itself; that it was told is what the role promises.
+        return Failed("irqbalance does not run", "it runs")
+    # Without a list irqbalance avoids isolated cores by itself, but the role gives it one, and that is checked.
     of_process = host_module("irqbalance_bans").of_process
-    banned = set.intersection(*(set(of_process(told).cores) for told in processes))
+    banned = set.intersection(*(set(of_process(text).cores) for text in processes))
     if missing := cores - banned:
-        return Broken(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
-    return Kept(f"banned from cores {listed(banned)}")
+        return Failed(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
+    return Passed(f"banned from cores {listed(banned)}")
 
 
 def _governor(reader: HostReader, desired: Desired) -> Outcome:
@@ -245,12 +245,12 @@ def _governor(reader: HostReader, desired: Desired) -> Outcome:
         return off
     if not wanted:
         return NotApplicable("cpu_isolation_governor is empty: left alone")
-    seen, cores = _seen(reader), _cores(desired)
-    offline = _offline(seen, cores)
+    facts, cores = _facts(reader), _cores(desired)
+    offline = _offline(facts, cores)
     if not cores - offline:
         return NotApplicable(f"no isolated core is online ({listed(cores)})")
     found = [
-        (f"cpu{core}", seen.text(f"{_CPU}/cpu{core}/cpufreq/scaling_governor"))
+        (f"cpu{core}", facts.text(f"{_CPU}/cpu{core}/cpufreq/scaling_governor"))
         for core in sorted(cores - offline)
     ]
     if not any(text for _, text in found):
@@ -265,35 +265,35 @@ def _cstates(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("cpu_isolation_max_cstate")
     if not wanted:
         return NotApplicable("cpu_isolation_max_cstate is empty: left alone")
-    seen = _seen(reader)
-    driver = seen.text(f"{_CPU}/cpuidle/current_driver") or "none"
-    found = seen.text(f"/sys/module/{_CSTATES.get(driver, driver)}/parameters/max_cstate")
+    facts = _facts(reader)
+    driver = facts.text(f"{_CPU}/cpuidle/current_driver") or "none"
+    found = facts.text(f"/sys/module/{_CSTATES.get(driver, driver)}/parameters/max_cstate")
     if found is None:
         return NotApplicable(f"this machine has no C-states of its own to limit (cpuidle driver {driver})")
     return compare([(f"{driver} max_cstate", wanted, found)], f"{driver} max_cstate {found}")
 
 
-PROMISES = (
-    Promise(
+HOST_CHECKS = (
+    HostCheck(
         id="cpu_isolation.isolated",
         text="the scheduler puts nothing on the isolated cores by itself",
         check=_isolated,
     ),
-    Promise(
+    HostCheck(
         id="cpu_isolation.nohz_full", text="no timer tick on them while one thread runs", check=_nohz_full
     ),
-    Promise(id="cpu_isolation.rcu_nocbs", text="RCU's callbacks run elsewhere", check=_rcu_nocbs),
-    Promise(id="cpu_isolation.interrupts", text="interrupts go elsewhere", check=_interrupts),
-    Promise(id="cpu_isolation.irqbalance", text="irqbalance sends no interrupt there", check=_irqbalance),
-    Promise(
+    HostCheck(id="cpu_isolation.rcu_nocbs", text="RCU's callbacks run elsewhere", check=_rcu_nocbs),
+    HostCheck(id="cpu_isolation.interrupts", text="interrupts go elsewhere", check=_interrupts),
+    HostCheck(id="cpu_isolation.irqbalance", text="irqbalance sends no interrupt there", check=_irqbalance),
+    HostCheck(
         id="cpu_isolation.workqueues",
         text="the kernel's unbound work runs elsewhere",
         check=partial(_settings, below=_WORKQUEUES),
     ),
     *(
-        Promise(id=f"cpu_isolation.{name}", text=text, check=partial(_settings, below=path))
+        HostCheck(id=f"cpu_isolation.{name}", text=text, check=partial(_settings, below=path))
         for name, (path, text) in _SYSCTLS.items()
     ),
-    Promise(id="cpu_isolation.governor", text="the frequency governor is the wanted one", check=_governor),
-    Promise(id="cpu_isolation.cstates", text="cores sleep no deeper than is wanted", check=_cstates),
+    HostCheck(id="cpu_isolation.governor", text="the frequency governor is the wanted one", check=_governor),
+    HostCheck(id="cpu_isolation.cstates", text="cores sleep no deeper than is wanted", check=_cstates),
 )

@@ -1,7 +1,7 @@
-"""What a host shall be: its variables in the inventory over the roles' defaults, worked out by Ansible itself.
+"""The desired state of a host: its variables in the inventory over the roles' defaults, worked out by Ansible itself.
 
-The same variables that the roles read, under the same precedence and held against the same specifications; there is
-no second description of a host.
+The same variables that the roles read, with the same precedence and validated against the same specifications; there
+is no second description of a host.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Desired:
     """Those that can't be worked out, with the reason."""
     connection: Mapping[str, Any]
     """Variables ansible_* that say how the host is reached."""
-    closing: str
-    """Command that makes it so; `{tag}` stands for the role's."""
-    closing_others: str | None = None
-    """The same of the roles that `closing` does not run; None: it runs all."""
+    fix_command: str
+    """Command that provisions it; `{tag}` stands for the role's."""
+    fix_others: str | None = None
+    """The same of the roles that `fix_command` does not run; None: it runs all."""
     more: Callable[[], Desired] | None = None
     """Works it out again, with more that is read from the host first."""
 
@@ -59,25 +59,25 @@ class Desired:
         """A value as text."""
         return str(self[name])
 
-    def close(self, role: str) -> str:
-        """The command that closes a difference of this role."""
-        others = None if role in LOCAL_ROLES else self.closing_others
-        return (others or self.closing).replace("{tag}", role)
+    def fix(self, role: str) -> str:
+        """The command that fixes a failed check of this role."""
+        others = None if role in LOCAL_ROLES else self.fix_others
+        return (others or self.fix_command).replace("{tag}", role)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where it is written what a host shall be."""
+    """Where the desired state of a host is written."""
 
     host: str
     name: str
     """The inventory or file, for messages."""
     options: tuple[str, ...]
     """Of ansible-playbook."""
-    closing: str
-    """See `Desired.closing`."""
-    closing_others: str | None = None
-    """See `Desired.closing_others`."""
+    fix_command: str
+    """See `Desired.fix_command`."""
+    fix_others: str | None = None
+    """See `Desired.fix_others`."""
 
 
 def of_inventory(host: str, *inventories: str | Path) -> Source:
@@ -90,8 +90,8 @@ def of_inventory(host: str, *inventories: str | Path) -> Source:
             )
     program = fix.program("ansible-playbook")
     shown = " ".join(f"-i {_relative_inventory(inventory)}" for inventory in inventories)
-    closing = f"{program} {shown} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
-    return Source(host, " and ".join(map(str, inventories)), tuple(_options(inventories)), closing)
+    fix_command = f"{program} {shown} {_shown(PLAYBOOK)} --limit {host} --tags {{tag}}"
+    return Source(host, " and ".join(map(str, inventories)), tuple(_options(inventories)), fix_command)
 
 
 def _options(inventories: Sequence[str | Path]) -> Iterator[str]:
@@ -132,12 +132,12 @@ def of_file(host: str, file: Path) -> Source:
     program = fix.program("ansible-playbook")
     if host == "localhost":
         what = f"-e @{_relative(file)}"
-        closing = f"{_shown('apply-local')} {what} --tags {{tag}}"
+        fix_command = f"{_shown('apply-local')} {what} --tags {{tag}}"
         others = f"{program} -i {_shown('inventory/local.yml')} {what} {_shown(PLAYBOOK)} --tags {{tag}}"
-        return Source(name, str(file), options, closing, others)
+        return Source(name, str(file), options, fix_command, others)
     way = "".join(f" -e {key}={value}" for key, value in variables.items() if key != "ansible_host")
-    closing = f"{program} -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
-    return Source(name, str(file), options, closing)
+    fix_command = f"{program} -i {name},{way} -e @{_relative(file)} {_shown(PLAYBOOK)} --tags {{tag}}"
+    return Source(name, str(file), options, fix_command)
 
 
 def _shown(playbook: str) -> str:
@@ -182,8 +182,8 @@ def work_out(source: Source, *, facts: Mapping[str, str] | None = None, gather: 
         answer["values"],
         answer["unknown"],
         answer["connection"],
-        source.closing,
-        closing_others=source.closing_others,
+        source.fix_command,
+        fix_others=source.fix_others,
     )
 
 
@@ -191,10 +191,10 @@ def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, An
     """What the collection's `desired` writes down."""
     with scratch.folder("desired") as place:
         playbook, answer = place / "play.json", place / "answer.json"
-        told = {"roles_path": str(folder() / "roles"), "answer": str(answer), "facts": dict(facts)}
-        task = {"name": "Write down what the host shall be", "labkit.host.desired": told}
+        options = {"roles_path": str(folder() / "roles"), "answer": str(answer), "facts": dict(facts)}
+        task = {"name": "Write the desired state of the host", "labkit.host.desired": options}
         # Not by gather_facts: a cache of facts may be of the host as it was once.
-        look = {"name": "Look at the host", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
+        look = {"name": "Gather facts", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
         tasks = [look, task] if gather else [task]
         play = {"name": "Work it out", "hosts": "all", "gather_facts": False, "tasks": tasks}
         playbook.write_text(json.dumps([play]))
@@ -210,11 +210,11 @@ def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, An
         if done.returncode == 0 and answer.exists():
             found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
             return found
-    said = f"{done.stdout}\n{done.stderr}".strip()
-    if "no hosts to target" in said:
+    output = f"{done.stdout}\n{done.stderr}".strip()
+    if "no hosts to target" in output:
         raise _no_such_host(source)
-    errors = "\n".join(re.findall(r"^.*(?:ERROR|WARNING|fatal).*(?:\n.+){0,12}", said, re.MULTILINE))
-    raise ConfigInvalid(f"{source.name}: Ansible can't work it out:\n{errors or said}")
+    errors = "\n".join(re.findall(r"^.*(?:ERROR|WARNING|fatal).*(?:\n.+){0,12}", output, re.MULTILINE))
+    raise ConfigInvalid(f"{source.name}: Ansible can't work it out:\n{errors or output}")
 
 
 def _environment() -> dict[str, str]:

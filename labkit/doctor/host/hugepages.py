@@ -1,4 +1,4 @@
-"""What the role hugepages promises: pages that were really granted, where they were asked for, for whom they are."""
+"""Host checks of the role hugepages: pages granted by the kernel, on their nodes, and who may use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 
 from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
-from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.errors import ConfigInvalid
 
@@ -17,7 +17,7 @@ _RUN_TIME_KIB = 2048
 """Size that hugepages_count counts."""
 
 
-def _seen(reader: HostReader) -> HostFacts:
+def _facts(reader: HostReader) -> HostFacts:
     return reader.look(
         files=(
             f"{_POOLS}/*/nr_hugepages",
@@ -29,7 +29,7 @@ def _seen(reader: HostReader) -> HostFacts:
     )
 
 
-def _wanted(desired: Desired, seen: HostFacts) -> dict[tuple[int, int | None], int]:
+def _wanted(desired: Desired, facts: HostFacts) -> dict[tuple[int, int | None], int]:
     """(size [KiB], node or None for the whole host) to the count that is asked for."""
     wanted: dict[tuple[int, int | None], int] = {}
     for pool in desired["hugepages_pools"]:
@@ -39,7 +39,7 @@ def _wanted(desired: Desired, seen: HostFacts) -> dict[tuple[int, int | None], i
     count = desired.text("hugepages_count")
     if count != "auto" or not wanted:
         wanted.setdefault(
-            (_RUN_TIME_KIB, None), _auto(desired, seen) if count == "auto" else _number(desired, count)
+            (_RUN_TIME_KIB, None), _auto(desired, facts) if count == "auto" else _number(desired, count)
         )
     return {key: count for key, count in wanted.items() if count}
 
@@ -50,44 +50,43 @@ def _number(desired: Desired, count: str) -> int:
     return int(count)
 
 
-def _auto(desired: Desired, seen: HostFacts) -> int:
+def _auto(desired: Desired, facts: HostFacts) -> int:
     """An eighth of the memory, and at most 1 GiB, in pages of 2 MB.
 
-    None where that is too little for a vhost pair, or where the kernel has no such pages: only who asks for a number is
-    refused there.
+    0 where that is too little for a vhost pair, or where the kernel has no such pages: only a given number fails there.
     """
-    if not seen.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*"):
+    if not facts.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*"):
         return 0
-    memory = re.search(r"^MemTotal:\s+(\d+)", seen.text("/proc/meminfo") or "", re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+)", facts.text("/proc/meminfo") or "", re.MULTILINE)
     count = min(512, int(memory[1]) // 1024 // 16) if memory else 0
     return count if count >= int(desired["hugepages_minimum"]) else 0
 
 
 def _granted(reader: HostReader, desired: Desired) -> Outcome:
-    seen = _seen(reader)
-    wanted = _wanted(desired, seen)
+    facts = _facts(reader)
+    wanted = _wanted(desired, facts)
     if not wanted:
-        there = seen.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*")
+        there = facts.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*")
         return NotApplicable(
             "no hugepages are asked for" + ("" if there else ", and this kernel has none of 2 MB")
         )
-    short, told = [], []
+    short, granted = [], []
     for (size_kib, node), count in wanted.items():
         folder = _POOLS if node is None else f"{_NODES}/node{node}/hugepages"
-        found = seen.read(f"{folder}/hugepages-{size_kib}kB/nr_hugepages", int)
+        found = facts.read(f"{folder}/hugepages-{size_kib}kB/nr_hugepages", int)
         where = f"pages of {size_kib} KiB" + (f" on node {node}" if node is not None else "")
-        free = seen.text(f"{_POOLS}/hugepages-{size_kib}kB/free_hugepages")
-        told.append(f"{found} {where}" + (f", {free} free" if node is None else ""))
+        free = facts.text(f"{_POOLS}/hugepages-{size_kib}kB/free_hugepages")
+        granted.append(f"{found} {where}" + (f", {free} free" if node is None else ""))
         if found is None or found < count:
             short.append((f"{where}:", str(count), "no such size or node" if found is None else str(found)))
-    return compare(short, "; ".join(told))
+    return compare(short, "; ".join(granted))
 
 
 def _default_size(reader: HostReader, desired: Desired) -> Outcome:
     wanted = int(desired["hugepages_default_size_kib"])
     if not wanted:
         return NotApplicable("hugepages_default_size_kib is 0: the kernel's own")
-    found = re.search(r"^Hugepagesize:\s+(\d+)", _seen(reader).text("/proc/meminfo") or "", re.MULTILINE)
+    found = re.search(r"^Hugepagesize:\s+(\d+)", _facts(reader).text("/proc/meminfo") or "", re.MULTILINE)
     return compare([("size [KiB]", str(wanted), found[1] if found else "none")], f"{wanted} KiB")
 
 
@@ -95,7 +94,7 @@ def _mounts(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired["hugepages_mounts"]
     if not wanted:
         return NotApplicable("hugepages_mounts is empty")
-    lines = [line.split() for line in (_seen(reader).text("/proc/mounts") or "").splitlines()]
+    lines = [line.split() for line in (_facts(reader).text("/proc/mounts") or "").splitlines()]
     there = {words[1]: words for words in lines if len(words) > 3}
     stats = reader.look(
         commands={mount["path"]: f"stat -c '%a %G' {shlex.quote(mount['path'])}" for mount in wanted}
@@ -136,21 +135,23 @@ def _access(reader: HostReader, desired: Desired) -> Outcome:
         )
         for path, group in tried.items()
     }
-    said = reader.look(commands=commands).commands
-    refused = {path: said[path].out or "no access" for path in tried if said[path].code}
+    results = reader.look(commands=commands).commands
+    refused = {path: results[path].out or "no access" for path in tried if results[path].code}
     if refused:
-        return Broken(
+        return Failed(
             "; ".join(f"group {tried[path]} may make files in {path}" for path in refused),
             "; ".join(f"{path}: {why}" for path, why in refused.items()),
         )
-    return Kept(", ".join(f"group {group} in {path}" for path, group in tried.items()))
+    return Passed(", ".join(f"group {group} in {path}" for path, group in tried.items()))
 
 
-PROMISES = (
-    Promise(id="hugepages.granted", text="as many hugepages as asked for, per size and node", check=_granted),
-    Promise(
+HOST_CHECKS = (
+    HostCheck(
+        id="hugepages.granted", text="as many hugepages as asked for, per size and node", check=_granted
+    ),
+    HostCheck(
         id="hugepages.default_size", text="who asks for no size gets the wanted one", check=_default_size
     ),
-    Promise(id="hugepages.mounts", text="mounted with size, mode and group", check=_mounts),
-    Promise(id="hugepages.access", text="who is in the group may use them, without root", check=_access),
+    HostCheck(id="hugepages.mounts", text="mounted with size, mode and group", check=_mounts),
+    HostCheck(id="hugepages.access", text="who is in the group may use them, without root", check=_access),
 )

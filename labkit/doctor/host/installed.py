@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from labkit.doctor.host.model import Broken, Kept
+from labkit.doctor.host.model import Failed, Passed
 from labkit.doctor.host.reader import HostReader
 
 
-def packages(reader: HostReader, names: list[str]) -> Kept | Broken:
+def packages(reader: HostReader, names: list[str]) -> Passed | Failed:
     """Whether each is installed; "a|b" means one of them."""
     wanted = [name for item in names for name in item.split("|")]
     quoted = " ".join(map(shlex.quote, wanted))
@@ -19,5 +19,5 @@ def packages(reader: HostReader, names: list[str]) -> Kept | Broken:
     )
     there = set(reader.look(commands={"packages": command}).commands["packages"].out.split())
     if missing := [item for item in names if not set(item.split("|")) & there]:
-        return Broken(f"{len(names)} packages", f"not installed: {', '.join(missing)}")
-    return Kept(f"{len(names)} packages")
+        return Failed(f"{len(names)} packages", f"not installed: {', '.join(missing)}")
+    return Passed(f"{len(names)} packages")

@@ -1,4 +1,4 @@
-"""Settings of network interfaces as they are in effect, read by what `ethtool` and /sys tell."""
+"""Settings of network interfaces in effect, as `ethtool` and /sys report them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def differences(
         else f"ethtool {_OPTIONS[group]} {shlex.quote(names[name])}"
         for name, group, _ in asked
     }
-    said = reader.look(commands=commands).commands
+    results = reader.look(commands=commands).commands
     found: list[Difference] = []
     for name, group, given in asked:
-        found += _of_group(name, group, given, said[f"{name} {group}"])
+        found += _of_group(name, group, given, results[f"{name} {group}"])
     return found
 
 
@@ -53,12 +53,14 @@ def resolved(reader: HostReader, text: str) -> str:
     """
     pci = host_module("pci")
     address = pci.address(text)
-    said = reader.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
-    links = understood("ip -json link", said["links"].out, json.loads) if said["links"].code == 0 else []
+    results = reader.look(commands={"links": "ip -json link", "devices": _DEVICES}).commands
+    links = (
+        understood("ip -json link", results["links"].out, json.loads) if results["links"].code == 0 else []
+    )
     for link in links:
         if text in (link.get("ifname"), link.get("ifalias"), *link.get("altnames", ())):
             return str(link["ifname"])
-    for line in said["devices"].out.splitlines():
+    for line in results["devices"].out.splitlines():
         name, _, device = line.partition(" ")
         # Through what lies between a device and its interface, such as virtio: the last address in the path counts.
         if address is not None and pci.innermost(device) == address:
@@ -66,9 +68,9 @@ def resolved(reader: HostReader, text: str) -> str:
     return text
 
 
-def _of_group(name: str, group: str, wanted: Mapping[str, Any], said: CommandResult) -> list[Difference]:
-    values = _values(group, wanted, said.out) if said.code == 0 else {}
-    missing = "not reported" if said.code == 0 else said.out or f"exit code {said.code}"
+def _of_group(name: str, group: str, wanted: Mapping[str, Any], result: CommandResult) -> list[Difference]:
+    values = _values(group, wanted, result.out) if result.code == 0 else {}
+    missing = "not reported" if result.code == 0 else result.out or f"exit code {result.code}"
     return [
         (f"{name} {group} {key}", text_of(value), values.get(key, missing)) for key, value in wanted.items()
     ]

@@ -1,4 +1,4 @@
-"""What the role labkit_host promises: a user who may run the lab, and the packages that build and run the probe."""
+"""Host checks of the role labkit_host: the lab's user, and the packages that build and run the probe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.installed import packages
-from labkit.doctor.host.model import Broken, Kept, NotApplicable, Outcome, Promise
+from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 from labkit.doctor.host.reader import HostReader
 
 _OPEN = '{"id": 1, "cmd": "open", "core": null, "ports": [{"interface": "lo"}], "options": {}}'
@@ -19,13 +19,13 @@ _QUIT = '{"id": 2, "cmd": "quit"}'
 def _user(reader: HostReader, desired: Desired) -> Outcome:
     user, group = desired.text("labkit_host_user"), desired.text("labkit_host_group")
     if not user:
-        return NotApplicable("labkit_host_user is empty: nobody is made")
-    said = reader.look(commands={"groups": f"id -nG {shlex.quote(user)}"}).commands["groups"]
-    if said.code:
-        return Broken(f"user {user} in group {group}", said.out)
-    if group and group not in said.out.split():
-        return Broken(f"{user} in group {group}", f"in {said.out}")
-    return Kept(f"{user} in {said.out}")
+        return NotApplicable("labkit_host_user is empty: no user is created")
+    result = reader.look(commands={"groups": f"id -nG {shlex.quote(user)}"}).commands["groups"]
+    if result.code:
+        return Failed(f"user {user} in group {group}", result.out)
+    if group and group not in result.out.split():
+        return Failed(f"{user} in group {group}", f"in {result.out}")
+    return Passed(f"{user} in {result.out}")
 
 
 def _sudo(reader: HostReader, desired: Desired) -> Outcome:
@@ -33,16 +33,16 @@ def _sudo(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["labkit_host_sudo"] or not user:
         return NotApplicable("labkit_host_sudo is off, or there is no labkit_host_user")
     commands = [str(command) for command in desired["labkit_host_sudo_commands"]]
-    # What sudo itself would let the user do, by all of its files together.
-    said = reader.look(commands={"sudo": f"sudo -l -U {shlex.quote(user)}"}).commands["sudo"]
-    refused = [command for command in commands if not _may(command, said.out)]
-    if said.code or refused:
-        rules = re.findall(r"^\s+(\(.*)$", said.out, re.MULTILINE)
-        return Broken(
+    # What sudo itself reports for the user, from all of its files.
+    result = reader.look(commands={"sudo": f"sudo -l -U {shlex.quote(user)}"}).commands["sudo"]
+    refused = [command for command in commands if not _may(command, result.out)]
+    if result.code or refused:
+        rules = re.findall(r"^\s+(\(.*)$", result.out, re.MULTILINE)
+        return Failed(
             f"{user} may run {', '.join(refused or commands)} as root without a password",
-            "; ".join(rules) or said.out or "no rule",
+            "; ".join(rules) or result.out or "no rule",
         )
-    return Kept(f"{user} may run {', '.join(commands)} as root")
+    return Passed(f"{user} may run {', '.join(commands)} as root")
 
 
 def _may(command: str, listing: str) -> bool:
@@ -67,14 +67,14 @@ def _probe(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["labkit_host_build"]:
         return NotApplicable("labkit_host_build is off: the probe is not built there")
     user, group = _runner(desired)
-    # Every engine is really started, and asked to end.
+    # Each engine is started, and asked to quit.
     test = f"""for engine in {_engines(desired)}; do echo '{_QUIT}' | "$engine"; echo "$engine $?"; done"""
-    said = reader.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
-    ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", said.out, re.MULTILINE))
+    result = reader.look(commands={"probe": members.attempt(test, user=user, group=group)}).commands["probe"]
+    ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", result.out, re.MULTILINE))
     who = user or (f"group {group}" if group else "root")
     if not ends or set(ends.values()) != {"0"}:
-        return Broken(f"{who} may run the probe", said.out[:200] or "nothing is built")
-    return Kept(f"{who} may run {', '.join(sorted(ends))}")
+        return Failed(f"{who} may run the probe", result.out[:200] or "nothing is built")
+    return Passed(f"{who} may run {', '.join(sorted(ends))}")
 
 
 def _runner(desired: Desired) -> tuple[str, str]:
@@ -101,15 +101,15 @@ def _capabilities(reader: HostReader, desired: Desired) -> Outcome:
     engines = _engines(desired, "af_packet")
     test = f"""for engine in {engines}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
     commands["raw socket"] = members.attempt(test, user=user, group=group)
-    said = reader.look(commands=commands).commands
-    if lacking := [engine for engine in wanted if said[engine].code]:
-        return Broken(
+    results = reader.look(commands=commands).commands
+    if lacking := [engine for engine in wanted if results[engine].code]:
+        return Failed(
             "; ".join(f"{engine} has {wanted[engine]}" for engine in lacking),
-            "; ".join(said[engine].out or f"{engine} has them not" for engine in lacking),
+            "; ".join(results[engine].out or f"{engine} has none" for engine in lacking),
         )
-    if not re.search(r'"id":\s*1,\s*"ok":\s*true', said["raw socket"].out):
-        return Broken(f"{user or f'group {group}'} may open a raw socket", said["raw socket"].out[:300])
-    return Kept(", ".join(wanted))
+    if not re.search(r'"id":\s*1,\s*"ok":\s*true', results["raw socket"].out):
+        return Failed(f"{user or f'group {group}'} may open a raw socket", results["raw socket"].out[:300])
+    return Passed(", ".join(wanted))
 
 
 def _packages(reader: HostReader, desired: Desired) -> Outcome:
@@ -118,14 +118,14 @@ def _packages(reader: HostReader, desired: Desired) -> Outcome:
     return packages(reader, names) if names else NotApplicable("no package is wanted")
 
 
-PROMISES = (
-    Promise(id="labkit_host.user", text="the lab's user is there and in its group", check=_user),
-    Promise(id="labkit_host.sudo", text="that user may run labkit as root without a password", check=_sudo),
-    Promise(id="labkit_host.probe", text="the probe is built there and runs", check=_probe),
-    Promise(
+HOST_CHECKS = (
+    HostCheck(id="labkit_host.user", text="the lab's user is there and in its group", check=_user),
+    HostCheck(id="labkit_host.sudo", text="that user may run labkit as root without a password", check=_sudo),
+    HostCheck(id="labkit_host.probe", text="the probe is built there and runs", check=_probe),
+    HostCheck(
         id="labkit_host.capabilities",
         text="the probe opens NICs for its group, without root",
         check=_capabilities,
     ),
-    Promise(id="labkit_host.packages", text="what builds and runs the probe is installed", check=_packages),
+    HostCheck(id="labkit_host.packages", text="what builds and runs the probe is installed", check=_packages),
 )

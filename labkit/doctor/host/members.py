@@ -1,4 +1,4 @@
-"""Commands that try, as an ordinary user, what a role grants to a user or group. Run as root; they write nothing."""
+"""Commands that try, as an ordinary user, what a role grants to a user or group. They run as root and write nothing."""
 
 from __future__ import annotations
 

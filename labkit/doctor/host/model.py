@@ -1,4 +1,4 @@
-"""What a promise is and what looking at a host finds. It must not know how a host is reached."""
+"""A host check and its outcomes. It must not know how a host is reached."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from labkit.errors import ToolFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Passed:
     """The value in effect is the desired one."""
 
     found: str
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """It is another one."""
+class Failed:
+    """The value in effect is not the desired one."""
 
     expected: str
     found: str
@@ -32,45 +32,45 @@ class NotApplicable:
     reason: str
 
 
-Outcome = Kept | Broken | NotApplicable
+Outcome = Passed | Failed | NotApplicable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """One thing that a role of ansible/roles promises of a host that it went over."""
+class HostCheck:
+    """One read-only check that a host is as a role of ansible/roles provisions it."""
 
     id: str
-    """Role and what is promised, such as "hugepages.granted"; stable: the sabotage table keys on it."""
+    """Role and what is checked, such as "hugepages.granted"; stable: the table of faults (tests/infra) keys on it."""
     text: str
-    """What holds when it is kept."""
+    """What is true when it passes."""
     check: Callable[[HostReader, Desired], Outcome]
-    """Looks at the host, changes nothing."""
+    """Reads the host, changes nothing."""
 
-    def look(self, reader: HostReader, desired: Desired) -> Outcome:
-        """What `check` finds. Raises LabkitError where that can't be told: one answer that nobody expected is no more.
+    def run(self, reader: HostReader, desired: Desired) -> Outcome:
+        """The outcome of `check`. Raises LabkitError where it can't be determined, also for an unexpected answer.
 
-        The readers name the file that they can't read; this is for what they did not think of.
+        The readers name the file that they can't parse; this is for what they did not expect.
         """
         try:
             return self.check(reader, desired)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ToolFailed(
                 f"{self.id}: what was found can't be read ({type(error).__name__}: {error})",
-                hint="this is a fault of labkit's: please report it",
+                hint="this is a bug in labkit: please report it",
             ) from error
 
     @property
     def role(self) -> str:
-        """The role that keeps it; also the tag of site.yml that closes the difference."""
+        """The role that provisions it; also the tag of site.yml that fixes a failure."""
         return self.id.partition(".")[0]
 
 
-def compare(differences: list[tuple[str, str, str]], kept: str) -> Kept | Broken:
-    """Of (what, expected, found) all those that differ, or `kept` when none do."""
+def compare(differences: list[tuple[str, str, str]], passed: str) -> Passed | Failed:
+    """Of (what, expected, found) all those that differ, or `passed` when none do."""
     wrong = [(what, expected, found) for what, expected, found in differences if expected != found]
     if not wrong:
-        return Kept(kept)
-    return Broken(
+        return Passed(passed)
+    return Failed(
         "; ".join(f"{what} {expected}" for what, expected, _ in wrong),
         "; ".join(f"{what} {found}" for what, _, found in wrong),
     )

@@ -1,4 +1,4 @@
-"""What the role nic_tuning promises: the wanted settings of interfaces are in effect."""
+"""Host checks of the role nic_tuning: the configured settings of interfaces are in effect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.interfaces import differences
-from labkit.doctor.host.model import NotApplicable, Outcome, Promise, compare
+from labkit.doctor.host.model import HostCheck, NotApplicable, Outcome, compare
 from labkit.doctor.host.reader import HostReader
 
 GROUPS = {
@@ -32,6 +32,6 @@ def _check(group: str) -> Callable[[HostReader, Desired], Outcome]:
     return partial(_in_effect, group=group)
 
 
-PROMISES = tuple(
-    Promise(id=f"nic_tuning.{group}", text=text, check=_check(group)) for group, text in GROUPS.items()
+HOST_CHECKS = tuple(
+    HostCheck(id=f"nic_tuning.{group}", text=text, check=_check(group)) for group, text in GROUPS.items()
 )

@@ -89,7 +89,7 @@ def understood(place: str, text: str, reader: Callable[[str], _T]) -> _T:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         found = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         raise ToolFailed(
-            f"{place}: can't be read, found {found!r} ({error})", hint="look at it on the host"
+            f"{place}: can't be read, found {found!r} ({error})", hint="check it on the host"
         ) from error
 
 
@@ -99,7 +99,7 @@ class HostReader:
     def __init__(self, host: Host, *, name: str) -> None:
         self.name = name
         self._host = host
-        self._seen: dict[str, HostFacts] = {}
+        self._cache: dict[str, HostFacts] = {}
 
     def look(
         self,
@@ -113,9 +113,9 @@ class HostReader:
         Raises EnvironmentBroken where the host cannot be reached or root cannot be had, ToolFailed for half an answer.
         """
         script = _script(files, links, commands or {})
-        if script not in self._seen:
-            self._seen[script] = _parse(self._run(script), self.name)
-        return self._seen[script]
+        if script not in self._cache:
+            self._cache[script] = _parse(self._run(script), self.name)
+        return self._cache[script]
 
     def _run(self, script: str) -> str:
         done = as_root(self._host, script, name=self.name)

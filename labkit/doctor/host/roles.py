@@ -52,5 +52,5 @@ def ansible_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise EnvironmentBroken(
-            f"{error}: needed to look at hosts", hint=fix.packages_of("ansible")
+            f"{error}: needed for the host checks", hint=fix.packages_of("ansible")
         ) from error

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* libFuzzer: no line, whatever is in it, breaks the command reader; what it accepts keeps its own promises.
+/* libFuzzer: no line, whatever is in it, breaks the command reader; what it accepts is within its own limits.
  */
 #include <stdlib.h>
 

@@ -12,7 +12,7 @@ from cases import CASES
 from fakes import FakeReader
 
 from labkit.cli import main
-from labkit.doctor.host import PROMISES, connect, doctor, roles
+from labkit.doctor.host import HOST_CHECKS, connect, doctor, roles
 from labkit.doctor.host.desired import hosts, of_file, of_inventory, work_out
 from labkit.doctor.host.doctor import source
 from labkit.errors import ConfigInvalid, EnvironmentBroken
@@ -54,9 +54,9 @@ def test_variables_of_a_host_go_over_those_of_its_group_and_the_roles_defaults(i
     assert desired["cpu_isolation_cpus"] == "1-3"
     assert desired["hugepages_minimum"] == 128
     assert desired["af_xdp_bpffs"] == "/sys/fs/bpf"
-    closing = desired.close("hugepages")
-    assert closing.startswith(f"ansible-playbook -i {inventory} ")
-    assert closing.endswith("ansible/site.yml --limit dut --tags hugepages")
+    fix = desired.fix("hugepages")
+    assert fix.startswith(f"ansible-playbook -i {inventory} ")
+    assert fix.endswith("ansible/site.yml --limit dut --tags hugepages")
     assert desired.connection["ansible_ssh_private_key_file"] == f"{inventory.parent}/key"
     assert (desired.connection["ansible_host"], desired.connection["ansible_port"]) == ("198.18.0.1", 2222)
 
@@ -87,7 +87,7 @@ def test_list_of_cores_does_not_undo_what_the_low_latency_kernel_has_for_all(inv
     assert found["boot_arguments"].count("rcu_nocbs=all") == (not lists)
 
 
-def test_every_mistake_is_told_with_its_place(inventory):
+def test_every_mistake_is_reported_with_its_place(inventory):
     with pytest.raises(ConfigInvalid) as told:
         work_out(of_inventory("tester", inventory))
 
@@ -145,7 +145,7 @@ def test_file_of_variables_says_what_a_host_shall_be(tmp_path):
     assert desired.connection["ansible_user"] == "lab"
     assert desired.connection["ansible_port"] == 2222
     way = "-i 198.18.0.1, -e ansible_user=lab -e ansible_port=2222"
-    assert f"ansible-playbook {way} -e @{file} " in desired.close("hugepages")
+    assert f"ansible-playbook {way} -e @{file} " in desired.fix("hugepages")
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_command_for_this_machine_runs_the_role_that_it_names(tmp_path):
     local = {role["role"] for play in plays for role in play.get("roles", ())} - {"probe"}
 
     desired = work_out(of_file("localhost", file))
-    closing = {promise.role: desired.close(promise.role) for promise in PROMISES}
+    fix = {check.role: desired.fix(check.role) for check in HOST_CHECKS}
 
-    assert {role for role, command in closing.items() if "apply-local" in command} == local
+    assert {role for role, command in fix.items() if "apply-local" in command} == local
     inventory = roles.folder() / "inventory/local.yml"
-    for role in closing.keys() - local:
-        assert f"-e @{file}" in closing[role]
-        assert f"-i {os.path.relpath(inventory)} " in closing[role] or f"-i {inventory} " in closing[role]
-        assert closing[role].endswith(f"site.yml --tags {role}")
+    for role in fix.keys() - local:
+        assert f"-e @{file}" in fix[role]
+        assert f"-i {os.path.relpath(inventory)} " in fix[role] or f"-i {inventory} " in fix[role]
+        assert fix[role].endswith(f"site.yml --tags {role}")
 
 
 def test_later_inventory_overrides_an_earlier_one_as_ansible_has_it(inventory, tmp_path):
@@ -204,7 +204,7 @@ def test_later_inventory_overrides_an_earlier_one_as_ansible_has_it(inventory, t
 
     assert (desired["cpu_isolation_cpus"], desired["hugepages_count"]) == ("2", "256")
     assert desired.connection["ansible_host"] == "198.18.0.1"
-    assert f"-i {inventory} -i '{other}' " in desired.close("hugepages")
+    assert f"-i {inventory} -i '{other}' " in desired.fix("hugepages")
     assert hosts(str(inventory), str(other)) == ["dut", "tester", "third"]
     with pytest.raises(ConfigInvalid, match=r"none.yml: no such inventory"):
         of_inventory("dut", inventory, tmp_path / "none.yml")
@@ -241,7 +241,7 @@ def test_option_of_one_value_is_not_taken_twice(option, capsys):
     assert f"{option} is given twice" in capsys.readouterr().err
 
 
-def test_roles_that_are_nowhere_are_told(monkeypatch, tmp_path):
+def test_roles_that_are_nowhere_are_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(roles, "__file__", str(tmp_path / "labkit/doctor/host/roles.py"))
 
     with pytest.raises(EnvironmentBroken, match="the Ansible roles are neither in"):
@@ -284,7 +284,7 @@ def test_way_to_a_host_is_the_one_of_the_inventory(inventory, tmp_path, monkeypa
         assert word in line, line
 
 
-def test_ssh_that_fails_is_told(inventory, tmp_path, monkeypatch, capsys):
+def test_ssh_that_fails_is_reported(inventory, tmp_path, monkeypatch, capsys):
     program = tmp_path / "bin" / "ssh"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'lab@198.18.0.1: Permission denied (publickey).' >&2\nexit 255\n")
@@ -296,13 +296,13 @@ def test_ssh_that_fails_is_told(inventory, tmp_path, monkeypatch, capsys):
     assert "dut cannot be reached: lab@198.18.0.1: Permission denied" in capsys.readouterr().err
 
 
-def test_every_variable_that_a_promise_reads_has_a_default_of_a_role():
+def test_every_variable_that_a_host_check_reads_has_a_default_of_a_role():
     desired = work_out(
         source("localhost", inventory=None, desired=None), facts={"cpu_isolation_present": "0-3"}
     )
 
-    for promise in PROMISES:
-        promise.check(FakeReader(), desired)
+    for one in HOST_CHECKS:
+        one.check(FakeReader(), desired)
     for case in CASES.values():
         assert {name for name in {*case.wanted, *case.unwanted} if name not in desired.values} == set()
 

@@ -1,4 +1,4 @@
-"""The sabotages of tests/infra, carried out on a guest."""
+"""The faults of tests/infra, injected into a guest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from labkit.machine.hosts import DIE_WITH_PARENT
 from tests.vm.playbook import Playbooks, Say
 
 
-def sabotaged(playbooks: Playbooks, say: Say, *, host: str, part: str = "") -> dict[str, list[str]]:
-    """Break what the inventory promises of the host, or what `part` finds of that; the promises by verdict."""
-    command = [sys.executable, "-m", "tests.infra.sabotage", "--host", host, "-i", str(playbooks.inventory)]
+def inject_faults(playbooks: Playbooks, say: Say, *, host: str, part: str = "") -> dict[str, list[str]]:
+    """Inject the faults of host checks, or of those that match `part`; ids of the host checks by verdict."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.infra.fault_injection",
+        "--host",
+        host,
+        "-i",
+        str(playbooks.inventory),
+    ]
     done = subprocess.run(
         [*DIE_WITH_PARENT, *command, "-k", part],
         stdin=subprocess.DEVNULL,
@@ -25,7 +33,7 @@ def sabotaged(playbooks: Playbooks, say: Say, *, host: str, part: str = "") -> d
     say(done.stdout + done.stderr)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    verdicts = ("caught", "skipped")
+    verdicts = ("detected", "skipped")
     return {
         verdict: sorted(re.findall(rf"^{verdict}\s+(\S+)", done.stdout, re.MULTILINE)) for verdict in verdicts
     }

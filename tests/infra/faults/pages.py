@@ -6,7 +6,7 @@ import shlex
 
 from labkit.doctor.host.desired import Desired
 
-from .ways import Sabotage, cover, emptied, mode_back, mode_gone, uncover
+from .ways import Fault, cover, emptied, mode_back, mode_gone, uncover
 
 
 def _pool(desired: Desired) -> str:
@@ -23,24 +23,24 @@ def _mount(desired: Desired) -> str:
 
 
 PAGES = (
-    Sabotage(promise="hugepages.default_size", wants=lambda desired: {"hugepages_default_size_kib": 64}),
+    Fault(check="hugepages.default_size", wants=lambda desired: {"hugepages_default_size_kib": 64}),
     # Laid over: pages that are given away may not be had again.
-    Sabotage(
-        promise="hugepages.granted",
-        breaks=lambda desired: cover(_pool(desired), "1"),
-        mends=lambda desired: uncover(_pool(desired)),
+    Fault(
+        check="hugepages.granted",
+        inject=lambda desired: cover(_pool(desired), "1"),
+        revert=lambda desired: uncover(_pool(desired)),
     ),
     emptied("hugepages.mounts", _mount, also=("hugepages.access",)),
-    Sabotage(
-        promise="hugepages.mounts",
-        breaks=lambda desired: mode_gone(_mount(desired), "hugepages-mode"),
-        mends=lambda desired: mode_back(_mount(desired), "hugepages-mode"),
+    Fault(
+        check="hugepages.mounts",
+        inject=lambda desired: mode_gone(_mount(desired), "hugepages-mode"),
+        revert=lambda desired: mode_back(_mount(desired), "hugepages-mode"),
         also=("hugepages.access",),
     ),
-    Sabotage(
-        promise="hugepages.access",
-        breaks=lambda desired: mode_gone(_mount(desired), "hugepages-access"),
-        mends=lambda desired: mode_back(_mount(desired), "hugepages-access"),
+    Fault(
+        check="hugepages.access",
+        inject=lambda desired: mode_gone(_mount(desired), "hugepages-access"),
+        revert=lambda desired: mode_back(_mount(desired), "hugepages-access"),
         also=("hugepages.mounts",),
     ),
 )

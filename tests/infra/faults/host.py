@@ -7,9 +7,9 @@ import shlex
 
 from labkit.doctor.host.desired import Desired
 
-from .ways import FOLDER, Sabotage, emptied, uncover
+from .ways import FOLDER, Fault, emptied, uncover
 
-_SUDOERS = "/etc/sudoers.d/zz-labkit-sabotage"
+_SUDOERS = "/etc/sudoers.d/zz-labkit-fault"
 _STATUS = "/var/lib/dpkg/status"
 
 
@@ -31,29 +31,29 @@ def _of_af_packet_engine(desired: Desired, what: str) -> str:
 
 
 HOST = (
-    Sabotage(
-        promise="labkit_host.user",
-        breaks=lambda desired: "gpasswd --delete {} {}".format(*_user(desired)),
-        mends=lambda desired: "gpasswd --add {} {}".format(*_user(desired)),
+    Fault(
+        check="labkit_host.user",
+        inject=lambda desired: "gpasswd --delete {} {}".format(*_user(desired)),
+        revert=lambda desired: "gpasswd --add {} {}".format(*_user(desired)),
         also=("dpdk.memlock", "af_xdp.memlock"),
     ),
-    Sabotage(
-        promise="labkit_host.sudo",
+    Fault(
+        check="labkit_host.sudo",
         # The last rule that matches counts, so a file that sorts last takes away what an earlier one gave.
-        breaks=lambda desired: f"umask 0337; echo {_user(desired)[0]} 'ALL=(ALL:ALL) !ALL' >{_SUDOERS}",
-        mends=lambda desired: f"rm -f {_SUDOERS}",
+        inject=lambda desired: f"umask 0337; echo {_user(desired)[0]} 'ALL=(ALL:ALL) !ALL' >{_SUDOERS}",
+        revert=lambda desired: f"rm -f {_SUDOERS}",
     ),
     emptied(
         "labkit_host.probe",
         lambda desired: desired.text("labkit_host_probe_dir"),
         also=("labkit_host.capabilities",),
     ),
-    Sabotage(
-        promise="labkit_host.capabilities",
-        breaks=lambda desired: _of_af_packet_engine(desired, "-r"),
-        mends=lambda desired: _of_af_packet_engine(
+    Fault(
+        check="labkit_host.capabilities",
+        inject=lambda desired: _of_af_packet_engine(desired, "-r"),
+        revert=lambda desired: _of_af_packet_engine(
             desired, f"{desired['labkit_host_engine_capabilities']['af_packet']}=ep"
         ),
     ),
-    Sabotage(promise="labkit_host.packages", breaks=_package_gone, mends=lambda desired: uncover(_STATUS)),
+    Fault(check="labkit_host.packages", inject=_package_gone, revert=lambda desired: uncover(_STATUS)),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from labkit.doctor.host.desired import Desired
 from labkit.machine.cores import parse_list
 
-from .ways import FOLDER, Sabotage, another, cover, covered, keep, put_back, uncover, written
+from .ways import FOLDER, Fault, another, cover, covered, keep, restore, uncover, written
 
 
 def _core(desired: Desired) -> str:
@@ -17,15 +17,15 @@ def _core(desired: Desired) -> str:
 _CPU, _IRQ = "/sys/devices/system/cpu", "/proc/irq"
 
 
-def _interrupts_there(desired: Desired) -> str:
-    """Every interrupt that can be moved, to an isolated core: the one that carries this connection goes at once."""
+def _interrupts_on_core(desired: Desired) -> str:
+    """Move every interrupt that can be moved to an isolated core; that of this connection moves at once."""
     return (
         f"mkdir -p {FOLDER}; cd {_IRQ}; test -e {FOLDER}/irqs || grep -H '' [0-9]*/smp_affinity_list >{FOLDER}/irqs; "
         f"for file in [0-9]*/smp_affinity_list; do echo {_core(desired)} >$file; done 2>/dev/null; sleep 1"
     )
 
 
-def _interrupts_back(desired: Desired) -> str:
+def _interrupts_restored(desired: Desired) -> str:
     return (
         f"cd {_IRQ}; if test -e {FOLDER}/irqs; then while IFS=: read -r file cores; do echo $cores >$file; done "
         f"<{FOLDER}/irqs 2>/dev/null; rm {FOLDER}/irqs; fi; sleep 1"
@@ -45,15 +45,15 @@ def _another_governor(desired: Desired) -> str:
 
 
 def _an_irqbalance(desired: Desired) -> str:
-    """A process of that name which was told of no banned core. It does nothing, and ends by itself."""
+    """A process of that name without banned cores. It does nothing, and ends by itself."""
     return (
         f"mkdir -p {FOLDER}; setsid sh -c 'printf irqbalance >/proc/$$/comm; echo $$ >{FOLDER}/irqbalance; "
         "sleep 300; :' </dev/null >/dev/null 2>&1 & sleep 0.5"
     )
 
 
-def _setting(promise: str, path: str, value: str | Callable[[Desired], str]) -> Sabotage:
-    return written(f"cpu_isolation.{promise}", path, value)
+def _setting(name: str, path: str, value: str | Callable[[Desired], str]) -> Fault:
+    return written(f"cpu_isolation.{name}", path, value)
 
 
 CORES = (
@@ -61,17 +61,17 @@ CORES = (
     covered("cpu_isolation.isolated", f"{_CPU}/isolated", "0"),
     covered("cpu_isolation.nohz_full", f"{_CPU}/nohz_full", "(null)"),
     # What RCU decided at boot can't be undone. Core 0 is never isolated, so its callbacks stay.
-    Sabotage(promise="cpu_isolation.rcu_nocbs", wants=lambda desired: {"cpu_isolation_cpus": "0"}),
-    Sabotage(promise="cpu_isolation.interrupts", breaks=_interrupts_there, mends=_interrupts_back),
+    Fault(check="cpu_isolation.rcu_nocbs", wants=lambda desired: {"cpu_isolation_cpus": "0"}),
+    Fault(check="cpu_isolation.interrupts", inject=_interrupts_on_core, revert=_interrupts_restored),
     written(
         "cpu_isolation.interrupts",
         f"{_IRQ}/default_smp_affinity",
         lambda desired: f"{1 << int(_core(desired)):x}" if int(_core(desired)) < 32 else "ffffffff,ffffffff",
     ),
-    Sabotage(
-        promise="cpu_isolation.irqbalance",
-        breaks=_an_irqbalance,
-        mends=lambda desired: (
+    Fault(
+        check="cpu_isolation.irqbalance",
+        inject=_an_irqbalance,
+        revert=lambda desired: (
             f"if test -e {FOLDER}/irqbalance; then kill -- -$(cat {FOLDER}/irqbalance); "
             f"rm {FOLDER}/irqbalance; fi"
         ),
@@ -97,15 +97,15 @@ CORES = (
         "/proc/sys/kernel/sched_rt_runtime_us",
         another("cpu_isolation_rt_runtime_us", "900000", "-1"),
     ),
-    Sabotage(
-        promise="cpu_isolation.governor",
-        breaks=_another_governor,
-        mends=lambda desired: put_back(_governor(desired), "governor"),
+    Fault(
+        check="cpu_isolation.governor",
+        inject=_another_governor,
+        revert=lambda desired: restore(_governor(desired), "governor"),
     ),
-    Sabotage(
-        promise="cpu_isolation.cstates",
-        breaks=lambda desired: "; ".join(cover(path, "99") for path in _LIMITS),
-        mends=lambda desired: "; ".join(map(uncover, _LIMITS)),
+    Fault(
+        check="cpu_isolation.cstates",
+        inject=lambda desired: "; ".join(cover(path, "99") for path in _LIMITS),
+        revert=lambda desired: "; ".join(map(uncover, _LIMITS)),
     ),
 )
 _LIMITS = tuple(f"/sys/module/{module}/parameters/max_cstate" for module in ("intel_idle", "processor"))

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from labkit.doctor.host.desired import Desired
 
-from .ways import Sabotage, changed
+from .ways import Fault, changed
 
 _ETHTOOL = {"rings": "-G", "coalescing": "-C", "features": "-K", "pause": "-A", "channels": "-L"}
 
 
-def _tuned(group: str) -> Sabotage:
+def _tuned(group: str) -> Fault:
     def scripts(desired: Desired) -> tuple[str, str]:
         for one in desired["nic_tuning_interfaces"]:
             if one.get(group):
                 return changed(_ETHTOOL[group], one["name"], one[group])
         return "false", "true"
 
-    return Sabotage(
-        promise=f"nic_tuning.{group}",
-        breaks=lambda desired: scripts(desired)[0],
-        mends=lambda desired: scripts(desired)[1],
+    return Fault(
+        check=f"nic_tuning.{group}",
+        inject=lambda desired: scripts(desired)[0],
+        revert=lambda desired: scripts(desired)[1],
         also=tuple(f"nic_tuning.{other}" for other in ("rss", "rings", "coalescing") if other != group),
     )
 
@@ -32,14 +32,14 @@ def _rss(desired: Desired) -> tuple[str, str]:
 
 NICS = (
     *(_tuned(group) for group in _ETHTOOL),
-    Sabotage(
-        promise="nic_tuning.rss",
-        breaks=lambda desired: _rss(desired)[0],
-        mends=lambda desired: _rss(desired)[1],
+    Fault(
+        check="nic_tuning.rss",
+        inject=lambda desired: _rss(desired)[0],
+        revert=lambda desired: _rss(desired)[1],
     ),
-    Sabotage(
-        promise="replay.unit",
-        breaks=lambda desired: "systemctl disable --quiet labkit-host.service",
-        mends=lambda desired: "systemctl enable --quiet labkit-host.service",
+    Fault(
+        check="replay.unit",
+        inject=lambda desired: "systemctl disable --quiet labkit-host.service",
+        revert=lambda desired: "systemctl enable --quiet labkit-host.service",
     ),
 )

@@ -9,9 +9,9 @@ from typing import Any
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.dpdk import devices
 
-from .ways import Sabotage, Script, changed, emptied, mode_back, mode_gone
+from .ways import Fault, Script, changed, emptied, mode_back, mode_gone
 
-_LIMIT = "/etc/security/limits.d/zz-labkit-sabotage.conf"
+_LIMIT = "/etc/security/limits.d/zz-labkit-fault.conf"
 
 
 def _device(desired: Desired) -> tuple[str, str]:
@@ -55,7 +55,7 @@ def _busy(desired: Desired) -> tuple[str, str]:
 
 
 def _queues(desired: Desired) -> tuple[str, str]:
-    """Command that breaks, and one that mends, an MTU or feature that is asked for; ":" where neither is."""
+    """Commands that change and restore an MTU or feature that is asked for; ":" where neither is."""
     name, mtu = _first_setting(desired, "mtu")
     if name != "lo":
         return f"ip link set {name} mtu {int(mtu) - 100}", f"ip link set {name} mtu {mtu}"
@@ -75,64 +75,64 @@ _TESTPMD = "$(command -v dpdk-testpmd)"
 _PC_FILE = "$(pkg-config --variable pcfiledir libxdp)/libxdp.pc"
 
 BYPASS = (
-    Sabotage(
-        promise="dpdk.version",
-        breaks=lambda desired: f"mount --bind /dev/null {_TESTPMD}",
-        # By what is mounted: what is covered is no program, so the shell doesn't find it.
-        mends=lambda desired: "awk '$2 ~ \"/dpdk-testpmd$\" {print $2}' /proc/mounts | xargs -r umount",
+    Fault(
+        check="dpdk.version",
+        inject=lambda desired: f"mount --bind /dev/null {_TESTPMD}",
+        # Found among the mounts: the covered file is no program, so the shell does not find it.
+        revert=lambda desired: "awk '$2 ~ \"/dpdk-testpmd$\" {print $2}' /proc/mounts | xargs -r umount",
     ),
-    Sabotage(
-        promise="dpdk.bound",
-        breaks=lambda desired: "echo {} >/sys/bus/pci/drivers/{}/unbind".format(*_device(desired)),
-        mends=lambda desired: "echo {} >/sys/bus/pci/drivers/{}/bind".format(*_device(desired)),
+    Fault(
+        check="dpdk.bound",
+        inject=lambda desired: "echo {} >/sys/bus/pci/drivers/{}/unbind".format(*_device(desired)),
+        revert=lambda desired: "echo {} >/sys/bus/pci/drivers/{}/bind".format(*_device(desired)),
         also=("dpdk.access",),
     ),
-    Sabotage(
-        promise="dpdk.bound",
-        breaks=lambda desired: "echo >/sys/bus/pci/devices/{}/driver_override".format(*_device(desired)),
-        mends=lambda desired: "echo {1} >/sys/bus/pci/devices/{0}/driver_override".format(*_device(desired)),
+    Fault(
+        check="dpdk.bound",
+        inject=lambda desired: "echo >/sys/bus/pci/devices/{}/driver_override".format(*_device(desired)),
+        revert=lambda desired: "echo {1} >/sys/bus/pci/devices/{0}/driver_override".format(*_device(desired)),
     ),
     emptied("dpdk.iommu", lambda desired: "/sys/kernel/iommu_groups"),
-    Sabotage(
-        promise="dpdk.access",
-        breaks=lambda desired: mode_gone(_group_node(desired), "vfio-mode"),
-        mends=lambda desired: mode_back(_group_node(desired), "vfio-mode"),
+    Fault(
+        check="dpdk.access",
+        inject=lambda desired: mode_gone(_group_node(desired), "vfio-mode"),
+        revert=lambda desired: mode_back(_group_node(desired), "vfio-mode"),
     ),
-    Sabotage(
-        promise="dpdk.memlock",
-        breaks=_little_memory(
+    Fault(
+        check="dpdk.memlock",
+        inject=_little_memory(
             lambda desired: desired.text("dpdk_group") or desired.text("labkit_host_group")
         ),
-        mends=lambda desired: f"rm -f {_LIMIT}",
+        revert=lambda desired: f"rm -f {_LIMIT}",
         also=("af_xdp.memlock",),
     ),
     emptied("af_xdp.bpffs", lambda desired: desired.text("af_xdp_bpffs")),
-    Sabotage(
-        promise="af_xdp.libxdp",
-        breaks=lambda desired: f"mount --bind /dev/null {_PC_FILE}",
-        mends=lambda desired: "umount $(grep -o ' /[^ ]*/libxdp.pc ' /proc/mounts)",
+    Fault(
+        check="af_xdp.libxdp",
+        inject=lambda desired: f"mount --bind /dev/null {_PC_FILE}",
+        revert=lambda desired: "umount $(grep -o ' /[^ ]*/libxdp.pc ' /proc/mounts)",
     ),
-    Sabotage(
-        promise="af_xdp.queues",
-        breaks=lambda desired: _queues(desired)[0],
-        mends=lambda desired: _queues(desired)[1],
+    Fault(
+        check="af_xdp.queues",
+        inject=lambda desired: _queues(desired)[0],
+        revert=lambda desired: _queues(desired)[1],
         wants=_more_queues,
         also=("nic_tuning.features", "nic_tuning.channels", "nic_tuning.rss"),
     ),
-    Sabotage(
-        promise="af_xdp.napi",
-        breaks=lambda desired: "echo $(({2} + 1)) >/sys/class/net/{0}/{1}".format(*_napi(desired)),
-        mends=lambda desired: "echo {2} >/sys/class/net/{0}/{1}".format(*_napi(desired)),
+    Fault(
+        check="af_xdp.napi",
+        inject=lambda desired: "echo $(({2} + 1)) >/sys/class/net/{0}/{1}".format(*_napi(desired)),
+        revert=lambda desired: "echo {2} >/sys/class/net/{0}/{1}".format(*_napi(desired)),
     ),
-    Sabotage(
-        promise="af_xdp.busy_poll",
-        breaks=lambda desired: "echo $(({1} + 1)) >{0}".format(*_busy(desired)),
-        mends=lambda desired: "echo {1} >{0}".format(*_busy(desired)),
+    Fault(
+        check="af_xdp.busy_poll",
+        inject=lambda desired: "echo $(({1} + 1)) >{0}".format(*_busy(desired)),
+        revert=lambda desired: "echo {1} >{0}".format(*_busy(desired)),
     ),
-    Sabotage(
-        promise="af_xdp.memlock",
-        breaks=_little_memory(lambda desired: desired.text("labkit_host_group")),
-        mends=lambda desired: f"rm -f {_LIMIT}",
+    Fault(
+        check="af_xdp.memlock",
+        inject=_little_memory(lambda desired: desired.text("labkit_host_group")),
+        revert=lambda desired: f"rm -f {_LIMIT}",
         also=("dpdk.memlock",),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.doctor.host.desired import Desired
 
-from .ways import FOLDER, Sabotage, cover, covered, uncover
+from .ways import FOLDER, Fault, cover, covered, uncover
 
 _VERSION, _REALTIME = "/proc/sys/kernel/version", "/sys/kernel/realtime"
 _PREEMPT = "/sys/kernel/debug/sched/preempt"
@@ -14,7 +14,7 @@ _MODES = ("none", "voluntary", "full", "lazy")
 def _another_kernel(desired: Desired) -> str:
     return "; ".join(
         (
-            cover(_VERSION, "#1 SMP PREEMPT_DYNAMIC labkit-sabotage"),
+            cover(_VERSION, "#1 SMP PREEMPT_DYNAMIC labkit-fault"),
             cover(_REALTIME, "0"),
             cover(_PREEMPT, "none (voluntary) full"),
         )
@@ -23,41 +23,41 @@ def _another_kernel(desired: Desired) -> str:
 
 def _one_valuechanged(desired: Desired) -> str:
     first, *rest = desired["boot_arguments"]
-    return " ".join([f"{first.partition('=')[0]}=labkit-sabotage", *rest])
+    return " ".join([f"{first.partition('=')[0]}=labkit-fault", *rest])
 
 
 _GRUBENV = "$(ls -d /boot/grub /boot/grub2 2>/dev/null | head -n 1)/grubenv"
 _EDITENV = "$(command -v grub-editenv || command -v grub2-editenv) -"
 
 KERNEL = (
-    Sabotage(
-        promise="lowlatency_kernel.flavour",
-        breaks=_another_kernel,
-        mends=lambda desired: "; ".join(map(uncover, (_VERSION, _REALTIME, _PREEMPT))),
+    Fault(
+        check="lowlatency_kernel.flavour",
+        inject=_another_kernel,
+        revert=lambda desired: "; ".join(map(uncover, (_VERSION, _REALTIME, _PREEMPT))),
         also=("lowlatency_kernel.preempt",),
     ),
-    Sabotage(
-        promise="lowlatency_kernel.preempt",
+    Fault(
+        check="lowlatency_kernel.preempt",
         wants=lambda desired: {
             "lowlatency_kernel_preempt": "none"
             if desired.text("lowlatency_kernel_preempt") != "none"
             else "full"
         },
     ),
-    Sabotage(
-        promise="lowlatency_kernel.release",
-        wants=lambda desired: {"lowlatency_kernel_release": "0.0-labkit-sabotage"},
+    Fault(
+        check="lowlatency_kernel.release",
+        wants=lambda desired: {"lowlatency_kernel_release": "0.0-labkit-fault"},
     ),
     covered("boot.arguments", "/proc/cmdline", _one_valuechanged),
     covered("boot.arguments", "/proc/cmdline", lambda desired: " ".join(desired["boot_arguments"][1:])),
-    Sabotage(
-        promise="boot.default",
+    Fault(
+        check="boot.default",
         # grub-editenv makes the file where there is none; then it goes again.
-        breaks=lambda desired: (
+        inject=lambda desired: (
             f"mkdir -p {FOLDER}; test -e {_GRUBENV} || touch {FOLDER}/no-grubenv; "
-            f"{_EDITENV} set next_entry=labkit-sabotage"
+            f"{_EDITENV} set next_entry=labkit-fault"
         ),
-        mends=lambda desired: (
+        revert=lambda desired: (
             f"{_EDITENV} unset next_entry; "
             f"if test -e {FOLDER}/no-grubenv; then rm {_GRUBENV} {FOLDER}/no-grubenv; fi"
         ),

@@ -1,4 +1,4 @@
-"""A host that says what it is told to say, in the place of one that is looked at."""
+"""A host reader with given answers, in the place of one that reads a host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_FOUND = CommandResult(127, "not found")
 
 @dataclass(frozen=True)
 class FakeReader:
-    """Files, links, and what commands (by their name in the promise) print; a command that is not told fails."""
+    """Files, links, and what commands print, by their name in the host check; a command that is not given fails."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
@@ -30,13 +30,13 @@ class FakeReader:
         links: Sequence[str] = (),
         commands: Mapping[str, str] | None = None,
     ) -> HostFacts:
-        told = {name: self.commands.get(name, NOT_FOUND) for name in commands or {}}
+        results = {name: self.commands.get(name, NOT_FOUND) for name in commands or {}}
         return HostFacts(
             _asked(self.files, files),
             _asked(self.links, links),
             {
-                name: said if isinstance(said, CommandResult) else CommandResult(0, said)
-                for name, said in told.items()
+                name: result if isinstance(result, CommandResult) else CommandResult(0, result)
+                for name, result in results.items()
             },
         )
 

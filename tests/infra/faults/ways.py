@@ -1,4 +1,4 @@
-"""Ways to break a promise, each with the way to mend it. Scripts of a shell that runs as root; all may be run twice."""
+"""Ways to inject a fault and to revert it: shell scripts that run as root. Each may run twice."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ from typing import Any
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.interfaces import text_of
 
-FOLDER = "/run/labkit-sabotage"
+FOLDER = "/run/labkit-fault"
 
 Script = Callable[[Desired], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sabotage:
-    """One way to break one promise."""
+class Fault:
+    """One way to make one host check fail."""
 
-    promise: str
-    breaks: Script = lambda desired: ":"
-    mends: Script = lambda desired: ":"
+    check: str
+    """Id of the host check."""
+    inject: Script = lambda desired: ":"
+    revert: Script = lambda desired: ":"
     wants: Callable[[Desired], Mapping[str, Any]] = lambda desired: {}
-    """Variables that are wanted otherwise, instead of a command."""
+    """Other values of variables, where no command can inject the fault."""
     also: tuple[str, ...] = field(default=())
-    """Promises that may fall with it."""
+    """Ids of host checks that may fail with it."""
 
 
 def keep(path: str, name: str) -> str:
-    """Keep a file's text, once, to be put back."""
+    """Keep a file's text once, for `restore`."""
     return f"mkdir -p {FOLDER}; test -e {FOLDER}/{name} || cat {path} >{FOLDER}/{name}"
 
 
-def put_back(path: str, name: str) -> str:
+def restore(path: str, name: str) -> str:
     return f"if test -e {FOLDER}/{name}; then cat {FOLDER}/{name} >{path} && rm {FOLDER}/{name}; fi"
 
 
 def written(
-    promise: str, path: str, value: str | Callable[[Desired], str], *, also: tuple[str, ...] = ()
-) -> Sabotage:
+    check: str, path: str, value: str | Callable[[Desired], str], *, also: tuple[str, ...] = ()
+) -> Fault:
     """Another value in a file of /proc or /sys."""
-    name = promise + "." + path.rpartition("/")[2]
+    name = check + "." + path.rpartition("/")[2]
 
-    def breaks(desired: Desired) -> str:
+    def inject(desired: Desired) -> str:
         text = value if isinstance(value, str) else value(desired)
         return f"{keep(path, name)}; echo {shlex.quote(text)} >{path}"
 
-    return Sabotage(promise=promise, breaks=breaks, mends=lambda desired: put_back(path, name), also=also)
+    return Fault(check=check, inject=inject, revert=lambda desired: restore(path, name), also=also)
 
 
 def cover(path: str, text: str) -> str:
-    """Lay a file over another: every reader sees it, and nothing else is changed."""
+    """Mount a file over another: every reader sees it, and nothing else is changed."""
     name = path.strip("/").replace("/", "-")
     return (
         f"if test -e {path}; then mkdir -p {FOLDER}; echo {shlex.quote(text)} >{FOLDER}/{name}; "
@@ -60,38 +61,38 @@ def cover(path: str, text: str) -> str:
 
 
 def uncover(path: str) -> str:
-    """Take off what was laid over it here, and nothing else."""
-    return f"while grep -q '/labkit-sabotage/[^ ]* {path} ' /proc/self/mountinfo && umount {path}; do :; done"
+    """Unmount what `cover` mounted over it, and nothing else."""
+    return f"while grep -q '/labkit-fault/[^ ]* {path} ' /proc/self/mountinfo && umount {path}; do :; done"
 
 
-def lay_over(folder: str) -> str:
-    """An empty file system over a folder."""
-    return f"mount -t tmpfs labkit-sabotage {folder}"
+def mount_over(folder: str) -> str:
+    """Mount an empty file system over a folder."""
+    return f"mount -t tmpfs labkit-fault {folder}"
 
 
-def lift(folder: str) -> str:
-    """Take it off, and nothing else."""
-    return f"while grep -q '^labkit-sabotage {folder} ' /proc/mounts && umount {folder}; do :; done"
+def unmount(folder: str) -> str:
+    """Unmount it, and nothing else."""
+    return f"while grep -q '^labkit-fault {folder} ' /proc/mounts && umount {folder}; do :; done"
 
 
-def emptied(promise: str, folder: Callable[[Desired], str], *, also: tuple[str, ...] = ()) -> Sabotage:
-    """A folder in which nothing is."""
-    return Sabotage(
-        promise=promise,
-        breaks=lambda desired: lay_over(folder(desired)),
-        mends=lambda desired: lift(folder(desired)),
+def emptied(check: str, folder: Callable[[Desired], str], *, also: tuple[str, ...] = ()) -> Fault:
+    """An empty folder."""
+    return Fault(
+        check=check,
+        inject=lambda desired: mount_over(folder(desired)),
+        revert=lambda desired: unmount(folder(desired)),
         also=also,
     )
 
 
 def covered(
-    promise: str, path: str, text: str | Callable[[Desired], str], *, also: tuple[str, ...] = ()
-) -> Sabotage:
-    """A file of /proc or /sys that says something else."""
-    return Sabotage(
-        promise=promise,
-        breaks=lambda desired: cover(path, text if isinstance(text, str) else text(desired)),
-        mends=lambda desired: uncover(path),
+    check: str, path: str, text: str | Callable[[Desired], str], *, also: tuple[str, ...] = ()
+) -> Fault:
+    """A file of /proc or /sys with other content."""
+    return Fault(
+        check=check,
+        inject=lambda desired: cover(path, text if isinstance(text, str) else text(desired)),
+        revert=lambda desired: uncover(path),
         also=also,
     )
 

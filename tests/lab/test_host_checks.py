@@ -1,6 +1,6 @@
-"""Promises of this machine, really looked at, really broken and mended: in a mount namespace, so nothing of it lasts.
+"""The host checks on this machine, with faults injected and reverted, in a mount namespace: nothing of it lasts.
 
-What takes a boot (isolated cores, arguments, hugepages) is laid over /proc and /sys there before.
+What takes a boot (isolated cores, arguments, hugepages) is mounted over /proc and /sys there before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PROC_AND_SYS = {
     "/proc/sys/vm/stat_interval": "10",
     "/proc/sys/net/core/busy_read": "50",
 }
-KEPT = {
+PASSING = {
     "boot.arguments",
     "labkit_host.packages",
     "cpu_isolation.isolated",
@@ -48,7 +48,7 @@ KEPT = {
 
 
 def inside(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run it on this machine as one that keeps these promises."""
+    """Run it on this machine, made to pass these host checks."""
     (tmp_path / "desired.yml").write_text(DESIRED)
     lines = ["mount -t tmpfs tmpfs /run", "mount -t bpf bpf /sys/fs/bpf"]
     for number, (path, text) in enumerate(PROC_AND_SYS.items()):
@@ -74,7 +74,7 @@ def _possible():
             pytest.skip(f"this machine has no {path}")
 
 
-def test_promises_that_hold_are_kept_and_the_others_are_told_with_their_tag(tmp_path):
+def test_checks_pass_and_a_failure_comes_with_its_tag(tmp_path):
     file = str(tmp_path / "desired.yml")
     done = inside(
         tmp_path,
@@ -90,20 +90,20 @@ def test_promises_that_hold_are_kept_and_the_others_are_told_with_their_tag(tmp_
     )
     rows = {row["id"]: row for row in json.loads(done.stdout)}
 
-    assert {name for name in KEPT if rows[name]["state"] != "kept"} == set(), done.stdout
-    # This kernel was not booted so: what laid nothing over says so. (Not RCU: a busy kernel's log has lost that word.)
+    assert {name for name in PASSING if rows[name]["state"] != "kept"} == set(), done.stdout
+    # This kernel was not booted so, and nothing is mounted over the file. (Not RCU: a busy kernel's log loses lines.)
     assert rows["cpu_isolation.nohz_full"]["state"] == "broken"
     assert rows["cpu_isolation.nohz_full"]["closes_it"].endswith("site.yml --tags cpu_isolation")
     assert done.returncode == 3
 
 
-def test_every_sabotage_that_this_machine_allows_is_caught_and_mended(tmp_path):
+def test_every_fault_that_this_machine_allows_is_detected_and_reverted(tmp_path):
     file = str(tmp_path / "desired.yml")
-    only = f"^({'|'.join(KEPT)})$"
+    only = f"^({'|'.join(PASSING)})$"
     command = [
         sys.executable,
         "-m",
-        "tests.infra.sabotage",
+        "tests.infra.fault_injection",
         "--host",
         "localhost",
         "--desired",
@@ -116,11 +116,11 @@ def test_every_sabotage_that_this_machine_allows_is_caught_and_mended(tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     verdicts = [line.split()[:2] for line in done.stdout.splitlines()[:-1]]
-    assert {verdict for verdict, _ in verdicts} == {"caught"}
-    assert {promise for _, promise in verdicts} == KEPT
+    assert {verdict for verdict, _ in verdicts} == {"detected"}
+    assert {check for _, check in verdicts} == PASSING
 
 
-def test_broken_promise_fails_its_test_and_says_what_closes_it(tmp_path):
+def test_failed_check_fails_its_test_and_names_the_fix(tmp_path):
     (tmp_path / "desired.yml").write_text(DESIRED)
     done = inside(
         tmp_path,
@@ -134,14 +134,14 @@ def test_broken_promise_fails_its_test_and_says_what_closes_it(tmp_path):
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 passed, 1 skipped" in done.stdout
     assert (
-        "FAILED tests/infra/test_promises.py::test_promise[af_xdp.bpffs[localhost]]"
+        "FAILED tests/infra/test_host_checks.py::test_host_check[af_xdp.bpffs[localhost]]"
         in done.stdout.replace("../", "")
     )
     assert "found     /sys/fs/bpf not mounted" in done.stdout
     assert "--tags af_xdp" in done.stdout
 
 
-def test_suite_of_which_no_promise_applies_does_not_pass(tmp_path):
+def test_suite_of_which_no_check_applies_does_not_pass(tmp_path):
     (tmp_path / "desired.yml").write_text(DESIRED)
     suite = f"{sys.executable} -m pytest {CHECKOUT}/tests/infra -p no:cacheprovider --desired {tmp_path}/desired.yml"
 
@@ -151,7 +151,7 @@ def test_suite_of_which_no_promise_applies_does_not_pass(tmp_path):
     assert "no check applies" in done.stdout
 
 
-def test_bad_input_ends_the_suite_before_a_host_is_asked(tmp_path):
+def test_bad_input_ends_the_suite_before_a_host_is_read(tmp_path):
     (tmp_path / "wrong.yml").write_text("hugepages_cuont: 3\n")
     command = [sys.executable, "-m", "pytest", str(CHECKOUT / "tests/infra"), "-p", "no:cacheprovider"]
 

@@ -1,4 +1,4 @@
-"""For every promise a host that keeps it, and hosts that break it in one thing each."""
+"""For every host check a host that passes it, and hosts that fail it in one thing each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Case:
-    """One promise."""
+    """One host check."""
 
     wanted: Mapping[str, Any]
-    kept: FakeReader
-    broken: Mapping[str, FakeReader]
+    passing: FakeReader
+    failing: Mapping[str, FakeReader]
     """What is wrong, in a few words, to a host where it is."""
     unwanted: Mapping[str, Any] = field(default_factory=dict)
     """Variables with which it does not apply; empty: it always applies."""
@@ -287,8 +287,8 @@ _ISOLATED = FakeReader(
 )
 
 
-def _cores(name: str, *, unwanted: Mapping[str, Any] = _NO_CORES, **broken: FakeReader) -> dict[str, Case]:
-    wrong = {what.replace("_", " "): reader for what, reader in broken.items()}
+def _cores(name: str, *, unwanted: Mapping[str, Any] = _NO_CORES, **failing: FakeReader) -> dict[str, Case]:
+    wrong = {what.replace("_", " "): reader for what, reader in failing.items()}
     return {f"cpu_isolation.{name}": Case(_CORES, _ISOLATED, wrong, unwanted)}
 
 
@@ -317,17 +317,15 @@ CORES = {
         ),
         another_of_a_refused_number=_ISOLATED.but(commands={"names": f"{IRQ}/26/eth1/"}),
         new_ones_may=_file(f"{IRQ}/default_smp_affinity", "f"),
-        not_told_where=_ISOLATED.but(
+        not_reported_where=_ISOLATED.but(
             files={f"{IRQ}/27/smp_affinity_list": "0-3", f"{IRQ}/27/effective_affinity_list": None}
         ),
         unwanted={**_CORES, "cpu_isolation_irq_affinity": False},
     ),
     **_cores(
         "irqbalance",
-        told_of_fewer=_ISOLATED.but(
-            commands={"irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPULIST=1-2"}
-        ),
-        told_nothing=_ISOLATED.but(commands={"irqbalance": "irqbalance runs\nPATH=/bin"}),
+        given_fewer=_ISOLATED.but(commands={"irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPULIST=1-2"}),
+        given_nothing=_ISOLATED.but(commands={"irqbalance": "irqbalance runs\nPATH=/bin"}),
         ban_nothing=_ISOLATED.but(commands={"irqbalance": "irqbalance runs\nIRQBALANCE_BANNED_CPULIST=-"}),
         a_mask_that_counts_first=_ISOLATED.but(
             commands={
@@ -503,7 +501,7 @@ DPDK = {
     "dpdk.memlock": Case(
         _DPDK,
         _BOUND,
-        {"less": _BOUND.but(commands={"limit": "8192"}), "not told": _BOUND.but(commands={"limit": ""})},
+        {"less": _BOUND.but(commands={"limit": "8192"}), "not reported": _BOUND.but(commands={"limit": ""})},
         _NO_DPDK,
     ),
 }
@@ -650,10 +648,10 @@ _NIC = FakeReader(
 )
 
 
-def _nic(group: str, **broken: tuple[str, str]) -> dict[str, Case]:
+def _nic(group: str, **failing: tuple[str, str]) -> dict[str, Case]:
     text = str(_NIC.commands[f"ens5 {group}"])
     wrong = {}
-    for what, (old, new) in broken.items():
+    for what, (old, new) in failing.items():
         assert old in text
         wrong[what] = _NIC.but(commands={f"ens5 {group}": text.replace(old, new)})
     wrong["not supported"] = _NIC.but(
