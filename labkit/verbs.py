@@ -160,12 +160,13 @@ def doctor(arguments: argparse.Namespace) -> int:
             hint="name the host: labkit doctor --host H",
         )
     from labkit import doctor as checks
+    from labkit.doctor import table
 
     findings = checks.run()
     if arguments.json:
-        _print_json(checks.as_json(findings))
+        _print_json(table.as_json(findings))
     else:
-        checks.print_table(findings)
+        table.print_table(findings)
     return 0 if all(f.ok for f in findings if f.required_for) else EnvironmentBroken.exit_code
 
 

@@ -22,7 +22,13 @@ CHECKS: tuple[Check, ...] = (
         fix=scratch.fix_of_none,
     ),
     Check(id="kernel", title="kernel UDP sockets", required_for=("kernel",), attempt=sockets.udp, fix=_ROOT),
-    Check(id="af_packet", title="AF_PACKET", required_for=("af_packet",), attempt=sockets.packet, fix=_ROOT),
+    Check(
+        id="af_packet",
+        title="AF_PACKET sockets",
+        required_for=("af_packet",),
+        attempt=sockets.packet,
+        fix=_ROOT,
+    ),
     Check(id="bpf", title="BPF programs", required_for=("xdp", "af_xdp"), attempt=sockets.bpf, fix=_ROOT),
     Check(
         id="xdp_native",
@@ -57,7 +63,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         id="memlock",
-        title="pinned memory",
+        title="locked memory for AF_XDP",
         required_for=("af_xdp",),
         attempt=sockets.memlock,
         fix=fix.lockable_memory,
@@ -81,7 +87,7 @@ CHECKS: tuple[Check, ...] = (
     Check(id="dpdk_af_xdp", title="DPDK driver af_xdp", required_for=(), attempt=dpdk.af_xdp, fix=_DPDK),
     Check(
         id="hugepages",
-        title="hugepages of 2 MB",
+        title="2 MB hugepages",
         required_for=(),
         attempt=machine.hugepages,
         fix=partial(fix.as_root, "sysctl -w vm.nr_hugepages=512"),
@@ -89,7 +95,7 @@ CHECKS: tuple[Check, ...] = (
     *(
         Check(
             id=f"probe_{engine}",
-            title=f"the probe's engine {engine}",
+            title=f"probe engine {engine}",
             required_for=backends,
             attempt=partial(probe.opens, engine),
             mtu_matters=engine in ("xdp", "af_xdp"),
@@ -105,14 +111,14 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         id="cores",
-        title="cores",
+        title="CPU cores",
         required_for=_ALL,
         attempt=machine.cores,
         fix=lambda: "give this machine or container two cores or more (taskset, cpuset)",
     ),
     Check(
         id="clock",
-        title="clock",
+        title="clock source",
         required_for=(),
         attempt=machine.clock,
         fix=partial(fix.as_root, "dmesg | grep -i clocksource"),
@@ -126,21 +132,21 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         id="oslat",
-        title="busy loops (oslat)",
+        title="OS jitter (oslat)",
         required_for=(),
         attempt=lowlatency.oslat_runs,
         fix=_ROOT,
     ),
     Check(
         id="hwlatdetect",
-        title="gaps of the hardware (hwlatdetect)",
+        title="hardware latency (hwlatdetect)",
         required_for=(),
         attempt=lowlatency.hwlat,
         fix=_ROOT,
     ),
     Check(
         id="timerlat",
-        title="wake-ups traced by the kernel (rtla)",
+        title="wake-up latency traced by the kernel (rtla)",
         required_for=(),
         attempt=lowlatency.timerlat,
         fix=_ROOT,
@@ -168,14 +174,14 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         id="ansible",
-        title="Ansible (makes a machine ready)",
+        title="Ansible (provisions hosts)",
         required_for=(),
         attempt=machine.ansible,
         fix=partial(fix.packages_of, "ansible"),
     ),
     Check(
         id="benchmark_tools",
-        title="tools of the benchmarks",
+        title="benchmark tools",
         required_for=(),
         attempt=machine.benchmark_tools,
         fix=partial(fix.packages, "sockperf", "dpdk-dev"),

@@ -1,4 +1,4 @@
-"""The child of `scratch`: makes its own /sys, /run and veth pair, tries the checks, answers each at once."""
+"""The child of `scratch`: makes its own /sys, /run and veth pair, runs the checks, answers each at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from labkit.lab.links.netlink import NetlinkError, rtnetlink
 
 def _prepare(mtu_bytes: int) -> None:
     """Make the child's own /sys and /run and the veth pair. Raises OSError or pyroute2's NetlinkError."""
-    # As in a lab's own namespaces, /run is needed; the others are not had everywhere: a container without root that
-    # has parts of /sys masked gets no other one, and not every container has a /dev/shm to hide.
+    # As in a lab's own namespaces, /run is needed. The others can't be mounted everywhere: a container without root
+    # that has parts of /sys masked gets no other one, and not every container has a /dev/shm to hide.
     mounts = (("tmpfs", "/run", True), ("sysfs", "/sys", False), ("tmpfs", "/dev/shm", False))  # noqa: S108
     for kind, where, needed in mounts:
         subprocess.run(["mount", "-t", kind, kind, where], check=needed, capture_output=True, text=True)
@@ -46,15 +46,15 @@ def main(mtu_bytes: int, ids: list[str]) -> int:
     by_id = {check.id: check for check in CHECKS}
     for name in ids:
         _answer(answers, id=name)
-        detail, message, mends = "", broken, None
+        detail, message, fix = "", broken, None
         if broken is None:
             try:
                 detail = by_id[name].attempt()
             except Unavailable as error:
-                message, mends = str(error), error.fix
+                message, fix = str(error), error.fix
             except OSError as error:
                 message = error.strerror or str(error)
-        _answer(answers, id=name, detail=detail, error=message, fix=mends, unprepared=broken is not None)
+        _answer(answers, id=name, detail=detail, error=message, fix=fix, unprepared=broken is not None)
     os._exit(0)  # the EAL leaves threads behind
 
 

@@ -1,6 +1,6 @@
-"""Attempts at DPDK: the EAL is started in this process without hugepages, then each driver makes a port.
+"""Attempts at DPDK: the EAL is started in this process without hugepages, then each driver creates a port.
 
-The EAL starts once a process. What it logs goes to stderr, from where the real error is taken.
+The EAL starts once a process. What it logs goes to stderr, where the actual error is taken from.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _why(lines: list[str], code: int) -> str:
 
 @cache
 def _start_eal() -> tuple[ctypes.CDLL | None, str]:
-    """Start the EAL, which a process can try once: librte_eal, or None and its last words."""
+    """Start the EAL, which a process can do once: librte_eal, or None and its last log lines."""
     try:
         library = ctypes.CDLL("librte_eal.so")
     except OSError as error:
@@ -63,7 +63,7 @@ def _eal() -> ctypes.CDLL:
 
 
 def _probe(device: str) -> None:
-    """Let a driver make a port from a --vdev value. Raises Unavailable with what the driver logged."""
+    """Let a driver create a port from a --vdev value. Raises Unavailable with what the driver logged."""
     with _logged() as lines:
         code = _eal().rte_dev_probe(device.encode())
     if code != 0:
@@ -71,20 +71,20 @@ def _probe(device: str) -> None:
     name = device.split(",", 1)[0]
     port = ctypes.c_uint16()
     if ctypes.CDLL("librte_ethdev.so").rte_eth_dev_get_port_by_name(name.encode(), ctypes.byref(port)) != 0:
-        raise Unavailable(f"{device}: the driver was found but made no port")
+        raise Unavailable(f"{device}: the driver was found but created no port")
 
 
 def eal() -> str:
     """The EAL starts without hugepages and without root."""
     version = _eal().rte_version
     version.restype = ctypes.c_char_p
-    return f"{version().decode()} started with {_MEMORY_MIB} MiB of ordinary memory"
+    return f"{version().decode()} started with {_MEMORY_MIB} MiB and no hugepages"
 
 
 def memif() -> str:
     """A memif port."""
     _probe("net_memif_doctor,role=server,socket=/run/memif.sock,socket-abstract=no")
-    return "net_memif made a port"
+    return "created a net_memif port"
 
 
 def vhost() -> str:
@@ -103,16 +103,16 @@ def vhost() -> str:
     _probe(f"net_virtio_user_doctor,path={path.decode()}")
     with _logged():
         library.rte_vhost_driver_unregister(path)
-    return "net_vhost made a port; net_virtio_user made one and connected to a vhost-user server"
+    return "created a net_vhost port, and a net_virtio_user port that connected to a vhost-user server"
 
 
 def af_packet() -> str:
     """A port on an AF_PACKET socket."""
     _probe(f"net_af_packet_doctor,iface={NEAR}")
-    return "net_af_packet made a port on a veth"
+    return "created a net_af_packet port on a veth"
 
 
 def af_xdp() -> str:
-    """A port of the AF_XDP driver (its sockets are made when it is started)."""
+    """A port of the AF_XDP driver (its sockets are created when it is started)."""
     _probe(f"net_af_xdp_doctor,iface={FAR}")
-    return "net_af_xdp made a port on a veth"
+    return "created a net_af_xdp port on a veth"

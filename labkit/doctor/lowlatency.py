@@ -1,4 +1,4 @@
-"""Attempts at measuring the host itself: the tools run for a moment, the kernel's tracers are looked for."""
+"""Attempts at measuring the host itself: the tools run for a moment, the kernel's tracers are looked up."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from labkit.lowlatency.tools import hwlatdetect, running
 from labkit.lowlatency.tools.rt_tests import PACKAGE
 from labkit.machine import fix
 
-_LAST_WORDS = 200
+_SHOWN = 200
 _TRACEFS = Path("/sys/kernel/tracing")
 _MOUNTS = Path("/proc/mounts")
-_KERNEL = (
-    "none on this kernel: it takes one with {config} (Debian 12: the real-time kernel, not the generic one)"
-)
+_KERNEL = "none on this kernel: boot one with {config} (Debian 12: the real-time kernel, not the generic one)"
 
 
 def _binary(name: str, package: str) -> str:
@@ -31,22 +29,22 @@ def _try(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
     if done.returncode != 0:
         lines = (line.removeprefix("ERROR:").strip() for line in (done.stderr or done.stdout).splitlines())
-        said = " ".join(filter(None, lines)) or "it said nothing"
-        raise Unavailable(f"exit code {done.returncode}: {said[-_LAST_WORDS:]}")
+        output = " ".join(filter(None, lines)) or "no output"
+        raise Unavailable(f"exit code {done.returncode}: {output[-_SHOWN:]}")
 
 
 def cyclictest_runs() -> str:
     """Ten wake-ups of a thread of SCHED_FIFO with its memory locked."""
     binary = _binary("cyclictest", PACKAGE)
     _try(binary, "-q", "-m", "-t1", "--policy=fifo", "-p95", "-i200", "-l10")
-    return "a thread of SCHED_FIFO 95 was woken ten times"
+    return "a SCHED_FIFO 95 thread woke up ten times"
 
 
 def oslat_runs() -> str:
-    """A busy loop of the shortest time that it takes: it locks its memory, which not everyone may."""
+    """A busy loop of the shortest time that oslat accepts: it locks its memory, which not everyone may."""
     core = max(os.sched_getaffinity(0))
     _try(_binary("oslat", PACKAGE), "-q", "-D1", "-c", str(core), "-C", str(core))
-    return f"a busy loop ran on core {core} for a second"
+    return f"a busy loop ran on core {core} for 1 s"
 
 
 def _tracer(name: str, config: str) -> None:
@@ -77,15 +75,15 @@ def _debugfs() -> None:
 
 
 def hwlat() -> str:
-    """The program and the tracer that it drives; switching the tracer on would be felt by the whole machine."""
+    """The program and the tracer that it drives; enabling the tracer would disturb the whole machine."""
     _binary("hwlatdetect", PACKAGE)
     _debugfs()
     _tracer("hwlat", "CONFIG_HWLAT_TRACER=y")
-    return "hwlatdetect and the hwlat tracer are there"
+    return "hwlatdetect and the hwlat tracer are available"
 
 
 def timerlat() -> str:
     """The program and the tracer that it drives."""
     _binary("rtla", "rtla")
     _tracer("timerlat", "CONFIG_TIMERLAT_TRACER=y")
-    return "rtla and the timerlat tracer are there"
+    return "rtla and the timerlat tracer are available"

@@ -18,7 +18,7 @@ from labkit.machine.privilege import allow_user_namespaces
 
 HUGEPAGE_BYTES = 2 << 20
 HUGEPAGES_MINIMUM = 128
-"""What one vhost pair of the probe needs; the role `hugepages` knows the same number."""
+"""What one vhost pair of the probe needs; the role `hugepages` has the same number."""
 
 _PARTS = {"hdrh": ("hdrh.histogram",), "scapy": ("scapy.packet",)}
 _MAP_HUGETLB = 0x40000
@@ -28,13 +28,13 @@ _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocks
 
 
 def namespaces() -> str:
-    """The scratch namespace with its veth pair is there: else this is not even called."""
+    """The scratch namespace exists with its veth pair; without them this is not called."""
     kind = (
         "user, network and mount"
         if Path("/proc/self/uid_map").read_text().split()[2] == "1"
         else "network and mount"
     )
-    return f"a {kind} namespace with a veth pair was made"
+    return f"created a {kind} namespace with a veth pair"
 
 
 def user_namespaces() -> str:
@@ -43,12 +43,12 @@ def user_namespaces() -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
     if done.returncode != 0:
         raise Unavailable(done.stderr.strip())
-    return "a user namespace was made"
+    return "created a user namespace"
 
 
 def fix_of_user_namespaces() -> str:
     """What allows them."""
-    return allow_user_namespaces() or "none here: in a container they are for whoever starts it to allow"
+    return allow_user_namespaces() or "none here: whoever starts the container must allow user namespaces"
 
 
 def hugepages() -> str:
@@ -70,7 +70,7 @@ def hugepages() -> str:
             f"mmap(MAP_HUGETLB, {HUGEPAGES_MINIMUM} pages of 2 MB): {os.strerror(error.errno or 0)}; "
             f"{free} of {total} are free"
         ) from None
-    return f"{HUGEPAGES_MINIMUM} hugepages of 2 MB were mapped; {free} of {total} are free"
+    return f"mapped {HUGEPAGES_MINIMUM} hugepages of 2 MB; {free} of {total} are free"
 
 
 def bpffs() -> str:
@@ -104,7 +104,7 @@ def cores() -> str:
 
 
 def python_packages() -> str:
-    """The packages that labkit is made of can be imported: that they lie there is looked at before any check."""
+    """The packages that labkit needs can be imported; whether they are installed is checked before any check."""
     faults: dict[str, str] = {}
     for name, package in PYTHON_PACKAGES.items():
         for module in (name, *_PARTS.get(name, ())):
@@ -114,7 +114,7 @@ def python_packages() -> str:
                 faults[package] = f"import {module}: {error}"
     if faults:
         raise Unavailable("; ".join(faults.values()), fix=fix.python_packages(*map(fix.requirement, faults)))
-    return "all could be imported"
+    return "imported all"
 
 
 def _version(*argv: str) -> str:
@@ -127,7 +127,7 @@ def _version(*argv: str) -> str:
 
 
 def ansible() -> str:
-    """The program that makes hosts ready, on PATH or beside this Python."""
+    """The program that provisions hosts, on PATH or beside this Python."""
     beside = Path(sys.executable).with_name("ansible-playbook")
     return _version(str(beside) if beside.exists() else "ansible-playbook", "--version")
 

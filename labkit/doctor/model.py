@@ -1,4 +1,4 @@
-"""What a check is and what it finds. It must not know how anything is tried."""
+"""A check and its finding. It must not know how anything is tried."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Unavailable(Exception):
-    """An attempt failed. The message is the real error; `fix` is the command that mends it, where it is known."""
+    """An attempt failed. The message is the actual error; `fix` is the command that fixes it, where it is known."""
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)
@@ -22,13 +22,13 @@ class Check:
     """Named by `Mode.requires` of the backends; stable."""
     title: str
     required_for: tuple[str, ...]
-    """Backends that need it; empty: good to have."""
+    """Backends that need it; empty: optional."""
     attempt: Callable[[], str]
-    """Does the thing in the scratch namespace and says what it saw. Raises Unavailable or OSError."""
+    """Exercises it in the scratch namespace and reports what was done. Raises Unavailable or OSError."""
     mtu_matters: bool = False
-    """Whether it can be refused for the MTU of the link: then it is tried at that of the lab."""
+    """Whether the MTU of the link can make it fail: then it is tried at the MTU of the lab."""
     fix: Callable[[], str]
-    """Tells what helps when the attempt does not know better: a command to paste, or words."""
+    """The fix where the attempt has no better one: a command to paste, or words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,6 @@ class Finding:
     ok: bool
     required_for: tuple[str, ...]
     detail: str
-    """What was done and seen; empty when it failed."""
+    """What was done; empty when it failed."""
     error: str | None
     fix: str | None

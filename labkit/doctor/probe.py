@@ -1,4 +1,4 @@
-"""Attempts at the probe: each of its programs opens a port on the scratch pair and says who it is."""
+"""Attempts at the probe: each of its programs opens a port on the scratch pair and reports its version."""
 
 from __future__ import annotations
 
@@ -45,15 +45,13 @@ def opens(engine: str) -> str:
         raise Unavailable(f"{program.name}: no answer within {_DEADLINE_S:g} s") from None
     answers = done.stdout.splitlines()
     if not answers:
-        said = done.stderr.strip().splitlines()
-        raise Unavailable(
-            f"{program.name}: exit code {done.returncode}: {said[-1] if said else 'nothing was said'}"
-        )
+        lines = done.stderr.strip().splitlines() or ["no output"]
+        raise Unavailable(f"{program.name}: exit code {done.returncode}: {lines[-1]}")
     answer = json.loads(answers[0])
     if not answer["ok"] and " MTU " in answer["error"]["message"]:
         raise mtu_too_large()
     if not answer["ok"]:
-        # What the system refused needs other rights, not another build.
+        # What the system refused needs more privileges, not another build.
         refused = answer["error"]["code"] == "refused"
         raise Unavailable(f"{program.name}: {answer['error']['message']}", fix=AS_ROOT if refused else None)
     result = answer["result"]

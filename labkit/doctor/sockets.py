@@ -31,7 +31,7 @@ _MEMLOCK_BYTES = 64 << 20
 
 
 def udp() -> str:
-    """A datagram goes to a socket of the namespace and comes back."""
+    """A datagram is sent to a socket of the namespace and echoed."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
@@ -43,8 +43,8 @@ def udp() -> str:
         data, sender = server.recvfrom(64)
         server.sendto(data, sender)
         if client.recv(64) != b"labkit":
-            raise Unavailable("the datagram came back changed")
-    return "a UDP datagram went and came back in a scratch namespace"
+            raise Unavailable("the received datagram differs from the one sent")
+    return "sent and received a UDP datagram in a scratch namespace"
 
 
 def packet() -> str:
@@ -68,13 +68,13 @@ def packet() -> str:
             raise Unavailable(
                 "a frame sent on one end of a veth pair did not reach the ring on the other within 1 s"
             )
-    return "a frame crossed a veth pair into a TPACKET_V3 ring, qdisc bypassed"
+    return "received a frame from a veth pair in a TPACKET_V3 ring, qdisc bypassed"
 
 
 def bpf() -> str:
-    """The kernel's verifier takes an XDP program."""
+    """The kernel's verifier accepts an XDP program."""
     os.close(load_xdp_pass())
-    return "an XDP program was loaded"
+    return "loaded an XDP program"
 
 
 def xdp_native() -> str:
@@ -95,7 +95,7 @@ def xdp_native() -> str:
 
 
 def mtu_too_large() -> Unavailable:
-    """Say that native XDP does not go with the scratch link's MTU, and which MTU it goes with on this kernel."""
+    """Native XDP does not support the scratch link's MTU; names the largest MTU that it supports on this kernel."""
     now, program = _mtu(), load_xdp_pass()
     try:
         _set_mtu(ORDINARY_MTU_BYTES)
@@ -106,9 +106,9 @@ def mtu_too_large() -> Unavailable:
         os.close(program)
         _set_mtu(now)
     return Unavailable(
-        f"native XDP takes an MTU of at most {largest} B on a veth, the link has {now} B",
-        fix=f"mtu: {largest} B or less in the topology, and frames of at most {largest + 18}; the backends kernel "
-        "and af_packet run as it is",
+        f"native XDP on a veth supports an MTU of at most {largest} B, and the link has {now} B",
+        fix=f"mtu: {largest} B or less in the topology, and frames of at most {largest + 18} B; the backends kernel "
+        "and af_packet run with this MTU",
     )
 
 
@@ -137,17 +137,17 @@ def af_xdp_copy() -> str:
 
 
 def af_xdp_zerocopy() -> str:
-    """A socket is bound to a queue in zero-copy mode, which a driver must know how to do."""
+    """A socket is bound to a queue in zero-copy mode, which the driver must support."""
     with bound_xdp(NEAR, XDP_ZEROCOPY) as sock:
         if not xdp_options(sock) & 1:
             raise Unavailable(
-                "bind(XDP_ZEROCOPY) was granted but XDP_OPTIONS read back without the zero-copy bit"
+                "bind(XDP_ZEROCOPY) succeeded, but XDP_OPTIONS reads back without the zero-copy bit"
             )
     return "bound to queue 0 of a veth in zero-copy mode"
 
 
 def busy_poll() -> str:
-    """An AF_XDP socket on a veth takes the three options of preferred busy polling, and has something to poll."""
+    """An AF_XDP socket on a veth accepts the three options of preferred busy polling and has a NAPI context."""
     with bound_xdp(FAR, XDP_COPY) as sock:
         for name, option, value in (
             ("SO_PREFER_BUSY_POLL", _SO_PREFER_BUSY_POLL, 1),
@@ -162,14 +162,14 @@ def busy_poll() -> str:
                 ) from None
         if sock.getsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL) != 20:
             raise Unavailable("SO_BUSY_POLL did not read back as set")
-        # Before Linux 6.13 a veth's NAPI context came with the first frame: a later look (the proof) tells there.
+        # Before Linux 6.13 a veth's NAPI context came with the first frame: there the proof reads it later.
         if not sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) and _kernel() >= (6, 13):
             raise Unavailable(
-                "the options were taken, but an AF_XDP socket on a veth has no NAPI context to poll "
+                "the options were accepted, but an AF_XDP socket on a veth has no NAPI context to poll "
                 "(SO_INCOMING_NAPI_ID is 0), so busy polling would do nothing",
                 fix="none on veth from Linux 6.13 on: busy polling needs a NIC",
             )
-    return "an AF_XDP socket on a veth took SO_PREFER_BUSY_POLL, SO_BUSY_POLL and SO_BUSY_POLL_BUDGET"
+    return "set SO_PREFER_BUSY_POLL, SO_BUSY_POLL and SO_BUSY_POLL_BUDGET on an AF_XDP socket on a veth"
 
 
 def _kernel() -> tuple[int, int]:
@@ -181,4 +181,4 @@ def memlock() -> str:
     """The kernel pins as much memory as the probe's AF_XDP sockets use."""
     with socket.socket(AF_XDP, socket.SOCK_RAW) as sock:
         register_umem(sock, mmap.mmap(-1, _MEMLOCK_BYTES))
-    return f"{_MEMLOCK_BYTES >> 20} MiB were pinned for an AF_XDP socket"
+    return f"{_MEMLOCK_BYTES >> 20} MiB pinned for an AF_XDP socket"

@@ -6,7 +6,7 @@ from labkit import doctor
 from labkit.doctor import scratch
 
 
-def test_check_ids_are_unique_and_each_says_what_mends_it():
+def test_check_ids_are_unique_and_each_has_a_fix():
     ids = [check.id for check in doctor.checks()]
 
     assert len(set(ids)) == len(ids)

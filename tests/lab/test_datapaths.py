@@ -61,7 +61,7 @@ def test_jumbo_frames_go_where_xdp_does_not(name: str) -> None:
         for datapath in enumerate_datapaths([with_mtu(name, 9000)]):
             lacking = " ".join(session.lacking(datapath))
             if datapath.backend.name in ("xdp", "af_xdp") or datapath.mode.name == "net_af_xdp":
-                assert "takes an MTU of at most" in lacking or "not permitted" in lacking, datapath.mode
+                assert "supports an MTU of at most" in lacking or "not permitted" in lacking, datapath.mode
                 continue
             for frames in (frame_spec(64), frame_spec("imix"), frame_spec(9018)):
                 if lacking or datapath.unfit(frames):

@@ -20,7 +20,8 @@ DPDK = ("dpdk", "dpdk_memif", "dpdk_vhost", "dpdk_af_packet", "dpdk_af_xdp")
 PROGRAM = """
 import json, sys
 from labkit import doctor
-print(json.dumps(doctor.as_json(doctor.run(sys.argv[1:] or None))))
+from labkit.doctor import table
+print(json.dumps(table.as_json(doctor.run(sys.argv[1:] or None))))
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo tox -e lab")

@@ -11,7 +11,7 @@ import pytest
 
 from labkit import doctor
 from labkit.backends import registry
-from labkit.doctor import lowlatency, machine
+from labkit.doctor import lowlatency, machine, table
 from labkit.doctor.model import Unavailable
 from labkit.errors import LabkitBug
 from labkit.lab import topology_file
@@ -103,28 +103,30 @@ def test_too_few_hugepages_give_the_kernels_error_and_the_free_count(monkeypatch
 
 
 def test_table_gives_the_real_error_its_fix_and_the_backends_that_lack_it(capsys):
-    doctor.print_table([WHOLE, BROKEN])
+    table.print_table([WHOLE, BROKEN])
 
-    said = " ".join(capsys.readouterr().out.split())
-    assert "bpf(BPF_PROG_LOAD, XDP): Operation not permitted fix: sudo /opt/bin/labkit doctor" in said
-    assert "missing: a datapath needs it and cannot run without it" in said
-    assert "no datapath requires it" not in said
-    assert "kernel can run" in said
-    assert "xdp lacks bpf" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "bpf(BPF_PROG_LOAD, XDP): Operation not permitted fix: sudo /opt/bin/labkit doctor" in printed
+    assert "missing: a datapath needs it and cannot run without it" in printed
+    assert "no datapath requires it" not in printed
+    assert "kernel can run" in printed
+    assert "xdp lacks bpf" in printed
 
 
-def test_a_reason_that_repeats_is_said_once(capsys):
-    doctor.print_table(
+def test_a_reason_that_repeats_is_printed_once(capsys):
+    table.print_table(
         [BROKEN, replace(BROKEN, id="xdp_native"), replace(BROKEN, id="memlock", fix="another")]
     )
 
     lines = capsys.readouterr().out.splitlines()
-    assert sum("Operation not permitted" in line for line in lines) == 2  # one mended otherwise is another
+    assert (
+        sum("Operation not permitted" in line for line in lines) == 2
+    )  # another fix makes it another reason
     assert "missing  xdp_native  for the same reason as bpf" in lines
 
 
 def test_no_is_explained_where_it_is_in_the_table(capsys):
-    doctor.print_table([WHOLE, replace(BROKEN, required_for=())])
+    table.print_table([WHOLE, replace(BROKEN, required_for=())])
 
     out = capsys.readouterr().out
     assert "\nno: not available, and no datapath requires it" in out
@@ -133,7 +135,7 @@ def test_no_is_explained_where_it_is_in_the_table(capsys):
 
 def test_off_a_terminal_nothing_is_cut_or_wrapped(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    doctor.print_table([replace(BROKEN, error="e" * 300, fix="f" * 300)])
+    table.print_table([replace(BROKEN, error="e" * 300, fix="f" * 300)])
 
     out = capsys.readouterr().out
     assert "e" * 300 in out
@@ -141,7 +143,7 @@ def test_off_a_terminal_nothing_is_cut_or_wrapped(capsys, monkeypatch):
 
 
 def test_json_holds_every_field_of_a_finding():
-    (found,) = json.loads(json.dumps(doctor.as_json([BROKEN])))
+    (found,) = json.loads(json.dumps(table.as_json([BROKEN])))
 
     assert found == {
         "id": "bpf",
@@ -156,15 +158,15 @@ def test_json_holds_every_field_of_a_finding():
 
 @pytest.mark.parametrize("there", [True, False])
 def test_hwlatdetect_needs_debugfs_where_it_looks_for_tracing(tmp_path, monkeypatch, there):
-    table = tmp_path / "mounts"
-    table.write_text("sysfs /sys sysfs rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n")
+    mounts = tmp_path / "mounts"
+    mounts.write_text("sysfs /sys sysfs rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n")
     if there:
-        table.write_text(table.read_text() + "none /sys/kernel/debug debugfs rw 0 0\n")
-    monkeypatch.setattr(lowlatency, "_MOUNTS", table)
+        mounts.write_text(mounts.read_text() + "none /sys/kernel/debug debugfs rw 0 0\n")
+    monkeypatch.setattr(lowlatency, "_MOUNTS", mounts)
     monkeypatch.setattr(lowlatency, "_binary", lambda name, package: name)
     monkeypatch.setattr(lowlatency, "_tracer", lambda name, config: None)
     if there:
-        assert "are there" in lowlatency.hwlat()
+        assert "are available" in lowlatency.hwlat()
     else:
         with pytest.raises(Unavailable, match="no debugfs on /sys/kernel/debug"):
             lowlatency.hwlat()

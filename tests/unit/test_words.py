@@ -29,6 +29,7 @@ MODULES = sorted(
     (CHECKOUT / "ansible/collections/ansible_collections/labkit/host/plugins/modules").glob("*.py")
 )
 SOURCES = sorted((CHECKOUT / "labkit").rglob("*.py"))
+NAMED = ("labkit", "ansible", "tests", "docs", "topologies")
 LEFT: dict[str, set[str]] = {
     "ansible/collections/ansible_collections/labkit/host/plugins/modules/changes.py": {"told"},
     "ansible/collections/ansible_collections/labkit/host/plugins/modules/hugepages.py": {"knob"},
@@ -122,6 +123,17 @@ def test_a_modules_documentation_has_no_retired_word(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_messages_have_no_retired_word(path: Path) -> None:
     assert unexpected(path, messages(path.read_text(encoding="utf-8"))) == set()
+
+
+def test_no_file_is_named_by_a_retired_word() -> None:
+    names = {
+        name(path)
+        for top in NAMED
+        for path in (CHECKOUT / top).rglob("*.*")
+        if path.suffix != ".pyc" and path.is_file()
+    }
+    assert len(names) > 500
+    assert {path for path in names if re.search("promise|sabotage", path)} == set()
 
 
 def test_help_has_no_retired_word() -> None:

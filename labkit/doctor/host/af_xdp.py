@@ -41,7 +41,7 @@ def _bpffs(reader: HostReader, desired: Desired) -> Outcome:
 def _libxdp(reader: HostReader, desired: Desired) -> Outcome:
     names = [str(name) for name in (*desired["af_xdp_packages"], *desired["af_xdp_tools_packages"])]
     if not names:
-        return NotApplicable("no package is wanted")
+        return NotApplicable("no package is configured")
     installed = packages(reader, names)
     if isinstance(installed, Failed) or not any("libxdp" in name for name in names):
         return installed
@@ -52,7 +52,7 @@ def _libxdp(reader: HostReader, desired: Desired) -> Outcome:
         return Failed("libxdp.so among the shared libraries", "no libxdp.so in ldconfig -p")
     if results["headers"].code:
         return Failed(
-            "pkg-config knows libxdp",
+            "pkg-config finds libxdp",
             results["headers"].out.splitlines()[0] if results["headers"].out else "no",
         )
     return Passed(f"libxdp {results['headers'].out}")
@@ -90,16 +90,16 @@ def _napi(reader: HostReader, desired: Desired) -> Outcome:
     if not wanted:
         return NotApplicable("af_xdp_interfaces asks for no NAPI setting")
     facts = reader.look(files=[shlex.quote(path) for path in wanted])
-    found = [(path, value, facts.text(path) or "not there") for path, value in wanted.items()]
+    found = [(path, value, facts.text(path) or "missing") for path, value in wanted.items()]
     return compare(found, ", ".join(f"{path} {value}" for path, value, _ in found))
 
 
 def _busy_poll(reader: HostReader, desired: Desired) -> Outcome:
     wanted = {file: desired.text(name) for name, file in _BUSY.items() if desired.text(name)}
     if not wanted:
-        return NotApplicable("af_xdp_busy_read_us and af_xdp_busy_poll_us are empty: left alone")
+        return NotApplicable("af_xdp_busy_read_us and af_xdp_busy_poll_us are empty: not configured")
     facts = reader.look(files=tuple(_BUSY.values()))
-    found = [(path, value, facts.text(path) or "not there") for path, value in wanted.items()]
+    found = [(path, value, facts.text(path) or "missing") for path, value in wanted.items()]
     return compare(found, ", ".join(f"{path} {value} us" for path, value, _ in found))
 
 
@@ -111,7 +111,7 @@ def memlock(reader: HostReader, desired: Desired, name: str, group: str) -> Outc
     """Whether a login of the group gets the limit of locked memory that the variable `name` asks for [KiB]."""
     wanted = desired.text(name)
     if not wanted:
-        return NotApplicable(f"{name} is empty: left alone")
+        return NotApplicable(f"{name} is empty: not configured")
     if wanted in _UNLIMITED:
         wanted = "unlimited"
     elif not wanted.isdecimal():
@@ -119,7 +119,7 @@ def memlock(reader: HostReader, desired: Desired, name: str, group: str) -> Outc
     found = reader.look(commands={"limit": members.memlock(group)}).commands["limit"].out
     found = found.splitlines()[-1] if found else "nothing"
     if found == "nobody":
-        return NotApplicable(f"nobody is in group {group}, so no login can be tried")
+        return NotApplicable(f"group {group} has no members, so no login can be checked")
     return (
         Passed(f"{found} KiB") if members.enough(found, wanted) else Failed(f"{wanted} KiB", f"{found} KiB")
     )
@@ -128,14 +128,18 @@ def memlock(reader: HostReader, desired: Desired, name: str, group: str) -> Outc
 HOST_CHECKS = (
     HostCheck(
         id="af_xdp.bpffs",
-        text="programs and maps can be pinned: the BPF file system is mounted",
+        text="the BPF file system is mounted, so that programs and maps can be pinned",
         check=_bpffs,
     ),
-    HostCheck(id="af_xdp.libxdp", text="what builds and loads XDP programs is installed", check=_libxdp),
     HostCheck(
-        id="af_xdp.queues", text="interfaces have the queues, features and MTU that are wanted", check=_queues
+        id="af_xdp.libxdp", text="the packages that build and load XDP programs are installed", check=_libxdp
     ),
-    HostCheck(id="af_xdp.napi", text="busy polling's NAPI settings are in effect", check=_napi),
-    HostCheck(id="af_xdp.busy_poll", text="sockets poll as long as is wanted", check=_busy_poll),
-    HostCheck(id="af_xdp.memlock", text="a login may lock as much memory as is wanted", check=_memlock),
+    HostCheck(
+        id="af_xdp.queues", text="interfaces have the configured queues, features and MTU", check=_queues
+    ),
+    HostCheck(id="af_xdp.napi", text="the NAPI settings for busy polling are in effect", check=_napi),
+    HostCheck(id="af_xdp.busy_poll", text="sockets busy-poll for the configured time", check=_busy_poll),
+    HostCheck(
+        id="af_xdp.memlock", text="a login session has the configured limit of locked memory", check=_memlock
+    ),
 )

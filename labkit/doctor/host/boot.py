@@ -52,8 +52,8 @@ def _arguments(reader: HostReader, desired: Desired) -> Outcome:
     reasons = _missing(facts, wanted, present)
     reasons += [f"{word} is left over" for word in ours if word in present and word not in wanted]
     if reasons:
-        return Failed(" ".join(wanted) or "no argument of ours", "; ".join(reasons))
-    return Passed(" ".join(present)) if wanted else NotApplicable("no role wants a kernel argument")
+        return Failed(" ".join(wanted) or "no argument set by the roles", "; ".join(reasons))
+    return Passed(" ".join(present)) if wanted else NotApplicable("no kernel argument is configured")
 
 
 def _default(reader: HostReader, desired: Desired) -> Outcome:
@@ -63,23 +63,23 @@ def _default(reader: HostReader, desired: Desired) -> Outcome:
         and desired["lowlatency_kernel_flavour"] == "generic"
         and not desired["lowlatency_kernel_release"]
     ):
-        return NotApplicable("neither another kernel nor an argument is wanted")
+        return NotApplicable("no other kernel and no kernel argument is configured")
     facts = _facts(reader)
     running = facts.commands["release"].out
     environment = dict(
         line.split("=", 1) for line in facts.commands["environment"].out.splitlines() if "=" in line
     )
     if once := environment.get("next_entry"):
-        return Failed(f"the next boot takes {running}", f"it takes {once}, for that boot alone")
+        return Failed(f"the next boot starts {running}", f"it starts {once}, once only")
     found = _next(facts, environment)
     if found is None:
-        return Failed(f"the next boot takes {running}", "no boot entry that is the default")
+        return Failed(f"the next boot starts {running}", "no default boot entry")
     release, words = found
     if release != running:
-        return Failed(f"the next boot takes {running}", f"it takes {release}")
+        return Failed(f"the next boot starts {running}", f"it starts {release}")
     if reasons := _missing(facts, wanted, words):
         return Failed(f"the next boot has {' '.join(wanted)}", "; ".join(reasons))
-    return Passed(f"the next boot takes {release} {' '.join(words)}")
+    return Passed(f"the next boot starts {release} {' '.join(words)}")
 
 
 def _next(facts: HostFacts, environment: dict[str, str]) -> tuple[str, list[str]] | None:
@@ -105,5 +105,9 @@ HOST_CHECKS = (
         text="every kernel argument is in effect, with its value and in order",
         check=_arguments,
     ),
-    HostCheck(id="boot.default", text="what runs is what the next boot takes", check=_default),
+    HostCheck(
+        id="boot.default",
+        text="the next boot starts the running kernel with the same arguments",
+        check=_default,
+    ),
 )

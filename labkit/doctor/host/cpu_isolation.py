@@ -20,15 +20,15 @@ _JOURNAL = "/run/labkit-host/irqs.json"
 """Where the role notes, until the next boot, which interrupts refused to move."""
 _WORKQUEUES = "/sys/devices/virtual/workqueue"
 _SYSCTLS = {
-    "watchdogs": ("/proc/sys/kernel/watchdog_cpumask", "lockup watchdogs watch the other cores only"),
-    "vm_statistics": ("/proc/sys/vm/stat_interval", "memory statistics interrupt as seldom as is wanted"),
+    "watchdogs": ("/proc/sys/kernel/watchdog_cpumask", "lockup watchdogs run on the other cores only"),
+    "vm_statistics": ("/proc/sys/vm/stat_interval", "VM statistics are updated as seldom as configured"),
     "timer_migration": (
         "/proc/sys/kernel/timer_migration",
-        "timers move to other cores, or not, as is wanted",
+        "timer migration is as configured",
     ),
     "rt_runtime": (
         "/proc/sys/kernel/sched_rt_runtime_us",
-        "real-time threads may use as much time as is wanted",
+        "the run time of real-time threads is limited as configured",
     ),
 }
 """Host check to its file, and what is true when it passes."""
@@ -76,7 +76,7 @@ def _cores(desired: Desired) -> set[int]:
 
 
 def _offline(facts: HostFacts, cores: set[int]) -> set[int]:
-    """Those that are there and don't run (SMT off): nothing can be set for them, and nothing runs on them."""
+    """Those that are offline (SMT off): nothing can be set for them, and nothing runs on them."""
     online = facts.read(f"{_CPU}/online", parse_list)
     return cores - online if online else set()
 
@@ -169,11 +169,11 @@ def _interrupts(reader: HostReader, desired: Desired) -> Outcome:
         return Failed(
             f"new interrupts not on cores {listed(cores)}", f"default_smp_affinity has {listed(default)}"
         )
-    passed = f"{len(masks) - len(stay) - len(waiting)} interrupts elsewhere"
+    passed = f"{len(masks) - len(stay) - len(waiting)} interrupts on other cores"
     if stay:
-        passed += f", {len(stay)} that the kernel does not allow to move"
+        passed += f", {len(stay)} fixed by the kernel"
     if waiting:
-        passed += f", {len(waiting)} still there until the next interrupt ({', '.join(sorted(waiting))})"
+        passed += f", {len(waiting)} to move with the next interrupt ({', '.join(sorted(waiting))})"
     return Passed(passed)
 
 
@@ -200,14 +200,14 @@ def _fixed(facts: HostFacts) -> set[str]:
 
 
 def _settings(reader: HostReader, desired: Desired, *, below: str) -> Outcome:
-    """Values that the role sets at run time, of those whose path begins so."""
+    """Values that the role sets at run time, of those whose path begins with `below`."""
     if off := _switched_off(desired):
         return off
     readers = host_module("settings").READERS
     wanted = [one for one in desired["cpu_isolation_settings"] if one["path"].startswith(below)]
     wanted = [one for one in wanted if str(one["value"])]
     if not wanted:
-        return NotApplicable("left alone")
+        return NotApplicable("not configured")
     facts = _facts(reader)
     found = [(one, text) for one in wanted if (text := facts.text(one["path"])) is not None]
     if not found:
@@ -224,18 +224,18 @@ def _irqbalance(reader: HostReader, desired: Desired) -> Outcome:
         return off
     what, cores = desired.text("cpu_isolation_irqbalance"), _cores(desired)
     if what == "keep":
-        return NotApplicable("cpu_isolation_irqbalance is keep: left alone")
+        return NotApplicable("cpu_isolation_irqbalance is keep: not changed")
     # One process without banned cores is enough to send interrupts there.
     processes = _facts(reader).commands["irqbalance"].out.split("irqbalance runs")[1:]
     if not processes:
-        return Passed("it does not run")
+        return Passed("irqbalance does not run")
     if what == "stop":
-        return Failed("irqbalance does not run", "it runs")
+        return Failed("irqbalance does not run", "irqbalance runs")
     # Without a list irqbalance avoids isolated cores by itself, but the role gives it one, and that is checked.
     of_process = host_module("irqbalance_bans").of_process
     banned = set.intersection(*(set(of_process(text).cores) for text in processes))
     if missing := cores - banned:
-        return Failed(f"banned from cores {listed(cores)}", f"not from {listed(missing)}")
+        return Failed(f"banned from cores {listed(cores)}", f"not banned from {listed(missing)}")
     return Passed(f"banned from cores {listed(banned)}")
 
 
@@ -244,7 +244,7 @@ def _governor(reader: HostReader, desired: Desired) -> Outcome:
     if off := _switched_off(desired):
         return off
     if not wanted:
-        return NotApplicable("cpu_isolation_governor is empty: left alone")
+        return NotApplicable("cpu_isolation_governor is empty: not configured")
     facts, cores = _facts(reader), _cores(desired)
     offline = _offline(facts, cores)
     if not cores - offline:
@@ -254,7 +254,9 @@ def _governor(reader: HostReader, desired: Desired) -> Outcome:
         for core in sorted(cores - offline)
     ]
     if not any(text for _, text in found):
-        return NotApplicable("this machine has no frequencies to choose (a guest's are its host's)")
+        return NotApplicable(
+            "this machine has no frequency governor (a guest's frequency is set by its host)"
+        )
     return compare(
         [(core, wanted, text or "none") for core, text in found],
         f"{wanted} on {len(found)} cores{_left_out(offline)}",
@@ -264,36 +266,44 @@ def _governor(reader: HostReader, desired: Desired) -> Outcome:
 def _cstates(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("cpu_isolation_max_cstate")
     if not wanted:
-        return NotApplicable("cpu_isolation_max_cstate is empty: left alone")
+        return NotApplicable("cpu_isolation_max_cstate is empty: not configured")
     facts = _facts(reader)
     driver = facts.text(f"{_CPU}/cpuidle/current_driver") or "none"
     found = facts.text(f"/sys/module/{_CSTATES.get(driver, driver)}/parameters/max_cstate")
     if found is None:
-        return NotApplicable(f"this machine has no C-states of its own to limit (cpuidle driver {driver})")
+        return NotApplicable(f"this machine has no C-states to limit (cpuidle driver {driver})")
     return compare([(f"{driver} max_cstate", wanted, found)], f"{driver} max_cstate {found}")
 
 
 HOST_CHECKS = (
     HostCheck(
         id="cpu_isolation.isolated",
-        text="the scheduler puts nothing on the isolated cores by itself",
+        text="the configured cores are isolated from the scheduler",
         check=_isolated,
     ),
     HostCheck(
-        id="cpu_isolation.nohz_full", text="no timer tick on them while one thread runs", check=_nohz_full
+        id="cpu_isolation.nohz_full",
+        text="no timer tick on the isolated cores while a single thread runs",
+        check=_nohz_full,
     ),
-    HostCheck(id="cpu_isolation.rcu_nocbs", text="RCU's callbacks run elsewhere", check=_rcu_nocbs),
-    HostCheck(id="cpu_isolation.interrupts", text="interrupts go elsewhere", check=_interrupts),
-    HostCheck(id="cpu_isolation.irqbalance", text="irqbalance sends no interrupt there", check=_irqbalance),
+    HostCheck(id="cpu_isolation.rcu_nocbs", text="RCU callbacks run on other cores", check=_rcu_nocbs),
+    HostCheck(id="cpu_isolation.interrupts", text="interrupts are routed to other cores", check=_interrupts),
+    HostCheck(
+        id="cpu_isolation.irqbalance",
+        text="irqbalance routes no interrupt to the isolated cores",
+        check=_irqbalance,
+    ),
     HostCheck(
         id="cpu_isolation.workqueues",
-        text="the kernel's unbound work runs elsewhere",
+        text="unbound workqueues run on other cores",
         check=partial(_settings, below=_WORKQUEUES),
     ),
     *(
         HostCheck(id=f"cpu_isolation.{name}", text=text, check=partial(_settings, below=path))
         for name, (path, text) in _SYSCTLS.items()
     ),
-    HostCheck(id="cpu_isolation.governor", text="the frequency governor is the wanted one", check=_governor),
-    HostCheck(id="cpu_isolation.cstates", text="cores sleep no deeper than is wanted", check=_cstates),
+    HostCheck(
+        id="cpu_isolation.governor", text="the configured frequency governor is active", check=_governor
+    ),
+    HostCheck(id="cpu_isolation.cstates", text="C-states are limited as configured", check=_cstates),
 )

@@ -57,7 +57,7 @@ def _version(reader: HostReader, desired: Desired) -> Outcome:
         commands={"pkg-config": "pkg-config --modversion libdpdk", "testpmd": "dpdk-testpmd --help"}
     ).commands
     if (not names or parts & _TO_BUILD) and results["pkg-config"].code:
-        return Failed("pkg-config knows libdpdk", (results["pkg-config"].out.splitlines() or ["no"])[0])
+        return Failed("pkg-config finds libdpdk", (results["pkg-config"].out.splitlines() or ["no"])[0])
     if (not names or parts & _TESTPMD) and "EAL" not in results["testpmd"].out:
         return Failed("dpdk-testpmd starts", results["testpmd"].out[:200])
     if not names:
@@ -76,7 +76,7 @@ def _bound(reader: HostReader, desired: Desired) -> Outcome:
     for pci, wanted in devices(desired):
         found.append((pci, wanted, facts.target(f"{_DEVICES}/{pci}/driver") or "no driver"))
         # Without it the next driver that is loaded and knows the device takes it.
-        override = facts.text(f"{_DEVICES}/{pci}/driver_override") or "not there"
+        override = facts.text(f"{_DEVICES}/{pci}/driver_override") or "missing"
         found.append((f"{pci} driver_override", wanted, override))
     return compare(found, ", ".join(f"{pci} {driver}" for pci, driver in devices(desired)))
 
@@ -105,7 +105,7 @@ def _access(reader: HostReader, desired: Desired) -> Outcome:
     if not group or not vfio:
         return NotApplicable("dpdk_group is empty, or no device is for vfio")
     if desired.text("dpdk_iommu") == "noiommu":
-        return NotApplicable("without an IOMMU the devices stay root's")
+        return NotApplicable("without an IOMMU only root can use the devices")
     facts = _facts(reader, desired)
     numbers = {facts.target(f"{_DEVICES}/{pci}/iommu_group") for pci in vfio} - {None}
     nodes = [f"/dev/vfio/{number}" for number in sorted(map(str, numbers))]
@@ -135,12 +135,14 @@ def _memlock(reader: HostReader, desired: Desired) -> Outcome:
 
 HOST_CHECKS = (
     HostCheck(id="dpdk.version", text="DPDK is installed and starts", check=_version),
-    HostCheck(id="dpdk.bound", text="each device has the wanted driver", check=_bound),
+    HostCheck(id="dpdk.bound", text="each device is bound to the configured driver", check=_bound),
     HostCheck(
         id="dpdk.iommu",
-        text="devices are kept from other memory, or it is results that they are not",
+        text="an IOMMU isolates the devices, unless noiommu is configured",
         check=_iommu,
     ),
-    HostCheck(id="dpdk.access", text="who is in the group may use the devices, without root", check=_access),
-    HostCheck(id="dpdk.memlock", text="a login may lock as much memory as is wanted", check=_memlock),
+    HostCheck(id="dpdk.access", text="members of the group can use the devices, without root", check=_access),
+    HostCheck(
+        id="dpdk.memlock", text="a login session has the configured limit of locked memory", check=_memlock
+    ),
 )

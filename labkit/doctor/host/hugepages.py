@@ -68,7 +68,7 @@ def _granted(reader: HostReader, desired: Desired) -> Outcome:
     if not wanted:
         there = facts.matching(f"{_POOLS}/hugepages-{_RUN_TIME_KIB}kB/*")
         return NotApplicable(
-            "no hugepages are asked for" + ("" if there else ", and this kernel has none of 2 MB")
+            "no hugepages are configured" + ("" if there else ", and this kernel has none of 2 MB")
         )
     short, granted = [], []
     for (size_kib, node), count in wanted.items():
@@ -85,7 +85,7 @@ def _granted(reader: HostReader, desired: Desired) -> Outcome:
 def _default_size(reader: HostReader, desired: Desired) -> Outcome:
     wanted = int(desired["hugepages_default_size_kib"])
     if not wanted:
-        return NotApplicable("hugepages_default_size_kib is 0: the kernel's own")
+        return NotApplicable("hugepages_default_size_kib is 0: the kernel's default")
     found = re.search(r"^Hugepagesize:\s+(\d+)", _facts(reader).text("/proc/meminfo") or "", re.MULTILINE)
     return compare([("size [KiB]", str(wanted), found[1] if found else "none")], f"{wanted} KiB")
 
@@ -139,7 +139,7 @@ def _access(reader: HostReader, desired: Desired) -> Outcome:
     refused = {path: results[path].out or "no access" for path in tried if results[path].code}
     if refused:
         return Failed(
-            "; ".join(f"group {tried[path]} may make files in {path}" for path in refused),
+            "; ".join(f"group {tried[path]} may create files in {path}" for path in refused),
             "; ".join(f"{path}: {why}" for path, why in refused.items()),
         )
     return Passed(", ".join(f"group {group} in {path}" for path, group in tried.items()))
@@ -147,11 +147,21 @@ def _access(reader: HostReader, desired: Desired) -> Outcome:
 
 HOST_CHECKS = (
     HostCheck(
-        id="hugepages.granted", text="as many hugepages as asked for, per size and node", check=_granted
+        id="hugepages.granted",
+        text="the configured number of hugepages is allocated, per size and node",
+        check=_granted,
     ),
     HostCheck(
-        id="hugepages.default_size", text="who asks for no size gets the wanted one", check=_default_size
+        id="hugepages.default_size",
+        text="the default hugepage size is the configured one",
+        check=_default_size,
     ),
-    HostCheck(id="hugepages.mounts", text="mounted with size, mode and group", check=_mounts),
-    HostCheck(id="hugepages.access", text="who is in the group may use them, without root", check=_access),
+    HostCheck(
+        id="hugepages.mounts",
+        text="hugetlbfs is mounted with the configured size, mode and group",
+        check=_mounts,
+    ),
+    HostCheck(
+        id="hugepages.access", text="members of the group can use the mounts, without root", check=_access
+    ),
 )

@@ -65,7 +65,7 @@ def _asks(tags: list[str], before: bool) -> bool:
 
 def _probe(reader: HostReader, desired: Desired) -> Outcome:
     if not desired["labkit_host_build"]:
-        return NotApplicable("labkit_host_build is off: the probe is not built there")
+        return NotApplicable("labkit_host_build is off: the probe is not built")
     user, group = _runner(desired)
     # Each engine is started, and asked to quit.
     test = f"""for engine in {_engines(desired)}; do echo '{_QUIT}' | "$engine"; echo "$engine $?"; done"""
@@ -73,7 +73,7 @@ def _probe(reader: HostReader, desired: Desired) -> Outcome:
     ends = dict(re.findall(r"^\S*/labkit-probe-(\w+) (\d+)$", result.out, re.MULTILINE))
     who = user or (f"group {group}" if group else "root")
     if not ends or set(ends.values()) != {"0"}:
-        return Failed(f"{who} may run the probe", result.out[:200] or "nothing is built")
+        return Failed(f"{who} may run the probe", result.out[:200] or "no probe is built")
     return Passed(f"{who} may run {', '.join(sorted(ends))}")
 
 
@@ -115,17 +115,23 @@ def _capabilities(reader: HostReader, desired: Desired) -> Outcome:
 def _packages(reader: HostReader, desired: Desired) -> Outcome:
     names = [*desired["labkit_host_packages"]]
     names += desired["labkit_host_develop_packages"] if desired["labkit_host_develop"] else []
-    return packages(reader, names) if names else NotApplicable("no package is wanted")
+    return packages(reader, names) if names else NotApplicable("no package is configured")
 
 
 HOST_CHECKS = (
-    HostCheck(id="labkit_host.user", text="the lab's user is there and in its group", check=_user),
-    HostCheck(id="labkit_host.sudo", text="that user may run labkit as root without a password", check=_sudo),
-    HostCheck(id="labkit_host.probe", text="the probe is built there and runs", check=_probe),
+    HostCheck(id="labkit_host.user", text="the lab's user exists and is in its group", check=_user),
+    HostCheck(
+        id="labkit_host.sudo", text="the lab's user may run labkit as root without a password", check=_sudo
+    ),
+    HostCheck(id="labkit_host.probe", text="the probe is built and starts", check=_probe),
     HostCheck(
         id="labkit_host.capabilities",
-        text="the probe opens NICs for its group, without root",
+        text="members of the group can open NICs with the probe, without root",
         check=_capabilities,
     ),
-    HostCheck(id="labkit_host.packages", text="what builds and runs the probe is installed", check=_packages),
+    HostCheck(
+        id="labkit_host.packages",
+        text="the packages that build and run the probe are installed",
+        check=_packages,
+    ),
 )

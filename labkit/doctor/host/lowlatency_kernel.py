@@ -34,7 +34,7 @@ def _preempt(facts: HostFacts) -> str:
 def _flavour(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("lowlatency_kernel_flavour")
     if wanted == "generic":
-        return NotApplicable("lowlatency_kernel_flavour is generic: the kernel is left alone")
+        return NotApplicable("lowlatency_kernel_flavour is generic: the kernel is not changed")
     facts = _facts(reader)
     version = facts.text(_VERSION) or ""
     realtime = facts.text(_REALTIME) == "1" or "PREEMPT_RT" in version
@@ -50,7 +50,7 @@ def _flavour(reader: HostReader, desired: Desired) -> Outcome:
 def _preemption(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("lowlatency_kernel_preempt")
     if not wanted:
-        return NotApplicable("lowlatency_kernel_preempt is empty: as the kernel has it")
+        return NotApplicable("lowlatency_kernel_preempt is empty: not configured")
     found = _preempt(_facts(reader))
     return Passed(found) if found == wanted else Failed(wanted, found)
 
@@ -58,15 +58,17 @@ def _preemption(reader: HostReader, desired: Desired) -> Outcome:
 def _release(reader: HostReader, desired: Desired) -> Outcome:
     wanted = desired.text("lowlatency_kernel_release")
     if not wanted:
-        return NotApplicable("lowlatency_kernel_release is empty: any that has the flavour")
+        return NotApplicable("lowlatency_kernel_release is empty: any release of the flavour")
     found = _facts(reader).text(_RELEASE) or "nothing"
     return Passed(found) if found == wanted else Failed(wanted, found)
 
 
 HOST_CHECKS = (
-    HostCheck(id="lowlatency_kernel.flavour", text="a kernel of the wanted flavour runs", check=_flavour),
     HostCheck(
-        id="lowlatency_kernel.preempt", text="the wanted preemption mode is in effect", check=_preemption
+        id="lowlatency_kernel.flavour", text="the running kernel has the configured flavour", check=_flavour
     ),
-    HostCheck(id="lowlatency_kernel.release", text="exactly the wanted release runs", check=_release),
+    HostCheck(
+        id="lowlatency_kernel.preempt", text="the configured preemption mode is in effect", check=_preemption
+    ),
+    HostCheck(id="lowlatency_kernel.release", text="the configured kernel release runs", check=_release),
 )

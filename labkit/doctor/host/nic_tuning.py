@@ -11,12 +11,12 @@ from labkit.doctor.host.model import HostCheck, NotApplicable, Outcome, compare
 from labkit.doctor.host.reader import HostReader
 
 GROUPS = {
-    "rings": "rings are as long as wanted",
-    "coalescing": "interrupts are moderated as wanted",
-    "features": "offloads are on or off as wanted",
-    "pause": "pause frames are used as wanted",
-    "channels": "there are as many channels as wanted",
-    "rss": "packets are spread over queues as wanted",
+    "rings": "ring sizes are as configured",
+    "coalescing": "interrupt coalescing is as configured",
+    "features": "offload features are as configured",
+    "pause": "pause frames are as configured",
+    "channels": "the numbers of channels are as configured",
+    "rss": "RSS spreads packets over queues as configured",
 }
 
 

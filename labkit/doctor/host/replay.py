@@ -19,9 +19,9 @@ def _unit(reader: HostReader, desired: Desired) -> Outcome:
         return NotApplicable("replay_enabled is off")
     results = reader.look(commands=_COMMANDS).commands
     if results["init"].code:
-        return NotApplicable("systemd does not run here")
+        return NotApplicable("systemd does not run on this host")
     if results["persisted"].code:
-        return NotApplicable("nothing on this host has to be made again at boot")
+        return NotApplicable("no setting on this host has to be applied at boot")
     found = dict(line.split("=", 1) for line in results["unit"].out.splitlines() if "=" in line)
     state = ", ".join(f"{name} {found.get(name, '?')}" for name in ("UnitFileState", "Result", "ActiveState"))
     if found.get("UnitFileState") != "enabled":
@@ -33,6 +33,6 @@ def _unit(reader: HostReader, desired: Desired) -> Outcome:
 
 HOST_CHECKS = (
     HostCheck(
-        id="replay.unit", text="settings are made again at every boot, and were at the last", check=_unit
+        id="replay.unit", text="the unit that applies settings at boot is enabled and succeeded", check=_unit
     ),
 )

@@ -1,4 +1,4 @@
-"""What a host shall be, worked out by Ansible: precedence, templates, mistakes with their place, and the way to it."""
+"""The desired state of a host, worked out by Ansible: precedence, templates, mistakes with place, connection."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def test_list_of_cores_does_not_undo_what_the_low_latency_kernel_has_for_all(inv
 
 
 def test_every_mistake_is_reported_with_its_place(inventory):
-    with pytest.raises(ConfigInvalid) as told:
+    with pytest.raises(ConfigInvalid) as raised:
         work_out(of_inventory("tester", inventory))
 
-    message = str(told.value)
+    message = str(raised.value)
     assert "hugepages_cuont: the role hugepages has no such option: did you mean hugepages_count?" in message
     assert "hugepages_minimum: found 'many', expected a whole number" in message
     assert f"{inventory}:12" in message
@@ -149,7 +149,7 @@ def test_file_of_variables_says_what_a_host_shall_be(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         (
             "hugepages_count: '4'\nhugepages_count: '5'\n",
@@ -160,11 +160,11 @@ def test_file_of_variables_says_what_a_host_shall_be(tmp_path):
         ("a: [\n", r"desired\.yml:2: expected YAML"),
     ],
 )
-def test_file_that_is_none_is_refused_with_its_line(tmp_path, text, told):
+def test_file_that_is_none_is_refused_with_its_line(tmp_path, text, error):
     file = tmp_path / "desired.yml"
     file.write_text(text)
 
-    with pytest.raises(ConfigInvalid, match=told):
+    with pytest.raises(ConfigInvalid, match=error):
         of_file("localhost", file)
 
 
@@ -308,7 +308,7 @@ def test_every_variable_that_a_host_check_reads_has_a_default_of_a_role():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "error"),
     [
         (["--host", "dut"], "no configuration is given for dut"),
         (["--host", "dut", "-i", "none.yml"], "none.yml: no such inventory"),
@@ -316,7 +316,7 @@ def test_every_variable_that_a_host_check_reads_has_a_default_of_a_role():
         (["-i", "none.yml"], "hint: name the host: labkit doctor --host H"),
     ],
 )
-def test_doctor_refuses_bad_input_before_it_looks_at_a_host(arguments, told, capsys):
+def test_doctor_refuses_bad_input_before_it_looks_at_a_host(arguments, error, capsys):
     assert main(["doctor", *arguments]) == 2
 
-    assert told in capsys.readouterr().err
+    assert error in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Looking at a host: real commands on this machine, and hosts that say no."""
+"""The host reader: real commands on this machine, and hosts that refuse."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_files_links_and_commands_come_in_one_go(tmp_path):
     seen = HostReader(here, name="here").look(
         files=[f"{tmp_path}/*[0y]", f"{tmp_path}/none"],
         links=[f"{tmp_path}/d*", f"{tmp_path}/none"],
-        commands={"ok": "printf 'a\\nb'", "no": "echo told; echo why >&2; exit 3", "stdin": "cat"},
+        commands={"ok": "printf 'a\\nb'", "no": "echo out; echo why >&2; exit 3", "stdin": "cat"},
     )
 
     assert here.asked == 1
@@ -71,13 +71,13 @@ def test_files_links_and_commands_come_in_one_go(tmp_path):
     assert seen.target(f"{tmp_path}/none") is None
     assert seen.commands == {
         "ok": CommandResult(0, "a\nb"),
-        "no": CommandResult(3, "told\nwhy"),
+        "no": CommandResult(3, "out\nwhy"),
         "stdin": CommandResult(0, ""),
     }
     assert seen.matching("*/empty") == {f"{tmp_path}/empty": ""}
 
 
-def test_what_was_asked_once_is_remembered_and_new_eyes_look_again(tmp_path):
+def test_an_answer_is_cached_and_a_new_reader_reads_again(tmp_path):
     (tmp_path / "file").write_text("before")
     here = Here()
     reader = HostReader(here, name="here")
@@ -90,14 +90,14 @@ def test_what_was_asked_once_is_remembered_and_new_eyes_look_again(tmp_path):
     assert HostReader(here, name="here").look(files=[f"{tmp_path}/file"]).text(f"{tmp_path}/file") == "after"
 
 
-def test_host_that_cannot_be_reached_is_told_with_the_reason():
+def test_host_that_cannot_be_reached_is_reported_with_the_reason():
     refused = RuntimeError(Done(255, stderr="ssh: connect to host 198.18.0.1 port 22: Connection refused"))
 
     with pytest.raises(EnvironmentBroken, match=r"dut cannot be reached: ssh: connect .* Connection refused"):
         HostReader(Saying(refused), name="dut").look(files=["/proc/cmdline"])
 
 
-def test_sudo_that_asks_for_a_password_is_told():
+def test_sudo_that_asks_for_a_password_is_reported():
     done = Done(1, stderr="sudo: a password is required")
 
     with pytest.raises(EnvironmentBroken, match=r"dut: commands could not be run as root: sudo: a password"):
@@ -112,7 +112,7 @@ def test_file_in_another_encoding_is_read_nevertheless(tmp_path):
     assert seen.text(f"{tmp_path}/latin") == "# caf\ufffd\nA=1"
 
 
-def test_what_cannot_be_read_is_told_with_its_file(tmp_path):
+def test_what_cannot_be_read_is_reported_with_its_file(tmp_path):
     (tmp_path / "list").write_text("1-3,x\n")
     seen = HostReader(Here(), name="here").look(files=[f"{tmp_path}/list"])
 

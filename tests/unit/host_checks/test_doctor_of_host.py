@@ -139,14 +139,13 @@ def test_kernel_whose_log_of_the_boot_is_lost_is_taken_for_neither_good_nor_bad(
     assert "reboot and check again" in printed
 
 
-def test_interrupt_that_waits_to_leave_is_not_counted_as_elsewhere():
+def test_interrupt_that_moves_later_is_not_counted_as_on_other_cores():
     case = CASES[INTERRUPTS.id]
     outcome = INTERRUPTS.check(case.passing, desired(**case.wanted))
 
     assert outcome == Passed(
-        "3 interrupts elsewhere, 1 that the kernel does not allow to move, "
-        "1 still there until the next interrupt (25 on 2)"
+        "3 interrupts on other cores, 1 fixed by the kernel, 1 to move with the next interrupt (25 on 2)"
     )
     assert INTERRUPTS.check(
         case.passing.but(files={"/proc/irq/25/effective_affinity_list": "0"}), desired(**case.wanted)
-    ) == Passed("4 interrupts elsewhere, 1 that the kernel does not allow to move")
+    ) == Passed("4 interrupts on other cores, 1 fixed by the kernel")

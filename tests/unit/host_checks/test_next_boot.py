@@ -33,14 +33,14 @@ def test_other_entry_is_reported(written):
     outcome = default(MENU.replace(DEFAULT, f'set default="{written}"'))
 
     assert isinstance(outcome, Failed)
-    assert outcome.found == "it takes 6.1.0-44-amd64"
+    assert outcome.found == "it starts 6.1.0-44-amd64"
 
 
 def test_default_in_custom_cfg_is_found():
     outcome = default(MENU.replace(DEFAULT, 'set default="mine"') + SOURCE, MINE)
 
     assert isinstance(outcome, Failed)
-    assert outcome.found == "it takes 6.99"
+    assert outcome.found == "it starts 6.99"
 
 
 def test_default_that_is_decided_at_each_boot_is_not_guessed():
