@@ -16,7 +16,8 @@ from labkit.record.model import Measurement
 from labkit.record.run import Run
 from labkit.results.names import name
 from labkit.results.rows import IDLE, Row, doubts, of_kind, point, rows
-from labkit.targets.metrics import METRICS, Observed, Unknown
+from labkit.targets.metrics import METRICS
+from labkit.targets.observed import Observed, Unknown
 from labkit.targets.rates import rate
 
 STACK = "kernel"

@@ -8,7 +8,8 @@ from labkit.measure.limits import DUT, NONE, TESTER
 from labkit.record.model import Measurement
 from labkit.record.run import Run
 from labkit.results.rows import Row, of_kind
-from labkit.targets.metrics import METRICS, Observed
+from labkit.targets.metrics import METRICS
+from labkit.targets.observed import Observed
 from labkit.targets.rates import goal, limited_by
 
 WHY_OPEN = {

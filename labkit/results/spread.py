@@ -17,7 +17,9 @@ from labkit.measure.trial import Histogram, TrialResult
 from labkit.record.model import HostKey, Measurement
 from labkit.results.rows import host_times
 from labkit.targets.evaluation import engine_of
-from labkit.targets.metrics import METRICS, Observed, stalled
+from labkit.targets.metrics import METRICS
+from labkit.targets.observed import Observed
+from labkit.targets.time_readers import stalled
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 MAX = "max"

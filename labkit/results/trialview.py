@@ -10,7 +10,7 @@ from labkit.measure.latency import LatencyPoint, latency_point
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
 from labkit.record.model import Key
-from labkit.targets.metrics import stalled
+from labkit.targets.time_readers import stalled
 
 
 def _point(trial: TrialResult) -> LatencyPoint | None:

@@ -1,8 +1,7 @@
-"""Targets: a metric, a bound, and what a measurement says to it.
+"""Targets: a metric, a bound, and how a measurement compares with it.
 
 A target passes only if its bound holds for the conservative side of what was measured; it is invalid, neither pass
-nor fail, where the measurement cannot be trusted or does not reach far enough. Files of targets are read in
-targets_file.py.
+nor fail, where the measurement cannot be trusted or does not reach far enough. Files of targets are read in file.py.
 """
 
 from __future__ import annotations
@@ -13,14 +12,15 @@ from dataclasses import dataclass, replace
 from labkit.errors import ConfigInvalid
 from labkit.measure.gate import GATE_SCOPE, PASSING, Gate
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
-from labkit.targets.metrics import METRICS, Metric, Observed, Unknown
+from labkit.targets.metrics import METRICS, Metric
+from labkit.targets.observed import Observed, Unknown
 from labkit.units import Bound, Unit, parse_bound, parse_load
 from labkit.yamlfile import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What a measurement says to a target."""
+    """How a measurement compares with a target."""
 
     target: str
     outcome: Outcome
@@ -114,7 +114,7 @@ class Target:
         return replace(end, blamed=worth_another((measurement,), failing))
 
     def _judge(self, seen: Observed) -> Evaluation:
-        """Hold the conservative side against the bound."""
+        """Compare the conservative side with the bound."""
         bound = self.bound
         low, high = self.metric.format(seen.low), self.metric.format(seen.high)
         note = f" ({seen.note})" if seen.note else ""

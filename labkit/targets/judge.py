@@ -1,4 +1,4 @@
-"""Verdicts: what becomes of measurements that are held to targets. Pure."""
+"""Verdicts: measurements compared with their targets. Pure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def verdicts(test: str, key: Key, ends: Sequence[Evaluation], *, attempt: int) -
 
 
 def skipped(reason: str) -> Evaluation:
-    """What could not run here, and why, and what would mend it."""
+    """What could not run here, and why, with the fix."""
     return Evaluation(target=CAN_RUN, outcome=Outcome.SKIP, value=None, unit=None, reason=reason)
 
 

@@ -11,7 +11,7 @@ from sample_run import DATAPATHS, host_measurements, sample_run
 from labkit.measure.search import Irregularity
 from labkit.record.model import DatapathKey, Outcome, Verdict
 from labkit.results.answer import answer, times
-from labkit.targets.metrics import Observed
+from labkit.targets.observed import Observed
 
 RUN = sample_run()
 NOTHING = "Nothing can be said here about what kernel bypass buys: "
