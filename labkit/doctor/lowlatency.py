@@ -48,7 +48,7 @@ def oslat_runs() -> str:
 
 
 def _tracer(name: str, config: str) -> None:
-    """The kernel has this tracer. The child's fresh /sys has no tracing mounted on it: mount it there, for us alone."""
+    """The kernel has this tracer. The child's new /sys has no tracefs: mount it there, for this process alone."""
     listed = _TRACEFS / "available_tracers"
     if not listed.exists():
         argv = ["mount", "-t", "tracefs", "tracefs", str(_TRACEFS)]
@@ -64,12 +64,12 @@ def _tracer(name: str, config: str) -> None:
 
 
 def _debugfs() -> None:
-    """The machine has debugfs where hwlatdetect looks for tracing: the table lists what is under the fresh /sys too."""
+    """The machine has debugfs where hwlatdetect expects it: /proc/mounts also lists what the new /sys hides."""
     where = str(hwlatdetect.TRACING.parent)
     mounted = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
     if [where, "debugfs"] not in mounted:
         raise Unavailable(
-            f"no debugfs on {where}, where hwlatdetect looks",
+            f"no debugfs on {where}, where hwlatdetect expects it",
             fix=fix.as_root(f"mount -t debugfs none {where}"),
         )
 

@@ -74,7 +74,7 @@ def hugepages() -> str:
 
 
 def bpffs() -> str:
-    """A BPF file system is mounted where libxdp looks for it."""
+    """A BPF file system is mounted where libxdp expects it."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     if not any(fields[1:3] == ["/sys/fs/bpf", "bpf"] for fields in (line.split() for line in mounts)):
         # The child's fresh /sys hides the machine's: mount one as a lab's own namespaces do.

@@ -1,4 +1,4 @@
-"""Typed doors to what Python's socket module lacks: bpf(2) and AF_XDP. Each raises OSError with the call's name."""
+"""Typed wrappers of what Python's socket module lacks: bpf(2) and AF_XDP. Each raises OSError with the call's name."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def bound_xdp(interface: str, flags: int) -> Iterator[socket.socket]:
         address = _SockaddrXdp(AF_XDP, flags, socket.if_nametoindex(interface), 0, 0)
         deadline = time.monotonic() + _RELEASE_S
         while _libc.bind(sock.fileno(), ctypes.byref(address), ctypes.sizeof(address)) != 0:
-            # The kernel lets go of a queue some time after its last socket was closed.
+            # The kernel releases a queue some time after its last socket was closed.
             if ctypes.get_errno() == errno.EBUSY and time.monotonic() < deadline:
                 time.sleep(0.01)
                 continue

@@ -18,14 +18,14 @@ _COMMANDS = {
     "release": "uname -r",
     "menu": "cat /boot/grub/grub.cfg",
     "custom": "cat /boot/grub/custom.cfg 2>/dev/null || true",
-    # Read as the text that it is: grub-editenv would make the file where there is none.
+    # Read as text: grub-editenv would create a missing file.
     "environment": "grep -hs '^[A-Za-z_]*=' /boot/grub/grubenv /boot/grub2/grubenv || true",
     "grubby": "command -v grubby >/dev/null && grubby --info=DEFAULT",  # EL: entries are not in grub.cfg
 }
 
 
 def arguments(desired: Desired) -> list[str]:
-    """All that are wanted, in order, as the role joins them."""
+    """All that are configured, in order, as the role joins them."""
     return [str(word) for word in desired["boot_arguments"]]
 
 
@@ -83,7 +83,7 @@ def _default(reader: HostReader, desired: Desired) -> Outcome:
 
 
 def _next(facts: HostFacts, environment: dict[str, str]) -> tuple[str, list[str]] | None:
-    """Release and arguments of what boots when nobody chooses."""
+    """Release and arguments of the default boot entry."""
     if facts.commands["grubby"].code == 0:
         default = dict(re.findall(r'^(kernel|args)="(.*)"$', facts.commands["grubby"].out, re.MULTILINE))
         return default.get("kernel", "").partition("vmlinuz-")[2], host_module("kernel_words").words(

@@ -64,7 +64,7 @@ def _facts(reader: HostReader) -> HostFacts:
 
 def parse_list(text: str) -> set[int]:
     """Cores in a list as the kernel prints it. Raises ValueError."""
-    # What prints none where there are none says "(null)".
+    # The kernel prints "(null)" for an empty nohz_full.
     return set(host_module("cpus").parse("" if text == "(null)" else text))
 
 
@@ -178,7 +178,7 @@ def _interrupts(reader: HostReader, desired: Desired) -> Outcome:
 
 
 def _fixed(facts: HostFacts) -> set[str]:
-    """Numbers of the interrupts that nobody can move: by the file's mode (from 6.12), or refused to the role.
+    """Numbers of the interrupts that can't be moved: by the file's mode (from 6.12), or refused to the role.
 
     Raises ToolFailed for a journal that the role did not write.
     """
@@ -194,7 +194,7 @@ def _fixed(facts: HostFacts) -> set[str]:
     handlers: dict[str, list[str]] = {}
     for irq, handler in re.findall(rf"^{_IRQ}/(\d+)/(.+)/$", facts.commands["names"].out, re.MULTILINE):
         handlers.setdefault(irq, []).append(handler)
-    # Numbers are used again: one that was refused is known by its handlers as well.
+    # Numbers are reused: a refused interrupt is identified by its handlers as well.
     names = {irq: ",".join(sorted(found)) for irq, found in handlers.items()}
     return set(by_mode) | {irq for irq, name in refused.items() if name == names.get(irq, "-")}
 

@@ -46,7 +46,7 @@ class Desired:
     more: Callable[[], Desired] | None = None
     """Works it out again, with more that is read from the host first."""
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (what the specification says)
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (the type of the specification)
         """Value of a variable. Raises ConfigInvalid for one that can't be worked out."""
         if name in self.unknown and self.more is not None:
             return self.more()[name]
@@ -145,7 +145,7 @@ def _shown(playbook: str) -> str:
 
 
 def _relative(path: Path) -> str:
-    """As people would write it from here, in a shell."""
+    """Relative to the current folder, quoted for a shell."""
     return shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
 
 
@@ -167,11 +167,11 @@ def _address(host: str) -> dict[str, object]:
 
 
 def work_out(source: Source, *, facts: Mapping[str, str] | None = None, gather: bool = False) -> Desired:
-    """What it says, with what roles read from the host first: `facts`, and with `gather` Ansible's own.
+    """The desired state, with the facts that roles read from the host first, and with `gather` Ansible's own.
 
-    Raises ConfigInvalid for what is wrong with it.
+    Raises ConfigInvalid for mistakes in it.
     """
-    ansible_module("ansible")  # says how to install it
+    ansible_module("ansible")  # its error has the command that installs it
     answer = _ask(source, facts or {}, gather)
     if answer["host"] != source.host:
         raise _no_such_host(source)
@@ -188,15 +188,15 @@ def work_out(source: Source, *, facts: Mapping[str, str] | None = None, gather: 
 
 
 def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, Any]:
-    """What the collection's `desired` writes down."""
+    """What the collection's action plugin `desired` writes."""
     with scratch.folder("desired") as place:
         playbook, answer = place / "play.json", place / "answer.json"
         options = {"roles_path": str(folder() / "roles"), "answer": str(answer), "facts": dict(facts)}
         task = {"name": "Write the desired state of the host", "labkit.host.desired": options}
-        # Not by gather_facts: a cache of facts may be of the host as it was once.
-        look = {"name": "Gather facts", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
-        tasks = [look, task] if gather else [task]
-        play = {"name": "Work it out", "hosts": "all", "gather_facts": False, "tasks": tasks}
+        # Not by gather_facts: a fact cache may be out of date.
+        setup = {"name": "Gather facts", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
+        tasks = [setup, task] if gather else [task]
+        play = {"name": "Work out the desired state", "hosts": "all", "gather_facts": False, "tasks": tasks}
         playbook.write_text(json.dumps([play]))
         command = [_beside("ansible-playbook"), *source.options, "--limit", source.host, str(playbook)]
         try:

@@ -1,4 +1,4 @@
-"""Packages that are really installed, by the package manager's own list."""
+"""Whether packages are installed, by the package manager's own list."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def text_of(value: object) -> str:
 def differences(
     reader: HostReader, wanted: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> list[Difference]:
-    """Of interface to group to key to value (None: left alone): each with what is in effect."""
+    """Of interface to group to key to value (None: not configured): each with the value in effect."""
     asked: list[tuple[str, str, dict[str, Any]]] = []
     for name, groups in wanted.items():
         for group, values in groups.items():
@@ -47,9 +47,9 @@ def differences(
 
 
 def resolved(reader: HostReader, text: str) -> str:
-    """Name of the interface that the roles would take for it; the text itself if there is none.
+    """Name of the interface that the roles would select; the text itself if there is none.
 
-    That is by name, alias, alternative name, or PCI address in any spelling.
+    Selected by name, alias, alternative name, or PCI address in any spelling.
     """
     pci = host_module("pci")
     address = pci.address(text)
@@ -62,7 +62,7 @@ def resolved(reader: HostReader, text: str) -> str:
             return str(link["ifname"])
     for line in results["devices"].out.splitlines():
         name, _, device = line.partition(" ")
-        # Through what lies between a device and its interface, such as virtio: the last address in the path counts.
+        # There may be a device between, such as virtio: the last address in the path counts.
         if address is not None and pci.innermost(device) == address:
             return name
     return text
@@ -107,7 +107,7 @@ def _feature(
     members: Mapping[str, Sequence[str]],
     names: Mapping[str, str],
 ) -> str | None:
-    """A word may stand for several features: it is what it was set to when all that can be changed are."""
+    """State of a feature. A name may stand for several: it has a state when all that can be changed have it."""
     printed = names.get(key, key)
     if printed not in members:
         return found[printed].now if printed in found else None

@@ -59,7 +59,7 @@ def _may(command: str, listing: str) -> bool:
 
 
 def _asks(tags: list[str], before: bool) -> bool:
-    """Whether a password is asked for: a tag holds for the rest of its rule."""
+    """Whether sudo asks for a password: a tag applies to the rest of its rule."""
     return False if "NOPASSWD" in tags else True if "PASSWD" in tags else before
 
 
@@ -78,7 +78,7 @@ def _probe(reader: HostReader, desired: Desired) -> Outcome:
 
 
 def _runner(desired: Desired) -> tuple[str, str]:
-    """User and group who run the probe; the role makes the group for one of the two alone."""
+    """User and group who run the probe; the role creates the group for one of the two only."""
     user = desired.text("labkit_host_user")
     return user, desired.text("labkit_host_group") if user or desired["labkit_host_capabilities"] else ""
 
@@ -97,7 +97,7 @@ def _capabilities(reader: HostReader, desired: Desired) -> Outcome:
         f"setcap -q -v {shlex.quote(f'{names}=ep')} $file || exit 1; fi; done"
         for engine, names in wanted.items()
     }
-    # The kernel may disregard what a file has (nosuid): the af_packet engine really opens a raw socket, on loopback.
+    # The kernel may disregard what a file has (nosuid): the af_packet engine opens a raw socket, on loopback.
     engines = _engines(desired, "af_packet")
     test = f"""for engine in {engines}; do printf '%s\\n' '{_OPEN}' '{_QUIT}' | "$engine"; done"""
     commands["raw socket"] = members.attempt(test, user=user, group=group)

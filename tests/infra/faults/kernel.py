@@ -52,7 +52,7 @@ KERNEL = (
     covered("boot.arguments", "/proc/cmdline", lambda desired: " ".join(desired["boot_arguments"][1:])),
     Fault(
         check="boot.default",
-        # grub-editenv makes the file where there is none; then it goes again.
+        # grub-editenv creates a missing file, which the revert removes.
         inject=lambda desired: (
             f"mkdir -p {FOLDER}; test -e {_GRUBENV} || touch {FOLDER}/no-grubenv; "
             f"{_EDITENV} set next_entry=labkit-fault"

@@ -134,7 +134,7 @@ def test_all_hosts_of_an_inventory(inventory):
     assert hosts(str(inventory)) == ["dut", "tester"]
 
 
-def test_file_of_variables_says_what_a_host_shall_be(tmp_path):
+def test_file_of_variables_is_a_desired_state(tmp_path):
     file = tmp_path / "desired.yml"
     file.write_text("hugepages_count: '4'\n")
 
@@ -248,7 +248,7 @@ def test_roles_that_are_nowhere_are_reported(monkeypatch, tmp_path):
         roles.folder()
 
 
-def test_other_host_than_this_one_needs_somewhere_that_says_what_it_shall_be():
+def test_other_host_needs_an_inventory_or_a_file_of_variables():
     with pytest.raises(ConfigInvalid, match="no configuration is given for dut"):
         source("dut", inventory=None, desired=None)
 
@@ -316,7 +316,7 @@ def test_every_variable_that_a_host_check_reads_has_a_default_of_a_role():
         (["-i", "none.yml"], "hint: name the host: labkit doctor --host H"),
     ],
 )
-def test_doctor_refuses_bad_input_before_it_looks_at_a_host(arguments, error, capsys):
+def test_doctor_refuses_bad_input_before_it_reads_a_host(arguments, error, capsys):
     assert main(["doctor", *arguments]) == 2
 
     assert error in capsys.readouterr().err

@@ -121,7 +121,7 @@ def test_what_cannot_be_read_is_reported_with_its_file(tmp_path):
     assert seen.read(f"{tmp_path}/none", int) is None
 
 
-def test_half_an_answer_is_none():
+def test_truncated_answer_is_an_error():
     with pytest.raises(ToolFailed, match="dut: the answer broke off"):
         HostReader(Saying(Done(0, "/proc/cmdline\0quiet\n")), name="dut").look(files=["/proc/cmdline"])
 
