@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
@@ -77,3 +78,14 @@ def size(value: int | None) -> str:
 
 
 ROUNDING = {"at least": ROUND_FLOOR, "at most": ROUND_CEILING, "": ROUND_HALF_EVEN}
+
+
+def cores(numbers: Iterable[int]) -> str:
+    """As the kernel writes it: "0-2,5"."""
+    spans: list[list[int]] = []
+    for core in sorted(numbers):
+        if spans and core == spans[-1][1] + 1:
+            spans[-1][1] = core
+        else:
+            spans.append([core, core])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

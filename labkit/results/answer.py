@@ -1,8 +1,7 @@
 """What bypass buys here, in a few sentences: the first thing that a report says.
 
-Like is compared with like only: a datapath against the kernel's on the same lab, with the same frames, by the same
-figure. Rows that can't be trusted and labs that are models are left out and counted; a ratio that would flatter is
-not given. Pure.
+A datapath is compared only with the kernel's on the same lab, with the same frames, by the same figure. Rows that
+can't be trusted and labs that are models are left out and counted; a ratio that would flatter is not given. Pure.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from labkit import format as fmt
-from labkit.record.model import Measurement
 from labkit.record.run import Run
+from labkit.results.groups import STACK, Group, grouped, is_bypass
+from labkit.results.lookup import of_kind, point
 from labkit.results.names import name
-from labkit.results.rows import IDLE, Row, doubts, of_kind, point, rows
-from labkit.targets.metrics import METRICS
-from labkit.targets.observed import Observed, Unknown
+from labkit.results.row import Row
+from labkit.results.rows import rows
+from labkit.results.trust import qualifications, simulated, untrusted
+from labkit.targets.observed import Observed
 from labkit.targets.rates import rate
-
-STACK = "kernel"
-IN_THE_STACK = {("af_packet", ""), ("dpdk", "net_af_packet")}
-"""Datapaths (backend, mode) whose frames still pass the kernel's packet sockets: compared, but no bypass."""
+from labkit.units import IDLE
 
 SAME_LOAD = 0.01
 """Two loads are the same where they differ by no more than this share."""
@@ -39,70 +37,6 @@ class Answer:
     """What qualifies the answer; empty: nothing does, beyond its being one run on one machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    row: Row
-    seen: Observed
-    """Times the kernel: between its conservative sides."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Rows on one lab with the same frames."""
-
-    topology: str
-    frame: str
-    others: tuple[Row, ...]
-    """Every sound row but the kernel's own."""
-    kernel: Row | None
-    figure: str
-    compared: tuple[_Compared, ...]
-    """The highest first."""
-    lacking: tuple[tuple[str, tuple[Row, ...]], ...]
-    """Why there is no ratio, and of which rows."""
-
-    @property
-    def where(self) -> str:
-        return f"{self.topology}, {self.frame}" if self.frame else self.topology
-
-    @property
-    def best(self) -> _Compared | None:
-        """The bypass datapath with the highest ratio."""
-        return next((c for c in self.compared if is_bypass(c.row)), None)
-
-
-def is_bypass(row: Row) -> bool:
-    """Whether its frames pass by the kernel's stack and its packet sockets."""
-    return row.backend != STACK and (row.backend, row.mode) not in IN_THE_STACK
-
-
-def simulated(run: Run) -> frozenset[str]:
-    """Names of the labs that are models."""
-    labs = run.environment.topologies if run.environment else ()
-    return frozenset(t.name for t in labs if t.tier == "simulated")
-
-
-def untrusted(run: Run, row: Row, *kinds: str) -> bool:
-    """Whether figures of a row can't be trusted: the row is invalid, or a measurement of these kinds (none: any) is."""
-    mine = [m for m in run.measurements if m.key == row.key and (not kinds or m.kind in kinds)]
-    return row.verdict == "invalid" or any(doubts(m) for m in mine)
-
-
-def frame_size(row: Row) -> str:
-    """Such as "64 B", "imix"; empty where there is no frame."""
-    return f"{row.frame} B" if row.frame.isdigit() else row.frame
-
-
-def frame_words(row: Row) -> str:
-    """The same with what a row's name has beside it: "64 B IPv6, 4 flows"."""
-    size = frame_size(row) + (" IPv6" if row.ip_version == 6 else "")
-    return ", ".join(p for p in (size, _flows(row)) if p)
-
-
-def _flows(row: Row) -> str:
-    return f"{row.flows} flows" if row.flows > 1 else ""
-
-
 def answer(run: Run) -> Answer:
     """Read the answer off a run."""
     paths = [r for r in rows(run) if not r.is_host]
@@ -110,7 +44,7 @@ def answer(run: Run) -> Answer:
     models = simulated(run)
     real = [r for r in measured if r.topology not in models]
     sound = [r for r in real if not untrusted(run, r)]
-    groups = _groups(run, real, sound)
+    groups = grouped(run, real, sound)
     if any(g.best for g in groups):
         lead = _lead(run, [g for g in groups if g.best])
     else:
@@ -118,7 +52,9 @@ def answer(run: Run) -> Answer:
         lead = f"Nothing can be said here about what kernel bypass buys: {why}."
     details = tuple(_detail(run, g) for g in groups) if sound else ()
     return Answer(
-        lead=lead, details=details, trust=tuple(_trust(run, paths, measured, real, sound) if measured else ())
+        lead=lead,
+        details=details,
+        trust=tuple(qualifications(run, paths, measured, real, sound) if measured else ()),
     )
 
 
@@ -131,7 +67,7 @@ def _why_nothing(
     measured: Sequence[Row],
     real: Sequence[Row],
     sound: Sequence[Row],
-    groups: Sequence[_Group],
+    groups: Sequence[Group],
 ) -> str:
     if not paths:
         return "no datapath was measured"
@@ -156,92 +92,6 @@ def _why_nothing(
     return f"on {shared.where} there is no ratio of {_names(filter(is_bypass, lacking))} ({why})"
 
 
-# --- like with like ---
-
-
-def _groups(run: Run, real: Sequence[Row], sound: Sequence[Row]) -> list[_Group]:
-    alike: dict[tuple[str, str, int, int], list[Row]] = {}
-    for r in real:
-        alike.setdefault((r.topology, r.frame, r.ip_version, r.flows), []).append(r)
-    return [_group(run, together, sound) for together in alike.values()]
-
-
-def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> _Group:
-    valid = [r for r in together if r in sound]
-    kernel = next((r for r in valid if (r.backend, r.mode) == (STACK, "")), None)
-    others = tuple(r for r in valid if r.backend != STACK)
-    pairs = [(r, _ratio(run, r, kernel)) for r in others] if kernel else []
-    compared = sorted(
-        (_Compared(r, seen) for r, (seen, _) in pairs if isinstance(seen, Observed)),
-        key=lambda c: c.seen.low,
-        reverse=True,
-    )
-    figures = {figure for _, (seen, figure) in pairs if isinstance(seen, Observed)}
-    lacking: dict[str, list[Row]] = {}
-    for r, (seen, _) in pairs:
-        if isinstance(seen, Unknown):
-            lacking.setdefault(seen.reason, []).append(r)
-    if not others:
-        alone = all(r.backend == STACK for r in together)
-        why = (
-            "nothing but the kernel was measured there with these frames"
-            if alone
-            else "no other row is valid"
-        )
-        lacking[why + _left_out(together, sound)] = []
-    elif kernel is None:
-        invalid = any((r.backend, r.mode) == (STACK, "") for r in together)
-        why = (
-            "the kernel's row is invalid" if invalid else "the kernel's datapath was not measured on this lab"
-        )
-        lacking[why] = list(others)
-    return _Group(
-        topology=together[0].topology,
-        frame=frame_words(together[0]),
-        others=others,
-        kernel=kernel,
-        figure=" and ".join(sorted(figures)),
-        compared=tuple(compared),
-        lacking=tuple((why, tuple(found)) for why, found in lacking.items()),
-    )
-
-
-def _left_out(together: Sequence[Row], sound: Sequence[Row]) -> str:
-    out = [name(r) for r in together if r not in sound]
-    return f" (invalid: {', '.join(out)})" if out else ""
-
-
-def _ratio(run: Run, row: Row, kernel: Row) -> tuple[Observed | Unknown, str]:
-    """PDR to PDR, or MRR to MRR where a search is missing on either side; between the conservative sides of both."""
-    for kind, figure in (("throughput", "PDR"), ("mrr", "MRR")):
-        own, base = (of_kind(run, r.key, kind) for r in (row, kernel))
-        if own is None or base is None:
-            continue
-        mine, its = (rate(m, figure.lower()) for m in (own, base))
-        if mine and its and mine.at_least and its.at_least:
-            return Unknown(
-                f"its {figure} and the kernel's are lower bounds, for the tester was the limit"
-            ), figure
-        ratio = row.ratio(figure.lower())
-        if ratio.value is None:
-            return Unknown(ratio.why), figure
-        seen = METRICS["ratio_to_kernel"].read(own, None, base)
-        return (_at_most(own, base, figure) if isinstance(seen, Unknown) else seen), figure
-    return Unknown("the two have no rate in common"), ""
-
-
-def _at_most(own: Measurement, base: Measurement, figure: str) -> Observed | Unknown:
-    """The ratio to a kernel whose own figure is a lower bound."""
-    read = METRICS[figure.lower()].read
-    mine, its = read(own, None, None), read(base, None, None)
-    if isinstance(mine, Observed) and isinstance(its, Observed) and mine.high is not None and its.low > 0:
-        return Observed(low=0.0, high=mine.high / its.low, quoted=None)
-    return Unknown(f"the {figure}s of the two do not compare")
-
-
-# --- in words ---
-
-
 def times(seen: Observed) -> str:
     """Such as "2.28 to 2.34 times", "at least 1.9 times", "at most 3 times": each side is rounded to the outside."""
     low = _rounded(seen.low, math.floor)
@@ -261,7 +111,7 @@ def _rounded(value: float, towards: object) -> str:
     return fmt.significant(whole * step)
 
 
-def _lead(run: Run, groups: Sequence[_Group]) -> str:
+def _lead(run: Run, groups: Sequence[Group]) -> str:
     bests = [(g, g.best) for g in groups if g.best is not None]
     if len(bests) == 1:
         group, best = bests[0]
@@ -290,7 +140,7 @@ def _gain(seen: Observed) -> str:
     return "Bypass bought throughput here:"
 
 
-def _detail(run: Run, group: _Group) -> str:
+def _detail(run: Run, group: Group) -> str:
     words = []
     if group.compared:
         ratios = ", ".join(f"{name(c.row)} {times(c.seen)}" for c in group.compared)
@@ -333,49 +183,3 @@ def _round_trip(run: Run, row: Row, kernel: Row) -> str:
         f"unloaded round trip of {name(row)} {said(own.p50_us, own.p99_us)}, "
         f"of the kernel {said(base.p50_us, base.p99_us)}"
     )
-
-
-# --- how far to trust it ---
-
-
-def _trust(
-    run: Run, paths: Sequence[Row], measured: Sequence[Row], real: Sequence[Row], sound: Sequence[Row]
-) -> list[str]:
-    out = []
-    if run.state == "interrupted":
-        out.append("the run was interrupted")
-    if run.start.quick:
-        out.append("a quick run, with short trials and few of them")
-    invalid = [r for r in measured if r.topology not in simulated(run) and r not in sound]
-    if invalid:
-        which = ", ".join(f"{name(r)} on {r.topology}" for r in invalid[:4])
-        more = f" and {len(invalid) - 4} more" if len(invalid) > 4 else ""
-        verb = "is" if len(invalid) == 1 else "are"
-        out.append(f"{len(invalid)} of {len(real)} measured rows {verb} invalid and left out ({which}{more})")
-    if len(measured) > len(real):
-        out.append(f"{_n_rows(len(measured) - len(real))} of a simulated DUT left out")
-    if skipped := [r for r in paths if r not in measured]:
-        out.append(f"{len(skipped)} more could not be measured here")
-    if doubtful := [r for r in sound if r.doubt]:
-        out.append(f"a rate of {_n_rows(len(doubtful))} is doubtful in itself ({_names(doubtful)})")
-    if again := [r for r in sound if any(m.attempt > 1 for m in _of(run, r))]:
-        out.append(f"{_n_rows(len(again))} needed another attempt ({_names(again)})")
-    warned = [r for r in sound if any(g.state == "warn" for m in _of(run, r) for g in m.gates)]
-    if warned:
-        out.append(f"a gate warns in {len(warned)} of the {len(sound)} rows used")
-    tiers = {t.tier for t in run.environment.topologies} if run.environment else set()
-    if "software" in tiers:
-        out.append("links in software: no NIC took part")
-    if run.environment and run.environment.virtualisation.guest:
-        out.append("a virtual machine")
-    if run.environment is None:
-        out.append("what the machine was is not recorded")
-    return out
-
-
-def _n_rows(n: int) -> str:
-    return f"{n} row{'' if n == 1 else 's'}"
-
-
-def _of(run: Run, row: Row) -> list[Measurement]:
-    return [m for m in run.measurements if m.key == row.key]

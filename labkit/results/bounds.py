@@ -7,7 +7,8 @@ from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.limits import DUT, NONE, TESTER
 from labkit.record.model import Measurement
 from labkit.record.run import Run
-from labkit.results.rows import Row, of_kind
+from labkit.results.lookup import of_kind
+from labkit.results.row import Row
 from labkit.targets.metrics import METRICS
 from labkit.targets.observed import Observed
 from labkit.targets.rates import goal, limited_by

@@ -12,7 +12,9 @@ from labkit import format as fmt
 from labkit.measure.hosttimes import CLAIM_US
 from labkit.record.run import Run
 from labkit.results.flavour import describe
-from labkit.results.rows import HALF, Row, doubts, of_kind, point, rows
+from labkit.results.lookup import HALF, doubts, of_kind, point
+from labkit.results.row import Row
+from labkit.results.rows import rows
 from labkit.targets.rates import Rate
 
 NOT_MEASURED = "not measured here"

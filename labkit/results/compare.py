@@ -24,7 +24,8 @@ from labkit.results.likeness import (
     same_host,
     same_labs,
 )
-from labkit.results.rows import HOST_KINDS, host_times, listed
+from labkit.results.lookup import host_times
+from labkit.results.rows import place
 from labkit.results.spread import Reading, readings
 
 NOT_COMPARABLE = "not comparable"
@@ -183,7 +184,7 @@ def _repeats(name: str, run: Run) -> list[str]:
 def _differences(a: Run, b: Run) -> list[Difference]:
     then, now = _by_row(a), _by_row(b)
     out: list[Difference] = []
-    for key, kind in sorted(dict.fromkeys([*then, *now]), key=_place):
+    for key, kind in sorted(dict.fromkeys([*then, *now]), key=lambda row: place(row[0])):
         was, is_ = then.get((key, kind), []), now.get((key, kind), [])
         unlike = ""
         if was and is_ and isinstance(key, HostKey):
@@ -247,16 +248,10 @@ def _cores_notes(a: Run, b: Run) -> list[str]:
         there, here = ({core.core for core in times.cores} for times in (old, new))
         if there != here and there & here:
             notes.append(
-                f"{kind.replace('_', ' ')}: cores {listed(there)} in A, {listed(here)} in B: compared on "
-                f"{listed(there & here)}."
+                f"{kind.replace('_', ' ')}: cores {fmt.cores(there)} in A, {fmt.cores(here)} in B: compared on "
+                f"{fmt.cores(there & here)}."
             )
     return notes
-
-
-def _place(row: tuple[Key, str]) -> int:
-    """The host first, in the order of a run; datapaths as they came."""
-    key, kind = row
-    return HOST_KINDS.index(kind) if isinstance(key, HostKey) and kind in HOST_KINDS else len(HOST_KINDS)
 
 
 def _judge(key: Key, kind: str, metric: str, a: Reading | None, b: Reading | None) -> Difference:

@@ -13,13 +13,15 @@ from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.record.model import Key, Measurement
 from labkit.record.run import Run
-from labkit.results.answer import frame_size, frame_words, simulated, untrusted
 from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
-from labkit.results.names import name
-from labkit.results.rows import IDLE, Row, host_times, of_kind
+from labkit.results.lookup import host_times, of_kind
+from labkit.results.names import frame_size, frame_words, name
+from labkit.results.row import Row
+from labkit.results.trust import simulated, untrusted
 from labkit.targets.rates import max_offered_load_pps
+from labkit.units import IDLE
 
 BACKENDS = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "onload")
 PERCENTILES = {

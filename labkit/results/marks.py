@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit import format as fmt
-from labkit.results.rows import Row
+from labkit.results.row import Row
 from labkit.targets.rates import Rate, Ratio
 
 MARKS = {"at least": "≥ ", "at most": "≤ ", "": ""}

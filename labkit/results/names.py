@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit import format as fmt
-from labkit.results.rows import Row
+from labkit.results.row import Row
 
 HOST_NAMES = {
     "hardware": "hardware gaps",
@@ -22,7 +22,7 @@ def name(row: Row) -> str:
         row.backend,
         row.mode,
         "IPv6" if row.ip_version == 6 else "",
-        f"{row.flows} flows" if row.flows > 1 else "",
+        _flows(row),
     ]
     return " ".join(p for p in parts if p)
 
@@ -30,3 +30,18 @@ def name(row: Row) -> str:
 def where(row: Row) -> str:
     """The row in a sentence: "dpdk on memif, 64 B"."""
     return f"{name(row)} on {row.topology}{f', {fmt.frame(row.frame)}' if row.frame else ''}"
+
+
+def frame_size(row: Row) -> str:
+    """Such as "64 B", "imix"; empty where there is no frame."""
+    return f"{row.frame} B" if row.frame.isdigit() else row.frame
+
+
+def frame_words(row: Row) -> str:
+    """The same with what a row's name has beside it: "64 B IPv6, 4 flows"."""
+    size = frame_size(row) + (" IPv6" if row.ip_version == 6 else "")
+    return ", ".join(p for p in (size, _flows(row)) if p)
+
+
+def _flows(row: Row) -> str:
+    return f"{row.flows} flows" if row.flows > 1 else ""

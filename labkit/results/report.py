@@ -27,23 +27,18 @@ from labkit.record.codec import encode
 from labkit.record.model import Measurement, Outcome
 from labkit.record.run import Run
 from labkit.results import gate_words, marks
-from labkit.results.answer import answer, frame_size, frame_words
+from labkit.results.answer import answer
 from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.charts import DOUBTS, HATCH, x_ticks
 from labkit.results.claims import claims
 from labkit.results.figures import Figures, name_of
 from labkit.results.flavour import tuning
-from labkit.results.names import name
-from labkit.results.rows import (
-    Row,
-    closing_lines,
-    counts,
-    host_times,
-    of_kind,
-    other_link,
-    ratio_basis,
-    rows,
-)
+from labkit.results.lookup import host_times, of_kind
+from labkit.results.names import frame_size, frame_words, name
+from labkit.results.outcomes import closing_lines, counts
+from labkit.results.row import Row
+from labkit.results.rows import rows
+from labkit.results.to_kernel import other_link, ratio_basis
 from labkit.targets.rates import max_offered_load_pps
 
 OUTCOMES = {

@@ -15,7 +15,7 @@ from labkit.measure.gate import GATE_SCOPE
 from labkit.measure.histogram import SAMPLES_BEYOND, decode, samples_needed
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.record.model import HostKey, Measurement
-from labkit.results.rows import host_times
+from labkit.results.lookup import host_times
 from labkit.targets.evaluation import engine_of
 from labkit.targets.metrics import METRICS
 from labkit.targets.observed import Observed

@@ -19,7 +19,10 @@ from labkit.results.flavour import COMMAND_LINE, tuning
 from labkit.results.gate_words import kind
 from labkit.results.layout import Column, choose
 from labkit.results.names import name, where
-from labkit.results.rows import Row, closing_lines, other_link, ratio_basis, rows
+from labkit.results.outcomes import closing_lines
+from labkit.results.row import Row
+from labkit.results.rows import rows
+from labkit.results.to_kernel import other_link, ratio_basis
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yellow"}
 

@@ -26,9 +26,12 @@ from labkit.results.answer import answer
 from labkit.results.claims import NOT_MEASURED, claims, gap_ns
 from labkit.results.figures import judge, rarity
 from labkit.results.names import name
+from labkit.results.outcomes import closing_lines
 from labkit.results.report import html, notices, render
-from labkit.results.rows import Row, closing_lines, ratio_basis, rows
+from labkit.results.row import Row
+from labkit.results.rows import rows
 from labkit.results.table import print_table
+from labkit.results.to_kernel import ratio_basis
 from labkit.targets.rates import FAR_BELOW
 
 RUN = sample_run()

@@ -1,0 +1,53 @@
+"""What a run holds of one row: measurements by kind, latency by load, rates, times, and the reasons to doubt them."""
+
+from __future__ import annotations
+
+from labkit.measure.gate import GATE_SCOPE
+from labkit.measure.hosttimes import HostTimes
+from labkit.measure.latency import LatencyPoint
+from labkit.record.model import Key, Measurement
+from labkit.record.run import Run
+from labkit.targets import rates
+from labkit.targets.rates import Rate
+
+HALF = "50% PDR"
+
+
+def of_kind(run: Run, key: Key, kind: str) -> Measurement | None:
+    """The measurement of that kind; the last one where it was repeated."""
+    return next((m for m in reversed(run.measurements) if m.key == key and m.kind == kind), None)
+
+
+def point(measurement: Measurement | None, load: str) -> LatencyPoint | None:
+    """The latency at a load of the ladder."""
+    if measurement is None or measurement.latency is None:
+        return None
+    return next((p for p in measurement.latency.points if p.load == load), None)
+
+
+def rate_of(run: Run, key: Key, name: str) -> Rate | None:
+    """The row's rate of that name; None where it was not measured."""
+    return rates.rate(of_kind(run, key, rates.KINDS[name]), name)
+
+
+def host_times(measurement: Measurement) -> HostTimes | None:
+    """The times by core, of the kinds that have them."""
+    return measurement.wakeup or measurement.timerlat or measurement.busy_loop
+
+
+def doubts(measurement: Measurement) -> list[str]:
+    """Why its figures can't be trusted: gates that it missed, a mode that it could not prove.
+
+    A gate that concerns one metric only speaks through the targets on that metric.
+    """
+    kind = measurement.kind
+    missed = [
+        f"{kind}: {g.name}: {g.why}"
+        for g in measurement.gates
+        if g.state == "invalid" and g.name not in GATE_SCOPE
+    ]
+    return (
+        missed
+        if measurement.proof.proven
+        else [*missed, f"{kind}: mode not proven: {measurement.proof.claim}"]
+    )
