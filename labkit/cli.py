@@ -227,12 +227,12 @@ def _add_compare(verbs: Verbs) -> None:
         "compare",
         help="compare two runs of one host, such as a generic and a low-latency boot",
         description="Set run B beside run A, of one host: whether each figure of B is lower or higher than that of A "
-        "in these two runs, or within their spread. Which of them is better, two single runs cannot say.",
-        epilog="--fail-if WHAT, separated by commas: lower, higher (a figure of B is, beyond the spread of both), "
+        "in these two runs, or within their uncertainty. Which of them is better, two single runs cannot say.",
+        epilog="--fail-if WHAT, separated by commas: lower, higher (a figure of B is, beyond the uncertainty of both), "
         "change (either), slower (a rate is lower or a time is higher), each with a share of A's figure that it must "
         "pass as well, such as slower:10%%; invalid (a figure can't be trusted), missing (a figure could not be "
-        "compared). From run to run there is more than the spread inside one: give slower a share that repeated runs "
-        "of one setup stay below. "
+        "compared). From run to run there is more than the uncertainty inside one: give slower a share that repeated "
+        "runs of one setup stay below. "
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met, 2 bad input: "
         "no such run, or the runs are of two hosts, or of topologies of different tiers.",
     )

@@ -14,11 +14,11 @@ from labkit import format as fmt
 from labkit.output import console, plain
 from labkit.record.model import HostKey, Key
 from labkit.results import marks
-from labkit.results.compare import SPREAD, WORDS, Changed, Comparison, Difference
+from labkit.results.comparison import UNCERTAINTY, WITHIN, WORDS, Changed, Comparison, Difference
 from labkit.results.fail_if import Condition
 from labkit.results.layout import Column, choose
 from labkit.results.names import HOST_NAMES
-from labkit.results.spread import Reading
+from labkit.results.uncertainty import Reading
 
 STYLES = {"invalid": "yellow", "not comparable": "cyan"}
 REASONS = 8
@@ -41,7 +41,7 @@ class ComparisonTable:
         yield self._line(f"A  {found.a}: {found.kernel_a}")
         yield self._line(f"B  {found.b}: {found.kernel_b}")
         yield self._line(f"on {found.host}")
-        for title, changes in (("compared", found.kernel), ("differs besides", found.besides)):
+        for title, changes in (("compared", found.kernel), ("also differs", found.besides)):
             for change in changes:
                 yield self._line(_changed(title, change))
         yield Text()
@@ -67,9 +67,9 @@ class ComparisonTable:
         if self.found.kernel:
             yield WORDS
         if shown:
-            yield SPREAD
+            yield UNCERTAINTY
         elif self.found.compared:
-            yield "No figure differs beyond its spread (--all shows them)."
+            yield "No figure differs beyond its uncertainty (--all shows them)."
 
     def _line(self, text: str, style: str = "") -> Text:
         return Text(plain(text, self.encoding), style=style)
@@ -90,8 +90,8 @@ def print_comparison(
 
 
 def closing_line(found: Comparison) -> str:
-    """Such as "B against A in these two runs: 3 lower, 1 higher, 12 within spread, ...": all five, always."""
-    words = ("lower", "higher", "within spread", "invalid", "not comparable")
+    """Such as "B against A in these two runs: 3 lower, 1 higher, 12 within uncertainty, ...": all five, always."""
+    words = ("lower", "higher", WITHIN, "invalid", "not comparable")
     return "B against A in these two runs: " + ", ".join(f"{found.counts[word]} {word}" for word in words)
 
 
@@ -133,14 +133,14 @@ def _by_row(differences: Sequence[Difference], most: int) -> Iterator[str]:
 
 
 def _changed(title: str, change: Changed) -> str:
-    """A long fact (a command line) is told by the words that only one side has."""
+    """Of a long fact (a command line) only the words that one side alone has."""
     if max(len(change.a), len(change.b)) <= 60:
         return f"{title}: {change.what}: {change.a} -> {change.b}"
     a, b = change.a.split(), change.b.split()
     gone, come = [w for w in a if w not in b], [w for w in b if w not in a]
     parts = [f"A only: {' '.join(gone)}" if gone else "", f"B only: {' '.join(come)}" if come else ""]
-    told = "; ".join(p for p in parts if p) or "the same words in another order"
-    return f"{title}: {change.what}: {told}"
+    words = "; ".join(p for p in parts if p) or "the same words in another order"
+    return f"{title}: {change.what}: {words}"
 
 
 def _columns(shown: Sequence[Difference]) -> list[Column]:

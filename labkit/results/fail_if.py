@@ -1,15 +1,15 @@
-"""When a comparison fails: what `labkit compare --fail-if` takes, for a pipeline that holds a run to a former one."""
+"""When a comparison fails, for a pipeline: the conditions that `labkit compare --fail-if` takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from labkit.errors import ConfigInvalid
-from labkit.results.compare import INVALID, NOT_COMPARABLE, Comparison, Difference
+from labkit.results.comparison import INVALID, NOT_COMPARABLE, Comparison, Difference
 from labkit.yamlfile import suggest
 
 DIRECTIONS = {
-    "lower": "a figure of B is lower than that of A, beyond their spread",
+    "lower": "a figure of B is lower than that of A, beyond their uncertainty",
     "higher": "a figure of B is higher",
     "slower": "a rate of B is lower or a time of B is higher",
     "change": "a figure of B is lower or higher",
@@ -27,7 +27,7 @@ class Condition:
 
     word: str
     beyond: float = 0.0
-    """Share of A's figure that a difference must pass; beyond the spread it must be in any case."""
+    """Share of A's figure that a difference must pass; beyond the uncertainty it must be in any case."""
 
     @property
     def text(self) -> str:

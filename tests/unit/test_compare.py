@@ -1,4 +1,4 @@
-"""Two runs beside each other: like with like or not at all, and nothing called a difference that is within spread."""
+"""Two runs compared: only where they are comparable, and nothing called a difference that is within its uncertainty."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from labkit.record.codec import encode
 from labkit.record.model import HostKey
 from labkit.record.run import Run
 from labkit.results import fail_if
-from labkit.results.compare import Comparison, Difference, compare
+from labkit.results.compare import compare
 from labkit.results.compare_table import closing_line, fail_lines, print_comparison
+from labkit.results.comparison import Comparison, Difference
 
 A = sample_run(host=True)
 
@@ -79,7 +80,7 @@ def text(found: Comparison, width: int = 120, *, everything: bool = False) -> st
 
 def test_a_run_against_itself_shows_no_difference() -> None:
     found = a_and_a()
-    assert {d.finding for d in found.differences} <= {"within spread", "invalid", "not comparable"}
+    assert {d.finding for d in found.differences} <= {"within uncertainty", "invalid", "not comparable"}
     assert found.kernel == found.besides == ()
     assert "A and B are one and the same run." in found.notes
     assert any("the same in both" in note for note in found.notes)
@@ -92,8 +93,8 @@ def test_the_tail_of_wakeups_that_went_is_lower_and_rates_are_what_they_were() -
     assert p999.finding == "lower"
     assert p999.ratio is not None
     assert p999.ratio < 0.5
-    assert of(found, "wakeup", "p50").finding == "within spread"
-    assert of(found, "throughput", "pdr", "kernel").finding == "within spread"
+    assert of(found, "wakeup", "p50").finding == "within uncertainty"
+    assert of(found, "throughput", "pdr", "kernel").finding == "within uncertainty"
     assert compare(B, A).counts["higher"] == found.counts["lower"] > 0
 
 
@@ -113,7 +114,7 @@ def test_kernel_and_command_line_are_named_first_and_what_they_are_about_in_word
     assert "compared: command line:" in head
     assert "isolcpus=managed_irq,domain,1" in head
     assert "compared: isolated cores: none -> 1" in head
-    assert "differs besides" not in head
+    assert "also differs" not in head
     assert "about wake-ups, not about throughput" in out
     assert "measure A, B, A, B in turn" in out.replace("\n", " ")
     assert out.rstrip().splitlines()[-1] == closing_line(a_and_b())
@@ -138,6 +139,7 @@ def test_unlike_hosts_are_refused_by_name(parts: dict[str, object], words: str) 
 def test_what_a_command_line_changes_of_a_machine_makes_no_other_host_of_it() -> None:
     found = compare(A, with_env(A, cpu={"online": "0", "online_count": 1}, memory={"total_bytes": 7 << 30}))
     assert {c.what for c in found.besides} == {"cores online", "memory"}
+    assert "also differs: cores online: 0-1 -> 0" in text(found)
     assert "More than the kernel differs" in " ".join(found.notes)
 
 
@@ -242,10 +244,10 @@ def with_wakeups(run: Run, bins_us: dict[int, int], *, duration_s: float = 30.0,
 
 
 def test_one_late_wakeup_makes_no_difference_of_two_maxima() -> None:
-    """A maximum is one sample: its spread begins where ten lie beyond."""
+    """A maximum is one sample: its interval begins where ten lie beyond."""
     usual = {10: 20_000, 50: 20}
     lone = compare(with_wakeups(A, usual | {100: 1}), with_wakeups(A, usual | {900: 1}))
-    assert of(lone, "wakeup", "max").finding == "within spread"
+    assert of(lone, "wakeup", "max").finding == "within uncertainty"
     many = compare(with_wakeups(A, usual | {100: 1}), with_wakeups(A, usual | {900: 12}))
     assert of(many, "wakeup", "max").finding == "higher"
 
@@ -255,8 +257,8 @@ def test_all_that_one_stall_omitted_is_one_event() -> None:
     stalled = with_wakeups(A, {10: 60_000, 100: 1, 40_000: 1})
     found = compare(stalled, with_wakeups(A, {10: 60_000, 100: 1}))
     assert (of(found, "wakeup", "p99.9").ratio or 1.0) < 0.01
-    assert of(found, "wakeup", "p99.9").finding == "within spread"
-    assert of(found, "wakeup", "max").finding == "within spread"
+    assert of(found, "wakeup", "p99.9").finding == "within uncertainty"
+    assert of(found, "wakeup", "max").finding == "within uncertainty"
     again_and_again = with_wakeups(A, {10: 60_000, 100: 1, 40_000: 100})
     assert of(compare(again_and_again, with_wakeups(A, {10: 60_000})), "wakeup", "p99.9").finding == "lower"
 
@@ -265,7 +267,7 @@ def test_times_beyond_the_histogram_are_known_to_be_as_long_as_it_reaches() -> N
     """Fifteen beyond 400 us of which the longest was 5000: the other fourteen may have been 401."""
     far = with_wakeups(A, {10: 60_000}, beyond=15, max_us=5_000, reach_us=400)
     less_far = with_wakeups(A, {10: 60_000}, beyond=1, max_us=3_000, reach_us=400)
-    assert of(compare(far, less_far), "wakeup", "max").finding == "within spread"
+    assert of(compare(far, less_far), "wakeup", "max").finding == "within uncertainty"
     within = with_wakeups(A, {10: 60_000, 300: 1})
     assert of(compare(far, within), "wakeup", "max").finding == "lower"
 
@@ -278,7 +280,7 @@ def test_maxima_of_unlike_durations_are_not_compared_and_percentiles_are() -> No
     assert (row.finding, row.reason) == ("not comparable", "the longest of 600 s in A, of 6 s in B")
     assert of(found, "wakeup", "p99").finding == "lower"
     near = compare(with_wakeups(A, usual, duration_s=31.0), with_wakeups(A, usual))
-    assert of(near, "wakeup", "max").finding == "within spread"
+    assert of(near, "wakeup", "max").finding == "within uncertainty"
 
 
 def with_points(run: Run, **facts: object) -> Run:
@@ -309,7 +311,7 @@ def test_round_trips_at_unlike_loads_of_one_name_are_not_compared() -> None:
     assert row.finding == "not comparable"
     assert re.fullmatch(r"at .+pps in A, at .+pps in B", row.reason)
     near = compare(A, with_points(A, load_share=0.97))
-    assert of(near, "latency", "p50 50% PDR", "kernel").finding == "within spread"
+    assert of(near, "latency", "p50 50% PDR", "kernel").finding == "within uncertainty"
 
 
 def test_datapaths_on_other_cores_are_not_compared() -> None:
@@ -324,7 +326,7 @@ def test_datapaths_on_other_cores_are_not_compared() -> None:
     for kind, metric in (("throughput", "pdr"), ("latency", "p50 idle")):
         row = of(found, kind, metric, "kernel")
         assert (row.finding, row.reason) == ("not comparable", "tester 0, DUT 1 in A; tester 2, DUT 3 in B")
-    assert of(found, "wakeup", "max").finding == "within spread"
+    assert of(found, "wakeup", "max").finding == "within uncertainty"
 
 
 def test_figures_of_two_tester_engines_are_not_compared() -> None:
@@ -340,7 +342,9 @@ def test_figures_of_two_tester_engines_are_not_compared() -> None:
             "not comparable",
             "the tester's engine was af_xdp in A, af_packet in B",
         )
-    assert of(compare(by("af_xdp"), by("af_xdp")), "throughput", "pdr", "kernel").finding == "within spread"
+    assert (
+        of(compare(by("af_xdp"), by("af_xdp")), "throughput", "pdr", "kernel").finding == "within uncertainty"
+    )
 
 
 def test_a_round_trip_that_the_testers_own_stalls_explain_is_not_called_higher() -> None:
@@ -371,7 +375,7 @@ def test_a_row_measured_twice_keeps_what_only_the_first_has_and_says_so() -> Non
     assert ladder.latency is not None
     idle = replace(ladder, latency=replace(ladder.latency, points=ladder.latency.points[:1]))
     found = compare(A, replace(A, measurements=(*A.measurements, idle)))
-    assert of(found, "latency", "p50 50% PDR", "kernel").finding == "within spread"
+    assert of(found, "latency", "p50 50% PDR", "kernel").finding == "within uncertainty"
     notes = [note for note in found.notes if "was measured" in note]
     assert notes == [
         f"Run B: latency {ladder.key.id} was measured 2 times: the last of each metric is compared."
@@ -384,14 +388,14 @@ def test_of_wakeups_measured_twice_those_are_compared_that_have_their_like() -> 
         for duration_s in (600.0, 6.0)
     )
     both, one = replace(A, measurements=(*long, *short)), replace(A, measurements=long)
-    assert of(compare(both, one), "wakeup", "max").finding == "within spread"
+    assert of(compare(both, one), "wakeup", "max").finding == "within uncertainty"
     assert "Run A: wakeup lowlatency-wakeup-veth was measured 2 times" in " ".join(compare(both, one).notes)
     assert not any("measured 2 times" in note for note in compare(one, one).notes)
 
 
 def test_a_machine_without_an_id_is_taken_on_trust_and_that_is_said() -> None:
     known = with_env(A, host="f" * 32)  # type: ignore[arg-type]
-    words = "A machine id is missing: that both runs are of one machine is taken on trust."
+    words = "A machine id is missing: that both runs are of one machine is assumed, not verified."
     assert words in compare(A, known).notes
     assert words not in compare(known, known).notes
 
@@ -400,7 +404,7 @@ def test_a_percentile_is_as_sure_as_its_rank() -> None:
     """p99 of 20 000: its rank is known to within 14, so that many samples more or less are no difference."""
     few = compare(with_wakeups(A, {10: 19_805, 50: 195}), with_wakeups(A, {10: 19_795, 50: 205}))
     assert of(few, "wakeup", "p99").ratio == pytest.approx(5.0, rel=0.01)
-    assert of(few, "wakeup", "p99").finding == "within spread"
+    assert of(few, "wakeup", "p99").finding == "within uncertainty"
     many = compare(with_wakeups(A, {10: 19_900, 50: 100}), with_wakeups(A, {10: 19_700, 50: 300}))
     assert of(many, "wakeup", "p99").finding == "higher"
 
@@ -422,7 +426,11 @@ def test_the_verb_prints_a_table_or_json_and_says_by_its_exit_code_whether_it_co
     assert main(["compare", a, b, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {"kernel", "besides", "differences", "notes"} <= document.keys()
-    assert {d["finding"] for d in document["differences"]} >= {"lower", "within spread"}
+    assert {d["finding"] for d in document["differences"]} >= {
+        "lower",
+        "within spread",
+    }  # as version 0.1.0 has it
+    assert "within spread" in document["counts"]
     assert main(["compare", a, empty]) == 1
     assert main(["compare", a, other]) == 2
     assert main(["compare", a, str(tmp_path / "none")]) == 2
@@ -472,8 +480,8 @@ def test_two_equal_runs_take_a_few_lines_and_no_table() -> None:
     found = compare(A, again)
     told = text(found, 80)
     assert len(told.splitlines()) <= 20
-    assert "No figure differs beyond its spread (--all shows them)." in told
-    assert closing_line(found) in told.replace("\n", " ")
+    assert "No figure differs beyond its uncertainty (--all shows them)." in told
+    assert closing_line(found) in " ".join(told.split())
     assert "one and the same run" not in told
     everything = text(found, 80, everything=True)
     assert len(everything.splitlines()) > 100
@@ -487,7 +495,7 @@ def test_only_what_differs_is_in_the_table() -> None:
         line = rf"{re.escape(d.metric if d.unit == 'us' else d.metric.upper())} .* {d.finding}$"
         if d.finding in ("lower", "higher"):
             assert re.search(line, told, re.MULTILINE)
-    assert not re.search(r"within spread$", told, re.MULTILINE)
+    assert not re.search(r"within uncertainty$", told, re.MULTILINE)
 
 
 def test_reasons_that_are_many_are_counted_and_all_of_them_shown_when_asked_for() -> None:

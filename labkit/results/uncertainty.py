@@ -1,7 +1,8 @@
-"""What a measurement says of each metric, with the spread inside its own run: what two runs are compared by.
+"""Each metric of a measurement with its uncertainty: the interval that two runs are compared by.
 
-A spread is what the method leaves open (the width of a search, the confidence interval of a median or of a
-percentile), not what a repetition would bring: that is more.
+It is the uncertainty inside one run, for what the method leaves open: the bounds of a search, the 95 % confidence
+interval of a median (MRR, over its trials) or of a percentile (over its samples). What differs from run to run is not
+in it, and is more. A maximum has no confidence interval: its lower end is where ten samples lie beyond.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Reading:
     """None: below what the method can see (then `high` says at most what)."""
     low: float
     high: float | None
-    """Ends of the spread; None: no upper limit was found ("at least")."""
+    """Ends of the interval; None: no upper limit was found ("at least")."""
     invalid: str = ""
     """Why it can't be trusted; empty: it can."""
     doubt: str = ""
@@ -125,9 +126,9 @@ def _times(
 ) -> Iterator[Reading]:
     """Percentiles that have their samples, each with the interval of its rank, and the maximum.
 
-    A maximum is one sample: its spread begins where ten samples lie beyond. `at_least` has only what surely was: the
+    A maximum is one sample: its interval begins where ten samples lie beyond. `at_least` has only what surely was: the
     hundred wake-ups that one stall omitted are one event, and are no hundred samples that make a rank more certain.
-    A spread holds what both histograms say. `step_us` is what the tool cut off.
+    The interval spans both histograms. `step_us` is what the tool cut off.
     """
     n = at_least.n
     ranks = {

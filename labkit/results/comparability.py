@@ -1,4 +1,4 @@
-"""Whether two runs are of one host and of like labs, and what differs between them otherwise."""
+"""Whether two runs are comparable: of one host and of the same labs; and what else differs between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def environment(run: Run, name: str) -> Environment:
     """The run's record of its machine. Raises ConfigInvalid where there is none; `name` (A, B) is for the message."""
     if run.environment is None:
         raise ConfigInvalid(
-            f"run {name} ({run.start.id}) has no record of its machine: like cannot be compared with like",
+            f"run {name} ({run.start.id}) has no record of its machine: whether the runs are comparable is not known",
             hint="it was killed before it had measured anything; run it again",
         )
     return run.environment
@@ -35,15 +35,15 @@ def _identity(env: Environment) -> list[tuple[str, str]]:
 
 
 def same_host(was: Environment, now: Environment) -> None:
-    """Raise ConfigInvalid where two machines are told apart by anything that both tell."""
-    unlike = [
+    """Raise ConfigInvalid where a fact that both runs have shows that they are of two machines."""
+    differing = [
         f"{what}: {then} and {later}"
         for (what, then), (_, later) in zip(_identity(was), _identity(now), strict=True)
         if then and later and then != later
     ]
-    if unlike:
+    if differing:
         raise ConfigInvalid(
-            f"the runs are of two hosts: {'; '.join(unlike)}",
+            f"the runs are of two hosts: {'; '.join(differing)}",
             hint="compare runs of one host (labkit report FOLDER shows a run's machine)",
         )
 
@@ -55,7 +55,7 @@ def same_labs(was: Environment, now: Environment) -> None:
         if tiers.get(lab.name, lab.tier) != lab.tier:
             raise ConfigInvalid(
                 f"topology {lab.name} is of tier {tiers[lab.name]} in A and of tier {lab.tier} in B: "
-                "their figures do not compare",
+                "their figures are not comparable",
                 hint="measure both with one topology file",
             )
 
