@@ -10,6 +10,9 @@ from typing import Protocol, TextIO
 
 from labkit.output import is_terminal
 
+ReportLine = Callable[[str], None]
+"""Takes one line of what short work has to report."""
+
 
 class Progress(Protocol):
     """What long work reports to."""

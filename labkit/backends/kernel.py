@@ -62,7 +62,7 @@ class ForwardingDut:
         """The kernel is always there."""
 
 
-class Kernel:
+class KernelStack:
     """UDP through the socket layer, or IP forwarding."""
 
     name = "kernel"
@@ -106,4 +106,4 @@ class Kernel:
             yield dut
 
 
-BACKEND = Kernel()
+BACKEND = KernelStack()

@@ -7,13 +7,13 @@ import pytest
 from labkit.errors import EnvironmentBroken
 from labkit.harness import options, terminal
 from labkit.harness.collecting import Subject, subject_of
-from labkit.harness.state import State
+from labkit.harness.state import PluginState
 
 NOTHING_MEASURED = 5
 """Exit code of a run without a measurement: pytest's own for "no tests"."""
 
 
-def close(session: pytest.Session, state: State, *, interrupted: bool) -> bool:
+def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> bool:
     """Take the lab down and write the results, whatever ended the run. False: they could not be written."""
     if state.begun is None:
         return True
@@ -28,7 +28,7 @@ def close(session: pytest.Session, state: State, *, interrupted: bool) -> bool:
     return True
 
 
-def check(session: pytest.Session, state: State) -> None:
+def check(session: pytest.Session, state: PluginState) -> None:
     """Have a run fail that did not measure what is required, or nothing at all."""
     config = session.config
     if options.runs_no_test(config) or hasattr(config, "workerinput"):
@@ -46,7 +46,7 @@ def check(session: pytest.Session, state: State) -> None:
     terminal.report_problems(config, state.problems)
 
 
-def _not_selected(state: State) -> list[str]:
+def _not_selected(state: PluginState) -> list[str]:
     """What is required, but no test of it was selected."""
     subjects = [subject_of(item) for item in state.selected]
     there = {subject.backend for subject in subjects if isinstance(subject, Subject)}
@@ -56,7 +56,7 @@ def _not_selected(state: State) -> list[str]:
     ]
 
 
-def _nothing_measured(config: pytest.Config, state: State) -> str:
+def _nothing_measured(config: pytest.Config, state: PluginState) -> str:
     """The message where nothing was measured although there were tests to measure with. Empty: all is well."""
     if not state.selected and config.getoption(
         "--labkit-junit"

@@ -10,11 +10,11 @@ from typing import Any, Literal, Protocol
 PREFIX = "--labkit-"
 
 
-class _Parser(Protocol):
+class _ArgumentParser(Protocol):
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action: ...  # noqa: ANN401 (argparse's)
 
 
-class _Group(Protocol):
+class _OptionGroup(Protocol):
     def addoption(self, *names: str, **settings: Any) -> None: ...  # noqa: ANN401 (pytest's)
 
 
@@ -65,14 +65,14 @@ class Flag:
             settings["type"] = self.type
         return settings
 
-    def add_to_run(self, parser: _Parser) -> argparse.Action:
+    def add_to_run(self, parser: _ArgumentParser) -> argparse.Action:
         """Add it to a verb of the command line."""
         settings = self._settings()
         if self.bare is not None:
             settings |= {"nargs": "?", "const": self.bare}
         return parser.add_argument(self.in_run, **settings)
 
-    def add_to_pytest(self, group: _Group) -> None:
+    def add_to_pytest(self, group: _OptionGroup) -> None:
         """Add it to pytest's options."""
         group.addoption(self.in_pytest, *self.also, **self._settings())
 

@@ -8,7 +8,7 @@ import pytest
 
 from labkit.errors import ConfigInvalid, LabkitError
 from labkit.harness.collecting import Subject
-from labkit.harness.state import State
+from labkit.harness.state import PluginState
 from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from labkit.record.model import Key, Measurement
 
 
-class Measured(Protocol):
+class MeasureFixture(Protocol):
     """What a test measured with: the fixture `measure`."""
 
     key: Key
     taken: list[Measurement]
 
 
-_MEASURED = pytest.StashKey[Measured]()
+_MEASURED = pytest.StashKey[MeasureFixture]()
 _ENDING: pytest.StashKey[Ending] = pytest.StashKey()
 
 
-def note_measure(item: pytest.Item, measured: Measured) -> None:
+def note_measure(item: pytest.Item, measured: MeasureFixture) -> None:
     """The test is about to measure with this."""
     item.stash[_MEASURED] = measured
 
@@ -49,7 +49,11 @@ def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | No
 
 
 def follow(
-    item: pytest.Item, state: State, subject: Subject, made: pytest.TestReport, error: BaseException | None
+    item: pytest.Item,
+    state: PluginState,
+    subject: Subject,
+    made: pytest.TestReport,
+    error: BaseException | None,
 ) -> None:
     """Add a phase of a measuring test to its ending; store the verdicts after the last one."""
     _gather(item, state, subject, made, error)
@@ -62,7 +66,11 @@ def follow(
 
 
 def _gather(
-    item: pytest.Item, state: State, subject: Subject, made: pytest.TestReport, error: BaseException | None
+    item: pytest.Item,
+    state: PluginState,
+    subject: Subject,
+    made: pytest.TestReport,
+    error: BaseException | None,
 ) -> None:
     """Add a phase of a test to its ending; a skip of what is required becomes a failure."""
     from labkit.harness.outcomes import Ending
@@ -96,7 +104,7 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _conclude(item: pytest.Item, state: State, subject: Subject) -> None:
+def _conclude(item: pytest.Item, state: PluginState, subject: Subject) -> None:
     """Store the verdicts of a test that has ended. Bad input that was found before anything else leaves nothing."""
     from labkit.harness.outcomes import Ending, conclude
 

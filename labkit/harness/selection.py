@@ -9,10 +9,10 @@ import pytest
 from labkit.harness import commandline
 from labkit.harness.collecting import Elsewhere, Subject, measures, subject_of
 from labkit.harness.pace import Pace
-from labkit.harness.state import State
+from labkit.harness.state import PluginState
 
 
-def leave_out(config: pytest.Config, state: State, items: list[pytest.Item]) -> None:
+def leave_out(config: pytest.Config, state: PluginState, items: list[pytest.Item]) -> None:
     """Deselect the tests of topologies that the user did not choose."""
     reasons = {item: subject.reason for item in items if isinstance(subject := subject_of(item), Elsewhere)}
     if not reasons:
@@ -22,7 +22,7 @@ def leave_out(config: pytest.Config, state: State, items: list[pytest.Item]) -> 
     items[:] = [item for item in items if item not in reasons]
 
 
-def sort(state: State, items: list[pytest.Item]) -> None:
+def sort(state: PluginState, items: list[pytest.Item]) -> None:
     """Keep the tests of one datapath together, in the order of the topologies (stable)."""
     from labkit.session.datapaths import enumerate_datapaths
 
@@ -37,7 +37,7 @@ def sort(state: State, items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-def finish(session: pytest.Session, state: State) -> None:
+def finish(session: pytest.Session, state: PluginState) -> None:
     """Note what is going to be measured; a worker of pytest-xdist that should measure runs nothing at all."""
     state.selected = [item for item in session.items if measures(item)]
     kinds = {item.nodeid: getattr(item, "originalname", item.name) for item in state.selected}

@@ -21,7 +21,7 @@ LISTEN_S = 3.0
 """Before the first measurement: long enough to notice a program that works only now and then."""
 
 
-class State:
+class PluginState:
     """Of one `pytest.Config`, from configure to unconfigure."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -89,16 +89,16 @@ class State:
         return self._session
 
 
-_STATE = pytest.StashKey[State]()
+_STATE = pytest.StashKey[PluginState]()
 
 
-def begin(config: pytest.Config) -> State:
+def begin(config: pytest.Config) -> PluginState:
     """Make the state of this run. Raises UsageError."""
-    config.stash[_STATE] = State(config)
+    config.stash[_STATE] = PluginState(config)
     return config.stash[_STATE]
 
 
-def state_of(config: pytest.Config) -> State:
+def state_of(config: pytest.Config) -> PluginState:
     """The state of this run."""
     return config.stash[_STATE]
 

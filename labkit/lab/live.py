@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from labkit.machine.namespaces import NamespaceHolder, start_holder
 from labkit.machine.privilege import Privileges, ensure_privileges, join_user_namespace, state_directory
 from labkit.machine.tunables import ProcessTunable
 from labkit.machine.undo import Undone, down
+from labkit.progress import ReportLine
 
 __all__ = [
     "Cores",
@@ -36,8 +37,6 @@ __all__ = [
     "status",
     "up",
 ]
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ class Lab:
 
 
 @contextmanager
-def lab_up(topology: Topology, *, progress: Progress | None = None) -> Iterator[Lab]:
+def lab_up(topology: Topology, *, progress: ReportLine | None = None) -> Iterator[Lab]:
     """Bring a lab up for the time of the context. It dies with this process (and this thread), whatever ends it.
 
     The controller (this process) is kept off the DUT's core meanwhile. Only hugepages outlive a kill -9; they are in
@@ -87,7 +86,7 @@ def lab_up(topology: Topology, *, progress: Progress | None = None) -> Iterator[
         yield _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
 
 
-def up(topology: Topology, *, progress: Progress | None = None) -> LabRecord:
+def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
     """Bring a lab up that stands until `down`. If it fails halfway, or is killed, nothing stays that `down` misses.
 
     Raises as lab_up, and EnvironmentBroken where a lab of that name stands already.
@@ -185,7 +184,7 @@ def _wire(
     privileges: Privileges,
     *,
     hugepages: bool,
-    progress: Progress | None,
+    progress: ReportLine | None,
 ) -> Lab:
     say = progress or (lambda _: None)
     tester, dut = holders["tester"].host, holders["dut"].host

@@ -89,7 +89,7 @@ class HostResult:
     deviations: tuple[str, ...] = ()
 
 
-def wakeup_times(tool: cyclictest.Cyclictest, found: cyclictest.Result) -> HostTimes:
+def wakeup_times(tool: cyclictest.Cyclictest, found: cyclictest.CyclictestResult) -> HostTimes:
     """What a run of cyclictest says, wherever it ran."""
     return HostTimes(
         duration_s=float(tool.duration_s),

@@ -9,7 +9,7 @@ from labkit.lowlatency import hostcores
 from labkit.measure import noise
 from labkit.measure.gate import Gate
 from labkit.measure.hosttimes import guest_gate, switches_gate
-from labkit.measure.noise import Reading
+from labkit.measure.noise import NoiseReading
 from labkit.record import readings
 
 
@@ -21,7 +21,7 @@ class Watch:
     policy: str
     threads: tuple[hostcores.ThreadFacts, ...] = ()
     locked_kib: int = 0
-    before: Reading | None = None
+    before: NoiseReading | None = None
     intended: dict[str, int] = field(default_factory=dict)
 
     def start(self, pid: int) -> None:

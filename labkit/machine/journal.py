@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class JournalState:
     """The journal as it stands: open changes in the order they were made, and labs that are up for good."""
 
     entries: tuple[Entry, ...]
@@ -55,12 +55,12 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "journal.jsonl"
 
-    def read(self) -> State:
+    def read(self) -> JournalState:
         """What is open now."""
         try:
             self.path.stat()
         except FileNotFoundError:
-            return State(entries=(), labs={}, unreadable=())
+            return JournalState(entries=(), labs={}, unreadable=())
         except OSError as error:
             raise self._refused(error) from None
         with self._locked() as file:
@@ -145,7 +145,7 @@ def _complete(file: int) -> bytes:
     return whole
 
 
-def _parse(path: Path, data: bytes) -> State:
+def _parse(path: Path, data: bytes) -> JournalState:
     entries: dict[str, Entry] = {}
     labs: dict[str, Mapping[str, Any]] = {}
     unreadable: list[str] = []
@@ -167,7 +167,7 @@ def _parse(path: Path, data: bytes) -> State:
                     raise ValueError(f"unknown op {other!r}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             unreadable.append(f"{path}:{number}: {error}: {line[:200].decode(errors='replace')}")
-    return State(entries=tuple(entries.values()), labs=labs, unreadable=tuple(unreadable))
+    return JournalState(entries=tuple(entries.values()), labs=labs, unreadable=tuple(unreadable))
 
 
 def this_boot(entry: Entry) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from labkit.errors import LabkitError
@@ -10,8 +10,7 @@ from labkit.machine import fix
 from labkit.machine.journal import Entry, Journal, this_boot
 from labkit.machine.privilege import state_directory
 from labkit.machine.tunables import title, undo
-
-Progress = Callable[[str], None]
+from labkit.progress import ReportLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ def down(
     lab: str | None = None,
     abandoned: bool = False,
     journal: Journal | None = None,
-    progress: Progress | None = None,
+    progress: ReportLine | None = None,
 ) -> list[Undone]:
     """Undo every change that the journal holds (of one lab, or of all), the last one first.
 
@@ -61,7 +60,7 @@ def down(
 
 
 def _undo_all(
-    entries: Iterable[Entry], standing: frozenset[str], journal: Journal, *, force: bool, say: Progress
+    entries: Iterable[Entry], standing: frozenset[str], journal: Journal, *, force: bool, say: ReportLine
 ) -> Iterable[Undone]:
     for entry in entries:
         what = f"{title(entry.tunable)}: {entry.new} -> {entry.old}"

@@ -31,7 +31,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class UsageSnapshot:
     """All that is read at one time."""
 
     at_s: float
@@ -75,7 +75,7 @@ class Usage:
         return "; ".join(parts) or "nothing else uses the processors"
 
 
-def compare(before: Snapshot, after: Snapshot, *, own: int) -> Usage:
+def compare(before: UsageSnapshot, after: UsageSnapshot, *, own: int) -> Usage:
     """What others used between two snapshots. `own`: this process; it and its descendants are left out."""
     steal, steal_cpu = 0.0, None
     for cpu, (stolen, total) in after.steal_ticks.items():
@@ -120,7 +120,7 @@ def _family(own: int, processes: Mapping[int, Process]) -> set[int]:
     return family
 
 
-def snapshot(cpus: Iterable[int] | None = None) -> Snapshot:
+def snapshot(cpus: Iterable[int] | None = None) -> UsageSnapshot:
     """Read it now; `cpus`: whose steal counts (left out: those that this process may use)."""
     chosen = set(os.sched_getaffinity(0) if cpus is None else cpus)
     steal: dict[int, tuple[int, int]] = {}
@@ -134,7 +134,7 @@ def snapshot(cpus: Iterable[int] | None = None) -> Snapshot:
         for entry in PROC.iterdir()
         if entry.name.isdigit() and (process := _process(entry)) is not None
     }
-    return Snapshot(time.monotonic(), steal, processes)
+    return UsageSnapshot(time.monotonic(), steal, processes)
 
 
 def _process(entry: Path) -> Process | None:

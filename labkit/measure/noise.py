@@ -24,7 +24,7 @@ class CpuTicks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class NoiseReading:
     """What was read before or after a measurement, never during a trial."""
 
     cpus: Mapping[int, CpuTicks]
@@ -55,7 +55,7 @@ DEFAULT_LIMITS = Limits()
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 
 
-def steal_gate(before: Reading, after: Reading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+def steal_gate(before: NoiseReading, after: NoiseReading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
     """Time that the hypervisor gave to others, on the worst of the CPUs read."""
     worst, worst_cpu = 0.0, None
     for cpu, then in before.cpus.items():
@@ -80,7 +80,7 @@ CONTENTION_TICKS = 3
 """So many ticks may be an accident of when the kernel's clock ticked."""
 
 
-def contention_gate(before: Reading, after: Reading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
+def contention_gate(before: NoiseReading, after: NoiseReading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
     """Time that other programs had on a worker's core, on the worst of the cores read: user time, less that of ours.
 
     System and interrupt time are left out, since a datapath in the kernel makes its own.
@@ -106,7 +106,7 @@ def contention_gate(before: Reading, after: Reading, *, limits: Limits = DEFAULT
     )
 
 
-def affinity_gate(after: Reading, *, intended: Mapping[str, int]) -> Gate:
+def affinity_gate(after: NoiseReading, *, intended: Mapping[str, int]) -> Gate:
     """Each worker was allowed on its own core and on no other, and no two share one."""
     wrong = [
         f"{role}: {_cores(after.allowed_cores.get(role))}, not {core}"
@@ -130,7 +130,7 @@ def _cores(cores: tuple[int, ...] | None) -> str:
     return "not read" if cores is None else ",".join(map(str, cores))
 
 
-def clock_gate(before: Reading, after: Reading) -> Gate:
+def clock_gate(before: NoiseReading, after: NoiseReading) -> Gate:
     """The kernel's clock source was a good one, and stayed."""
     changed = before.clocksource != after.clocksource
     good = after.clocksource in GOOD_CLOCKS
@@ -224,8 +224,8 @@ def proof_gate(*, proven: bool, claim: str) -> Gate:
 
 def gates(
     *,
-    before: Reading,
-    after: Reading,
+    before: NoiseReading,
+    after: NoiseReading,
     intended_cores: Mapping[str, int],
     deciding: Sequence[TrialResult],
     proven: bool,

@@ -33,7 +33,7 @@ __all__ = [
     "Goal",
     "GoalResult",
     "Irregularity",
-    "Progress",
+    "SearchProgress",
     "SearchResult",
     "at_load",
     "csit_goals",
@@ -104,7 +104,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class SearchProgress:
     """Where a search stands, before each trial."""
 
     phase: str
@@ -130,7 +130,7 @@ def search(
     min_load_pps: float,
     max_load_pps: float,
     clock: Callable[[], float] = time.monotonic,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[SearchProgress], None] | None = None,
     on_trial: Callable[[TrialResult], None] | None = None,
     max_search_s: float = 600.0,
 ) -> SearchResult:
@@ -156,7 +156,7 @@ def search(
         if on_progress is not None:
             ndr_bounds, pdr_bounds = engine.bounds(ndr), engine.bounds(pdr)
             on_progress(
-                Progress(
+                SearchProgress(
                     # At most three trials near the maximum follow the warm-up, before bounds are narrowed.
                     phase="warm-up" if not trials else "initial" if len(trials) <= 3 else "search",
                     trials=len(trials),
@@ -204,7 +204,7 @@ def search_upwards(
     max_load_pps: float,
     highest_load_pps: float,
     clock: Callable[[], float] = time.monotonic,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[SearchProgress], None] | None = None,
     on_trial: Callable[[TrialResult], None] | None = None,
     max_search_s: float = 600.0,
 ) -> SearchResult:

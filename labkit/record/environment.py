@@ -26,10 +26,10 @@ from labkit.record.provenance import (
     Environment,
     HugepagePool,
     Kernel,
-    Load,
     Memory,
     Network,
     Power,
+    SystemLoad,
     TopologyRef,
     Virtualisation,
 )
@@ -320,13 +320,13 @@ def is_guest() -> bool | None:
     return _virtualisation(reader, (info.get("flags") or info.get("Features") or "").split()).guest
 
 
-def _load(reader: _Reader) -> Load:
+def _load(reader: _Reader) -> SystemLoad:
     averages = [float(x) for x in (reader.text("/proc/loadavg") or "").split()[:3]]
     one, five, fifteen = averages if len(averages) == 3 else (None, None, None)
     uptime = (reader.text("/proc/uptime") or "").split()
     ticks = [int(x) for x in (reader.text("/proc/stat") or "").partition("\n")[0].split()[1:9]]
     pressure = re.search(r"some avg10=([\d.]+)", reader.text("/proc/pressure/cpu") or "")
-    return Load(
+    return SystemLoad(
         load_1min=one,
         load_5min=five,
         load_15min=fifteen,

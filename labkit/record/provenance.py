@@ -108,7 +108,7 @@ class Virtualisation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class SystemLoad:
     """How busy the machine was when the record was made."""
 
     load_1min: float | None
@@ -142,7 +142,7 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Checkout:
     """The labkit checkout, where it is one."""
 
     commit: str | None
@@ -171,14 +171,14 @@ class Environment:
     power: Power
     memory: Memory
     virtualisation: Virtualisation
-    load: Load
+    load: SystemLoad
     network: Network
     privileged: bool
     """Effective user id 0 in the initial user namespace."""
     python: str
     labkit: str
     tools: tuple[Tool, ...]
-    source: Source
+    source: Checkout
     topologies: tuple[TopologyRef, ...]
     seed: int | None
     parameters: Mapping[str, object] = field(default_factory=dict)

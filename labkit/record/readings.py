@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labkit.machine.cores import parse_list
-from labkit.measure.noise import CpuTicks, Reading
+from labkit.measure.noise import CpuTicks, NoiseReading
 
 CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 STEAL_FIELD = 7  # after the name; proc_stat(5)
@@ -63,11 +63,11 @@ def _own_user(workers: Mapping[str, tuple[int, int]]) -> dict[int, int]:
     return own
 
 
-def read(workers: Mapping[str, tuple[int, int]]) -> Reading:
+def read(workers: Mapping[str, tuple[int, int]]) -> NoiseReading:
     """Steal, clock source, and each worker's affinity: `workers` maps a role to (thread id, intended core)."""
     cores = {core for _, core in workers.values()}
     allowed = {role: _worker_cores(tid) for role, (tid, _) in workers.items()}
-    return Reading(
+    return NoiseReading(
         cpus=cpu_ticks(Path("/proc/stat").read_text(), cores),
         clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",
         allowed_cores={role: cores for role, cores in allowed.items() if cores is not None},

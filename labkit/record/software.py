@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import labkit
-from labkit.record.provenance import Source, Tool
+from labkit.record.provenance import Checkout, Tool
 
 LIBRARIES = {
     "dpdk": ("librte_eal.so", "libdpdk.pc"),
@@ -85,11 +85,11 @@ def packages() -> list[Tool]:
     return out
 
 
-def source(unreadable: dict[str, str]) -> Source:
+def source(unreadable: dict[str, str]) -> Checkout:
     """Commit and state of the checkout that this labkit runs from; nulls where it is none."""
     folder = Path(labkit.__file__).parent.parent
     if not (folder / ".git").exists():
-        return Source(commit=None, dirty=None)
+        return Checkout(commit=None, dirty=None)
     # safe.directory: under sudo the checkout belongs to another user, which git refuses by default.
     git = ["git", "-c", f"safe.directory={folder}", "--no-optional-locks", "-C", str(folder)]
     try:
@@ -102,5 +102,5 @@ def source(unreadable: dict[str, str]) -> Source:
     except (OSError, subprocess.SubprocessError) as e:
         stderr = getattr(e, "stderr", None)
         unreadable["git"] = (stderr or type(e).__name__).replace(str(folder), "<checkout>").strip()
-        return Source(commit=None, dirty=None)
-    return Source(commit=commit, dirty=bool(dirty))
+        return Checkout(commit=None, dirty=None)
+    return Checkout(commit=commit, dirty=bool(dirty))

@@ -12,8 +12,7 @@ from labkit.measure.back_to_back import measure_back_to_back
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import mrr_limited_by, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
-from labkit.measure.search import Progress as SearchProgress
-from labkit.measure.search import search_upwards
+from labkit.measure.search import SearchProgress, search_upwards
 from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment

@@ -35,7 +35,7 @@ _MATCH = ("backend", "mode", "frame")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class TargetsEntry:
     """One entry of a file: the rows that it is for, and what they must hold."""
 
     match: dict[str, tuple[str, ...]]
@@ -54,7 +54,7 @@ class Entry:
 
 def load_targets(
     path: Path, *, tier: Tier, modes: Mapping[str, Iterable[str]] | None = None
-) -> tuple[Entry, ...]:
+) -> tuple[TargetsEntry, ...]:
     """Read a file of targets for a topology of this tier. `modes`, by backend: those that there are; None: not checked.
 
     Raises ConfigInvalid with file and line: unknown key or metric, wrong unit, and absolute rates or times where the
@@ -66,7 +66,7 @@ def load_targets(
         raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigInvalid(f"{path}: expected UTF-8 text") from error
-    mistakes, found = Mistakes(), list[Entry]()
+    mistakes, found = Mistakes(), list[TargetsEntry]()
     with mistakes.noted():
         root = parse_yaml(text, path, mistakes).mapping(required=("targets",))
         for node in root["targets"].items():
@@ -76,7 +76,7 @@ def load_targets(
     return tuple(found)
 
 
-def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tuple[Target, ...]:
+def declared(entries: Sequence[TargetsEntry], *, key: Key, kinds: Iterable[str]) -> tuple[Target, ...]:
     """Targets for a row which measurements of these kinds are to decide."""
     measured = set(kinds)
     return tuple(
@@ -90,7 +90,7 @@ def declared(entries: Sequence[Entry], *, key: Key, kinds: Iterable[str]) -> tup
 
 def _entry(
     node: Node, path: Path, tier: Tier, mistakes: Mistakes, modes: Mapping[str, Iterable[str]] | None
-) -> Entry:
+) -> TargetsEntry:
     keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
     match: dict[str, tuple[str, ...]] = {}
     for part in _MATCH:
@@ -110,7 +110,7 @@ def _entry(
         node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
     if "load" in keys and all(METRICS[name].kinds != ("latency",) for name in metrics):
         keys["load"].fail("only a metric of latency has a load", hint="leave it out")
-    return Entry(match=match, targets=tuple(targets))
+    return TargetsEntry(match=match, targets=tuple(targets))
 
 
 def _check_words(

@@ -89,8 +89,8 @@ def test_what_disturbed_the_measuring_threads_is_told(host) -> None:
 
 
 def test_timerlat_keeps_the_threads_and_tells_of_the_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def column(context: str, max_us: int) -> rtla.Column:
-        return rtla.Column(
+    def column(context: str, max_us: int) -> rtla.TimerlatColumn:
+        return rtla.TimerlatColumn(
             core=0,
             context=context,
             counted=1_001,
@@ -112,21 +112,23 @@ def test_timerlat_keeps_the_threads_and_tells_of_the_interrupts(monkeypatch: pyt
     assert found.proof.proven
 
 
-def _traced(core: int, counted: int) -> rtla.Column:
+def _traced(core: int, counted: int) -> rtla.TimerlatColumn:
     figures = (
         {"min_us": 1, "mean_us": 2.0, "max_us": 2}
         if counted
         else dict.fromkeys(("min_us", "mean_us", "max_us"))
     )
     bins_us = {2: counted} if counted else {}
-    return rtla.Column(core=core, context="thread", counted=counted, beyond=0, bins_us=bins_us, **figures)
+    return rtla.TimerlatColumn(
+        core=core, context="thread", counted=counted, beyond=0, bins_us=bins_us, **figures
+    )
 
 
 @pytest.mark.parametrize(
     "columns", [(_traced(0, 1000), _traced(2, 0)), (_traced(0, 1000),)], ids=["-", "no column"]
 )
 def test_timerlat_that_saw_nothing_on_a_core_is_not_proven_and_names_it(
-    monkeypatch: pytest.MonkeyPatch, columns: tuple[rtla.Column, ...]
+    monkeypatch: pytest.MonkeyPatch, columns: tuple[rtla.TimerlatColumn, ...]
 ) -> None:
     monkeypatch.setattr(hostlatency.hostcores, "choose", lambda asked: (0, 2))
     monkeypatch.setattr(hostlatency.rtla, "measure", lambda tool, on_second: (columns, done()))
@@ -150,7 +152,7 @@ def test_timerlat_that_saw_nothing_at_all_says_so(monkeypatch: pytest.MonkeyPatc
 
 
 def test_timerlat_counts_the_periods_that_a_stall_omitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    stall = rtla.Column(
+    stall = rtla.TimerlatColumn(
         core=0,
         context="thread",
         counted=1_001,

@@ -12,7 +12,7 @@ from labkit.measure.gate import Gate
 from labkit.measure.limits import goal_limited_by, mrr_limited_by, search_limited_by
 from labkit.measure.noise import (
     CpuTicks,
-    Reading,
+    NoiseReading,
     affinity_gate,
     clock_gate,
     contention_gate,
@@ -35,8 +35,8 @@ NDR, PDR = software_goals()
 
 def reading(
     steal: int = 0, total: int = 1000, clocksource: str = "tsc", **allowed: tuple[int, ...]
-) -> Reading:
-    return Reading(
+) -> NoiseReading:
+    return NoiseReading(
         cpus={0: CpuTicks(steal=0, total=total), 1: CpuTicks(steal=steal, total=total)},
         clocksource=clocksource,
         allowed_cores=allowed,
@@ -74,8 +74,8 @@ def test_steal_that_was_not_read_is_not_called_ok() -> None:
     ("others", "state"), [(0, "ok"), (3, "ok"), (22, "ok"), (23, "warn"), (55, "warn"), (56, "invalid")]
 )
 def test_other_programs_on_a_workers_core_are_contention(others: int, state: str) -> None:
-    def at(total: int, user: int, own: int) -> Reading:
-        return Reading(
+    def at(total: int, user: int, own: int) -> NoiseReading:
+        return NoiseReading(
             cpus={0: CpuTicks(steal=0, total=total, user=user)},
             clocksource="tsc",
             allowed_cores={},

@@ -10,7 +10,7 @@ import pytest
 from sample_run import host_measurements, sample_run
 
 from labkit.measure.hosttimes import beyond_gate, guest_gate, omitted_gate
-from labkit.measure.noise import Reading, gates
+from labkit.measure.noise import NoiseReading, gates
 from labkit.measure.stability import stability
 from labkit.record.model import HostKey, Outcome, Verdict
 from labkit.results import gate_words
@@ -288,7 +288,7 @@ def test_every_gate_that_is_not_ok_names_the_measurement_that_it_belongs_to(soun
 def test_every_gate_there_is_has_its_meaning_in_words(sound):
     run = sound.measurements[-1]
     search = next(m.throughput for m in sound.measurements if m.throughput)
-    reading = Reading(cpus={}, clocksource="tsc", allowed_cores={})
+    reading = NoiseReading(cpus={}, clocksource="tsc", allowed_cores={})
     preflight = stability(search.trials, ndr=search.ndr.goal, pdr=search.pdr.goal).gates()
     of_host = (guest_gate(guest=True), beyond_gate(()), omitted_gate(()))
     measured = gates(

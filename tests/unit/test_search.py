@@ -14,7 +14,7 @@ from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.search import (
     Goal,
     Irregularity,
-    Progress,
+    SearchProgress,
     SearchResult,
     at_load,
     csit_goals,
@@ -261,7 +261,7 @@ def test_a_load_is_decided_by_the_first_eleven_trials_that_agree() -> None:
 
 
 def test_progress_tells_phase_bounds_and_time_left() -> None:
-    seen: list[Progress] = []
+    seen: list[SearchProgress] = []
     result = run(SimulatedSpec(noise=0.02), on_progress=seen.append)
     assert [p.trials for p in seen] == list(range(len(result.trials)))
     assert seen[0].phase == "warm-up"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from labkit.machine.usage import TICKS_PER_S, Process, Snapshot, compare, snapshot
+from labkit.machine.usage import TICKS_PER_S, Process, UsageSnapshot, compare, snapshot
 
 OWN = 100
 
 
-def at(second: float, steal: dict[int, tuple[int, int]], *processes: tuple[int, Process]) -> Snapshot:
-    return Snapshot(second, steal, dict(processes))
+def at(second: float, steal: dict[int, tuple[int, int]], *processes: tuple[int, Process]) -> UsageSnapshot:
+    return UsageSnapshot(second, steal, dict(processes))
 
 
 def process(name: str, cores_for_2_s: float = 0.0, *, parent: int = 1, start: int = 5) -> Process:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from labkit.doctor.host.desired import Desired, Source, work_out
-from labkit.doctor.host.reader import Host, HostReader
+from labkit.doctor.host.reader import HostReader, RemoteHost
 from labkit.doctor.host.roles import ansible_module
 from labkit.machine import scratch
 
@@ -34,7 +34,7 @@ def opened(source: Source) -> Iterator[tuple[HostReader, Desired]]:
 
 
 @contextmanager
-def with_facts(source: Source, desired: Desired) -> Iterator[tuple[Host, Desired]]:
+def with_facts(source: Source, desired: Desired) -> Iterator[tuple[RemoteHost, Desired]]:
     """The host and its desired state. Values that depend on the host are worked out after facts were read from it."""
     with reached(desired) as host:
         reader = HostReader(host, name=desired.host)
@@ -51,7 +51,7 @@ def facts(reader: HostReader) -> dict[str, str]:
 
 
 @contextmanager
-def reached(desired: Desired) -> Iterator[Host]:
+def reached(desired: Desired) -> Iterator[RemoteHost]:
     """The host. Its SSH connection ends with the context."""
     testinfra = ansible_module("testinfra")
     with scratch.folder("ssh") as folder:

@@ -18,7 +18,7 @@ NOTHING_APPLIES = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownOutcome:
     """The check could not be completed: what the host has, or its desired state, is not known."""
 
     why: str
@@ -29,7 +29,7 @@ class CheckResult:
     """One host check and its outcome."""
 
     check: HostCheck
-    outcome: Outcome | Unknown
+    outcome: Outcome | UnknownOutcome
     fix: str
     """Command that fixes a failure."""
 
@@ -61,16 +61,16 @@ def run(where: Source) -> list[CheckResult]:
         ]
 
 
-def _outcome(check: HostCheck, reader: HostReader, desired: Desired) -> Outcome | Unknown:
+def _outcome(check: HostCheck, reader: HostReader, desired: Desired) -> Outcome | UnknownOutcome:
     """Its outcome. An error in one variable or file of a host leaves the other checks to run."""
     try:
         return check.run(reader, desired)
     except (ConfigInvalid, ToolFailed) as error:
-        return Unknown(str(error))
+        return UnknownOutcome(str(error))
 
 
 def exit_code(results: Sequence[CheckResult]) -> int:
     """0: at least one check applies, and all that apply passed."""
-    if any(isinstance(one.outcome, Failed | Unknown) for one in results):
+    if any(isinstance(one.outcome, Failed | UnknownOutcome) for one in results):
         return EnvironmentBroken.exit_code
     return 0 if any(isinstance(one.outcome, Passed) for one in results) else NOTHING_APPLIES

@@ -35,7 +35,7 @@ class Result(Protocol):
         """What it printed, in whatever encoding a host's files have."""
 
 
-class Host(Protocol):
+class RemoteHost(Protocol):
     """The part of testinfra's host that is used here."""
 
     def run(self, command: str, *args: str) -> Result:
@@ -96,7 +96,7 @@ def understood(place: str, text: str, reader: Callable[[str], _T]) -> _T:
 class HostReader:
     """Reads one host. Every answer is cached, so all checks see the same state."""
 
-    def __init__(self, host: Host, *, name: str) -> None:
+    def __init__(self, host: RemoteHost, *, name: str) -> None:
         self.name = name
         self._host = host
         self._cache: dict[str, HostFacts] = {}
@@ -127,7 +127,7 @@ class HostReader:
         )
 
 
-def as_root(host: Host, script: str, *, name: str) -> Result:
+def as_root(host: RemoteHost, script: str, *, name: str) -> Result:
     """Run a shell script as root. Raises EnvironmentBroken for a host that cannot be reached."""
     try:
         return host.run(_AS_ROOT, script, script)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labkit.doctor.host import Failed, NotApplicable, Passed
-from labkit.doctor.host.doctor import CheckResult, Unknown
+from labkit.doctor.host.doctor import CheckResult, UnknownOutcome
 
 
 def as_json(host: str, results: Sequence[CheckResult]) -> list[dict[str, object]]:
@@ -22,7 +22,7 @@ def as_json(host: str, results: Sequence[CheckResult]) -> list[dict[str, object]
         elif isinstance(outcome, Failed):
             row |= {"state": "broken", "expected": outcome.expected, "found": outcome.found}
             row["closes_it"] = result.fix
-        elif isinstance(outcome, Unknown):
+        elif isinstance(outcome, UnknownOutcome):
             row |= {"state": "unknown", "error": outcome.why}
         else:
             row |= {"state": "not_applicable", "reason": outcome.reason}
@@ -49,7 +49,7 @@ def print_lines(results: Sequence[CheckResult]) -> None:
             console.print(Text.assemble(("FAILED  ", "red"), name, check.text))
             console.print(Text(f"        expected   {outcome.expected}\n        found      {outcome.found}"))
             console.print(Text.assemble("        fix        ", (result.fix, "bold")))
-        elif isinstance(outcome, Unknown):
+        elif isinstance(outcome, UnknownOutcome):
             console.print(Text.assemble(("UNKNOWN ", "red"), name, check.text))
             console.print(Text(f"        {reason(outcome.why, check.id)}"))
         else:
@@ -66,7 +66,7 @@ def _legend(results: Sequence[CheckResult]) -> list[str]:
             Failed,
             'FAILED: the value in effect is not the configured one; "fix" is the command that applies it',
         ),
-        (Unknown, "UNKNOWN: the check could not be completed, for the reason beside it"),
+        (UnknownOutcome, "UNKNOWN: the check could not be completed, for the reason beside it"),
         (NotApplicable, "-: not applicable to this host, for the reason beside it"),
     )
     return [text for kind, text in words if any(isinstance(one.outcome, kind) for one in results)]
@@ -76,7 +76,7 @@ def _sum(results: Sequence[CheckResult]) -> str:
     def count(kind: type) -> int:
         return sum(isinstance(one.outcome, kind) for one in results)
 
-    applicable, failed, unknown = len(results) - count(NotApplicable), count(Failed), count(Unknown)
+    applicable, failed, unknown = len(results) - count(NotApplicable), count(Failed), count(UnknownOutcome)
     if not applicable:
         return "no check applies: nothing is configured for this host, so nothing was checked"
     if not failed and not unknown:

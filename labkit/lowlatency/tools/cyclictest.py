@@ -54,7 +54,7 @@ class Cyclictest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thread:
+class CyclictestThread:
     """What one thread saw."""
 
     core: int
@@ -74,20 +74,20 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class CyclictestResult:
     """What it wrote."""
 
     version: str
-    threads: tuple[Thread, ...]
+    threads: tuple[CyclictestThread, ...]
 
 
-def parse(text: str) -> Result:
+def parse(text: str) -> CyclictestResult:
     """Read its JSON. Raises ToolFailed for what does not fit together: a count or a maximum must not get lost."""
     version, found = rt_tests.threads(text, "cyclictest")
-    threads: list[Thread] = []
+    threads: list[CyclictestThread] = []
     for one in found:
         try:
-            thread = Thread(
+            thread = CyclictestThread(
                 core=whole(one["cpu"]),
                 wakeups=whole(one["cycles"]),
                 min_us=whole(one["min"]),
@@ -107,7 +107,7 @@ def parse(text: str) -> Result:
                 f"{thread.wakeups} wake-ups, {-thread.beyond} more in the histogram, maximum {thread.max_us} us"
             )
         threads.append(thread)
-    return Result(version=version, threads=tuple(threads))
+    return CyclictestResult(version=version, threads=tuple(threads))
 
 
 def measure(
@@ -115,7 +115,7 @@ def measure(
     *,
     on_start: Callable[[int], None] | None = None,
     on_second: Callable[[float], None] | None = None,
-) -> tuple[Result, running.Finished]:
+) -> tuple[CyclictestResult, running.Finished]:
     """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last words."""
     with rt_tests.json_file("cyclictest") as file, leftovers.Leftovers("cyclictest") as left:
 

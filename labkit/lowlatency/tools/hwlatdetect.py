@@ -38,7 +38,7 @@ class Hwlatdetect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class HwlatdetectResult:
     """What it printed."""
 
     threshold_us: int
@@ -52,7 +52,7 @@ class Result:
     """System management interrupts; None where msr-tools is not installed or the CPU has no count of them."""
 
 
-def parse(text: str) -> Result:
+def parse(text: str) -> HwlatdetectResult:
     """Read what it prints. Raises ToolFailed where it did not come to its end, or says two things."""
     if "test finished" not in text:
         raise ToolFailed(f"hwlatdetect did not finish: {text.strip()[-running.LAST_WORDS :]}")
@@ -73,7 +73,7 @@ def parse(text: str) -> Result:
     gaps = needed(r"Samples recorded:\s*(\d+)")
     if bool(gaps) is (max_us is None):
         raise ToolFailed(f"hwlatdetect printed inconsistent results: {gaps} samples, maximum {max_us} us")
-    return Result(
+    return HwlatdetectResult(
         threshold_us=needed(r"Latency threshold:\s*(\d+)us"),
         window_us=needed(r"Sample window:\s*(\d+)us"),
         width_us=needed(r"Sample width:\s*(\d+)us"),
@@ -113,7 +113,7 @@ def measure(
     *,
     on_second: Callable[[float], None] | None = None,
     tracing: Path = TRACING,
-) -> tuple[Result, running.Finished]:
+) -> tuple[HwlatdetectResult, running.Finished]:
     """Run it. Its exit code says whether the threshold was passed, so its words decide whether it failed."""
     with _tracing_kept(tracing):
         done = running.run(

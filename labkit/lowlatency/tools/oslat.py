@@ -41,7 +41,7 @@ class Oslat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thread:
+class OslatThread:
     """What one thread saw."""
 
     core: int
@@ -62,24 +62,24 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class OslatResult:
     """What it wrote."""
 
     version: str
-    threads: tuple[Thread, ...]
+    threads: tuple[OslatThread, ...]
 
 
-def parse(text: str, *, buckets: int) -> Result:
+def parse(text: str, *, buckets: int) -> OslatResult:
     """Read its JSON; `buckets` is what it was started with. Raises ToolFailed for what does not fit together."""
     version, found = rt_tests.threads(text, "oslat")
-    threads: list[Thread] = []
+    threads: list[OslatThread] = []
     for one in found:
         counts = rt_tests.bins(one, "oslat")
         try:
             # Seen in 2.6: minimum 1, all counts from bucket 2 on, and the mean by the buckets.
             shift = min((us for us, n in counts.items() if n and us < buckets), default=0) - whole(one["min"])
             shift = int(shift == 1)
-            thread = Thread(
+            thread = OslatThread(
                 core=whole(one["cpu"]),
                 loops=sum(counts.values()),
                 min_us=whole(one["min"]),
@@ -95,7 +95,7 @@ def parse(text: str, *, buckets: int) -> Result:
         if not thread.loops or max(thread.bins_us, default=0) > thread.max_us:
             raise ToolFailed(f"oslat: histogram and maximum of the thread on core {thread.core} disagree")
         threads.append(thread)
-    return Result(version=version, threads=tuple(threads))
+    return OslatResult(version=version, threads=tuple(threads))
 
 
 def measure(
@@ -103,7 +103,7 @@ def measure(
     *,
     on_start: Callable[[int], None] | None = None,
     on_second: Callable[[float], None] | None = None,
-) -> tuple[Result, running.Finished]:
+) -> tuple[OslatResult, running.Finished]:
     """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last words."""
     with rt_tests.json_file("oslat") as file:
         done = running.run(

@@ -46,7 +46,7 @@ class Timerlat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class TimerlatColumn:
     """One context on one core."""
 
     core: int
@@ -66,7 +66,7 @@ class Column:
 _CONTEXTS = {"IRQ": "irq", "Thr": "thread"}
 
 
-def parse(text: str) -> tuple[Column, ...]:
+def parse(text: str) -> tuple[TimerlatColumn, ...]:
     """Read `rtla timerlat hist`: a core of which nothing was traced has no column, or one without samples.
 
     Raises ToolFailed for other output, and where counts do not add up.
@@ -80,7 +80,7 @@ def parse(text: str) -> tuple[Column, ...]:
     width = len(heads) + 1
     bins = [f for f in lines if len(f) == width and f[0].isdigit()]
     summary = {f[0]: f[1:] for f in reversed(lines) if len(f) == width and f[0].endswith(":")}
-    columns: list[Column] = []
+    columns: list[TimerlatColumn] = []
     for i, head in enumerate(heads):
         match = re.fullmatch(r"(IRQ|Thr)-(\d+)", head)
         if match is None:
@@ -89,7 +89,7 @@ def parse(text: str) -> tuple[Column, ...]:
             bins_us = {whole(f[0]): n for f in bins if (n := whole(f[i + 1]))}
             counted, beyond = whole(summary["count:"][i]), whole(summary["over:"][i])
             low, mean, high = (summary[f"{name}:"][i] for name in ("min", "avg", "max"))
-            column = Column(
+            column = TimerlatColumn(
                 core=int(match[2]),
                 context=_CONTEXTS[match[1]],
                 counted=counted,
@@ -122,7 +122,7 @@ def version() -> str | None:
 
 def measure(
     tool: Timerlat, *, on_second: Callable[[float], None] | None = None, tracing: Path = TRACING
-) -> tuple[tuple[Column, ...], running.Finished]:
+) -> tuple[tuple[TimerlatColumn, ...], running.Finished]:
     """Run it. It takes its tracing instance down on SIGINT, which is what it gets when labkit dies.
 
     Killed itself, it leaves that instance, in which the tracer goes on, and its own settings of the tracer.
