@@ -1,4 +1,4 @@
-"""The axes of charts: their range, where ticks stand, and which of the ticks' labels have room beside one another."""
+"""The axes of plots: their range, where ticks stand, and which of the ticks' labels have room beside one another."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def short(value: float, unit: str) -> str:
 CHARACTER_PX, GAP_PX = 8.0, 8.0
 """Of a tick's label, at its widest, and between two."""
 WIDTHS_PX = (190, 300, 440, 800)
-"""Of a chart: from each width on as many labels are shown as have room there. The style sheet knows these, too."""
+"""Of a plot: from each width on as many labels are shown as have room there. The style sheet knows these, too."""
 HEIGHT_SHARE = 0.085
-"""Least distance of two labels above one another, in units of the chart's height: of the lowest chart, on paper."""
+"""Least distance of two labels above one another, in units of the plot's height: of the lowest plot, on paper."""
 
 
 def labelled(axis: Axis, width_px: float, *, inside: bool = False) -> tuple[tuple[float, str], ...]:

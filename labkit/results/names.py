@@ -45,3 +45,8 @@ def frame_words(row: Row) -> str:
 
 def _flows(row: Row) -> str:
     return f"{row.flows} flows" if row.flows > 1 else ""
+
+
+def name_of(row: Row) -> str:
+    """The datapath, its lab and its frames: "xdp · veth · 64 B"."""
+    return " · ".join(p for p in (name(row), row.topology, frame_size(row)) if p)

@@ -1,6 +1,6 @@
 """report.html: a run as one page that opens offline, for a reader who doubts it.
 
-Nothing is fetched: styles, script and charts are in the file, and its content security policy refuses all else.
+Nothing is fetched: styles, script and plots are in the file, and its content security policy refuses all else.
 Every text of the run is escaped. This module gathers what the template shows; it computes no figure of its own.
 """
 
@@ -29,13 +29,13 @@ from labkit.record.run import Run
 from labkit.results import gate_words, marks
 from labkit.results.answer import answer
 from labkit.results.bounds import ndr_unstable, rate_words
-from labkit.results.charts import DOUBTS, HATCH, x_ticks
-from labkit.results.claims import claims
-from labkit.results.figures import Figures, name_of
+from labkit.results.drawing import DOUBTS, HATCH, x_ticks
 from labkit.results.flavour import tuning
 from labkit.results.lookup import host_times, of_kind
-from labkit.results.names import frame_size, frame_words, name
+from labkit.results.names import frame_size, frame_words, name, name_of
 from labkit.results.outcomes import closing_lines, counts
+from labkit.results.plots import Plots
+from labkit.results.reference_claims import reference_claims
 from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.results.to_kernel import other_link, ratio_basis
@@ -100,10 +100,10 @@ def html(run: Run) -> str:
     script, style = (_asset(n) for n in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     found = rows(run)
-    with_figures = [r for r in found if any(m.key == r.key for m in run.measurements)]
-    hosts, measured = ([r for r in with_figures if r.is_host is wanted] for wanted in (True, False))
+    shown = [r for r in found if any(m.key == r.key for m in run.measurements)]
+    hosts, measured = ([r for r in shown if r.is_host is wanted] for wanted in (True, False))
     n = counts(run)
-    figures = Figures(run, measured)
+    plots = Plots(run, measured)
     return jinja.get_template("report.html.j2").render(
         run=run,
         rows=found,
@@ -117,16 +117,16 @@ def html(run: Run) -> str:
         basis=ratio_basis(found),
         remarks=_remarks(found),
         duration=_duration(run),
-        figures=figures,
+        plots=plots,
         answer=answer(run),
-        statuses=[s for s in dict.fromkeys(figures.status(r, "throughput", "mrr") for r in measured) if s],
+        statuses=[s for s in dict.fromkeys(plots.status(r, "throughput", "mrr") for r in measured) if s],
         attempts=lambda row: max((m.attempt for m in run.measurements if m.key == row.key), default=1),
         gate_words=gate_words.used(run.measurements),
         gate_states=gate_words.STATES.items(),
         ladder=_ladder,
-        measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in with_figures},
+        measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in shown},
         of_kind=of_kind,
-        claims=claims(run),
+        reference_claims=reference_claims(run),
         environment=_environment(run),
         flat=_flat,
         bounds=any(rate.at_least for r in found for rate in r.rates),
@@ -170,16 +170,16 @@ def notices(run: Run) -> list[tuple[str, str]]:
 
 
 def _remarks(found: Sequence[Row]) -> list[tuple[str, list[str]]]:
-    """(what is to be known of figures, the rows that it is said of): why there is no ratio, which rate is doubtful."""
+    """(remark, the rows that it is about): why there is no ratio, which rate is doubtful."""
     basis = ratio_basis(found)
-    said: dict[str, list[str]] = {}
+    remarks: dict[str, list[str]] = {}
     for row in found:
         measured = any(rate.pps is not None for rate in row.rates)
         why = row.ratio(basis).why if measured else ""
         for remark in (f"no ratio to the kernel: {why}" if why else "", row.doubt):
             if remark:
-                said.setdefault(remark, []).append(name_of(row))
-    return list(said.items())
+                remarks.setdefault(remark, []).append(name_of(row))
+    return list(remarks.items())
 
 
 def _asset(file: str) -> str:

@@ -12,8 +12,8 @@ from sample_run import sample_run
 from labkit.record.model import HostKey
 from labkit.results import report
 from labkit.results.axes import Axis, loss_decades, percent, span
-from labkit.results.charts import Series, plot
-from labkit.results.figures import PERCENTILES
+from labkit.results.drawing import Series, plot
+from labkit.results.percentile_plot import PERCENTILES
 from labkit.results.report import render
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; fix: apt-get install chromium")

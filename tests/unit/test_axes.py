@@ -22,8 +22,8 @@ from labkit.results.axes import (
     span,
     stacked,
 )
-from labkit.results.charts import x_ticks
-from labkit.results.figures import PERCENTILES
+from labkit.results.drawing import x_ticks
+from labkit.results.percentile_plot import PERCENTILES
 
 RNG = random.Random(20)
 RANGES = [

@@ -20,13 +20,14 @@ from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.record.codec import encode
 from labkit.record.model import HostKey, Outcome, Verdict
-from labkit.results import claims as claims_module
 from labkit.results import marks
+from labkit.results import reference_claims as claims_module
 from labkit.results.answer import answer
-from labkit.results.claims import NOT_MEASURED, claims, gap_ns
-from labkit.results.figures import judge, rarity
 from labkit.results.names import name
 from labkit.results.outcomes import closing_lines
+from labkit.results.percentile_plot import rarity
+from labkit.results.plots import judge
+from labkit.results.reference_claims import NOT_MEASURED, gap_ns, reference_claims
 from labkit.results.report import html, notices, render
 from labkit.results.row import Row
 from labkit.results.rows import rows
@@ -200,7 +201,7 @@ def test_a_kernel_that_overload_silences_is_neither_a_base_nor_slower_than_it_is
 
     assert row(run, "dpdk", "vhost").mrr_ratio_to_kernel is None
     assert row(RUN, "dpdk", "vhost").mrr_ratio_to_kernel is not None
-    kernel = claims(run)[0]
+    kernel = reference_claims(run)[0]
     assert fmt.pps(row(run, "kernel", "veth").pdr_pps) in kernel.measured
 
 
@@ -332,7 +333,7 @@ def test_each_rate_has_a_mark_of_its_own_in_table_page_and_json():
     line = next(line for line in printed(run).splitlines() if line.startswith("af_packet"))
     assert re.search(r"≥ \S+ kpps +≥ \S+ kpps +0 pps", line)
     assert "tester (NDR, PDR), dut (MRR)" in line
-    for text in (printed(run), Page(html(run)).text, str(claims(run))):
+    for text in (printed(run), Page(html(run)).text, str(reference_claims(run))):
         assert not re.search(r"(≥|at least|≤) 0\b(?![.])", text)
 
 
@@ -562,10 +563,10 @@ def test_every_trial_is_behind_its_bar(page):
 
 def test_every_chart_is_named_and_has_a_table_beside_it(page):
     tags = Page(page).tags
-    charts = [a for tag, a in tags if tag == "svg" and a.get("role") == "img"]
-    assert charts
-    assert all(a["aria-label"] for a in charts)
-    # A ladder, a latency ladder and the loss curve each: a table of their figures.
+    plots = [a for tag, a in tags if tag == "svg" and a.get("role") == "img"]
+    assert plots
+    assert all(a["aria-label"] for a in plots)
+    # A search, a latency ladder and the frame loss rate each: a table of their figures.
     assert page.count('<details class="data">') == len(DATAPATHS) * 2 + 1
 
 
@@ -665,9 +666,9 @@ def test_the_host_itself_stands_first_in_table_and_page():
     assert "isolated cores none" in out.getvalue().replace("\n", " ")
     page = Page(html(run))
     assert "The host itself" in page.text
-    charts = [a["aria-label"] for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
-    assert sum(label.startswith("wake-up") for label in charts) == 2
-    assert sum("histogram" in label for label in charts) == 2
+    plots = [a["aria-label"] for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
+    assert sum(label.startswith("wake-up") for label in plots) == 2
+    assert sum("histogram" in label for label in plots) == 2
     dots = [a["data-tip"] for tag, a in page.tags if a.get("data-tip", "").startswith("core 1 ·")]
     assert any(dot.endswith("· 1 times") for dot in dots)  # the rarest are drawn too
 
@@ -697,7 +698,7 @@ def test_every_text_of_the_host_is_escaped():
 
 def test_the_claim_of_a_tenth_of_a_millisecond_is_held_against_the_wakeups():
     run = sample_run(host=True)
-    wake = claims(run)[3]
+    wake = reference_claims(run)[3]
     assert wake.measured.startswith("wake-ups (cyclictest, cores 0-1): 12 µs (p50)")
     assert "in this run beyond 0.1 ms" in wake.measured
     assert "a round trip through kernel sockets took" in wake.measured
@@ -707,10 +708,10 @@ def test_the_claim_of_a_tenth_of_a_millisecond_is_held_against_the_wakeups():
         else m
         for m in run.measurements
     )
-    assert "in this run within 0.1 ms" in claims(replace(run, measurements=quiet))[3].measured
+    assert "in this run within 0.1 ms" in reference_claims(replace(run, measurements=quiet))[3].measured
 
 
-# claims
+# reference claims
 
 
 def test_the_arithmetic_of_the_claims():
@@ -721,7 +722,7 @@ def test_the_arithmetic_of_the_claims():
 
 
 def test_claims_quote_what_was_measured_and_mark_lower_bounds():
-    kernel, line, gap, wake, onload, dpdk = claims(RUN)
+    kernel, line, gap, wake, onload, dpdk = reference_claims(RUN)
     assert kernel.measured.startswith("416 kpps at 64 B, kernel on veth")
     assert line.measured == "11.3 Mpps at 64 B, dpdk on vhost: 76 % of that rate"
     assert "88.6 ns a frame at 64 B" in gap.measured
@@ -730,21 +731,21 @@ def test_claims_quote_what_was_measured_and_mark_lower_bounds():
     assert onload.measured.startswith(f"Onload: {NOT_MEASURED}")
     assert "p50 1.48 µs" in dpdk.measured
     only_xdp = replace(RUN, measurements=tuple(m for m in RUN.measurements if m.key.backend == "xdp"))
-    assert claims(only_xdp)[1].measured.startswith(
+    assert reference_claims(only_xdp)[1].measured.startswith(
         "at least 1.28 Mpps"
     )  # of 1.289: a bound holds as it is written
 
 
 def test_an_invalid_row_proves_no_claim():
     run = without(RUN, gates=tuple(replace(g, state="invalid") for g in RUN.measurements[0].gates))
-    assert claims(run)[0].measured == claims(run)[1].measured == claims(run)[2].measured == NOT_MEASURED
+    assert [c.measured for c in reference_claims(run)[:3]] == [NOT_MEASURED] * 3
 
 
 def test_a_model_proves_no_claim_and_is_named_at_the_top():
     refs = tuple(replace(t, tier="simulated") for t in RUN.environment.topologies)
     run = replace(RUN, environment=replace(RUN.environment, topologies=refs))
-    assert "memif" in claims(run)[1].measured
-    assert claims(run)[0].measured == NOT_MEASURED
+    assert "memif" in reference_claims(run)[1].measured
+    assert reference_claims(run)[0].measured == NOT_MEASURED
     assert notices(run)[0][0] == "Simulated"
     out = io.StringIO()
     print_table(run, file=out, width=100)
@@ -752,12 +753,12 @@ def test_a_model_proves_no_claim_and_is_named_at_the_top():
 
 
 def test_without_measurements_every_claim_says_so():
-    for claim in claims(replace(RUN, measurements=(), verdicts=())):
+    for claim in reference_claims(replace(RUN, measurements=(), verdicts=())):
         assert NOT_MEASURED in claim.measured
     assert claims_module.GAP_BYTES == 20
 
 
-# figures
+# plots
 
 
 def test_the_maximum_stands_at_one_in_n_and_percentiles_at_their_rarity():

@@ -14,7 +14,7 @@ from labkit.measure.noise import NoiseReading, gates
 from labkit.measure.stability import stability
 from labkit.record.model import HostKey, Outcome, Verdict
 from labkit.results import gate_words
-from labkit.results.charts import DOUBTS
+from labkit.results.drawing import DOUBTS
 from labkit.results.report import html
 from labkit.results.rows import rows
 
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         return [a for t, a in self.tags if t == tag and css in (a.get("class") or "").split()]
 
     @property
-    def charts(self) -> list[str]:
+    def plots(self) -> list[str]:
         return [a["aria-label"] or "" for t, a in self.tags if t == "svg" and a.get("role") == "img"]
 
     @property
@@ -102,8 +102,8 @@ def sound():
 
 def test_every_chart_of_an_invalid_run_is_hatched_and_says_so(sound):
     page = Page(html(replace(sound, measurements=tuple(map(invalid, sound.measurements)))))
-    assert len(page.charts) > 20
-    for label in page.charts:
+    assert len(page.plots) > 20
+    for label in page.plots:
         assert "invalid" in label
     for text in page.figures:
         assert HATCHED in text
@@ -122,7 +122,7 @@ def test_every_chart_of_an_invalid_run_is_hatched_and_says_so(sound):
 def test_a_valid_run_has_no_hatch_and_no_word_of_it(sound):
     text = html(sound)
     page = Page(text)
-    assert not any("invalid" in label for label in page.charts)
+    assert not any("invalid" in label for label in page.plots)
     assert not any("invalid" in (b["class"] or "").split() for b in page.bars)
     assert not any("invalid" in (a.get("class") or "").split() for t, a in page.tags if t == "g")
     assert HATCHED not in text
@@ -131,10 +131,10 @@ def test_a_valid_run_has_no_hatch_and_no_word_of_it(sound):
 def test_one_invalid_row_is_hatched_among_the_others(sound):
     page = Page(html(changed(sound, invalid, kind="latency", backend="xdp")))
     assert [b["class"] for b in page.bars if "invalid" in b["class"].split()] == ["bar c-xdp invalid"]
-    overview = next(c for c in page.charts if c.startswith("Unloaded"))
+    overview = next(c for c in page.plots if c.startswith("Unloaded"))
     assert "xdp · veth (invalid)" in overview
     assert "kernel · veth (invalid)" not in overview
-    loss = next(c for c in page.charts if c.startswith("Frame loss"))
+    loss = next(c for c in page.plots if c.startswith("Frame loss rate"))
     assert HATCHED in loss
 
 
@@ -143,7 +143,7 @@ def test_a_row_whose_targets_were_missed_is_hatched_where_it_is_invalid_too(soun
     failed = Verdict(test="t", key=key, target="x", outcome=Outcome.FAIL, value=1.0, unit=None, reason="slow")
     page = Page(html(changed(replace(sound, verdicts=(failed,)), invalid, kind="latency", backend="xdp")))
     assert not any("invalid" in b["class"].split() for b in page.bars)  # its rates are sound, and too low
-    assert "xdp · veth (invalid)" in next(c for c in page.charts if c.startswith("Unloaded"))
+    assert "xdp · veth (invalid)" in next(c for c in page.plots if c.startswith("Unloaded"))
 
 
 def test_a_failed_row_with_invalid_rates_says_both_in_the_table(sound):
@@ -280,7 +280,7 @@ def test_every_gate_that_is_not_ok_names_the_measurement_that_it_belongs_to(soun
     trust = plain(section(html(run), "trust"))
     mine = trust[trust.index("xdp veth · 64 B") :]
     assert "steal: invalid (latency)" in mine.split("Measurement Gate")[0]
-    assert "unsent: invalid (MRR, loss curve)" in mine.split("Measurement Gate")[0]
+    assert "unsent: invalid (MRR, frame loss rate)" in mine.split("Measurement Gate")[0]
     before = trust[: trust.index("xdp veth · 64 B")]
     assert "invalid (" not in before
 
@@ -347,7 +347,7 @@ def test_a_page_of_one_row_and_of_forty(sound, n):
     many = [replace(m, key=replace(m.key, topology=f"{long}-{i}")) for i in range(n) for m in one]
     page = Page(html(replace(sound, measurements=tuple(many), verdicts=())))
     assert len(page.bars) == n
-    assert len([c for c in page.charts if "Every trial of the search" in c]) == n
+    assert len([c for c in page.plots if "Every trial of the search" in c]) == n
 
 
 def test_what_a_name_says_is_not_said_again_beside_it(sound):

@@ -1,5 +1,5 @@
 "use strict";
-// The figures of the nearest dot, wherever the pointer is in a chart. Without this script the tables say the same.
+// The figures of the nearest dot, wherever the pointer is in a plot. Without this script the tables say the same.
 const tip = document.getElementById("tip");
 const REACH_PX = 40;
 

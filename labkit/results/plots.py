@@ -1,46 +1,33 @@
-"""The charts of a report: which curves, in which colours, from which figures."""
+"""The plots of a report: which curves and bars, in which colours, of which measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from labkit import format as fmt
-from labkit.measure.histogram import counts_us, curve, percentiles_us
+from labkit.measure.histogram import counts_us
 from labkit.measure.latency import LatencyPoint
-from labkit.measure.trial import Histogram, TrialResult
+from labkit.measure.trial import TrialResult
 from labkit.record.model import Key, Measurement
 from labkit.record.run import Run
 from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
-from labkit.results.charts import Dot, Series, Whisker, bar, doubted, plot
+from labkit.results.drawing import Dot, Series, Whisker, bar, plot
 from labkit.results.lookup import host_times, of_kind
-from labkit.results.names import frame_size, frame_words, name
+from labkit.results.names import frame_words, name, name_of
+from labkit.results.percentile_plot import Curve, over_percentile
 from labkit.results.row import Row
 from labkit.results.trust import simulated, untrusted
 from labkit.targets.rates import max_offered_load_pps
 from labkit.units import IDLE
 
 BACKENDS = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "onload")
-PERCENTILES = {
-    0: "p0",
-    1: "p90",
-    2: "p99",
-    3: "p99.9",
-    4: "p99.99",
-    5: "p99.999",
-    6: "p99.9999",
-    7: "p99.99999",
-}
-"""Power of ten of 1 / (1 - p): the x axis of an HDR plot."""
-QUOTED = (50, 90, 99, 99.9, 99.99)
-"""Percentiles that get a dot, as far as there are samples for them."""
 
 
-class Figures:
-    """Draws the charts of one run; every datapath keeps its colour and dash through all of them."""
+class Plots:
+    """Draws the plots of one run; every datapath keeps its colour and dash through all of them."""
 
     def __init__(self, run: Run, measured: Sequence[Row]) -> None:
         self._run = run
@@ -151,7 +138,7 @@ class Figures:
             if frame_words(row) == frame and p is not None and p.trial.rtt is not None:
                 label = f"{name(row)} · {row.topology}"
                 curves.append(
-                    _Curve(
+                    Curve(
                         label,
                         self.colour(row),
                         self.dash(row),
@@ -160,7 +147,7 @@ class Figures:
                     )
                 )
         title = "Unloaded" if load == IDLE else f"At {load}, each of its own"
-        return self._hdr(f"{title}, frames of {frame}", curves)
+        return over_percentile(f"{title}, frames of {frame}", curves)
 
     def latency_of(self, row: Row) -> Markup:
         """One datapath at all of its loads."""
@@ -168,14 +155,14 @@ class Figures:
         points = m.latency.points if m and m.latency else ()
         status = self.status(row, "latency")
         curves = [
-            _Curve(f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt, status)
+            Curve(f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt, status)
             for i, p in enumerate(points)
             if p.trial.rtt is not None
         ]
-        return self._hdr(name_of(row), curves)
+        return over_percentile(name_of(row), curves)
 
-    def loss_curves(self) -> Markup:
-        """Loss over offered load, all datapaths."""
+    def frame_loss_rate(self) -> Markup:
+        """Frame loss rate over offered load, all datapaths."""
         found = [
             (r, m) for r in self._rows if (m := of_kind(self._run, r.key, "loss_curve")) and m.loss_curve
         ]
@@ -183,7 +170,7 @@ class Figures:
         if not trials:
             return Markup("")
         x = span("intended load, frames per second", [_load(t) for t in trials], unit="pps")
-        y = percent("frame loss", _nice_percent(max(t.loss_ratio for t in trials) * 100))
+        y = percent("frame loss rate", _nice_percent(max(t.loss_ratio for t in trials) * 100))
         series = []
         for row, m in found:
             points = sorted((p.trial for p in m.loss_curve.points), key=_load) if m.loss_curve else []
@@ -202,7 +189,7 @@ class Figures:
                     dash=self.dash(row),
                 )
             )
-        return plot("Frame loss over load (RFC 2544, 26.3)", f"{len(found)} datapaths", x, y, series)
+        return plot("Frame loss rate over load (RFC 2544, 26.3)", f"{len(found)} datapaths", x, y, series)
 
     def host_percentiles(self, row: Row) -> Markup:
         """The host's own times over the percentile, a curve a core."""
@@ -210,10 +197,10 @@ class Figures:
         times = host_times(m) if m else None
         status = self.status(row, row.mode)
         curves = [
-            _Curve(f"core {core.core}", f"load-{i % 5}", i // 5 % 4, core.times, status)
+            Curve(f"core {core.core}", f"load-{i % 5}", i // 5 % 4, core.times, status)
             for i, core in enumerate(times.cores if times else ())
         ]
-        return self._hdr(f"{name(row)} over the percentile", curves, what="time")
+        return over_percentile(f"{name(row)} over the percentile", curves, what="time")
 
     def host_histogram(self, row: Row) -> Markup:
         """How often each time was seen, a curve a core: both axes logarithmic, for it is the rare ones that matter."""
@@ -248,66 +235,6 @@ class Figures:
     def _point(self, key: Key, load: str) -> LatencyPoint | None:
         m = of_kind(self._run, key, "latency")
         return next((p for p in m.latency.points if p.load == load), None) if m and m.latency else None
-
-    def _hdr(self, title: str, curves: Sequence[_Curve], *, what: str = "round trip") -> Markup:
-        """An HDR plot: time over percentile, both axes logarithmic."""
-        drawn = [
-            (c, [(rarity(p, c.times.n), us) for p, us in curve(c.times)]) for c in curves if c.times.n > 0
-        ]
-        seen_us = [us for _, points in drawn for _, us in points if us > 0]
-        if not seen_us:
-            return Markup("")
-        most = max(max(c.times.n for c, _ in drawn) * 1.3, 12.0)
-        ticks = tuple((10.0**p, word) for p, word in PERCENTILES.items() if 10.0**p <= most)
-        x = Axis("percentile", 1.0, most, ticks)
-        y = span(what, seen_us, unit="us")
-        series = [
-            Series(
-                name=c.name,
-                colour=c.colour,
-                dash=c.dash,
-                line=tuple(points[:-1]),
-                thin_line=tuple(points[-2:]),
-                dots=_percentile_dots(c.name, c.times),
-                status=c.status,
-            )
-            for c, points in drawn
-        ]
-        names = ", ".join(doubted(s.name, s.status) for s in series)
-        return plot(title, f"{what} over percentile for {names}", x, y, series)
-
-
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """One distribution of times, and how it is drawn."""
-
-    name: str
-    colour: str
-    dash: int
-    times: Histogram
-    status: str
-
-
-def name_of(row: Row) -> str:
-    """The datapath, its lab and its frames: "xdp · veth · 64 B"."""
-    return " · ".join(p for p in (name(row), row.topology, frame_size(row)) if p)
-
-
-def rarity(percentile: float, n: int) -> float:
-    """1 / (1 - p), the x axis of an HDR plot; the maximum (100) is one of `n`."""
-    return n if percentile >= 100 else 1 / (1 - percentile / 100)
-
-
-def _percentile_dots(label: str, histogram: Histogram) -> tuple[Dot, ...]:
-    quoted = percentiles_us(histogram, QUOTED)
-    dots = [
-        Dot(rarity(p, histogram.n), us, f"{label} · p{p:g} {fmt.duration_us(us)}")
-        for p, us in quoted.items()
-        if us is not None
-    ]
-    worst = histogram.max_ns / 1e3
-    words = f"{label} · max {fmt.duration_us(worst)} of {fmt.count(histogram.n)}"
-    return (*dots, Dot(float(histogram.n), worst, words, "hollow"))
 
 
 def judge(trial: TrialResult, pdr_loss_ratio: float) -> str:

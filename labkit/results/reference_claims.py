@@ -1,6 +1,6 @@
-"""Well-known statements about packet rates and latency, beside what a run measured.
+"""Reference claims: well-known statements about packet rates and latency, beside what a run measured.
 
-The arithmetic is exact; what a run says is computed from its rows. What was not measured is said to be so.
+The arithmetic is exact; what a run says is computed from its rows. What was not measured is named as such.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GAP_BYTES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class ReferenceClaim:
     """A statement, what holds of it, and what this run adds."""
 
     statement: str
@@ -37,7 +37,7 @@ def gap_ns(frame_bytes: int, link_bps: float) -> float:
     return (frame_bytes + GAP_BYTES) * 8 / link_bps * 1e9
 
 
-def claims(run: Run) -> list[Claim]:
+def reference_claims(run: Run) -> list[ReferenceClaim]:
     """The statements in the order in which they are usually made."""
     doubtful = {m.key for m in run.measurements if doubts(m)}
     modelled = (
@@ -92,31 +92,33 @@ def _path(row: Row) -> str:
     return f"{row.backend}{f' {row.mode}' if row.mode else ''} on {row.topology}"
 
 
-def _said(row: Row) -> str:
+def _rate_words(row: Row) -> str:
     least = "at least " if _is_bound(row) else ""
     return f"{least}{fmt.pps(_pps(row), bound='at least' if least else '')}"
 
 
-def _kernel(found: list[Row]) -> Claim:
+def _kernel(found: list[Row]) -> ReferenceClaim:
     row = _best(found, backend="kernel")
-    return Claim(
+    return ReferenceClaim(
         statement="The kernel does about 1 Mpps.",
         holds="The right order for one core and a full-stack path, not a limit of a host: with one 3.6 GHz core the "
         "authors of XDP (CoNEXT 2018) saw 1.74 Mpps of IPv4 forwarding and 4.8 Mpps of early drops.",
-        measured=f"{_said(row)} at 64 B, {_path(row)}" if row else NOT_MEASURED,
+        measured=f"{_rate_words(row)} at 64 B, {_path(row)}" if row else NOT_MEASURED,
         means="One core, and the link's own cost is in the figure. It is no forecast for a NIC, "
         "and says nothing of what several cores do.",
     )
 
 
-def _line_rate(found: list[Row]) -> Claim:
+def _line_rate(found: list[Row]) -> ReferenceClaim:
     line_pps = 1e9 / gap_ns(64, 10e9)
     row = _best(found)
     measured = NOT_MEASURED
     if row:
         share = _pps(row) / line_pps
-        measured = f"{_said(row)} at 64 B, {_path(row)}: {fmt.significant(share * 100, 2)} % of that rate"
-    return Claim(
+        measured = (
+            f"{_rate_words(row)} at 64 B, {_path(row)}: {fmt.significant(share * 100, 2)} % of that rate"
+        )
+    return ReferenceClaim(
         statement="A 10 Gb/s NIC does 10 Mpps.",
         holds=f"10 GbE carries {line_pps / 1e6:.2f} Mpps of 64-byte frames, one every {gap_ns(64, 10e9):.1f} ns; "
         "10 Mpps is two thirds of it.",
@@ -126,7 +128,7 @@ def _line_rate(found: list[Row]) -> Claim:
     )
 
 
-def _gap(found: list[Row]) -> Claim:
+def _gap(found: list[Row]) -> ReferenceClaim:
     parts = []
     for frame in ("64", "1518"):
         row = _best(found, frame=frame)
@@ -135,7 +137,7 @@ def _gap(found: list[Row]) -> Claim:
             parts.append(
                 f"{bound}{fmt.significant(1e9 / rate, bound=bound.strip())} ns a frame at {frame} B ({_path(row)})"
             )
-    return Claim(
+    return ReferenceClaim(
         statement="At 200 Gb/s there are 61 ns between packets.",
         holds=f"True of 1518-byte frames ({gap_ns(1518, 200e9):.1f} ns). At 64 B it is {gap_ns(64, 200e9):.2f} ns, "
         f"{1e3 / gap_ns(64, 200e9):.1f} Mpps.",
@@ -145,25 +147,25 @@ def _gap(found: list[Row]) -> Claim:
     )
 
 
-def _low_latency(run: Run, found: list[Row]) -> Claim:
+def _low_latency(run: Run, found: list[Row]) -> ReferenceClaim:
     row = next((r for r in found if r.backend == "kernel" and not r.mode and r.rtt_p50_us is not None), None)
     kernel = run.environment.kernel if run.environment else None
     flavour = describe(kernel) if kernel else "kernel unknown"
     wakeup = next((r for r in found if r.is_host and r.mode == "wakeup" and r.host_max_us is not None), None)
     measured = f"wake-up latency: {NOT_MEASURED}"
     if wakeup and wakeup.host_max_us is not None:
-        held = "within" if wakeup.host_max_us + 1 <= CLAIM_US else "beyond"
+        side = "within" if wakeup.host_max_us + 1 <= CLAIM_US else "beyond"
         measured = (
             f"wake-ups (cyclictest, cores {wakeup.host_cores}): {fmt.duration_us(wakeup.host_p50_us)} (p50), "
             f"{fmt.duration_us(wakeup.host_p999_us)} (p99.9), {fmt.duration_us(wakeup.host_max_us)} (max), "
-            f"in this run {held} 0.1 ms"
+            f"in this run {side} 0.1 ms"
         )
     if row:
         measured += (
             f"; a round trip through kernel sockets took {fmt.duration_us(row.rtt_p50_us)} (p50), "
             f"{fmt.duration_us(row.rtt_p999_us)} (p99.9), {fmt.duration_us(row.rtt_max_us)} (max), {flavour}"
         )
-    return Claim(
+    return ReferenceClaim(
         statement="A low-latency kernel gets down to 0.1 ms.",
         holds="Said of how soon a woken thread runs, as audio needs it. It is no network latency, and no bound.",
         measured=measured,
@@ -172,28 +174,28 @@ def _low_latency(run: Run, found: list[Row]) -> Claim:
     )
 
 
-def _onload(run: Run, found: list[Row]) -> Claim:
-    spreads = []
+def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
+    variations = []
     for row in found:
         p = point(of_kind(run, row.key, "latency"), HALF)
         if p is not None and p.pdv_us is not None and row.frame == "64":
-            spreads.append((row, p.pdv_us))
-    onload = [(r, pdv) for r, pdv in spreads if r.backend == "onload"]
-    shown = onload or sorted(spreads, key=lambda s: s[1])[:3]
+            variations.append((row, p.pdv_us))
+    onload = [(r, pdv) for r, pdv in variations if r.backend == "onload"]
+    shown = onload or sorted(variations, key=lambda s: s[1])[:3]
     words = ", ".join(f"{_path(r)} {fmt.duration_us(pdv)}" for r, pdv in shown)
     measured = "" if onload else f"Onload: {NOT_MEASURED}"
     if words:
-        measured += f"{'; ' if measured else ''}spread (PDV: p99.9 - min) at {HALF}: {words}"
-    return Claim(
+        measured += f"{'; ' if measured else ''}packet delay variation (p99.9 - min) at {HALF}: {words}"
+    return ReferenceClaim(
         statement="OpenOnload makes latency more predictable.",
         holds="Holds on the NICs that it is made for (Solarflare, AMD). Over AF_XDP its own project calls it "
         "not of release quality, and users report it slower than the kernel.",
         measured=measured,
-        means="Predictable is a small spread at the load that you run, not a small median when idle.",
+        means="Predictable is a small packet delay variation at the load that you run, not a small median when idle.",
     )
 
 
-def _dpdk(found: list[Row]) -> Claim:
+def _dpdk(found: list[Row]) -> ReferenceClaim:
     row = _best([r for r in found if r.rtt_50pdr_max_us is not None], backend="dpdk")
     measured = f"interrupts of a NIC: {NOT_MEASURED} (there is none)"
     if row:
@@ -201,7 +203,7 @@ def _dpdk(found: list[Row]) -> Claim:
             f"; {_path(row)} at {HALF}: p50 {fmt.duration_us(row.rtt_50pdr_p50_us)}, "
             f"max {fmt.duration_us(row.rtt_50pdr_max_us)}"
         )
-    return Claim(
+    return ReferenceClaim(
         statement="DPDK takes no interrupts.",
         holds="Right: it polls, and keeps its core at 100 % always. The tail stays: the authors of XDP saw a mean of "
         "2 to 3 µs and a maximum of 161 to 189 µs.",

@@ -1,7 +1,7 @@
-"""Charts as HTML and inline SVG that keep their text readable at any width.
+"""Plots and bars drawn as HTML and inline SVG that keep their text readable at any width.
 
 The SVG holds lines only and is stretched to its box; ticks and legends are HTML beside it, placed in percent, so that
-a phone shows the same letters as a desktop. Every dot carries its figures (`data-tip`), every chart its title.
+a phone shows the same letters as a desktop. Every dot carries its figures (`data-tip`), every plot its title.
 What can't be trusted is hatched, and says so: in the legend, in the title and to a screen reader.
 """
 
@@ -82,7 +82,7 @@ def x_ticks(axis: Axis, *, inside: bool = False) -> Markup:
 def plot(
     title: str, description: str, x: Axis, y: Axis, series: Sequence[Series], *, legend: bool = True
 ) -> Markup:
-    """A line chart as a <figure>."""
+    """A line plot as a <figure>."""
     lines = Markup("").join(_series(s, x, y) for s in series)
     grid = Markup("").join(
         [
@@ -135,7 +135,7 @@ def doubted(name: str, status: str) -> str:
 
 
 def _key(s: Series) -> Markup:
-    """What a line or a band of the chart is."""
+    """What a line or a band of the plot is."""
     if s.band:
         edge = " open" if s.band[1] is None else ""
         swatch = Markup('<i class="swatch-band {} {}{}" aria-hidden="true"></i>').format(
