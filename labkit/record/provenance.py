@@ -1,6 +1,7 @@
 """The environment record: what the machine was when it was measured, as frozen types.
 
-labkit.record.environment fills it in. Null is "could not be read" (`unreadable` says why), never a guess.
+labkit.record.environment reads it. None is "could not be read" (`unreadable` says why), never a guess. As JSON it is
+what labkit.record.codec makes of it, and nothing else: values typed `object` are JSON values already.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """What tells the time."""
+    """The clock source."""
 
     clocksource: str | None
     available: tuple[str, ...]
@@ -184,6 +185,6 @@ class Environment:
     parameters: Mapping[str, object] = field(default_factory=dict)
     """Full search and trial parameters of the run."""
     host: str | None = None
-    """Tells whether two runs are of one host, and nothing else: the machine's id, hashed for labkit alone."""
+    """Shows whether two runs are of one host, and nothing else: the machine's id, hashed for labkit alone."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    """What could not be read, and the system's words for it."""
+    """What could not be read, with the system's error."""

@@ -33,7 +33,7 @@ _LIBRARY_FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64")
 
 
 def executables(tools: Mapping[str, Path], unreadable: dict[str, str]) -> list[Tool]:
-    """The programs that take part, by name and file; what can't be read is told in `unreadable`."""
+    """The programs that take part, by name and file; what can't be read is noted in `unreadable`."""
     out = []
     for name, path in tools.items():
         try:

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ import labkit
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
 from labkit.machine import fix
 from labkit.machine.ownership import hand_over, make_folders
-from labkit.record.codec import CodecError, decode, encode
+from labkit.record.codec import CodecError, encode
 from labkit.record.load import RECORDS, RESULTS, latest, load, parse_json
 from labkit.record.model import Measurement, Verdict
 from labkit.record.provenance import Environment
@@ -135,13 +134,9 @@ class RunStore:
         """What has been stored until now."""
         return self._run
 
-    def set_environment(self, environment: Mapping[str, object]) -> None:
-        """Store what `labkit.record.environment.collect` found. Called again, it replaces the former."""
-        try:
-            record = decode(Environment, encode(environment))
-        except CodecError as e:
-            raise LabkitBug(f"environment record: {e}") from e
-        self._append("environment", record)
+    def set_environment(self, environment: Environment) -> None:
+        """Store what the machine is. Called again, it replaces the former."""
+        self._append("environment", environment)
 
     def add_measurement(self, measurement: Measurement) -> None:
         """Store a finished measurement; it is on disk when this returns."""

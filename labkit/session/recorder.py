@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.lab.topology import Topology
 from labkit.record import environment
+from labkit.record.codec import encode
 from labkit.record.model import Key, Measurement, Verdict
 from labkit.session.attempts import Attempts
 from labkit.session.plan import Plan
@@ -133,7 +133,7 @@ class Recorder:
                 links=self._links,
                 tools=built_executables(),
                 seed=self.seed,
-                parameters={**asdict(self._plan), "retry_budget_s": self._settings.retry_s},
+                parameters={**encode(self._plan), "retry_budget_s": self._settings.retry_s},
             )
         )
 

@@ -10,10 +10,13 @@ import pytest
 from sample_run import sample_run
 
 import labkit
-from labkit.record import environment
-from labkit.record.codec import decode, encode
+from labkit.lab.topology_file import load as load_topology
+from labkit.record import hardware
+from labkit.record.codec import encode
 from labkit.record.environment import collect
 from labkit.record.provenance import Environment
+from labkit.record.store import RunStore, load
+from labkit.session.plan import plan_for
 
 FILES = {
     "proc/cpuinfo": "processor : 0\nvendor_id : V\ncpu family : 6\nmodel : 85\nstepping : 7\nmodel name : M 1\n"
@@ -56,7 +59,7 @@ def root(tmp_path) -> Path:
 
 
 def read(root: Path, **arguments) -> Environment:
-    return decode(Environment, collect(root=root, **arguments))
+    return collect(root=root, **arguments)
 
 
 def test_what_can_be_read_is_recorded(root):
@@ -166,7 +169,7 @@ def test_the_commit_and_whether_it_was_changed_are_recorded(tmp_path, monkeypatc
     assert read(Path("/")).source.dirty is True
 
 
-def test_a_broken_checkout_is_told_without_its_path(tmp_path, monkeypatch):
+def test_a_broken_checkout_is_reported_without_its_path(tmp_path, monkeypatch):
     (tmp_path / "labkit").mkdir()
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(labkit, "__file__", str(tmp_path / "labkit" / "__init__.py"))
@@ -180,6 +183,19 @@ def test_a_broken_checkout_is_told_without_its_path(tmp_path, monkeypatch):
 def test_seed_parameters_and_links_are_kept(root):
     e = read(root, seed=5, parameters={"width": 0.005}, links={"veth": {"gro": True}})
     assert (e.seed, e.parameters, e.network.links) == (5, {"width": 0.005}, {"veth": {"gro": True}})
+
+
+def test_what_was_collected_is_what_is_read_back_from_the_run(tmp_path):
+    with RunStore.create(tmp_path, command=["labkit"], quick=True, seed=1) as store:
+        found = collect(
+            topologies=[load_topology("veth")],
+            links={"veth": {"ports": {"a": {"offloads": {"gro": True}, "addresses": ["198.18.0.1/24"]}}}},
+            tools={"probe": Path("/bin/true")},
+            seed=1,
+            parameters=encode(plan_for(quick=True, rfc2544=False)),
+        )
+        store.set_environment(found)
+    assert load(store.folder).environment == found == load(store.folder / "records.jsonl").environment
 
 
 def test_this_machine_is_read_fast_enough_and_fits_the_type():
@@ -209,5 +225,5 @@ def test_only_root_of_the_initial_user_namespace_is_privileged(root):
 def test_the_test_data_has_every_field():
     record = sample_run().environment
     assert record is not None
-    assert encode(record).keys() == collect().keys()
-    assert environment.FEATURES
+    assert encode(record).keys() == encode(collect()).keys()
+    assert hardware.FEATURES

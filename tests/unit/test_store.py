@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def held_back(folder: Path) -> int:
 
 def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
     with create(tmp_path) as store:
-        store.set_environment(ENVIRONMENT)
+        store.set_environment(RUN.environment)
         for m in RUN.measurements:
             store.add_measurement(m)
         for v in RUN.verdicts:
@@ -57,6 +58,20 @@ def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
     assert back.environment == RUN.environment
     assert back == load(store.folder / "results.json") == load(store.folder / "records.jsonl")
     assert files(store.folder) == {"records.jsonl", "results.json"}
+
+
+def test_the_environment_is_stored_field_by_field_as_it_is(tmp_path):
+    with create(tmp_path) as store:
+        store.set_environment(RUN.environment)
+    stored = {**ENVIRONMENT, "host": None}  # fields that were added later are there with their default
+    (line,) = [
+        json.loads(line)
+        for line in (store.folder / "records.jsonl").read_text().splitlines()
+        if "environment" in line
+    ]
+    assert line == {"record": "environment", "schema_version": SCHEMA_VERSION, "value": stored}
+    assert json.loads((store.folder / "results.json").read_text())["environment"] == stored
+    assert load(store.folder).environment == store.run.environment
 
 
 def test_the_command_is_stored_without_what_tells_who_typed_it(tmp_path, monkeypatch):
@@ -293,8 +308,8 @@ def test_what_cannot_be_stored_is_refused_before_it_reaches_the_disk(tmp_path):
         )
         with pytest.raises(LabkitBug, match=r"\$\.value"):
             store.add_verdict(bad)
-        with pytest.raises(LabkitBug, match="unknown key"):
-            store.set_environment({**ENVIRONMENT, "hostname": "x"})
+        with pytest.raises(LabkitBug, match=r"\$\.parameters\.width: a set"):
+            store.set_environment(replace(RUN.environment, parameters={"width": {1}}))
     assert load(store.folder).verdicts == ()
 
 
