@@ -28,7 +28,7 @@ SAME_LOAD = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What can be said, and how far it can be trusted."""
+    """The answer, and how far it can be trusted."""
 
     lead: str
     details: tuple[str, ...]
@@ -148,7 +148,9 @@ def _detail(run: Run, group: Group) -> str:
     if group.kernel and not group.compared:
         words.append(f"the kernel carried {_carried(run, group.kernel) or 'nothing that can be quoted'}")
     for why, found in group.lacking:
-        carried = [f"{name(r)} ({said})" if (said := _carried(run, r)) else name(r) for r in found]
+        carried = [
+            f"{name(r)} ({rate_of_row})" if (rate_of_row := _carried(run, r)) else name(r) for r in found
+        ]
         words.append(f"no ratio{' of ' if found else ''}{', '.join(carried)}: {why}")
     able = [r for r in group.others if is_bypass(r)]
     fastest = max(able, key=lambda r: r.pdr_pps or r.mrr_pps or 0.0, default=None)
@@ -175,11 +177,11 @@ def _round_trip(run: Run, row: Row, kernel: Row) -> str:
     if own is None or base is None or not math.isclose(own.load_pps, base.load_pps, rel_tol=SAME_LOAD):
         return ""
 
-    def said(p50_us: float, p99_us: float | None) -> str:
+    def times_us(p50_us: float, p99_us: float | None) -> str:
         tail = f", {fmt.duration_us(p99_us)} (p99)" if p99_us is not None else ""
         return f"{fmt.duration_us(p50_us)} (p50){tail}"
 
     return (
-        f"unloaded round trip of {name(row)} {said(own.p50_us, own.p99_us)}, "
-        f"of the kernel {said(base.p50_us, base.p99_us)}"
+        f"unloaded round trip of {name(row)} {times_us(own.p50_us, own.p99_us)}, "
+        f"of the kernel {times_us(base.p50_us, base.p99_us)}"
     )

@@ -26,7 +26,7 @@ def _search(run: Run, row: Row) -> Measurement | None:
 
 
 def ndr_unstable(run: Run, row: Row) -> bool:
-    """Whether a gate that concerns NDR alone says that it can't be trusted."""
+    """Whether a gate that concerns NDR alone shows that it can't be trusted."""
     m = _search(run, row)
     gates = m.gates if m else ()
     return any(g.state == "invalid" and "ndr" in GATE_SCOPE.get(g.name, ()) for g in gates)
@@ -59,7 +59,7 @@ def _words(run: Run, row: Row, name: str, word: str) -> str:
     if not isinstance(seen, Observed):
         low, high = load_bounds(run, row, name)
         if low is not None and high is not None:
-            return f"{word} not settled: between {fmt.pps(low)} and {fmt.pps(high)} when the search ended"
+            return f"{word} not decided: between {fmt.pps(low)} and {fmt.pps(high)} when the search ended"
         return f"{word} not found: {seen.reason}"
     if seen.high is None:
         least = seen.low if seen.quoted is None else seen.quoted

@@ -22,7 +22,7 @@ from labkit.results.uncertainty import Reading
 
 STYLES = {"invalid": "yellow", "not comparable": "cyan"}
 REASONS = 8
-"""Lines that say why something was not compared; more of them only where all is asked for."""
+"""Lines with the reason why something was not compared; more of them only with --all."""
 METRICS = 6
 """Metrics of a row that such a line names; more of them are counted."""
 
@@ -62,7 +62,7 @@ class ComparisonTable:
         yield from (self._line(line, "bold") for line in fail_lines(found, self.fail_if))
 
     def _notes(self, shown: bool) -> Iterator[str]:
-        """What stands under each comparison is said only where there is something that it explains."""
+        """Notes to every comparison are shown only where there is something that they explain."""
         yield from self.found.notes
         if self.found.kernel:
             yield WORDS

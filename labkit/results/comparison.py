@@ -85,7 +85,7 @@ class Comparison:
     """What else differs: it may be the cause of a difference in the figures."""
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
-    """What is to be known of these two runs; what holds of all (WORDS, UNCERTAINTY) stands beside it."""
+    """Notes to these two runs; those to every comparison are WORDS and UNCERTAINTY."""
 
     @property
     def compared(self) -> int:

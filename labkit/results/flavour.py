@@ -32,17 +32,17 @@ def flavour(kernel: Kernel) -> str:
 
 
 def preemption(kernel: Kernel) -> str | None:
-    """The preemption mode in effect; None: nothing that we see tells it."""
-    told = kernel.preempt
-    if told is not None and told.lower() in _BY_MODE and told != "PREEMPT":
-        return told.lower()  # as the scheduler's debug file has it
-    asked = re.findall(r"(?:^|\s)preempt=(\w+)", kernel.cmdline or "")
+    """The preemption mode in effect; None: not known."""
+    stated = kernel.preempt
+    if stated is not None and stated.lower() in _BY_MODE and stated != "PREEMPT":
+        return stated.lower()  # as the scheduler's debug file has it
+    requested = re.findall(r"(?:^|\s)preempt=(\w+)", kernel.cmdline or "")
     words = kernel.version.split()
     if "PREEMPT_DYNAMIC" in words:
-        return asked[-1].lower() if asked else None
+        return requested[-1].lower() if requested else None
     if "PREEMPT" in words or "PREEMPT_RT" in words:
         return "full"
-    return None  # "none" or "voluntary": its version tells neither
+    return None  # "none" or "voluntary": its version does not say which
 
 
 def describe(kernel: Kernel) -> str:

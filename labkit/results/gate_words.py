@@ -1,4 +1,4 @@
-"""What each gate watches, in words for a reader who has not read the source."""
+"""What each gate checks, in words for a reader who has not read the source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = {
 
 STATES = {
     "ok": "within its limit",
-    "warn": "the figure stands, but know this when you read it",
+    "warn": "the figure counts, but has this limitation",
     "invalid": "the figure can't be trusted, so it neither passes nor fails",
 }
 
@@ -30,19 +30,19 @@ GATES = {
     "proof": "Whether it was read back that the traffic really took the datapath that is named "
     "(of the host itself: that its threads were scheduled as they should be).",
     "steal": "CPU time that the hypervisor gave to others while we measured. "
-    "It looks like loss and latency of the datapath and is none of it.",
+    "It shows as loss and latency that are not the datapath's.",
     "contention": "Time that other programs of this machine ran on the core of tester or DUT while we measured. "
     "Their work inside the kernel is not in it: it can't be separated from the datapath's own.",
     "affinity": "Whether tester and DUT each stayed alone on the CPU core that they were given.",
     "clock": "Whether the kernel's clock source is a precise one and stayed the same.",
-    "unsent": "Frames that were due and that the tester did not send. They say nothing about the DUT.",
-    "offered": "How far the load that was sent is from the load that was asked for.",
+    "unsent": "Frames that were due and that the tester did not send. They are no loss of the DUT.",
+    "offered": "How far the offered load (sent) is from the intended load (asked for).",
     "stall": "Time that the tester's loop stood still: what it sent late came back late by its own doing.",
-    "switches": "How often the tester (or a measuring thread) was put off its core by something else.",
+    "switches": "How often the tester (or a measuring thread) was preempted on its core by something else.",
     "stability": "Whether trials lose frames even at a load that is next to nothing. "
     "If many do, a search can't tell a good load from a bad one.",
     "stability-ndr": "The same for NDR alone, which asks for no loss at all: invalid here means that NDR can't be "
-    "measured on this path, and PDR and MRR still stand.",
+    "measured on this path; PDR and MRR still count.",
     "guest": "Whether the host is a virtual machine: then its hypervisor's delays are in every time.",
     "beyond": "Times longer than the tool's histogram reaches. Each is counted as the maximum.",
     "omitted": "Omitted samples (coordinated omission): wake-ups that fell due while a late one was still waiting. "
@@ -63,7 +63,7 @@ def ordinal(number: int) -> str:
 
 
 def meaning(gate: Gate) -> str:
-    """What the gate watches; of one that is not ours its own words."""
+    """What the gate checks; of a gate of another project its own words."""
     return GATES.get(gate.name, gate.why)
 
 

@@ -11,7 +11,7 @@ HOST_NAMES = {
     "timerlat": "wake-up, traced",
     "busy_loop": "busy loop kept waiting",
 }
-"""By kind of measurement: what is said of the host itself."""
+"""By kind of measurement: the rows of the host itself."""
 
 
 def name(row: Row) -> str:

@@ -1,6 +1,6 @@
 """Reference claims: well-known statements about packet rates and latency, beside what a run measured.
 
-The arithmetic is exact; what a run says is computed from its rows. What was not measured is named as such.
+The arithmetic is exact; what was measured is computed from the rows of the run. What was not measured is named as such.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GAP_BYTES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceClaim:
-    """A statement, what holds of it, and what this run adds."""
+    """A statement, what is true of it, and what this run measured."""
 
     statement: str
     holds: str
@@ -105,7 +105,7 @@ def _kernel(found: list[Row]) -> ReferenceClaim:
         "authors of XDP (CoNEXT 2018) saw 1.74 Mpps of IPv4 forwarding and 4.8 Mpps of early drops.",
         measured=f"{_rate_words(row)} at 64 B, {_path(row)}" if row else NOT_MEASURED,
         means="One core, and the link's own cost is in the figure. It is no forecast for a NIC, "
-        "and says nothing of what several cores do.",
+        "and no measure of what several cores do.",
     )
 
 
@@ -167,7 +167,7 @@ def _low_latency(run: Run, found: list[Row]) -> ReferenceClaim:
         )
     return ReferenceClaim(
         statement="A low-latency kernel gets down to 0.1 ms.",
-        holds="Said of how soon a woken thread runs, as audio needs it. It is no network latency, and no bound.",
+        holds="True of how soon a woken thread runs, as audio needs it. It is neither network latency nor a bound.",
         measured=measured,
         means="Two different things that share a unit. The longest wake-up of a short run is no bound: sign-offs take "
         "hours. Whether a kernel flavour helps needs both kernels on one machine (labkit compare).",
@@ -188,7 +188,7 @@ def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
         measured += f"{'; ' if measured else ''}packet delay variation (p99.9 - min) at {HALF}: {words}"
     return ReferenceClaim(
         statement="OpenOnload makes latency more predictable.",
-        holds="Holds on the NICs that it is made for (Solarflare, AMD). Over AF_XDP its own project calls it "
+        holds="True of the NICs that it is made for (Solarflare, AMD). Over AF_XDP its own project calls it "
         "not of release quality, and users report it slower than the kernel.",
         measured=measured,
         means="Predictable is a small packet delay variation at the load that you run, not a small median when idle.",

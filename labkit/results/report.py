@@ -140,11 +140,9 @@ def notices(run: Run) -> list[tuple[str, str]]:
     """What a reader must know before the first figure: (short, why)."""
     out = []
     if run.state == "interrupted":
-        out.append(
-            ("Interrupted", "The run stopped before it was through. What it had finished is here, no more.")
-        )
+        out.append(("Interrupted", "The run stopped early. Only what it had finished is here."))
     if run.start.quick:
-        out.append(("Quick run", "Short trials, and few of them: good for a look, not for a quotation."))
+        out.append(("Quick run", "Few and short trials: indicative only, not for publication."))
     topologies = run.environment.topologies if run.environment else ()
     simulated = sorted({t.name for t in topologies if t.tier == "simulated"})
     if simulated:
@@ -152,7 +150,7 @@ def notices(run: Run) -> list[tuple[str, str]]:
             (
                 "Simulated",
                 f"{', '.join(simulated)}: a model of a DUT, no packet was sent. "
-                "Its figures are no measurement of anything.",
+                "Its figures are not measurements.",
             )
         )
     software = sorted({t.name for t in topologies if t.tier == "software"})
@@ -161,11 +159,11 @@ def notices(run: Run) -> list[tuple[str, str]]:
             (
                 "Software links",
                 f"{', '.join(software)}: no NIC was involved. Compare the datapaths of this page with one another; "
-                "the absolute figures say what this machine did, not what a NIC would do.",
+                "the absolute figures are those of this machine, not of a NIC.",
             )
         )
     if run.environment is None:
-        out.append(("No environment record", "What the machine was is not known."))
+        out.append(("No environment record", "The machine was not recorded."))
     return out
 
 

@@ -56,7 +56,7 @@ class Row:
     rtt_50pdr_p999_us: float | None
     rtt_50pdr_max_us: float | None
     limited_by: str | None
-    """The worse of NDR's and PDR's, else MRR's: what the row said before each rate had its own."""
+    """The worse of NDR's and PDR's, else MRR's: the only one before each rate had its own."""
     host_n: int | None
     """Of the host itself (link "host"): times counted, on all cores."""
     host_cores: str | None
@@ -66,7 +66,7 @@ class Row:
     host_p999_us: float | None
     host_max_us: float | None
     host_note: str
-    """What the figures alone do not say."""
+    """A note that the figures need."""
     doubt: str
     """Why a rate is not to be believed although no target failed for it."""
     quick: bool

@@ -78,7 +78,7 @@ def _row(run: Run, key: Key) -> Row:
 
 
 def _columns(key: Key) -> dict[str, Any]:
-    """The fields of a row that say what it is about."""
+    """The fields of a row that name what it is about."""
     if isinstance(key, HostKey):
         none = {"frame": "", "frame_size_bytes": None, "ip_version": 4, "flows": 1}
         return {"backend": HOST, "mode": key.kind, "topology": key.topology, "link": "host", **none}
@@ -87,7 +87,7 @@ def _columns(key: Key) -> dict[str, Any]:
 
 
 def _doubt(run: Run, key: Key) -> str:
-    """What makes one rate doubtful and leaves the others: it is said, whatever the verdict."""
+    """What makes one rate doubtful and not the others; shown whatever the verdict."""
     throughput = of_kind(run, key, "throughput")
     gates = [
         f"{'/'.join(sorted(GATE_SCOPE[g.name])).upper()}: gate {g.name}: {g.value} ({g.limit})"

@@ -55,7 +55,7 @@ class RunTable:
             yield self._line(line, "bold")
 
     def _line(self, text: str, style: str) -> Text:
-        """A line; of one that tells of a row the first word alone is in colour."""
+        """A line; of one about a row only the first word is in colour."""
         line = Text(plain(text, self.encoding))
         if style in ("dim", "bold"):
             line.stylize(style)
@@ -81,15 +81,15 @@ def notes(run: Run, found: list[Row]) -> list[str]:
     """What a reader must know before the figures, in the order of weight."""
     out = []
     if run.state == "interrupted":
-        out.append("INTERRUPTED: the run stopped before it was through; what it had finished is here")
+        out.append("INTERRUPTED: the run stopped early; only what it had finished is here")
     topologies = run.environment.topologies if run.environment else ()
     if simulated := sorted(t.name for t in topologies if t.tier == "simulated"):
         out.append(f"SIMULATED: {', '.join(simulated)}: a model of a DUT; no packet was sent")
     if run.environment and any(r.is_host for r in found):
-        told = [f"{what} {value}" for what, value in tuning(run.environment) if what != COMMAND_LINE]
-        out.append("host: " + "; ".join(told))
+        facts = [f"{what} {value}" for what, value in tuning(run.environment) if what != COMMAND_LINE]
+        out.append("host: " + "; ".join(facts))
     if run.start.quick:
-        out.append("QUICK: short trials, few of them: good for a look, not for a quotation")
+        out.append("QUICK: few and short trials: indicative only, not for publication")
     if any(rate.at_least for r in found for rate in r.rates):
         out.append(
             "≥: at least: the tester was the bottleneck (within 5 % of its maximum offered load, or most of the "
@@ -106,12 +106,12 @@ def notes(run: Run, found: list[Row]) -> list[str]:
 
 
 def _measured_again(run: Run, found: list[Row]) -> str:
-    """Which measurements were invalid and made again, and which attempt it is that stands."""
+    """Which measurements were invalid and were repeated; their last attempt counts."""
     by_row = {row.key: row for row in found}
     parts = [
         f"{where(by_row[m.key])}, {kind(m)}" for m in run.measurements if m.attempt > 1 and m.key in by_row
     ]
-    return f"measured again, the last attempt stands: {'; '.join(parts)}" if parts else ""
+    return f"measured again, the last attempt counts: {'; '.join(parts)}" if parts else ""
 
 
 def _ratio_notes(found: list[Row]) -> list[str]:

@@ -44,7 +44,7 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
     def kpps(value: float) -> str:
         return f"{value / 1e3:,.3f} kpps"
 
-    intended = "as fast as it goes" if trial.intended_load_pps is None else kpps(trial.intended_load_pps)
+    intended = "maximum" if trial.intended_load_pps is None else kpps(trial.intended_load_pps)
     lines = [
         f"{key.id}, {trial.duration_s:g} s (tester: {tester.get('engine')})",
         f"  path        {proof.claim}{'' if proof.proven else '  -- NOT PROVEN'}",
@@ -78,7 +78,7 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
 
 
 def _notes(trial: TrialResult, point: LatencyPoint | None) -> list[str]:
-    """What was the tester's own doing: a trial has no gates, and nobody else would say so."""
+    """What the tester itself caused: a trial has no gates that would show it."""
     notes = []
     if trial.intended_load_pps is not None and trial.unsent > trial.lost:
         notes.append(

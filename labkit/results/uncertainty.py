@@ -37,16 +37,16 @@ class Reading:
     unit: str
     """pps or us."""
     value: float | None
-    """None: below what the method can see (then `high` says at most what)."""
+    """None: below what the method can resolve (then `high` is the upper bound)."""
     low: float
     high: float | None
     """Ends of the interval; None: no upper limit was found ("at least")."""
     invalid: str = ""
     """Why it can't be trusted; empty: it can."""
     doubt: str = ""
-    """Why the time may be so long through no fault of the DUT: that it is the longer one then says nothing."""
+    """Why the time may be so long through no fault of the DUT: then it is not called the longer one."""
     over_s: float | None = None
-    """How long it was looked for; None where longer does not find more."""
+    """How long was measured, of a maximum; None where the duration does not matter."""
     load_pps: float | None = None
     """None: at no load, or at one that the method chose."""
     cores: str = ""
@@ -54,7 +54,7 @@ class Reading:
     tester: str = ""
     """The tester's engine on interfaces: what it offers, and adds to a round trip, is its own."""
     judged: bool = True
-    """Whether a kernel can be blamed for it at all."""
+    """Whether the kernel can be its cause."""
 
 
 def readings(measurement: Measurement) -> Iterator[Reading]:

@@ -46,7 +46,7 @@ class Target:
     source: str | None = None
     """File and line, where it stands in one."""
     watch_s: float = 0.0
-    """The longest of something holds a bound only where it was looked out for at least so long."""
+    """A maximum meets its bound only where it was measured for at least so long."""
 
     @property
     def text(self) -> str:
@@ -133,7 +133,7 @@ class Target:
             return self._end(Outcome.FAIL, seen.quoted, f"{low}{between}{note}")
         if seen.high is not None and bound.holds(seen.high):
             if seen.watched_s is not None and seen.watched_s < self.watch_s:
-                short = f"too short to hold a longest time: needs {self.watch_s:g} s"
+                short = f"too short to bound a maximum: needs {self.watch_s:g} s"
                 return self._end(Outcome.INVALID, seen.quoted, f"{high}{note}; {short}")
             return self._end(Outcome.PASS, seen.quoted, f"{high}{note}")
         if seen.high is None and bound.holds(seen.low):

@@ -1,4 +1,4 @@
-"""Files of targets: which rows of a topology have to hold what.
+"""Files of targets: the bounds that rows of a topology have to meet.
 
 targets:
   - backend: [xdp, af_xdp]      # a name or a list; left out: all. mode and frame likewise
@@ -28,15 +28,14 @@ _WHY = {
 """Why an absolute target is refused, of a datapath (False) and of a host (True)."""
 
 WATCH_S = 300.0
-"""A host's longest time is a bound of its machine's hardware once it was looked out for so long: a second shows none.
-A miss is one however soon it came."""
+"""A maximum of a host meets its bound only after so long a measurement. A miss counts however soon it came."""
 
 _MATCH = ("backend", "mode", "frame")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetsEntry:
-    """One entry of a file: the rows that it is for, and what they must hold."""
+    """One entry of a file: the rows that it is for, and the bounds that they have to meet."""
 
     match: dict[str, tuple[str, ...]]
     """By part of the key (backend, mode, frame): the words that fit. A part left out fits any."""
@@ -58,7 +57,7 @@ def load_targets(
     """Read a file of targets for a topology of this tier. `modes`, by backend: those that there are; None: not checked.
 
     Raises ConfigInvalid with file and line: unknown key or metric, wrong unit, and absolute rates or times where the
-    links are software (they would hold the machine, not the datapath, to account; a simulated lab is no machine).
+    links are software (they would measure the machine, not the datapath; a simulated lab is no machine).
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ class Observed:
     doubt_passes: bool = False
     """Whether the doubt is of that moment (the tester stood still), not of this machine (it is a virtual one)."""
     watched_s: float | None = None
-    """Of the longest of something: for how long it was looked out for. None: anything else."""
+    """Of a maximum: for how long it was measured. None: of anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Rate:
 
     @property
     def at_least(self) -> bool:
-        """Whether it is a lower bound. Of nothing it says nothing to call it one."""
+        """Whether it is a lower bound. A rate of zero is none."""
         return bool(self.pps) and self.limited_by in (TESTER, NONE)
 
 
@@ -132,7 +132,7 @@ class Ratio:
 
 
 def ratio(own: Rate, base: Rate) -> Ratio:
-    """Like to like: both rates are of one name, and both can be trusted."""
+    """The ratio of two rates of one name, both of which can be trusted."""
     word = own.name.upper()
     if not own.pps:
         return Ratio(value=None, why=f"it has no {word}")

@@ -81,7 +81,7 @@ def test_what_came_out_invalid_is_measured_again_after_the_others(suite: pytest.
             "*test_ndr?kernel-noisy-64? INVALID, will be repeated*",
             "*test_mrr?kernel-noisy-64? PASSED*",
             "*test_ndr?kernel-noisy-64? PASSED*",
-            "measured again, the last attempt stands: kernel on noisy, 64 B, *, 2nd attempt",
+            "measured again, the last attempt counts: kernel on noisy, 64 B, *, 2nd attempt",
         ]
     )
     assert [(v["outcome"], v["attempt"]) for v in stored["verdicts"]] == [("pass", 1), ("pass", 2)]

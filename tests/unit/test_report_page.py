@@ -225,7 +225,7 @@ def test_ndr_and_pdr_have_whiskers_from_bound_to_bound_and_words(sound):
 
 
 def test_a_search_that_ended_too_early_shows_what_it_knew(sound):
-    def unsettled(m):
+    def undecided(m):
         found = {
             name: replace(
                 getattr(m.throughput, name),
@@ -238,10 +238,10 @@ def test_a_search_that_ended_too_early_shows_what_it_knew(sound):
         }
         return replace(m, throughput=replace(m.throughput, **found))
 
-    page = Page(html(changed(sound, unsettled, kind="throughput", backend="af_packet")))
+    page = Page(html(changed(sound, undecided, kind="throughput", backend="af_packet")))
     bar = next(b for b in page.bars if "c-af_packet" in b["class"])
     assert re.search(
-        r"PDR not settled: between \S+ kpps and \S+ kpps when the search ended", bar["aria-label"]
+        r"PDR not decided: between \S+ kpps and \S+ kpps when the search ended", bar["aria-label"]
     )
 
 
@@ -324,7 +324,7 @@ def test_another_attempt_is_counted_where_the_figure_stands_and_the_former_is_ke
     trust = plain(section(text, "trust"))
     assert "latency, 2nd attempt" in trust
     assert "latency, 1st attempt: steal 3.1 %" in trust
-    assert "of former attempts, which do not count" in section(text, "verdicts")
+    assert "of earlier attempts, which do not count" in section(text, "verdicts")
     assert "needed another attempt (xdp)" in plain(section(text, "answer"))
     # It stands: nothing of it is hatched.
     assert not any("invalid" in (b["class"] or "").split() for b in Page(text).bars)
