@@ -1,4 +1,4 @@
-"""MRR and the frame loss curve."""
+"""MRR and the frame loss rate (RFC 2544, 26.3)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from labkit.cli import build_parser
 
 CHECKOUT = Path(__file__).parents[2]
 RETIRED = re.compile(
-    r"\b(told|swallow(?:s|ed)?|sabotages?|ceilings?|knobs?|rigs?|promises?|mends?|made ready|put back|held against)\b",
+    r"\b(told|swallow(?:s|ed)?|sabotages?|ceilings?|knobs?|rigs?|promises?|mends?|made ready|put back|held against"
+    r"|likeness|loss curves?)\b",
     re.IGNORECASE,
 )
 PAGES = (
