@@ -18,7 +18,7 @@ from labkit.errors import ConfigInvalid, LabkitError
 from labkit.harness import flags
 
 Handler = Callable[[argparse.Namespace], int]
-Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
+Verbs: TypeAlias = "argparse._SubParsersAction[_VerbParser]"
 
 _WITH_LITTLE = ("build", "completion", "down", "status")
 """Verbs that do what they can although Python packages are missing or the limit of open files is too low."""
@@ -35,6 +35,16 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(2, f"{self.prog}: {message}\n  hint: {self.prog} --help\n")
+
+
+class _VerbParser(_Parser):
+    """Refuses unknown options itself: argparse leaves that to the outer parser, whose --help does not list them."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # noqa: ANN401 (argparse's own)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
 
 def _verb(name: str) -> Handler:
@@ -110,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
         "or none was selected; 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     for add in (
         _add_run,
         _add_trial,
