@@ -20,7 +20,7 @@ from labkit.doctor.host import HOST_CHECKS, Failed, NotApplicable, Outcome
 from labkit.doctor.host.connect import with_facts
 from labkit.doctor.host.desired import Desired, work_out
 from labkit.doctor.host.doctor import source
-from labkit.doctor.host.reader import Host, HostReader, as_root
+from labkit.doctor.host.reader import HostReader, RemoteHost, as_root
 from labkit.errors import LabkitError
 
 if __package__:
@@ -52,7 +52,7 @@ class Result:
 class FaultInjector:
     """Injects faults into one host."""
 
-    host: Host
+    host: RemoteHost
     desired: Desired
     others: bool = False
     """Whether other host checks must pass meanwhile, except for those that may fail with it."""
