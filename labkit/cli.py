@@ -144,7 +144,9 @@ def _add_run(verbs: Verbs) -> None:
         action = flag.add_to_run(plan if name in ("quick", "rfc2544") else run)
         if name == "topology":
             _complete(action, _topology_completer)
-    run.add_argument("--slow", action="store_true", help="also the tests marked slow: larger frames, bursts")
+    run.add_argument(
+        "--slow", action="store_true", help="also the tests marked slow: larger frames, back-to-back"
+    )
     run.add_argument(
         "-m", dest="markers", metavar="EXPR", help='which tests, as in pytest: -m "af_xdp and latency"'
     )

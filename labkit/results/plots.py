@@ -1,4 +1,4 @@
-"""The plots of a report: which curves and bars, in which colours, of which measurements."""
+"""The plots of datapaths in a report: which curves and bars, in which colours, of which measurements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from labkit import format as fmt
-from labkit.measure.histogram import counts_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import TrialResult
 from labkit.record.model import Key, Measurement
@@ -15,11 +14,11 @@ from labkit.record.run import Run
 from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.drawing import Dot, Series, Whisker, bar, plot
-from labkit.results.lookup import host_times, of_kind
+from labkit.results.lookup import of_kind
 from labkit.results.names import frame_words, name, name_of
 from labkit.results.percentile_plot import Curve, over_percentile
 from labkit.results.row import Row
-from labkit.results.trust import simulated, untrusted
+from labkit.results.trust import status
 from labkit.targets.rates import max_offered_load_pps
 from labkit.units import IDLE
 
@@ -32,7 +31,6 @@ class Plots:
     def __init__(self, run: Run, measured: Sequence[Row]) -> None:
         self._run = run
         self._rows = list(measured)
-        self._models = simulated(run)
         rates = [
             v for r in self._rows for v in (r.ndr_pps, r.pdr_pps, r.mrr_pps, *self._edges_pps(r.key)) if v
         ]
@@ -47,9 +45,7 @@ class Plots:
 
     def status(self, row: Row, *kinds: str) -> str:
         """Why the row's figures of these kinds can't be trusted: "invalid", "simulated", or empty."""
-        if untrusted(self._run, row, *kinds):
-            return "invalid"
-        return "simulated" if row.topology in self._models else ""
+        return status(self._run, row, *kinds)
 
     def colour(self, row: Row) -> str:
         """The CSS class of a backend's colour."""
@@ -98,7 +94,7 @@ class Plots:
         loaded = [t for t in trials if t.intended_load_pps]
         if not loaded or found is None:
             return Markup("")
-        status = self.status(row, "throughput")
+        doubt = self.status(row, "throughput")
         x = span("intended load, frames per second", [t.intended_load_pps or 1.0 for t in loaded], unit="pps")
         y = loss_decades("loss", [t.loss_ratio * 100 for t in loaded])
         dots = tuple(
@@ -110,7 +106,7 @@ class Plots:
             )
             for t in loaded
         )
-        series = [Series(name="trial", colour="c-trial", dots=dots, status=status)]
+        series = [Series(name="trial", colour="c-trial", dots=dots, status=doubt)]
         for goal in ("ndr", "pdr"):
             low, high = load_bounds(self._run, row, goal)
             if low is not None or high is not None:
@@ -119,7 +115,7 @@ class Plots:
                     name=rate_words(self._run, row, goal),
                     colour=f"c-{goal}",
                     band=(low or x.low, high),
-                    status="invalid" if unstable else status,
+                    status="invalid" if unstable else doubt,
                 )
                 series.append(bound)
         return plot(
@@ -153,9 +149,9 @@ class Plots:
         """One datapath at all of its loads."""
         m = of_kind(self._run, row.key, "latency")
         points = m.latency.points if m and m.latency else ()
-        status = self.status(row, "latency")
+        doubt = self.status(row, "latency")
         curves = [
-            Curve(f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt, status)
+            Curve(f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt, doubt)
             for i, p in enumerate(points)
             if p.trial.rtt is not None
         ]
@@ -190,47 +186,6 @@ class Plots:
                 )
             )
         return plot("Frame loss rate over load (RFC 2544, 26.3)", f"{len(found)} datapaths", x, y, series)
-
-    def host_percentiles(self, row: Row) -> Markup:
-        """The host's own times over the percentile, a curve a core."""
-        m = of_kind(self._run, row.key, row.mode)
-        times = host_times(m) if m else None
-        status = self.status(row, row.mode)
-        curves = [
-            Curve(f"core {core.core}", f"load-{i % 5}", i // 5 % 4, core.times, status)
-            for i, core in enumerate(times.cores if times else ())
-        ]
-        return over_percentile(f"{name(row)} over the percentile", curves, what="time")
-
-    def host_histogram(self, row: Row) -> Markup:
-        """How often each time was seen, a curve a core: both axes logarithmic, for it is the rare ones that matter."""
-        m = of_kind(self._run, row.key, row.mode)
-        times = host_times(m) if m else None
-        drawn = [(core, counts_us(core.times)) for core in times.cores] if times else []
-        points = [point for _, counts in drawn for point in counts]
-        if not points:
-            return Markup("")
-        x = span("time", [us for us, _ in points], unit="us")
-        y = decades("how often", [float(n) for _, n in points])
-        series = []
-        for i, (core, counts) in enumerate(drawn):
-            dots = tuple(
-                Dot(us, n, f"core {core.core} · {fmt.duration_us(us)} · {fmt.count(n)} times")
-                for us, n in counts
-            )
-            series.append(
-                Series(
-                    name=f"core {core.core}",
-                    status=self.status(row, row.mode),
-                    colour=f"load-{i % 5}",
-                    dash=i // 5 % 4,
-                    line=tuple((us, float(n)) for us, n in counts),
-                    dots=dots,
-                )
-            )
-        return plot(
-            f"{name(row)}: histogram", "how often each time was seen, a curve for each core", x, y, series
-        )
 
     def _point(self, key: Key, load: str) -> LatencyPoint | None:
         m = of_kind(self._run, key, "latency")

@@ -31,6 +31,7 @@ from labkit.results.answer import answer
 from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.drawing import DOUBTS, HATCH, x_ticks
 from labkit.results.flavour import tuning
+from labkit.results.host_plots import host_histogram, host_percentiles
 from labkit.results.lookup import host_times, of_kind
 from labkit.results.names import frame_size, frame_words, name, name_of
 from labkit.results.outcomes import closing_lines, counts
@@ -93,6 +94,8 @@ def html(run: Run) -> str:
         doubts=DOUBTS,
         ordinal=gate_words.ordinal,
         missed=gate_words.missed,
+        host_percentiles=host_percentiles,
+        host_histogram=host_histogram,
         other_link=other_link,
         kind_words=gate_words.kind,
     )

@@ -23,6 +23,13 @@ def untrusted(run: Run, row: Row, *kinds: str) -> bool:
     return row.verdict == "invalid" or any(doubts(m) for m in mine)
 
 
+def status(run: Run, row: Row, *kinds: str) -> str:
+    """Why the row's figures of these kinds can't be trusted: "invalid", "simulated", or empty."""
+    if untrusted(run, row, *kinds):
+        return "invalid"
+    return "simulated" if row.topology in simulated(run) else ""
+
+
 def qualifications(
     run: Run, paths: Sequence[Row], measured: Sequence[Row], real: Sequence[Row], sound: Sequence[Row]
 ) -> list[str]:

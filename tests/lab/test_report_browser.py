@@ -272,7 +272,7 @@ def test_everything_that_opens_or_scrolls_is_reached_by_keyboard_and_has_a_name(
 
 
 def test_pointing_at_a_chart_tells_the_figures(view):
-    told = view.js(
+    shown = view.js(
         """(async () => {
           const svg = document.querySelector('#latency .canvas svg');
           svg.scrollIntoView({block: 'center', behavior: 'instant'});
@@ -284,7 +284,7 @@ def test_pointing_at_a_chart_tells_the_figures(view):
           return tip.hidden ? '' : tip.textContent;
         })()"""
     )
-    assert "p50" in told
+    assert "p50" in shown
 
 
 def test_a_bar_opens_to_its_trials(view):

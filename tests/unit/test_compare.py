@@ -442,15 +442,15 @@ def test_its_help_says_what_a_and_b_are_and_what_its_exit_codes_mean(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert "A, such as the generic boot" in told
-    assert "lower or higher than that of A" in told
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "A, such as the generic boot" in shown
+    assert "lower or higher than that of A" in shown
     assert (
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met"
-        in told
+        in shown
     )
     for word in fail_if.WORDS:
-        assert word in told
+        assert word in shown
 
 
 def test_run_folders_are_offered_when_tab_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,11 +478,11 @@ def test_what_the_words_mean_is_said_where_there_is_something_that_they_explain(
 def test_two_equal_runs_take_a_few_lines_and_no_table() -> None:
     again = replace(A, start=replace(A.start, id="20260103T030405Z-def456"))
     found = compare(A, again)
-    told = text(found, 80)
-    assert len(told.splitlines()) <= 20
-    assert "No figure differs beyond its uncertainty (--all shows them)." in told
-    assert closing_line(found) in " ".join(told.split())
-    assert "one and the same run" not in told
+    shown = text(found, 80)
+    assert len(shown.splitlines()) <= 20
+    assert "No figure differs beyond its uncertainty (--all shows them)." in shown
+    assert closing_line(found) in " ".join(shown.split())
+    assert "one and the same run" not in shown
     everything = text(found, 80, everything=True)
     assert len(everything.splitlines()) > 100
     assert "p99.9" in everything
@@ -490,12 +490,12 @@ def test_two_equal_runs_take_a_few_lines_and_no_table() -> None:
 
 def test_only_what_differs_is_in_the_table() -> None:
     found = a_and_b()
-    told = text(found, 200)
+    shown = text(found, 200)
     for d in found.differences:
         line = rf"{re.escape(d.metric if d.unit == 'us' else d.metric.upper())} .* {d.finding}$"
         if d.finding in ("lower", "higher"):
-            assert re.search(line, told, re.MULTILINE)
-    assert not re.search(r"within uncertainty$", told, re.MULTILINE)
+            assert re.search(line, shown, re.MULTILINE)
+    assert not re.search(r"within uncertainty$", shown, re.MULTILINE)
 
 
 def test_reasons_that_are_many_are_counted_and_all_of_them_shown_when_asked_for() -> None:
@@ -505,9 +505,9 @@ def test_reasons_that_are_many_are_counted_and_all_of_them_shown_when_asked_for(
         for i, m in enumerate(A.measurements)
     ]
     found = compare(A, replace(A, measurements=tuple(bad)))
-    told = text(found, 200)
-    assert re.search(r"^and \d+ more such lines \(--all\)$", told, re.MULTILINE)
-    assert len(told.splitlines()) < 25
+    shown = text(found, 200)
+    assert re.search(r"^and \d+ more such lines \(--all\)$", shown, re.MULTILINE)
+    assert len(shown.splitlines()) < 25
     assert len(text(found, 200, everything=True).splitlines()) > 100
 
 

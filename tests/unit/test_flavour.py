@@ -1,4 +1,4 @@
-"""The kernel's flavour is told by what ran, never by the suffix of its name."""
+"""The kernel's flavour is known by what ran, never by the suffix of its name."""
 
 from __future__ import annotations
 

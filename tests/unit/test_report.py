@@ -394,8 +394,8 @@ def test_a_reason_names_the_targets_that_it_belongs_to_and_is_said_once():
         Verdict(test="t", key=key, target=t, outcome=Outcome.FAIL, value=1.0, unit=None, reason=why)
         for t, why in [("pdr >= 1 Mpps", "416 kpps"), ("ndr >= 1 Mpps", "416 kpps"), ("p99 <= 1 us", "9 us")]
     )
-    told = "pdr >= 1 Mpps, ndr >= 1 Mpps: 416 kpps; p99 <= 1 us: 9 us"
-    assert row(replace(RUN, verdicts=verdicts), "kernel", "veth").reason == told
+    expected = "pdr >= 1 Mpps, ndr >= 1 Mpps: 416 kpps; p99 <= 1 us: 9 us"
+    assert row(replace(RUN, verdicts=verdicts), "kernel", "veth").reason == expected
     # What could not run had no target.
     assert row(RUN, "onload", "veth").reason.startswith("no onload module here")
 

@@ -65,7 +65,7 @@ def test_one_trial_says_what_was_the_testers_own_doing() -> None:
     assert sample.latency is not None
     sound = dataclasses.replace(sample.latency.points[0].trial, intended_load_pps=1e4, duration_s=1.0)
 
-    def told(**changes: object) -> str:
+    def notes_of(**changes: object) -> str:
         changed = dataclasses.replace(sound, **changes)  # type: ignore[arg-type]
         text = as_text(sample.key, changed, sample.proof, {})
         notes = as_json(sample.key, changed, sample.proof, {})["notes"]
@@ -75,15 +75,15 @@ def test_one_trial_says_what_was_the_testers_own_doing() -> None:
         ]
         return " ".join(notes)
 
-    assert told() == ""
-    assert told(stall_max_s=0.05, stall_total_s=0.05).startswith(
+    assert notes_of() == ""
+    assert notes_of(stall_max_s=0.05, stall_total_s=0.05).startswith(
         "p99, p99.9, max: the tester itself stood still for 5.00% of the time"
     )
-    short = told(intended=sound.sent + 500)
+    short = notes_of(intended=sound.sent + 500)
     assert short.startswith(
         "most of what is missing was never sent: the path carries at least what was forwarded"
     )
-    assert told(intended_load_pps=None, intended=sound.sent + 500) == ""  # as fast as it goes
+    assert notes_of(intended_load_pps=None, intended=sound.sent + 500) == ""  # the maximum load
 
 
 def test_a_loss_of_next_to_nothing_is_not_printed_as_none() -> None:
