@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The `labkit` command: thin, every verb calls the parts.
+"""The `labkit` command line: arguments and exit codes; `labkit.verbs` does the work.
 
 Nothing heavy is imported before the verb is known: `labkit --help` and completion stay fast.
 """
@@ -21,7 +21,7 @@ Handler = Callable[[argparse.Namespace], int]
 Verbs: TypeAlias = "argparse._SubParsersAction[_VerbParser]"
 
 _WITH_LITTLE = ("build", "completion", "down", "status")
-"""Verbs that do what they can although Python packages are missing or the limit of open files is too low."""
+"""Verbs that run even if Python packages are missing or the limit of open files is too low."""
 
 _READING = ("report", "compare")
 """Verbs that start nothing."""
@@ -29,7 +29,7 @@ _READING = ("report", "compare")
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 (argparse's own)
-        # Options in full: a forgotten letter is a mistake to report, not an option to guess (down --forc).
+        # No abbreviations: `down --forc` is a mistake to report, not an option to guess.
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
@@ -94,7 +94,7 @@ def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> Non
 
 
 class _Once(argparse.Action):
-    """An option with one value: given twice, the last would win silently."""
+    """An option with one value: refuses a second one, which argparse would silently prefer."""
 
     def __call__(
         self,
@@ -238,13 +238,13 @@ def _add_compare(verbs: Verbs) -> None:
     compare = verbs.add_parser(
         "compare",
         help="compare two runs of one host, such as a generic and a low-latency boot",
-        description="Set run B beside run A, of one host: whether each figure of B is lower or higher than that of A "
-        "in these two runs, or within their uncertainty. Which of them is better, two single runs cannot say.",
-        epilog="--fail-if WHAT, separated by commas: lower, higher (a figure of B is, beyond the uncertainty of both), "
-        "change (either), slower (a rate is lower or a time is higher), each with a share of A's figure that it must "
-        "pass as well, such as slower:10%%; invalid (a figure can't be trusted), missing (a figure could not be "
-        "compared). From run to run there is more than the uncertainty inside one: give slower a share that repeated "
-        "runs of one setup stay below. "
+        description="Compare run B with run A, of the same host: is each figure of B lower or higher than that of A, "
+        "or within their uncertainty? Two single runs cannot show which setup is better.",
+        epilog="--fail-if WHAT, separated by commas: lower, higher (a figure of B is lower or higher than A's by more "
+        "than the uncertainty of both), change (either), slower (a rate is lower or a time is higher), each also "
+        "with a minimum difference as a share of A's figure, such as slower:10%%; invalid (a figure can't be trusted), "
+        "missing (a figure could not be compared). Runs differ by more than the uncertainty within one run: give "
+        "slower a share that repeated runs of one setup stay below. "
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met, 2 bad input: "
         "no such run, or the runs are of two hosts, or of topologies of different tiers.",
     )
@@ -267,7 +267,9 @@ def _add_compare(verbs: Verbs) -> None:
 def _add_build(verbs: Verbs) -> None:
     build = verbs.add_parser("build", help="build the probe (C) for this machine")
     build.add_argument(
-        "--sanitize", action="store_true", help="with AddressSanitizer and UBSan, beside the plain one"
+        "--sanitize",
+        action="store_true",
+        help="build with AddressSanitizer and UBSan, beside the normal build",
     )
     build.add_argument("--force", action="store_true", help="build although nothing has changed")
     build.set_defaults(handler=_verb("build"))

@@ -1,7 +1,7 @@
-"""What can go wrong, with who is to blame and the exit code that says so.
+"""The errors that labkit raises, by cause, each with its exit code.
 
-A message holds what was expected, what was seen and where; `hint` says what to do next.
-Only the command line turns one of these into an exit.
+A message says what was expected, what was found and where; `hint` says what to do next.
+Only the command line turns an error into an exit code.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ class ConfigInvalid(LabkitError):
     def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
         super().__init__(message, hint=hint)
         self.line = line
-        """Where in a file it is told, among others: by the line; 0: nowhere."""
+        """Line in the file, by which several mistakes are sorted; 0: none."""
         self.parts: tuple[ConfigInvalid, ...] = ()
-        """What it is made of, where it is several mistakes."""
+        """The single mistakes, if this error reports several."""
 
 
 class AlreadyNoted(ConfigInvalid):
-    """A consequence of a mistake that was noted before: nothing to say of it."""
+    """A consequence of a mistake that is noted already; it is not reported."""
 
 
 class Mistakes:
-    """What is wrong with the user's input, gathered so that all of it is said at once and not one a run."""
+    """Collects the mistakes in the user's input, to report them together and not one per run."""
 
     def __init__(self) -> None:
         self._found: list[tuple[int, ConfigInvalid]] = []
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note the mistake that ends the block, and go on behind it."""
+        """Note a mistake that is raised in the block, and continue after the block."""
         try:
             yield
         except AlreadyNoted:
             pass
         except ConfigInvalid as error:
-            # Those of another file stay together, behind one's own.
+            # The mistakes of another file stay together, after those of this one.
             group = len(self._found) + 1 if error.parts else 0
             self._found += [(group, part) for part in error.parts or (error,)]
 
     def check(self) -> None:
-        """Raise ConfigInvalid with all that was noted, where something was."""
+        """Raise ConfigInvalid with all mistakes, if any was noted."""
         ordered = [e for _, e in sorted(self._found, key=lambda found: (found[0], found[1].line))]
         if ordered:
             raise _together(list({str(error): error for error in ordered}.values()))
@@ -76,7 +76,7 @@ def _together(found: Sequence[ConfigInvalid]) -> ConfigInvalid:
 
 
 class EnvironmentBroken(LabkitError):
-    """The machine lacks something or refused something; `hint` is the command that mends it."""
+    """The machine lacks something or refused something; `hint` is the command that fixes it."""
 
     exit_code = 3
 
@@ -88,6 +88,6 @@ class ToolFailed(LabkitError):
 
 
 class LabkitBug(LabkitError):
-    """Something that cannot happen did: negative loss, counters that do not add up."""
+    """An internal contradiction, such as negative loss or counters that do not add up."""
 
     exit_code = 70

@@ -1,7 +1,7 @@
-"""What is printed reaches its reader: in any encoding, at any width, and when the reader goes away.
+"""Standard output and error that work in any encoding, at any width, and after the reader has gone.
 
-A terminal or a pipe without UTF-8 gets plain letters; one that is closed early (`labkit report | head`) gets no more,
-and changes no exit code; what is no terminal is written as wide as it comes, for nothing there may be cut.
+Without UTF-8, characters are replaced by ASCII. A pipe that is closed early (`labkit report | head`) does not change
+the exit code. Output that is not a terminal has no width limit, so that nothing is cut.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_ERRORS = "labkit-plain"
-"""The name of the codec error handler that writes what an encoding lacks in plain letters."""
+"""Name of the codec error handler that replaces characters which an encoding lacks."""
 PLAIN = {
     "≥": ">=",
     "≤": "<=",
@@ -40,11 +40,11 @@ PLAIN = {
     "\N{NO-BREAK SPACE}": " ",
 }
 UNLIMITED = 100_000
-"""Columns of what is no terminal."""
+"""Columns of output that is not a terminal."""
 
 
 def _plain_letter(error: UnicodeError) -> tuple[str | bytes, int]:
-    """One character that the encoding lacks; a byte of a file's name that was no text stays that byte."""
+    """Replace one character that the encoding lacks; an undecodable byte of a file name stays as it is."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letter = error.object[error.start]
@@ -58,7 +58,7 @@ codecs.register_error(PLAIN_ERRORS, _plain_letter)
 
 
 def plain(text: str, encoding: str | None) -> str:
-    """The text in letters that the encoding has (None: all that there are)."""
+    """The text in characters that the encoding has (None: any)."""
     if encoding is None:
         return text
     try:
@@ -68,7 +68,7 @@ def plain(text: str, encoding: str | None) -> str:
 
 
 class _Lasting(io.RawIOBase):
-    """A standard stream: when its reader is gone, the rest is written to nobody."""
+    """A standard stream; after its reader has gone, the rest is discarded."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -94,7 +94,8 @@ class _Lasting(io.RawIOBase):
                 if error.errno in (errno.EPIPE, errno.EIO):  # EIO: the terminal was closed
                     return memoryview(data).nbytes
                 raise EnvironmentBroken(
-                    f"the output can't be written: {error.strerror}", hint="make room, or send it elsewhere"
+                    f"the output can't be written: {error.strerror}",
+                    hint="free disk space, or write the output elsewhere",
                 ) from error
 
     def _discard(self) -> None:
@@ -104,17 +105,17 @@ class _Lasting(io.RawIOBase):
 
 
 def secure() -> None:
-    """Make both standard streams last. Called once, before anything is printed."""
+    """Have both standard streams survive a closed pipe. Called once, before anything is printed."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            _fill(descriptor)  # it was closed: the next file that is opened must not take its place
+            _fill(descriptor)  # it was closed: the next file that is opened must not get its number
             encoding, at_once = "utf-8", False
         elif _is_standard(stream, descriptor):
             stream.flush()
             encoding, at_once = stream.encoding, stream.line_buffering or stream.write_through
         else:
-            continue  # someone captures it
+            continue  # captured, by pytest for example
         lasting = io.TextIOWrapper(
             io.BufferedWriter(_Lasting(descriptor)),
             encoding=encoding,
@@ -126,7 +127,7 @@ def secure() -> None:
 
 
 def _is_standard(stream: object, descriptor: int) -> bool:
-    """Whether it is the interpreter's own stream, and not made to last already."""
+    """Whether it is the interpreter's own stream, not replaced yet."""
     if not isinstance(stream, io.TextIOWrapper):
         return False
     try:
@@ -146,29 +147,29 @@ def _fill(descriptor: int) -> None:
 
 
 def tolerate(stream: IO[str] | None) -> None:
-    """Let a stream that is another's (pytest's) write plain letters where it would refuse to write."""
+    """Have another's stream (pytest's) replace characters that it cannot encode, instead of raising."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors != PLAIN_ERRORS:
         stream.reconfigure(errors=PLAIN_ERRORS)
 
 
 def flush() -> None:
-    """Write what is left, while an error can still be told."""
+    """Write what is left, while an error can still be reported."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
 
 
 def is_terminal(stream: IO[str] | None) -> bool:
-    """Whether it has a width to keep to. TERM=dumb (an editor, a log) has none."""
+    """Whether it is a terminal with a width. TERM=dumb (an editor, a log) has none."""
     return stream is not None and stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
 def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
-    """A console on `file` (default: stdout): as wide as the terminal; what is no terminal has no width."""
+    """A console on `file` (default: stdout): as wide as the terminal, or unlimited if it is not one."""
     from rich.console import Console
 
     file = sys.stdout if file is None else file
     if width is None and not is_terminal(file):
         width = UNLIMITED
-    # With a height too: else rich takes a dumb terminal for 80 columns wide, whatever the width.
+    # With a height, too: else rich takes a dumb terminal for 80 columns wide, whatever the width.
     return Console(file=file, width=width, height=None if width is None else 25, highlight=False)

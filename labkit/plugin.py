@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Read no more of a command line whose rootdir is wrong: another configuration's options may stand in it."""
+    """Stop reading a command line for which pytest found a wrong rootdir: its configuration may add other options."""
     if commandline.misread(early_config):
         args.clear()
 
@@ -112,7 +112,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what the chosen topologies don't have; keep the tests of one datapath together (stable)."""
+    """Deselect what the chosen topologies don't have; keep the tests of one datapath together (stable)."""
     if not any(measures(item) for item in items):
         return
     try:
@@ -216,14 +216,14 @@ def pytest_report_teststatus(report: pytest.TestReport) -> terminal.StatusWord |
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Take the lab down and write results, whatever ended the run. A run that measured nothing does not end well."""
+    """Take the lab down and write the results, however the run ended. Fail a run that measured nothing."""
     own = state_of(session.config)
     if ending.close(session, own, interrupted=exitstatus == pytest.ExitCode.INTERRUPTED):
         ending.check(session, own)
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:  # noqa: ANN401
-    """Write what was invalid and why, the run's table, what was deselected, and what else ended the run badly."""
+    """Write what was invalid and why, the run's table, what was deselected, and other reasons for a failed run."""
     own = state_of(config)
     recorder = own.begun.recorder if own.begun is not None else None
     terminal.summarize(terminalreporter, recorder, elsewhere=own.elsewhere, problems=own.problems)

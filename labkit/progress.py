@@ -11,31 +11,31 @@ from typing import Protocol, TextIO
 from labkit.output import is_terminal
 
 ReportLine = Callable[[str], None]
-"""Takes one line of what short work has to report."""
+"""Takes one line of progress of a short task."""
 
 
 class Progress(Protocol):
-    """What long work reports to."""
+    """Where a long task reports its progress."""
 
     def phase(self, text: str) -> None:
-        """A new piece of work has begun ("af_xdp-veth-64: throughput search")."""
+        """A new step has begun ("af_xdp-veth-64: throughput search")."""
         ...
 
     def update(self, text: str) -> None:
-        """Where the piece of work stands ("NDR 512..530 kpps, 12 s left"). Cheap; called often."""
+        """How far the step is ("NDR 512..530 kpps, 12 s left"). Cheap; called often."""
         ...
 
     def say(self, text: str) -> None:
-        """Something that must not be overwritten by what comes next."""
+        """Report a line that stays on the screen."""
         ...
 
     def done(self) -> None:
-        """Nothing is under way any more: clear the line."""
+        """No step is running any more: clear the line."""
         ...
 
 
 class Silent:
-    """Nobody watches."""
+    """Reports nothing."""
 
     def phase(self, text: str) -> None:
         """Ignore."""
@@ -51,7 +51,7 @@ class Silent:
 
 
 class StreamProgress:
-    """To a stream: rewritten in place on a terminal; on anything else a line a phase, and one every `every_s`."""
+    """Writes to a stream: on a terminal one line, overwritten; elsewhere a line per phase, and one every `every_s`."""
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class StreamProgress:
         fresh_line: Callable[[], None] | None = None,
         where: Callable[[], str] | None = None,
     ) -> None:
-        """`around` wraps each write (pytest's capture is lifted there).
+        """`around` wraps each write (it suspends pytest's capture).
 
-        `fresh_line` ends a line that others have begun on the stream; `where` says how far the whole is.
+        `fresh_line` ends a line that others have begun on the stream; `where` returns how far the run is.
         """
         self._stream = stream
-        with around():  # below pytest's capture a terminal looks like a file
+        with around():  # under pytest's capture a terminal looks like a file
             self._terminal = is_terminal(stream)
         self._fresh_line = fresh_line
         self._where = where
@@ -87,7 +87,7 @@ class StreamProgress:
             self._stream.flush()
 
     def _line(self, text: str) -> None:
-        """Show a line: on a terminal in place of the former one, and no longer than the screen is wide."""
+        """Show a line: on a terminal in place of the last one, cut to the width of the screen."""
         words = self._where() if self._where is not None else ""
         text = f"{words}: {text}" if words else text
         if self._terminal:
@@ -110,7 +110,7 @@ class StreamProgress:
         self._line(f"{text} ..." if self._terminal else text)
 
     def update(self, text: str) -> None:
-        """Show where the phase stands, at most ten times a second (terminal) or every `every_s`."""
+        """Show how far the phase is, at most ten times a second (terminal) or every `every_s`."""
         now = self._clock()
         if now - self._last < (0.1 if self._terminal else self._every_s):
             return

@@ -1,4 +1,4 @@
-"""What each verb of the command line does. Thin: parse, call a part, print."""
+"""What each verb of the command line does: parse its arguments, call labkit, print."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def _writable() -> Path:
 def compare(arguments: argparse.Namespace) -> int:
     """`labkit compare`: exit code 1 when a condition of --fail-if is met or nothing could be compared, else 0.
 
-    2 for unlike hosts.
+    2 for different hosts.
     """
     from labkit.record import store
     from labkit.results import compare as comparing

@@ -33,7 +33,7 @@ class Subject:
     datapath: Datapath | None = None
     frame: str = ""
     everywhere: bool = False
-    """Whether it is one of all datapaths with all frame sizes: some links don't carry all of these."""
+    """Whether the test runs on all datapaths with several frame sizes, of which some links don't carry all."""
 
     @property
     def key(self) -> Key:
@@ -59,13 +59,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Stands where a subject would: the topologies that the user chose do not have it, so the test is deselected."""
+    """Takes the place of a subject that the chosen topologies do not have: the test is deselected."""
 
     reason: str
 
 
 def subject_of(item: pytest.Item) -> Subject | Elsewhere | None:
-    """What a test measures; None: it is none of ours, or there is nothing."""
+    """What a test measures. None: it is not a labkit test, or there is nothing to measure."""
     callspec = getattr(item, "callspec", None)
     found = callspec.params.get(PARAMETER) if callspec is not None else None
     return found if isinstance(found, Subject | Elsewhere) else None

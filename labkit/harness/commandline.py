@@ -50,7 +50,7 @@ def _added() -> list[str]:
 
 
 def again(config: pytest.Config) -> int:
-    """Run pytest anew, in a way that it can't misread. Returns its exit code."""
+    """Run pytest again, with arguments that it can't misread. Returns its exit code."""
     folder = config.invocation_params.dir
     given = joined(config.invocation_params.args, folder)
     with _environment("PYTEST_ADDOPTS", shlex.join(joined(_added(), folder))):
@@ -70,11 +70,11 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def several_processes(config: pytest.Config) -> pytest.UsageError:
-    """Why tests that measure are refused below pytest-xdist."""
+    """Why tests that measure are refused under pytest-xdist."""
     asked = getattr(config.option, "numprocesses", None)
     how = f" (-n {asked}: on the command line, in addopts or in PYTEST_ADDOPTS)" if asked else ""
     return pytest.UsageError(
-        f"labkit measures in one process: below pytest-xdist{how} labs would share the cores with each other and with "
+        f"labkit measures in one process: under pytest-xdist{how} labs would share the cores with each other and with "
         "other tests, which falsifies their figures. Nothing was run.\n"
         "  hint: measure with -n0 (labkit run does so by itself), and leave those tests out of the parallel run "
         "(--ignore, --deselect, -m, -k)"

@@ -1,4 +1,4 @@
-"""The end of a run: what takes everything down, and the exit code of a run that did not measure what it should."""
+"""The end of a run: takes everything down, and sets the exit code if it did not measure what it should."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTHING_MEASURED = 5
 
 
 def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> bool:
-    """Take the lab down and write the results, whatever ended the run. False: they could not be written."""
+    """Take the lab down and write the results, however the run ended. False: they could not be written."""
     if state.begun is None:
         return True
     try:
@@ -29,7 +29,7 @@ def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> 
 
 
 def check(session: pytest.Session, state: PluginState) -> None:
-    """Have a run fail that did not measure what is required, or nothing at all."""
+    """Fail a run that measured nothing, or not what is required."""
     config = session.config
     if options.runs_no_test(config) or hasattr(config, "workerinput"):
         return
@@ -57,7 +57,7 @@ def _not_selected(state: PluginState) -> list[str]:
 
 
 def _nothing_measured(config: pytest.Config, state: PluginState) -> str:
-    """The message where nothing was measured although there were tests to measure with. Empty: all is well."""
+    """The message if nothing was measured although tests were selected. Empty: something was measured."""
     if not state.selected and config.getoption(
         "--labkit-junit"
     ):  # as `labkit run` does: nothing else was to run

@@ -31,7 +31,7 @@ class Flag:
     default: str | None = None
     type: type[int] | None = None
     bare: str | None = None
-    """On the command line of `labkit` the value may be left out and is this one then.
+    """On the command line of `labkit`, the value of an option that is given without one.
 
     Not in pytest, where the path of a test may follow.
     """

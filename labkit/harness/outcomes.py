@@ -1,4 +1,4 @@
-"""What pytest says of a test becomes the verdicts of its rows: the worst of what happened to it. Pure."""
+"""Turns how a test ended in pytest into the verdicts of its rows. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ending:
     """How one run of a test ended, gathered from its setup, call and teardown. Empty: that did not happen."""
 
     broken: str = ""
-    """A measurement broke off."""
+    """A measurement was aborted by an error."""
     failed: str = ""
     """The test itself failed: an assert of its own, an exception, a fixture, its teardown."""
     skipped: str = ""
@@ -43,7 +43,7 @@ def conclude(
 ) -> tuple[Verdict, ...]:
     """The verdicts of a test that has ended.
 
-    `judged` are those of its targets, `measured` what it was given; `tried` is its row where it was given nothing.
+    `judged`: those of its targets; `measured`: its measurements; `tried`: its row, if it has none.
     """
     rows = tuple(dict.fromkeys(m.key for m in measured)) or (tried,)
 

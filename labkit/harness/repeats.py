@@ -1,7 +1,7 @@
 """The part of the pytest plugin that repeats measurements which were invalid for a transient reason.
 
-A test that ends invalid is withheld: it is reported to pytest when the other tests are over and it has had its further
-attempts, or the budget is used up. So it ends once: in the terminal, in junit.xml and in the exit code.
+A test that ends invalid is withheld: it is reported to pytest after the other tests, when its further attempts are made
+or the budget is used up. So it is reported once: on the terminal, in junit.xml and in the exit code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STAYS = "for reasons that a repetition would not change, see above"
 
 @dataclass(slots=True)
 class _Withheld:
-    """A test whose end was not yet reported to pytest."""
+    """A test that was not yet reported to pytest."""
 
     item: pytest.Item
     reports: Sequence[pytest.TestReport]
@@ -56,7 +56,7 @@ class Repeats:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
-        """Run a measuring test, and withhold its end where it is worth another attempt."""
+        """Run a measuring test, and withhold its report if it is worth another attempt."""
         if self._over or not self._budget_s or not isinstance(subject_of(item), Subject):
             return None
         if _is_rerun_by_another(item):
@@ -73,7 +73,7 @@ class Repeats:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
-        """Have the machine before the first test; when all have run, give those that are withheld their attempts."""
+        """Reserve the machine before the first test; after the last one repeat the tests that are withheld."""
         self._reserve(session)
         try:
             result = yield
@@ -86,7 +86,7 @@ class Repeats:
         return result
 
     def _reserve(self, session: pytest.Session) -> None:
-        """Refuse the run as a whole where another process measures here."""
+        """Refuse the whole run if another process measures on this machine."""
         option = session.config.option
         if option.collectonly or getattr(option, "setuponly", False) or getattr(option, "setupplan", False):
             return
@@ -99,7 +99,7 @@ class Repeats:
             pytest.exit(f"labkit: {error}", returncode=error.exit_code)
 
     def _repeat(self, session: pytest.Session) -> None:
-        """Rounds of attempts, with growing pauses, until all is valid or the budget does not reach any further."""
+        """Rounds of attempts, with growing pauses, until all are valid or the budget is used up."""
         if not self._withheld:
             return
         own, end = self._session(), self._clock() + self._budget_s
@@ -159,7 +159,7 @@ class Repeats:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        """The last line, where something stayed invalid: why, and what to do."""
+        """The last line, if a test stayed invalid: why, and what to do."""
         if self.invalid:
             config.get_terminal_writer().line(f"labkit: {self._closing()}", yellow=True)
 
@@ -173,7 +173,7 @@ class Repeats:
 
 
 def _is_rerun_by_another(item: pytest.Item) -> bool:
-    """Whether the user has another plugin run the test again (pytest-rerunfailures, flaky): theirs to withhold."""
+    """Whether another plugin reruns the test (pytest-rerunfailures, flaky) and withholds it itself."""
     asked = any(item.config.getoption(name, None) for name in ("reruns", "force_flaky"))
     return asked or item.get_closest_marker("flaky") is not None
 
@@ -194,7 +194,7 @@ def _reasons(session: Session, test: str) -> set[str]:
 
 
 def _is_invalid(reports: Sequence[pytest.TestReport]) -> bool:
-    """Whether that is how the test ends: a failure beside it is no reason to measure again."""
+    """Whether the test is invalid and nothing else: one that failed as well is not measured again."""
     return any(getattr(r, "labkit_invalid", False) for r in reports) and not any(
         r.failed and not getattr(r, "labkit_invalid", False) for r in reports
     )
@@ -205,7 +205,7 @@ def _is_measured(reports: Sequence[pytest.TestReport]) -> bool:
 
 
 def _announcement(reports: Sequence[pytest.TestReport]) -> pytest.TestReport:
-    """Stands for the end that is withheld: it counts for nothing."""
+    """A report in place of the one that is withheld; pytest does not count it."""
     (call,) = [report for report in reports if report.when == "call"]
     return pytest.TestReport(
         nodeid=call.nodeid,

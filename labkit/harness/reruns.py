@@ -1,4 +1,4 @@
-"""Reruns and repetitions that the user asked another plugin for: each of them measures anew."""
+"""Reruns and repetitions by other plugins: each of them measures again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Runs:
-    """The runs of a test until now."""
+    """The runs of a test so far."""
 
     last: tuple[str, int] = ("", 0)
     """Node id and attempt."""
@@ -25,10 +25,10 @@ _RUNS = pytest.StashKey[dict[tuple[object, ...], _Runs]]()
 
 
 def forget_for_rerun(recorder: Recorder, item: pytest.Item) -> set[Key]:
-    """Have a rerun of this test measure anew. Returns the set in which to note what it measures.
+    """Have a rerun of this test measure again. Returns the set in which to note what it measures.
 
-    Otherwise it would judge remembered figures again. In an attempt of the session's own, what was invalid is
-    forgotten already, and that alone.
+    Otherwise it would judge the remembered figures again. For attempts of `repeats` only what was invalid is
+    forgotten, and that already.
     """
     runs = item.config.stash.setdefault(_RUNS, {}).setdefault(_identity(item), _Runs())
     this = (item.nodeid, recorder.attempts.number(item.nodeid))
@@ -39,7 +39,7 @@ def forget_for_rerun(recorder: Recorder, item: pytest.Item) -> set[Key]:
 
 
 def _identity(item: pytest.Item) -> tuple[object, ...]:
-    """A test, whatever number of its repetition it is.
+    """What identifies a test, the same for all its repetitions.
 
     Plugins that repeat tests either run one again or make copies, which differ in a parameter with a name in __
     (pytest-repeat, pytest-flakefinder).

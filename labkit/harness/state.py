@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from labkit.session.session import Session
 
 LISTEN_S = 3.0
-"""Before the first measurement: long enough to notice a program that works only now and then."""
+"""Time to observe the machine before the first measurement: long enough to notice a program that runs now and then."""
 
 
 class PluginState:
-    """Of one `pytest.Config`, from configure to unconfigure."""
+    """State of one `pytest.Config`, from configure to unconfigure."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Read the options. Raises UsageError: bad input is reported before anything is collected."""
@@ -43,12 +43,12 @@ class PluginState:
         self.elsewhere: list[str] = []
         """Why tests were deselected."""
         self.outcomes: set[str] = set()
-        """Of all tests, measuring or not."""
+        """The outcomes of all tests, measuring or not."""
         self.problems: list[str] = []
-        """What ended the run badly besides its tests."""
+        """Reasons, besides its tests, for which the run fails."""
         self.pace: Pace | None = None
         self.later: list[Verdict] = []
-        """Of tests that their authors skip: no reason to create a run folder, but part of it where there is one."""
+        """Verdicts of tests that their authors skip: stored only if the run has a folder for other reasons."""
 
     @property
     def topologies(self) -> Topologies:

@@ -36,7 +36,7 @@ def progress(config: pytest.Config, *, where: Callable[[], str]) -> Progress:
 
 
 def _fresh_line(reporter: Any) -> None:  # noqa: ANN401 - pytest's
-    """End a line of dots, or of a test's name, that pytest has begun."""
+    """End a line that pytest has begun (dots, or the name of a test)."""
     reporter.ensure_newline()
     if reporter._tw.width_of_current_line:
         reporter._tw.line()
@@ -49,7 +49,7 @@ def summarize(
     elsewhere: Sequence[str],
     problems: Sequence[str],
 ) -> None:
-    """Write what was invalid and why, the run's table, what was deselected, and what else ended the run badly."""
+    """Write what was invalid and why, the run's table, what was deselected, and other reasons for a failed run."""
     invalid = reporter.stats.get("invalid", []) if recorder is not None else []
     if invalid:
         reporter.section("invalid: neither pass nor fail", yellow=True)
@@ -73,7 +73,7 @@ def summarize(
 
 
 def report_problems(config: pytest.Config, problems: Sequence[str]) -> None:
-    """Write what ended the run badly to stderr where pytest has no summary (-p no:terminal)."""
+    """Write the reasons for a failed run to stderr if pytest has no summary (-p no:terminal)."""
     if not config.pluginmanager.has_plugin("terminalreporter"):
         for problem in problems:
             print(f"labkit: {problem}", file=sys.stderr)

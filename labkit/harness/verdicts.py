@@ -1,4 +1,4 @@
-"""How a target's end reaches pytest."""
+"""The exceptions that report a target's outcome to pytest."""
 
 from __future__ import annotations
 
