@@ -213,10 +213,10 @@ def report(arguments: argparse.Namespace) -> int:
 
 def _writable() -> Path:
     """A folder that a file can be put into: the current one, or where temporary files go."""
-    from labkit.record.store import BALLAST_BYTES, check_root
+    from labkit.record.space import RESERVED_BYTES, check_root
 
     try:
-        check_root(Path.cwd(), room_bytes=BALLAST_BYTES)
+        check_root(Path.cwd(), room_bytes=RESERVED_BYTES)
     except EnvironmentBroken:
         return Path(gettempdir())
     return Path.cwd()

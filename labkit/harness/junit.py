@@ -49,7 +49,7 @@ def end(config: pytest.Config, folder: Path | None) -> None:
 
 def _check_writable(file: Path) -> None:
     """Raise UsageError where --junitxml cannot be written: pytest itself would notice after all measurements."""
-    from labkit.record.store import check_root
+    from labkit.record.space import check_root
 
     there = file.exists()
     try:

@@ -50,7 +50,7 @@ _NEEDS_CACHE = (
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it through pytest, as `labkit run` was asked to. Returns the exit code."""
-    from labkit.record.store import BALLAST_BYTES, check_root
+    from labkit.record.space import RESERVED_BYTES, check_root
     from labkit.session.preflight import load_all
 
     for word in arguments.pytest_arguments:
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
                 hint=f"select what to measure with -m or -- -k, or run: pytest {path()} {word}",
             )
     load_all(arguments.topology or ())
-    check_root(Path(arguments.results), room_bytes=BALLAST_BYTES)
+    check_root(Path(arguments.results), room_bytes=RESERVED_BYTES)
     # By name, as entry points may be switched off (PYTEST_DISABLE_PLUGIN_AUTOLOAD).
     command = [str(path()), "-p", "labkit", "-p", "no:cacheprovider"]
     command += ["--labkit-junit", "-q", "--no-header", "--tb=short", "--strict-markers"]

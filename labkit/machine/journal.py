@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import EnvironmentBroken
+from labkit.machine.durable import sync_folder
 from labkit.machine.process import Identity, identify
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -121,18 +122,10 @@ class Journal:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if new:
-                _sync_directory(self.path.parent)
+                sync_folder(self.path.parent)
             yield file
         finally:
             os.close(file)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _complete(file: int) -> bytes:

@@ -10,7 +10,6 @@ import base64
 import errno
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from markupsafe import Markup
 
 from labkit import format as fmt
 from labkit.errors import EnvironmentBroken
+from labkit.machine.durable import replacing
 from labkit.machine.ownership import hand_over
 from labkit.measure.trial import TrialResult
 from labkit.record.codec import encode
@@ -56,19 +56,15 @@ def render(run: Run, destination: Path) -> Path:
     Raises EnvironmentBroken where it cannot be written.
     """
     target = destination / "report.html" if destination.is_dir() else destination
-    draft = target.with_name(f".{target.name}.tmp")
     try:
-        draft.write_text(html(run), encoding="utf-8")
-        draft.replace(target)
+        with replacing(target) as draft:
+            draft.write_text(html(run), encoding="utf-8")
         hand_over(target)
     except OSError as error:
         raise EnvironmentBroken(
             f"{target} can't be written: {error.strerror}",
             hint="make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "name another: --html FILE",
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
     return target
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sample_run import sample_run
 
 from labkit.record.store import RunStore, latest, load
+from labkit.results import report
 
 RUN = sample_run()
 
@@ -51,9 +52,9 @@ def test_kill_9_loses_nothing_that_was_finished(tmp_path):
     child.stdout.readline()
     time.sleep(0.03)
     child.send_signal(signal.SIGKILL)
-    said = child.stdout.read().split("\n")
+    printed = child.stdout.read().split("\n")
     child.wait()
-    finished = int(said[-2]) if len(said) > 1 else 1
+    finished = int(printed[-2]) if len(printed) > 1 else 1
     back = load(latest(tmp_path))
     assert back.state == "interrupted"
     assert finished <= len(back.measurements) <= finished + 1
@@ -70,7 +71,69 @@ def test_a_run_that_is_killed_leaves_its_records_and_no_file_that_holds_back_roo
     assert files(folder) == {"records.jsonl"}
 
 
-def finished(tmp_path: Path) -> Path:
-    with create(tmp_path) as store:
-        store.add_verdict(RUN.verdicts[0])
-    return store.folder / "results.json"
+ENDS = """
+import sys
+from pathlib import Path
+from labkit.machine import durable
+from labkit.record.store import RunStore
+sys.path.insert(0, sys.argv[2])
+from sample_run import sample_run
+from labkit.results import report
+def write(path, data):  # the half of it, and then there is something else to do
+    path.write_bytes(data[: len(data) // 2])
+    print(path, flush=True)
+    input()
+    path.write_bytes(data)
+durable.write_synced = write
+with RunStore.create(Path(sys.argv[1]), command=["labkit"], quick=True, seed=1) as store:
+    store.add_verdict(sample_run().verdicts[0])
+report.render(store.run, store.folder)
+"""
+
+
+def test_the_next_run_removes_what_a_run_left_that_was_killed_at_its_end_and_nothing_of_one_that_lives(
+    tmp_path,
+):
+    unit = str(Path(__file__).parents[1] / "unit")
+    killed, lives = (
+        subprocess.Popen(
+            [sys.executable, "-c", ENDS, str(tmp_path), unit],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    )
+    left, used = (Path(one.stdout.readline().strip()) for one in (killed, lives))
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert files(left.parent) == {"records.jsonl", left.name}
+    with create(tmp_path):
+        pass
+    assert files(left.parent) == {"records.jsonl"}
+    assert load(left.parent).verdicts == RUN.verdicts[:1]
+    assert used.is_file()
+    lives.communicate("\n", timeout=30)
+    assert lives.returncode == 0
+    assert files(used.parent) == {"records.jsonl", "results.json", "report.html"}
+
+
+RENDERS = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from sample_run import sample_run
+from labkit.results import report
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+report.render(sample_run(), Path(sys.argv[1]))
+"""
+
+
+def test_the_next_report_removes_the_page_that_a_kill_left_half_written(tmp_path):
+    unit = str(Path(__file__).parents[1] / "unit")
+    done = subprocess.run([sys.executable, "-c", RENDERS, str(tmp_path), unit], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = files(tmp_path)
+    assert left.startswith(".report.html.")
+    report.render(RUN, tmp_path)
+    assert files(tmp_path) == {"report.html"}

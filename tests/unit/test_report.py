@@ -625,16 +625,17 @@ def stored(folder):
 
 
 def test_a_report_is_shown_where_its_page_cannot_be_written(tmp_path, capsys, monkeypatch):
-    """As in a folder of root's, or on a disk that is read-only: here something stands in the way of the draft."""
+    """As in a folder of root's, or on a disk that is read-only: here a folder stands in its way."""
     folder = stored(tmp_path / "run")
-    (folder / ".report.html.tmp").mkdir()
+    page = folder / "report.html" / "report.html"
+    page.mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(folder)]) == 0
     out, err = capsys.readouterr()
     assert "11.2 Mpps" in out
     assert "report:" not in out
     (line,) = err.splitlines()
-    assert line.startswith(f"report.html was not written: {folder / 'report.html'} can't be written: ")
+    assert line.startswith(f"report.html was not written: {page} can't be written: Is a directory")
     words = shlex.split(line.partition("fix: ")[2])
     at = words.index("report")
     assert main(words[at:]) == 0  # what it says works

@@ -14,10 +14,11 @@ import pytest
 from sample_run import ENVIRONMENT, sample_run
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
-from labkit.record import store as store_module
+from labkit.machine import durable
 from labkit.record.model import Outcome, Verdict
 from labkit.record.run import SCHEMA_VERSION
-from labkit.record.store import BALLAST_BYTES, RunStore, latest, load
+from labkit.record.space import RESERVED_BYTES
+from labkit.record.store import RunStore, latest, load
 
 RUN = sample_run()
 
@@ -50,7 +51,7 @@ def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
             store.add_measurement(m)
         for v in RUN.verdicts:
             store.add_verdict(v)
-        assert held_back(store.folder) == BALLAST_BYTES
+        assert held_back(store.folder) == RESERVED_BYTES
         assert files(store.folder) == {"records.jsonl"}
     back = load(store.folder)
     assert back.state == "finished"
@@ -120,14 +121,14 @@ def test_a_torn_last_line_is_left_out_at_every_length(tmp_path):
 
 
 class FullDisk:
-    """os.write with `room` bytes left on the disk: a part goes through, then ENOSPC. Dropped ballast adds room."""
+    """os.write with `room` bytes left on the disk: a part goes through, then ENOSPC. Space given back adds room."""
 
-    def __init__(self, room: int, folder: Path, ballast: int = 0) -> None:
-        self.room, self.folder, self.ballast = room, folder, ballast
+    def __init__(self, room: int, folder: Path, reserved: int = 0) -> None:
+        self.room, self.folder, self.reserved = room, folder, reserved
 
     def __call__(self, descriptor: int, data: memoryview) -> int:
-        if self.ballast and not held_back(self.folder):
-            self.room, self.ballast = self.room + self.ballast, 0
+        if self.reserved and not held_back(self.folder):
+            self.room, self.reserved = self.room + self.reserved, 0
         if self.room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         n = min(len(data), self.room)
@@ -142,7 +143,7 @@ WRITE = os.write
 def test_a_full_disk_keeps_even_the_measurement_being_written(tmp_path, monkeypatch, room):
     with pytest.raises(EnvironmentBroken, match="No space left") as e, create(tmp_path) as store:
         store.add_measurement(RUN.measurements[0])
-        monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder, ballast=1 << 20))
+        monkeypatch.setattr(os, "write", FullDisk(room, store.folder, reserved=1 << 20))
         store.add_measurement(RUN.measurements[1])
     assert "just finished is kept too" in str(e.value)
     assert str(store.folder / "records.jsonl") in str(e.value)
@@ -152,11 +153,13 @@ def test_a_full_disk_keeps_even_the_measurement_being_written(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("room", [0, 1, 100, 1000])
-def test_a_full_disk_without_ballast_says_what_is_kept_and_leaves_no_torn_line(tmp_path, monkeypatch, room):
+def test_a_full_disk_without_space_held_back_says_what_is_kept_and_leaves_no_torn_line(
+    tmp_path, monkeypatch, room
+):
     with pytest.raises(EnvironmentBroken, match="could not be stored") as e, create(tmp_path) as store:
         store.add_measurement(RUN.measurements[0])
-        store._drop_ballast()
-        monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder))
+        store._records.reserved.release()
+        monkeypatch.setattr(os, "write", FullDisk(room, store.folder))
         store.add_measurement(RUN.measurements[1])
     assert "1 measurements" in str(e.value)
     assert load(store.folder).measurements == RUN.measurements[:1]
@@ -171,7 +174,7 @@ def test_a_disk_that_fills_at_the_end_leaves_no_truncated_results(tmp_path, monk
         create(tmp_path) as store,
     ):
         store.add_measurement(RUN.measurements[0])
-        monkeypatch.setattr(store_module.os, "write", FullDisk(room, store.folder))
+        monkeypatch.setattr(os, "write", FullDisk(room, store.folder))
     assert files(store.folder) == {"records.jsonl"}
     back = load(store.folder)
     assert back.state == "finished"
@@ -185,7 +188,7 @@ def test_results_that_do_not_fit_the_schema_are_not_put_in_place(tmp_path, monke
     def garble(path: Path, data: bytes) -> None:
         path.write_bytes(data.replace(b'"quick": true', b'"quick": "yes"'))
 
-    monkeypatch.setattr(store_module, "_write_whole", garble)
+    monkeypatch.setattr(durable, "write_synced", garble)
     with pytest.raises(LabkitBug, match=r"\$\.start\.quick.*records\.jsonl"):
         store.finish()
     assert "results.json" not in files(store.folder)
@@ -195,8 +198,8 @@ def test_results_that_do_not_fit_the_schema_are_not_put_in_place(tmp_path, monke
 def test_results_that_read_back_differently_are_not_put_in_place(tmp_path, monkeypatch):
     store = create(tmp_path)
     monkeypatch.setattr(
-        store_module,
-        "_write_whole",
+        durable,
+        "write_synced",
         lambda path, data: path.write_bytes(data.replace(b'"seed": 7', b'"seed": 8')),
     )
     with pytest.raises(LabkitBug, match="differs"):
@@ -279,7 +282,7 @@ def test_the_latest_of_several_runs_in_one_second_is_the_last_written(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; run as another user to check this")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(EnvironmentBroken, match="Permission denied"):
         create(tmp_path)
@@ -289,13 +292,13 @@ def test_a_run_that_finds_no_room_leaves_no_folder_that_looks_like_a_run(tmp_pat
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store_module.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(EnvironmentBroken, match="no room for results"):
         create(tmp_path)
     assert files(tmp_path) == set()
 
 
-def test_a_file_in_the_way_is_told(tmp_path):
+def test_a_file_in_the_way_is_reported(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(EnvironmentBroken, match=r"Not a directory|File exists"):
         create(tmp_path / "results")
