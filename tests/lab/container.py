@@ -34,9 +34,14 @@ mkdir -p "$1/root/var/lib/labkit"
 mount -t tmpfs -o mode=755 none "$1/root/var/lib/labkit"
 root=$1
 shift
+# What lies on another file system, or below /tmp, does not show through: it gets an overlay of its own. A bind mount
+# would let what is done in here (to /usr/local, where Python is the system's) be done to this machine.
 for place in "$@"; do
-    mkdir -p "$root/root$place"
-    mount --bind "$place" "$root/root$place"
+    if [ "$(stat -c %m "$place")" != / ] || [ ! -e "$root/root$place" ]; then
+        more=$(mktemp -d "$root/more.XXXXXX")
+        mkdir -p "$more/upper" "$more/work" "$root/root$place"
+        mount -t overlay overlay -o "lowerdir=$place,upperdir=$more/upper,workdir=$more/work" "$root/root$place"
+    fi
 done
 echo ready
 exec cat

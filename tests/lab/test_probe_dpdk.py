@@ -63,6 +63,11 @@ def dpdk(side: str, vdev: str, *, place: lab.Place = lab.HERE, **options: object
     return Probe("dpdk", place, core=core, ports=[{"vdev": vdev}], options=options, name=side)
 
 
+def runtime_directories() -> set[str]:
+    """Of the probes; the EAL makes them in /run for root."""
+    return {path.name for path in Path("/run/dpdk").glob("labkit-*")}
+
+
 @contextmanager
 def both(vdevs: tuple[str, str], **options: object) -> Iterator[tuple[Probe, Probe]]:
     with dpdk("dut", vdevs[0], **options) as dut, dpdk("tester", vdevs[1], **options) as tester:
@@ -92,6 +97,16 @@ def test_every_frame_is_reflected_once_on_hugepages(tmp_path, hugepages, link):
         for probe in (dut, tester):
             assert probe.opened["proof"]["hugepages"] is True
             assert probe.opened["proof"]["page_bytes"] >= 2 << 20
+
+
+@pytest.mark.parametrize("huge", [False, True])
+def test_the_eal_leaves_no_directory_behind(tmp_path, hugepages, huge):
+    before = runtime_directories()
+
+    with both(memif(tmp_path), huge=huge) as (tester, dut):
+        dut.command("reflect")
+        lab.generate(tester, load_pps=1000, count=20)
+        assert runtime_directories() == before, "a probe that is killed leaves none, either"
 
 
 def test_the_largest_frames_come_back(tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.labkit.host.plugins.module_utils import snapshot
-from container import container
+from container import CHECKOUT, container
 
 HERE = ["util-linux"]
 """A package that every machine has: nothing is downloaded."""
@@ -50,6 +52,14 @@ def host(tmp_path_factory):
     """One for the whole story."""
     with stock(tmp_path_factory.mktemp("container")) as made:
         yield made
+
+
+def test_what_is_written_in_there_stays_in_there(host):
+    places = ["/usr/local/labkit-try", f"{sys.base_prefix}/labkit-try", f"{CHECKOUT}/labkit-try"]
+
+    assert host.run("touch", *places).returncode == 0
+    assert [place for place in places if Path(place).exists()] == []
+    host.run("rm", *places)
 
 
 @pytest.fixture(scope="module")

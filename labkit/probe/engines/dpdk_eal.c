@@ -137,7 +137,11 @@ int dpdk_eal_start(const struct dpdk_eal *eal, struct error *err)
         return -1;
     started = true;
     widen_affinity();
-    if (rte_eal_init(argument_count, argument_list) >= 0)
+    int code = rte_eal_init(argument_count, argument_list);
+    /* Neither memory nor configuration is shared: the EAL made a directory to keep nothing in, and leaves it.
+     */
+    (void)rmdir(rte_eal_get_runtime_dir());
+    if (code >= 0)
         return 0;
     long free_pages = proc_number("/proc/meminfo", "HugePages_Free");
     error_set(err, "refused", "rte_eal_init: %s%s", rte_strerror(rte_errno),
