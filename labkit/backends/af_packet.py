@@ -1,4 +1,4 @@
-"""AF_PACKET: frames from and to the driver through mapped rings, past the protocol stack."""
+"""AF_PACKET: frames from and to the driver through mapped rings, bypassing the protocol stack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AfPacket:
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
-        """Reflect or forward from a packet socket an interface."""
+        """Reflect or forward, with one packet socket per interface."""
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
             ports = port_proofs(read_back)

@@ -1,6 +1,6 @@
 """The seam between a lab and a datapath.
 
-A backend says what it needs and starts its program on the DUT's ports. It knows nothing of targets or testers.
+A backend says what it needs and starts its program on the DUT's ports. It does not know targets or testers.
 Backends are found by the entry-point group `labkit.backends`; each entry is a `Backend` object.
 """
 
@@ -28,9 +28,9 @@ class Mode:
     requires: tuple[str, ...]
     """Ids of the doctor's checks (`labkit doctor`) that must be ok."""
     largest_frame_bytes: int | None = None
-    """With FCS: larger ones it cuts short or drops. None: it moves whatever the link carries."""
+    """With FCS: larger frames are truncated or dropped. None: no limit but the link's."""
     largest_frame_why: str = ""
-    """What in it is too small for larger frames."""
+    """Which of its buffers sets this limit."""
 
 
 class Dut(Protocol):

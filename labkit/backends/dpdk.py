@@ -11,12 +11,12 @@ from labkit.lab.live import Lab
 from labkit.lab.topology import LinkKind, Topology
 
 _AF_XDP_LARGEST_BYTES, _AF_PACKET_LARGEST_BYTES = 1796, 1986
-"""With FCS, at the probe's and the drivers' own buffer sizes (DPDK 22.11). Beyond, net_af_xdp drops frames, and
-net_af_packet hands on their first 1982 bytes as if that were all."""
+"""With FCS, at the probe's and the drivers' own buffer sizes (DPDK 22.11). Larger frames are dropped by
+net_af_xdp, and silently cut to 1982 bytes by net_af_packet."""
 
 
 class Dpdk:
-    """Any ethdev port; the EAL's own word of the driver is the proof."""
+    """Any ethdev port; the driver that the EAL reports is the proof."""
 
     name = "dpdk"
     description = (
@@ -25,10 +25,10 @@ class Dpdk:
     own_mac = False
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
-        """One mode on a shared-memory link; one a driver on interfaces."""
+        """One mode on a shared-memory link; one per driver on interfaces."""
         kind = topology.links[0].kind
         base = ("dpdk", "probe_dpdk")
-        # Hugepages are not asked for: the lab raises them where it may, else the link runs in ordinary pages.
+        # No check for hugepages: the lab allocates them if it may, else the link uses ordinary pages.
         if kind is LinkKind.VHOST:
             return (Mode(name="", description="vhost-user to virtio-user", requires=(*base, "dpdk_vhost")),)
         if kind is LinkKind.MEMIF:
@@ -48,7 +48,7 @@ class Dpdk:
                 description="the EAL's AF_PACKET driver on the interface",
                 requires=("namespaces", *base, "dpdk_af_packet"),
                 largest_frame_bytes=_AF_PACKET_LARGEST_BYTES,
-                largest_frame_why="a slot of its ring has 2048 bytes, its headers among them",
+                largest_frame_why="a slot of its ring has 2048 bytes, including its headers",
             ),
         )
 

@@ -17,7 +17,7 @@ ECHO_PORT = 7  # RFC 862
 
 
 class ForwardingDut:
-    """The kernel as a router: no program of ours runs, so the proof is in the kernel's own counters."""
+    """The kernel as a router: no program of labkit runs, so the proof is in the kernel's own counters."""
 
     def __init__(self, port: LivePort, ip_version: int) -> None:
         self._host = port.host
@@ -25,7 +25,7 @@ class ForwardingDut:
         self._start = self._forwarded()
 
     def _read(self, path: str) -> str:
-        """Read there: /proc/net and /proc/sys/net show the network namespace of whoever reads."""
+        """Read it in the namespace: /proc/net and /proc/sys/net show the network namespace of the reader."""
         return subprocess.run(
             self._host.argv(["cat", path]), check=True, capture_output=True, text=True
         ).stdout
@@ -87,7 +87,7 @@ class KernelStack:
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
-        """Start the echo (one port), or just watch the kernel forward (two)."""
+        """Start the echo (one port), or only read the kernel's counters while it forwards (two)."""
         if lab.topology.forwards:
             yield ForwardingDut(lab.dut_ports[0], ip_version)
             return

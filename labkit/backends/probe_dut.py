@@ -29,7 +29,7 @@ class ProbeDut:
         counters = self.counters()
         proven, claim = self._judge(read_back, counters)
         if not counters.get("rx_frames"):
-            proven, claim = False, f"{claim}; but it has seen no frame"
+            proven, claim = False, f"{claim}; but no frame was received"
         return Proof(proven=proven, claim=claim, evidence={**read_back, "counters": dict(counters)})
 
     def counters(self) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ from labkit.errors import ConfigInvalid
 
 GROUP = "labkit.backends"
 
-# The order of tables: from the most kernel to the least. Others' backends follow by name.
+# The order in tables: the kernel first, then with less and less of it. Backends of other packages follow by name.
 _ORDER = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk")
 
 

@@ -23,13 +23,13 @@ class Xdp:
         if topology.links[0].kind is not LinkKind.VETH:
             return ()
         verb = "XDP_REDIRECT" if topology.forwards else "XDP_TX"
-        # The tester must be the engine af_xdp: what XDP_TX sends sticks in a veth whose far end has no XDP program.
+        # The tester must use the engine af_xdp: a veth keeps what XDP_TX sends if its far end has no XDP program.
         requires = ("namespaces", "bpf", "xdp_native", "probe_xdp", "af_xdp", "probe_af_xdp")
         return (Mode(name="", description=f"native {verb}", requires=requires),)
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
-        """Attach the program; it goes when the probe goes."""
+        """Attach the program; it is detached when the probe ends."""
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
             attached = [str(port.get("attach")) for port in port_proofs(read_back)]

@@ -33,7 +33,7 @@ def closing_lines(run: Run) -> tuple[str, str]:
     broken = sum(v.target == CAN_BE_MEASURED for v in run.verdicts)
     notes = [
         f"{without} of the passed had no target: they were measured" if without else "",
-        f"{broken} of the failed missed none: the measurement broke off" if broken else "",
+        f"{broken} of the failed missed none: the measurement was aborted" if broken else "",
     ]
     note = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
     return f"targets: {_counted(counts(run))}{note}", f"tests:   {_counted(tests)}"

@@ -1,4 +1,4 @@
-"""Which tests are measured again, and the number of each attempt: chosen by validity alone, never by value."""
+"""Which tests are measured again, and the number of each attempt: decided by validity alone, never by value."""
 
 from __future__ import annotations
 

@@ -81,9 +81,9 @@ def modes(backend: Backend, topology: Topology) -> tuple[Mode, ...]:
 
 
 def known_modes(topology: Topology) -> dict[str, frozenset[str]]:
-    """By backend, the names of its modes on this topology or any that comes along: files of targets are shared.
+    """By backend, the names of its modes on this topology and on those that labkit ships: targets files are shared.
 
-    A backend that cannot be imported is left out: it fails where it is measured, not where another one is.
+    A backend that cannot be imported is left out: it fails where it is measured itself.
     """
     topologies = [topology, *map(topology_file.load, topology_file.names())]
     found = {HOST: frozenset(hostlatency.KINDS)}

@@ -1,4 +1,4 @@
-"""What a session judges: measurements against targets, with the verdicts that this leaves."""
+"""Judges the measurements of a session by targets, and stores the verdicts."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Judge:
         return self._by_targets(test, key, targets, measurements)
 
     def skip(self, test: str, key: Key, reason: str) -> None:
-        """Leave a verdict for what cannot run here."""
+        """Store a verdict for a row that cannot run here."""
         self._ended(test, key, (judge.skipped(reason),))
 
     def hold(self) -> None:
-        """Keep the verdicts that follow until `take`: how the test itself ends, which comes last, counts with them."""
+        """Hold the following verdicts until `take`: how the test itself ends, which comes last, is stored with them."""
         self._held = []
 
     def take(self) -> tuple[Verdict, ...]:

@@ -30,7 +30,7 @@ from labkit.units import Load
 MIN_LOAD_PPS = 9001.0  # CSIT's: below it a trial has too few frames to say anything
 SEARCH_ABOVE_MRR = 1.1
 LIVELOCK_ATTEMPTS = 3
-"""Trials at a low load before a path counts as dead: it may still be busy with what it was overloaded with."""
+"""Trials at a low load before a path counts as dead: it may still be busy with the overload before."""
 
 
 class Kinds:
@@ -70,7 +70,7 @@ class Kinds:
         """NDR and PDR; MRR comes first, to know where to search."""
         mrr = _mrr(self.mrr(datapath, frames))
         offered_pps = max(trial.offered_pps for trial in mrr.trials)
-        # Under overload some paths forward far less than they can; the offered rate is no such underestimate.
+        # Under overload some paths forward far less than they can; the offered rate does not underestimate them.
         max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
         highest_load_pps = max(SEARCH_ABOVE_MRR * offered_pps, max_load_pps)
 
@@ -143,7 +143,7 @@ class Kinds:
         return self._datapath("loss_curve", datapath, frames, body)
 
     def back_to_back(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
-        """Longest burst that comes back whole."""
+        """Longest burst without loss."""
         throughput_pps = self._rates_pps(datapath, frames, ("PDR",))["PDR"]
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
@@ -250,7 +250,7 @@ def _doubtful_rates(recorder: Recorder, key: Key, rates: Collection[str]) -> lis
         name: [g.name for g in m.gates if g.state == "invalid"] for name, m in found.items() if m is not None
     }
     return [
-        f"the {name} that loads are shares of was invalid itself ({', '.join(gates)})"
+        f"loads are relative to the {name}, which was invalid itself ({', '.join(gates)})"
         for name, gates in failing.items()
         if gates
     ]
@@ -283,8 +283,8 @@ def _livelock(testbed: Testbed, notes: Notes, plan: Plan, key: Key, silent: int)
     if not low.received:
         raise ToolFailed(f"{key.id}: {trials}, nor at {IDLE_LOAD_PPS:.0f} pps")
     return (
-        f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: overload silences this "
-        "path (receive livelock, or a core that is taken away)"
+        f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: under overload this path "
+        "forwards nothing (receive livelock, or another program on its core)"
     )
 
 

@@ -1,4 +1,4 @@
-"""One measurement on a testbed: its body is surrounded by what the validity gates need."""
+"""One measurement on a testbed, between the readings that the validity gates need."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How long and how often to measure: one plan for a quick run, one for the default run, one that follows RFC 2544.
 
-The ordinary plan keeps what decides (the first 11 trials of a load that agree, of 21 at most) and shortens the trials:
-what a software link does in a tenth of a second it does in a second, and many short trials say more than few long ones.
+The ordinary plan keeps the number of trials (a load is decided by the first 11 that agree, of 21 at most) and shortens
+them: a software link behaves in a tenth of a second as in a second, and many short trials say more than few long ones.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Plan:
     burst_repeats: int
     burst_max_s: float
     wakeup_duration_s: int
-    """Of what samples the host's wake-ups: long enough for p99.9 of every core."""
+    """Of the kinds that sample wake-ups of the host: long enough for p99.9 of every core."""
     host_duration_s: int
-    """Of what watches the host without a pause: busy loops, gaps of the hardware."""
+    """Of the kinds that watch the host continuously: busy loops, gaps of the hardware."""
     wakeup_interval_us: int
     """Between two wake-ups of a core: p99.9 needs 10 000 of them."""
     drain: DrainTime
     deviations: tuple[str, ...]
-    """From RFC 2544, said in every result."""
+    """From RFC 2544, listed in every result."""
 
 
 def plan_for(*, quick: bool, rfc2544: bool) -> Plan:

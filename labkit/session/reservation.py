@@ -18,7 +18,7 @@ from labkit.units import Unit, parse_quantity
 WAIT_VARIABLE = "LABKIT_WAIT"
 FOREVER = "forever"
 IN_USE_CORES = 0.05
-"""A shell or a capture in a lab uses less; a program that sends or forwards uses more."""
+"""CPU use from which a process makes a lab busy: a shell or a capture uses less, a program that forwards more."""
 
 
 def parse_wait(text: str | None, *, option: str) -> float | None:

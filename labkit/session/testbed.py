@@ -73,7 +73,7 @@ class LiveTestbed:
         self._tester.set_frames(spec, own_mac=self._datapath.backend.own_mac)
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
-        """One trial; a DUT that died in it takes it with it."""
+        """One trial. Raises ToolFailed if the tester or the DUT died in it."""
         trial = self._tester.measure(load_pps=load_pps, duration_s=duration_s)
         self._dut.check_alive()
         return trial
@@ -119,7 +119,7 @@ def live_testbed(
 ) -> Iterator[LiveTestbed]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
     if datapath.backend.name == "xdp" and engine == "af_packet":
-        # Seen: without an XDP program at the far end, what XDP_TX sends sticks in a veth's ring.
+        # Observed: without an XDP program at the far end, frames sent by XDP_TX get stuck in the ring of a veth.
         raise ConfigInvalid(
             "the xdp backend on veth needs a tester with an XDP program of its own; the engine af_packet has none",
             hint="leave --labkit-tester out",
@@ -143,7 +143,7 @@ class SimulatedTestbed:
         return self._tester.clock
 
     def set_frames(self, spec: FrameSpec) -> None:
-        """The model knows no frames."""
+        """The model ignores frames."""
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial, in virtual time."""

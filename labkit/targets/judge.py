@@ -24,12 +24,12 @@ def by_targets(
     kernel: Sequence[Measurement],
     strict: bool = False,
 ) -> tuple[Evaluation, ...]:
-    """One end a target; ratios are taken to those of `kernel` that fit. `strict` as of `Target.evaluate`."""
+    """One evaluation per target; ratios are to those of `kernel` that fit. `strict`: see `Target.evaluate`."""
     return tuple(target.evaluate(measurements, kernel=kernel, strict=strict) for target in targets)
 
 
 def without_target(measurements: Sequence[Measurement]) -> Evaluation:
-    """The end of a test that has no target: passed, unless a gate says that the figures cannot be trusted."""
+    """The evaluation of a test without targets: passed, unless a gate says that the figures cannot be trusted."""
     failing = {
         m.kind: (m, [g for g in m.gates if g.state == "invalid" and g.name not in GATE_SCOPE])
         for m in measurements
@@ -46,7 +46,7 @@ def without_target(measurements: Sequence[Measurement]) -> Evaluation:
 
 
 def verdicts(test: str, key: Key, ends: Sequence[Evaluation], *, attempt: int) -> tuple[Verdict, ...]:
-    """The ends of a test's targets, as they are stored."""
+    """The evaluations of a test's targets as verdicts, as they are stored."""
     return tuple(
         Verdict(
             test=test,
@@ -63,17 +63,17 @@ def verdicts(test: str, key: Key, ends: Sequence[Evaluation], *, attempt: int) -
 
 
 def skipped(reason: str) -> Evaluation:
-    """What could not run here, and why, with the fix."""
+    """A row that could not run here, with the reason and the fix."""
     return Evaluation(target=CAN_RUN, outcome=Outcome.SKIP, value=None, unit=None, reason=reason)
 
 
 def broken(reason: str) -> Evaluation:
     """A measurement that could not be made although it should have been."""
     return Evaluation(
-        target=CAN_BE_MEASURED, outcome=Outcome.FAIL, value=None, unit=None, reason=f"broke off: {reason}"
+        target=CAN_BE_MEASURED, outcome=Outcome.FAIL, value=None, unit=None, reason=f"aborted: {reason}"
     )
 
 
 def ended(outcome: Outcome, reason: str) -> Evaluation:
-    """What became of the test itself, whatever its figures are."""
+    """The outcome of the test itself, whatever its figures are."""
     return Evaluation(target=PASSES, outcome=outcome, value=None, unit=None, reason=reason)

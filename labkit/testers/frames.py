@@ -1,4 +1,4 @@
-"""The frames that a tester sends: what was asked for, and the templates that the probe stamps and sends.
+"""The frames that a tester sends: their specification, and the templates that the probe stamps and sends.
 
 The only place that imports scapy (GPL-2.0, and slow to import), and only when frames are built.
 """

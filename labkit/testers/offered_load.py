@@ -2,8 +2,8 @@
 
 RFC 9971 recommends to benchmark the tester first. The far end only counts: XDP_DROP in the driver, a packet socket
 where BPF is refused, a counting DPDK port on shared memory. So it is an upper bound of what any trial on the link can
-offer. A tester which also receives offers less, which shows in each trial: frames are unsent although the link has
-room, or all that was sent comes back.
+offer. A tester that also receives offers less; each trial shows it: frames are unsent although the link has room, or
+all frames that were sent come back.
 """
 
 from __future__ import annotations

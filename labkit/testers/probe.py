@@ -1,6 +1,6 @@
 """The built-in tester: the probe generating on the tester's ports.
 
-It does not know which backend it loads, only where frames go and whose MAC address they carry.
+It does not know which backend it loads, only where frames are sent and which MAC address they carry.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ECHO_PORT = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainTime:
-    """How long a trial waits for frames still under way, once sending has stopped."""
+    """How long a trial waits for frames that are still under way after the last one was sent."""
 
     quiet_ms: float = 20
-    """The trial is over when nothing came back for so long."""
+    """The trial ends when nothing came back for this time."""
     max_ms: float = 40
     late_share: float | None = 0.005
-    """What comes back later than this share of the trial after sending (and the shortest round trip) was in buffers,
-    and does not count as forwarded: PDR's own tolerance. None: all that comes back counts."""
+    """Frames that come back later than this share of the trial after sending (plus the shortest round trip) were in
+    buffers and do not count as forwarded: PDR's own tolerance. None: all frames that come back count."""
 
 
 SOFTWARE_DRAIN = DrainTime()

@@ -72,7 +72,7 @@ class SimulatedTester:
         unlucky = draw.randint(1, spec.lossy_frames)
         if lossy:
             received = max(received - unlucky, 0)
-        # Drawn only where it is wanted: what other simulations give for a seed stays.
+        # Drawn only if needed, so that other simulations keep their results for a seed.
         stalled = bool(spec.stalled_trials) and draw.random() < spec.stalled_trials
         if stalled:
             received = max(received - round(sent * STALL_LOSS), 0)

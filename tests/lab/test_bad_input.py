@@ -227,8 +227,8 @@ def test_what_was_not_foreseen_is_reported_as_broken_off(tmp_path: Path) -> None
     lab_file.write_text(load("memif").text.replace("memory: 512 MiB", "memory: 4096 GiB"))
     done = labkit("run", "--quick", "--topology", str(lab_file), "-m", "throughput", cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "broke off: 2097152 hugepages" in done.stdout
-    assert "1 of the failed missed none: the measurement broke off" in done.stdout
+    assert "aborted: 2097152 hugepages" in done.stdout
+    assert "1 of the failed missed none: the measurement was aborted" in done.stdout
 
 
 def test_root_without_its_rights_is_told_so(tmp_path: Path) -> None:
