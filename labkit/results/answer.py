@@ -38,7 +38,7 @@ class Answer:
 
 
 def answer(run: Run) -> Answer:
-    """Read the answer off a run."""
+    """The answer that a run gives."""
     paths = [r for r in rows(run) if not r.is_host]
     measured = [r for r in paths if any(m.key == r.key for m in run.measurements)]
     models = simulated(run)

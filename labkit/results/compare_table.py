@@ -14,7 +14,7 @@ from labkit import format as fmt
 from labkit.output import console, plain
 from labkit.record.model import HostKey, Key
 from labkit.results import marks
-from labkit.results.comparison import UNCERTAINTY, WITHIN, WORDS, Changed, Comparison, Difference
+from labkit.results.comparison import KERNEL_NOTE, UNCERTAINTY_NOTE, WITHIN, Changed, Comparison, Difference
 from labkit.results.fail_if import Condition
 from labkit.results.layout import Column, choose
 from labkit.results.names import HOST_NAMES
@@ -65,9 +65,9 @@ class ComparisonTable:
         """Notes to every comparison are shown only where there is something that they explain."""
         yield from self.found.notes
         if self.found.kernel:
-            yield WORDS
+            yield KERNEL_NOTE
         if shown:
-            yield UNCERTAINTY
+            yield UNCERTAINTY_NOTE
         elif self.found.compared:
             yield "No figure differs beyond its uncertainty (--all shows them)."
 

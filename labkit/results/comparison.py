@@ -16,12 +16,12 @@ INVALID = "invalid"
 
 WITHIN = "within uncertainty"
 
-WORDS = (
+KERNEL_NOTE = (
     "A low-latency or real-time kernel is about wake-ups, not about throughput: expect the rare late wake-up to go, "
     "and rates to stay or to fall a little. Whether that is a gain depends on what you run."
 )
 
-UNCERTAINTY = (
+UNCERTAINTY_NOTE = (
     "Within uncertainty: the intervals of the two figures overlap (bounds of a search, 95 % confidence interval). "
     "Lower and higher hold in these two runs; from run to run there is more: measure A, B, A, B in turn before you "
     "believe a difference."
@@ -85,7 +85,7 @@ class Comparison:
     """What else differs: it may be the cause of a difference in the figures."""
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
-    """Notes to these two runs; those to every comparison are WORDS and UNCERTAINTY."""
+    """Notes to these two runs; those to every comparison are KERNEL_NOTE and UNCERTAINTY_NOTE."""
 
     @property
     def compared(self) -> int:
@@ -103,4 +103,4 @@ class Comparison:
         for difference in whole["differences"]:
             difference["finding"] = _IN_JSON.get(difference["finding"], difference["finding"])
         counts = {_IN_JSON.get(finding, finding): n for finding, n in self.counts.items()}
-        return {**whole, "notes": [*self.notes, WORDS, UNCERTAINTY], "counts": counts}
+        return {**whole, "notes": [*self.notes, KERNEL_NOTE, UNCERTAINTY_NOTE], "counts": counts}

@@ -42,7 +42,7 @@ class Series:
     colour: str
     line: tuple[tuple[float, float], ...] = ()
     thin_line: tuple[tuple[float, float], ...] = ()
-    """Drawn dotted: where the figures stand on too few samples."""
+    """Drawn dotted: where too few samples support the figures."""
     dots: tuple[Dot, ...] = field(default=())
     dash: int = 0
     status: str = ""

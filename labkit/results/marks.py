@@ -7,7 +7,7 @@ from labkit.results.row import Row
 from labkit.targets.rates import Rate, Ratio
 
 MARKS = {"at least": "≥ ", "at most": "≤ ", "": ""}
-"""What stands before a figure that is a bound."""
+"""Put before a figure that is a bound."""
 
 
 def rate(found: Rate) -> str:

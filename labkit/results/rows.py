@@ -17,7 +17,7 @@ from labkit.targets import rates
 from labkit.units import IDLE
 
 HOST_KINDS = ("hardware", "wakeup", "timerlat", "busy_loop")
-"""Of the host itself, in the order of a run: what the hardware takes is in every wake-up, and so on."""
+"""Of the host itself, in the order of a run: delays of the hardware are part of every wake-up, and so on."""
 
 
 def rows(run: Run) -> list[Row]:
@@ -29,7 +29,7 @@ def rows(run: Run) -> list[Row]:
 
 
 def place(key: Key) -> int:
-    """The host first, each kind the floor under the next; datapaths as they came."""
+    """The host first, in the order of HOST_KINDS; datapaths in the order of the run."""
     if not isinstance(key, HostKey):
         return len(HOST_KINDS) + 1
     return HOST_KINDS.index(key.kind) if key.kind in HOST_KINDS else len(HOST_KINDS)

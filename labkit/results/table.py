@@ -29,11 +29,11 @@ STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yello
 
 @dataclass(frozen=True)
 class RunTable:
-    """The rows, why those that didn't pass didn't, what to know of the figures, and the closing counts."""
+    """The rows, the reasons of those that did not pass, notes to the figures, and the closing counts."""
 
     run: Run
     encoding: str | None = None
-    """What the reader's encoding is; None: it has every letter."""
+    """The encoding of the output; None: it has every letter."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         everything = rows(self.run)
@@ -71,14 +71,14 @@ def print_table(run: Run, *, file: IO[str] | None = None, width: int | None = No
 
 
 def as_text(run: Run, *, width: int | None, encoding: str | None) -> str:
-    """The same for whoever writes it himself; `width` None: as wide as it is."""
+    """The same as a string; `width` None: as wide as it is."""
     text = StringIO()
     console(text, width=width).print(RunTable(run, encoding=encoding))
     return text.getvalue()
 
 
 def notes(run: Run, found: list[Row]) -> list[str]:
-    """What a reader must know before the figures, in the order of weight."""
+    """What a reader must know before the figures, the most important first."""
     out = []
     if run.state == "interrupted":
         out.append("INTERRUPTED: the run stopped early; only what it had finished is here")

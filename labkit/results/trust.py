@@ -33,7 +33,7 @@ def status(run: Run, row: Row, *kinds: str) -> str:
 def qualifications(
     run: Run, paths: Sequence[Row], measured: Sequence[Row], real: Sequence[Row], sound: Sequence[Row]
 ) -> list[str]:
-    """What a reader has to know before he relies on the answer, a phrase each."""
+    """What a reader has to know before relying on the answer, a phrase each."""
     out = []
     if run.state == "interrupted":
         out.append("the run was interrupted")

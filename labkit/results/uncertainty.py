@@ -88,7 +88,7 @@ def readings(measurement: Measurement) -> Iterator[Reading]:
                         doubt=_doubt(reading, point.trial),
                     )
     if (times := host_times(measurement)) is not None:
-        # The rarest times are what a busy loop is about: all others are turns of the loop itself.
+        # Only the longest time of a busy loop means anything: all others are turns of the loop itself.
         names = (MAX,) if measurement.busy_loop is not None else (*PERCENTILES, MAX)
         for name in names:
             worst = times.worst(f"{name.replace('.', '')}_us")

@@ -30,7 +30,7 @@ class Evaluation:
     """pps, us, 1 (a share) or x (a ratio); None where there is no figure to have one."""
     reason: str
     blamed: tuple[Measurement, ...] = ()
-    """Of an invalid end: the measurements that are worth another attempt, their reason being one that can pass."""
+    """Of an invalid outcome: the measurements that are worth another attempt, their reason being one that can pass."""
     stood_still: bool = False
     """Whether it is invalid because the tester stood still while the bound was missed."""
 
@@ -44,7 +44,7 @@ class Target:
     load: str | None = None
     """For metrics of latency: only at this load; None: at every load measured."""
     source: str | None = None
-    """File and line, where it stands in one."""
+    """File and line, where it is from a file."""
     watch_s: float = 0.0
     """A maximum meets its bound only where it was measured for at least so long."""
 

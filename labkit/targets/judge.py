@@ -45,20 +45,20 @@ def without_target(measurements: Sequence[Measurement]) -> Evaluation:
     )
 
 
-def verdicts(test: str, key: Key, ends: Sequence[Evaluation], *, attempt: int) -> tuple[Verdict, ...]:
+def verdicts(test: str, key: Key, evaluations: Sequence[Evaluation], *, attempt: int) -> tuple[Verdict, ...]:
     """The evaluations of a test's targets as verdicts, as they are stored."""
     return tuple(
         Verdict(
             test=test,
             key=key,
-            target=end.target,
-            outcome=end.outcome,
-            value=end.value,
-            unit=end.unit,
-            reason=end.reason,
+            target=found.target,
+            outcome=found.outcome,
+            value=found.value,
+            unit=found.unit,
+            reason=found.reason,
             attempt=attempt,
         )
-        for end in ends
+        for found in evaluations
     )
 
 
