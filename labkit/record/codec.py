@@ -1,8 +1,8 @@
 """Frozen dataclasses to JSON values and back, and the JSON Schema of both, all driven by the type hints.
 
-Home-made on purpose: one walk over the types gives encoder, strict decoder and schema, so that the three can't
+Written here on purpose: one walk over the types gives encoder, strict decoder and schema, so that the three can't
 disagree. The libraries do a part each (msgspec can't refuse unknown keys of a plain dataclass, cattrs writes no
-schema, pydantic coerces by default and costs 100 ms of import), and none names the JSON path of our mistakes.
+schema, pydantic coerces by default and costs 100 ms of import), and none names the JSON path of a mistake.
 
 It knows no labkit type. Types that it reads: str, int, float, bool, object (any JSON value), X | None, Literal,
 StrEnum, tuple[X, ...], Mapping[str, X], dict[str, X], dataclasses of these, and X | Y of two dataclasses.
@@ -79,7 +79,7 @@ def encode(value: object, path: str = "$") -> Any:
     raise CodecError(path, f"a {type(value).__name__} can't be stored")
 
 
-def _say(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -109,12 +109,12 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
         return _one_of(typing.get_args(hint), value, path)
     if origin is tuple:
         if not isinstance(value, list):
-            raise CodecError(path, f"expected an array, got {_say(value)}")
+            raise CodecError(path, f"expected an array, got {_shortened(value)}")
         item = typing.get_args(hint)[0]
         return tuple(_decode(item, v, f"{path}[{i}]") for i, v in enumerate(value))
     if origin in (Mapping, dict):
         if not isinstance(value, dict):
-            raise CodecError(path, f"expected an object, got {_say(value)}")
+            raise CodecError(path, f"expected an object, got {_shortened(value)}")
         item = typing.get_args(hint)[1]
         return {k: _decode(item, v, f"{path}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
@@ -126,7 +126,7 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     names = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
-    raise CodecError(path, f"expected {names[hint]}, got {_say(value)}")
+    raise CodecError(path, f"expected {names[hint]}, got {_shortened(value)}")
 
 
 def _present(hint: Any) -> tuple[Any, ...]:
@@ -147,13 +147,13 @@ def _chosen(alternatives: tuple[type, ...], value: Any) -> type:
 
 def _one_of(allowed: tuple[Any, ...], value: Any, path: str) -> Any:
     if value not in allowed:
-        raise CodecError(path, f"expected one of {', '.join(map(repr, allowed))}, got {_say(value)}")
+        raise CodecError(path, f"expected one of {', '.join(map(repr, allowed))}, got {_shortened(value)}")
     return value
 
 
 def _decode_dataclass(cls: type, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
-        raise CodecError(path, f"expected an object, got {_say(value)}")
+        raise CodecError(path, f"expected an object, got {_shortened(value)}")
     fields = _fields(cls)
     for key in value:
         if key not in fields:

@@ -73,7 +73,7 @@ def _cache_bytes(reader: FactReader, level: int) -> int | None:
 
 
 def clock(reader: FactReader, flags: list[str]) -> Clock:
-    """The clock source in use, and what the processor's flags say of the TSC."""
+    """The clock source in use, and the processor's flags about the TSC."""
     base = "/sys/devices/system/clocksource/clocksource0"
     return Clock(
         clocksource=reader.text(f"{base}/current_clocksource"),

@@ -26,9 +26,9 @@ def load(path: Path) -> Run:
     """The run in `path`: its folder, its results.json or its records.jsonl.
 
     A folder without results.json is a run that was killed or is still going: its records are read, and it counts
-    as interrupted unless they say otherwise. A last line that was torn in the writing is left out.
+    as interrupted unless they hold another end. A last line that was not written to its end is left out.
 
-    Raises ConfigInvalid: no run there, not JSON, from a newer labkit, or not what the schema says (with JSON path).
+    Raises ConfigInvalid: no run there, not JSON, from a newer labkit, or not what the schema expects (with JSON path).
     """
     try:
         path = _file(path)
@@ -118,7 +118,7 @@ def _from_results(text: str, path: Path) -> Run:
 
 def _from_records(text: str, path: Path) -> Run:
     lines = text.split("\n")
-    whole = [(i, line) for i, line in enumerate(lines[:-1], 1) if line]  # what has no line end was torn
+    whole = [(i, line) for i, line in enumerate(lines[:-1], 1) if line]  # without a line end it is not whole
     if not whole:
         raise ConfigInvalid(f"{path}: the run ended before its first record was written")
     run: Run | None = None

@@ -97,7 +97,7 @@ class Measurement:
     """dut, tester ("at least"), or none (no bound was found)."""
     deviations: tuple[str, ...] = ()
     variant: str = ""
-    """What tells it from others of its kind and row: the loads of a latency measurement, the request of a host's."""
+    """What distinguishes it within its kind and row: the loads of a latency measurement, the request of a host's."""
     attempt: int = 1
     """Above 1: measured again, because the attempt before was invalid for a reason that can pass."""
     throughput: SearchResult | None = None

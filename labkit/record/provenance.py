@@ -43,7 +43,7 @@ class Kernel:
     machine: str
     cmdline: str | None
     preempt: str | None
-    """The mode in brackets of /sys/kernel/debug/sched/preempt, else what `uname -v` says of it."""
+    """The mode in brackets of /sys/kernel/debug/sched/preempt, else that of `uname -v`."""
     preempt_source: str | None
     realtime: bool
     hz: int | None

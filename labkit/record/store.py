@@ -197,7 +197,7 @@ class RunStore:
         except EnvironmentBroken as late:
             if e is None:
                 raise
-            e.add_note(str(late))  # the first error is the one to hear about
+            e.add_note(str(late))  # the first error is the one to report
         finally:
             self._records.close()
 
@@ -224,7 +224,7 @@ def _clear_abandoned(root: Path) -> None:
 
 
 def _without_names(command: list[str]) -> tuple[str, ...]:
-    """The command without the folders that tell who typed it: the program's own, and home folders."""
+    """The command without the folders that show who typed it: the program's own, and home folders."""
     home = re.escape(str(Path.home()))
     rest = [re.sub(rf"(?:{home}|/home/[^/\s]+)(?=/|$)", "~", word) for word in command[1:]]
     return (*(Path(word).name for word in command[:1]), *rest)

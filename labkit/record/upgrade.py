@@ -79,7 +79,7 @@ def _rename_value(names: Mapping[str, str]) -> Callable[[Any], Any]:
 
 
 def from_1(kind: str, value: Any) -> Any:
-    """The words of the field: omitted samples, maximum offered load; the tester's engines named as the backends.
+    """The terms of the field: omitted samples, maximum offered load; the tester's engines named as the backends.
 
     And a key of its own for what is measured of the host.
     """

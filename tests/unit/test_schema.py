@@ -71,7 +71,7 @@ def test_a_whole_run_comes_back_equal():
     assert decode(Run, json.loads(json.dumps(encode(run)))) == run
 
 
-def test_the_schema_file_is_what_the_types_say():
+def test_the_schema_file_is_what_the_types_give():
     assert schema.FILE.read_text() == schema.render(), "run: python -m labkit.record.schema"
 
 
@@ -136,7 +136,7 @@ def test_a_wrong_value_is_refused_with_its_json_path_by_schema_and_reader_alike(
     assert by_reader.value.path == path
 
 
-def test_a_types_own_check_is_told_with_its_path():
+def test_a_types_own_check_is_reported_with_its_path():
     document = encode(sample_run())
     document["measurements"][0]["throughput"]["trials"][3]["received"] = 10**12
     with pytest.raises(CodecError, match=r"^\$\.measurements\[0\]\.throughput\.trials\[3\]: negative loss"):

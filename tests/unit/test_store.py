@@ -337,8 +337,8 @@ def test_a_run_that_may_not_be_read_is_no_bug_and_no_missing_run(tmp_path: Path)
     for place, read in ((folder, load), (root, latest)):
         with (
             unreadable(folder),
-            pytest.raises(ConfigInvalid, match="can't be read: Permission denied") as told,
+            pytest.raises(ConfigInvalid, match="can't be read: Permission denied") as refused,
         ):
             read(place)
-        assert "chown -R " in str(told.value.hint)
+        assert "chown -R " in str(refused.value.hint)
     assert latest(root) == folder
