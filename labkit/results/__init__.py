@@ -1,1 +1,1 @@
-"""Results: stored, validated, compared and shown."""
+"""Results as they are shown: table, report, plots and comparison."""
