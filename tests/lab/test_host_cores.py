@@ -114,6 +114,8 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
 @TWO_CORES
 def test_value_that_is_wanted_no_more_is_put_back(play):
     before = WORKQUEUES.read_text()
+    if int(before.replace(",", ""), 16) == 1:
+        pytest.skip("the kernel's workqueues are on core 0 alone already")
     more = {"cpu_isolation_cpus": "1"}
     less = {**more, "cpu_isolation_workqueues": False}
     try:

@@ -18,12 +18,13 @@ from labkit.machine.hosts import Host
 def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
     """Have `interface` receive on `core`, if asked for.
 
-    Where that needs root and there is none, it stays as the kernel does it, and the answer says why.
+    Where that needs root and there is none, or the kernel's threads are in another PID namespace, it stays as the
+    kernel does it, and the answer says why.
     """
     try:
         if napi is Napi.THREADED:
-            _threaded(host, interface, core)
-        elif napi is Napi.RPS:
+            return _threaded(host, interface, core)
+        if napi is Napi.RPS:
             _rps(host, interface).write_text(f"{1 << core:x}")
     except PermissionError as error:
         return f"needs root: {error}"
@@ -43,13 +44,19 @@ def read_back(host: Host, interface: str) -> dict[str, object]:
     }
 
 
-def _threaded(host: Host, interface: str, core: int) -> None:
+def _threaded(host: Host, interface: str, core: int) -> str | None:
     before = _threads(interface)
-    host.path(f"/sys/class/net/{interface}/threaded").write_text("1")
-    for pid in _threads(interface) - before:
+    switch = host.path(f"/sys/class/net/{interface}/threaded")
+    switch.write_text("1")
+    made = _threads(interface) - before
+    if not made:
+        switch.write_text("0")
+        return f"the kernel's threads can't be seen, so not be moved to core {core} (a container's PID namespace?)"
+    for pid in made:
         os.sched_setaffinity(pid, {core})
         if os.sched_getaffinity(pid) != {core}:
             raise EnvironmentBroken(f"NAPI thread {pid} of {interface} did not go to core {core}")
+    return None
 
 
 def _threads(interface: str) -> set[int]:
