@@ -64,12 +64,12 @@ class Lab:
     dut_ports: tuple[LivePort, ...]
     facts: Mapping[str, object]
     """Read back from the live lab: "ports" (by name: offloads, NAPI, qdisc, MTU, ...), "hugepages" (granted or not),
-    "privileges" (root, or how it does without)."""
+    "privileges" (root, or how it works without)."""
 
 
 @contextmanager
 def lab_up(topology: Topology, *, progress: ReportLine | None = None) -> Iterator[Lab]:
-    """Bring a lab up for the time of the context. It dies with this process (and this thread), whatever ends it.
+    """Bring a lab up for the time of the context. It ends with this process (and this thread), however that ends.
 
     The controller (this process) is kept off the DUT's core meanwhile. Only hugepages outlive a kill -9; they are in
     the journal, and `down` reverts them.
@@ -87,9 +87,9 @@ def lab_up(topology: Topology, *, progress: ReportLine | None = None) -> Iterato
 
 
 def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
-    """Bring a lab up that stands until `down`. If it fails halfway, or is killed, nothing stays that `down` misses.
+    """Bring a lab up that stays until `down`. If this fails halfway or is killed, `down` reverts what is left.
 
-    Raises as lab_up, and EnvironmentBroken where a lab of that name stands already.
+    Raises as lab_up, and EnvironmentBroken if a lab of that name is up already.
     """
     cores, privileges = _prepare(topology)
     journal, lab = Journal(state_directory()), _new_id(topology)
@@ -122,7 +122,7 @@ def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
 
 
 def attach(record: LabRecord) -> Lab:
-    """The lab that stands, as it is found now. Raises EnvironmentBroken where it has died."""
+    """A lab that is up, as it is found now. Raises EnvironmentBroken if one of its processes has ended."""
     if not record.alive:
         raise EnvironmentBroken(
             f"the lab {record.topology.name} is no longer up: a process that held its namespaces has ended",
@@ -149,7 +149,7 @@ def _new_id(topology: Topology) -> str:
 
 
 def _hugepages(topology: Topology, privileges: Privileges, journal: Journal, lab: str) -> bool:
-    """Whether the lab's memory is in hugepages. What killed controllers had set is reverted first."""
+    """Whether the lab's memory is in hugepages. Changes left by killed controllers are reverted first."""
     if not any(link.hugepages for link in topology.links):
         return False
     down(abandoned=True, journal=journal)

@@ -1,4 +1,4 @@
-"""Labs that stand without their controller: what the journal keeps of one, and how to find it again."""
+"""Labs that stay up without their controller: their records in the journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labkit.machine.process import Identity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabRecord:
-    """A lab that `labkit up` left standing."""
+    """A lab that `labkit up` brought up."""
 
     id: str
     topology: Topology
@@ -44,7 +44,7 @@ class LabRecord:
 
     @property
     def enter(self) -> dict[Role, list[str]]:
-        """What to type to get a shell where each role is."""
+        """The command that opens a shell in the namespace of each role."""
         found: dict[Role, list[str]] = {}
         for role, holder in self.holders.items():
             user = [f"--user=/proc/{holder.pid}/ns/user", "--preserve-credentials"] if self.rootless else []
@@ -84,6 +84,6 @@ def _from_json(lab: str, data: Mapping[str, Any]) -> LabRecord:
 
 
 def status(journal: Journal | None = None) -> list[LabRecord]:
-    """The labs that `labkit up` left standing, dead ones among them, in the order they came up."""
+    """The labs that `labkit up` brought up, dead ones included, in that order."""
     journal = journal or Journal(state_directory())
     return [_from_json(lab, data) for lab, data in journal.read().labs.items()]

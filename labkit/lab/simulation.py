@@ -1,4 +1,4 @@
-"""What a simulated DUT is like: read from a topology, run by labkit.testers.simulated."""
+"""The parameters of a simulated DUT: read from a topology, run by labkit.testers.simulated."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ class SimulatedSpec:
         return cls(**values)  # type: ignore[arg-type]  # each value was just read as its field's type
 
     def highest_load_pps(self, *, loss_ratio: float, duration_s: float, exceed_ratio: float = 0.5) -> float:
-        """Tell the true answer of a search.
+        """The true answer of a search.
 
         It is the highest load at which at most `exceed_ratio` of such trials lose more than `loss_ratio`.
-        The buffer flatters short trials by buffer / duration: what it holds at the end counts as forwarded.
+        The buffer makes short trials too good by buffer / duration: what it holds at the end counts as forwarded.
         Loss 0 also needs a trial that is not one of the lossy ones.
         """
         good_share = 1.0 - exceed_ratio

@@ -15,7 +15,7 @@ Role = Literal["tester", "dut"]
 
 
 class Tier(StrEnum):
-    """What the figures of a lab can be compared with."""
+    """The kind of lab: decides which figures can be compared."""
 
     SIMULATED = "simulated"
     """No packet is sent: a model of a DUT, for trying labkit and testing it."""
@@ -31,13 +31,13 @@ class LinkKind(StrEnum):
     VHOST = "vhost"
     MEMIF = "memif"
     SIM = "sim"
-    """No wire at all: what a simulated lab has."""
+    """No wire: the link of a simulated lab."""
 
 
 class Napi(StrEnum):
     """On whose core the receiving end of a veth link works.
 
-    Left alone, it is the sender's: the receive path runs in softirq where the frame was sent.
+    By default it is the sender's: the receive path runs in softirq on the core that sent the frame.
     """
 
     SOFTIRQ = "softirq"
@@ -100,9 +100,9 @@ class Topology:
     sha256: str
     """Of the file as read."""
     text: str = field(default="", repr=False)
-    """The file as read: a lab that stands keeps it, whatever becomes of the file."""
+    """The file as read: a lab that is up keeps it, even if the file changes."""
     core_lines: Mapping[str, int] = field(default_factory=dict, repr=False)
-    """Where in the file each role's core stands: whether it exists is seen on the machine only."""
+    """Line of each role's core in the file: whether the core exists is only known on the machine."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 

@@ -1,4 +1,4 @@
-"""The topology file: `load` reads one and `names` lists those that are at hand.
+"""The topology file: `load` reads one and `names` lists those that labkit ships.
 
 Everything that depends on the file alone is validated here; what depends on the machine (cores, privileges), when the
 lab is brought up.
@@ -80,7 +80,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         optional=("name", "tier", "cores", "targets", "links", "simulation"),
     )
     name, description = source.stem, ""
-    tier: Tier | None = None  # where what is written is none: then what depends on it is left alone
+    tier: Tier | None = None  # None: the file names no valid tier, and what depends on it is not checked
     backends: tuple[str, ...] = ()
     targets: tuple[Path, ...] = ()
     links: tuple[Link, ...] = ()

@@ -1,4 +1,4 @@
-"""The cores of this machine: which there are for us, and what a process really runs on."""
+"""The cores of this machine: which ones labkit may use, and which ones a process really runs on."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def isolated() -> set[int]:
 
 
 def usable(cores: Iterable[int]) -> set[int]:
-    """Those of `cores` on which a thread of ours may run: tried, since a process's own mask leaves out isolated ones.
+    """Those of `cores` on which this process may run: tried, since its affinity mask leaves out isolated ones.
 
-    Tried in a thread that ends with it, so that this one stays where it is.
+    Tried in a thread of its own, so that the affinity of this one does not change.
     """
     wanted, granted = sorted(set(cores)), set[int]()
 
@@ -52,7 +52,7 @@ def usable(cores: Iterable[int]) -> set[int]:
 def reachable() -> set[int]:
     """Every core that a datapath may be pinned to: this process's own, and isolated ones that it may go to.
 
-    A mask that has an isolated core was given by somebody (taskset, a cpuset), and is taken as it is.
+    A mask that has an isolated core was set on purpose (taskset, a cpuset), and is taken as it is.
     """
     own, apart = os.sched_getaffinity(0), isolated()
     return own if own & apart else own | usable(apart)
@@ -106,7 +106,7 @@ def listed(cores: Iterable[int]) -> str:
 
 
 def affinity(pid: int) -> dict[int, set[int]]:
-    """What each thread of a process may run on, as the kernel has it: {tid: cores}."""
+    """The cores that each thread of a process may run on, read back from the kernel: {tid: cores}."""
     found: dict[int, set[int]] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -117,7 +117,7 @@ def affinity(pid: int) -> dict[int, set[int]]:
 
 
 def pin(pid: int, cores: Iterable[int]) -> None:
-    """Pin every thread of a process, and read back. Raises EnvironmentBroken when the kernel has it otherwise."""
+    """Pin every thread of a process, and read it back. Raises EnvironmentBroken if the kernel set another affinity."""
     wanted = set(cores)
     for tid in affinity(pid):
         with suppress(ProcessLookupError):

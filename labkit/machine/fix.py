@@ -21,27 +21,27 @@ from pathlib import Path
 from labkit.machine.ownership import caller
 
 _PASSED_ON = ("LABKIT_PROBE_DIR", "LABKIT_STATE_DIR", "XDG_CACHE_HOME")
-"""What says where labkit keeps things; sudo drops it."""
+"""Variables that say where labkit keeps its files; sudo drops them."""
 _APT = Path("/usr/bin/apt-get")
 _APT_LISTS = Path("/var/lib/apt/lists")
 _UID_MAP = Path("/proc/self/uid_map")
 
 
 def labkit(*words: str, root: bool | None = None) -> str:
-    """A call of labkit that works in the shell of whoever reads it; `root`: as root, None: with the rights of this one.
+    """A call of labkit that works in the shell of the reader; `root`: as root, None: with the rights of this process.
 
-    Not as root also where sudo runs this: what the user has (the built probe, results) is that user's to make.
+    With False without sudo, even if sudo runs this process: the probe and results belong to the user.
     """
     if (root or (root is None and caller() is not None)) and (prefix := _sudo()):
         return shlex.join([*prefix, *_passed_on(), *_program(), *words])
     short = program("labkit") == "labkit" and len(_program()) == 1
-    # Under sudo these were given to it alone: the reader's shell need not have them.
+    # Under sudo these may be set for this process only, not in the reader's shell.
     kept = _passed_on() if caller() is not None else []
     return shlex.join([*kept, *(["labkit"] if short else _program()), *words])
 
 
 def again_as_root() -> str:
-    """The command that is running now, once more and as root; no help to who is root already, by sudo or not."""
+    """The command that is running now, as root. For root, with sudo or not, it is no help."""
     if _real_root():
         return "more rights: this root lacks some (in a container: start it with --privileged)"
     prefix = _sudo()
@@ -49,7 +49,7 @@ def again_as_root() -> str:
     options = list(itertools.takewhile(lambda word: word.startswith("-"), words))
     if "-c" in options or len(options) == len(
         words
-    ):  # code that was handed over, as to a worker of pytest-xdist
+    ):  # code on the command line, as for a worker of pytest-xdist
         return labkit("run", root=True)
     if Path(words[0]).name == "labkit":
         return labkit(*words[1:], root=True)
@@ -57,14 +57,14 @@ def again_as_root() -> str:
 
 
 def lockable_memory() -> str:
-    """More memory that may be pinned: root has no limit, but for one that lacks CAP_IPC_LOCK."""
+    """Allow more locked memory: root has no limit, unless it lacks CAP_IPC_LOCK."""
     if _real_root():
         return "ulimit -l unlimited"
     return again_as_root()
 
 
 def as_root(command: str) -> str:
-    """A command (or, in a shell's words, several) with what makes it root's."""
+    """A command, or several in shell syntax, prefixed so that it runs as root."""
     prefix = _sudo()
     if not prefix:
         return command
@@ -121,7 +121,7 @@ def packages_of(name: str) -> str:
 
 
 def newer() -> str:
-    """A newer labkit, the way that this one came here."""
+    """Update labkit in the way that it was installed."""
     where, editable = _came_from()
     if where is not None and editable:
         return shlex.join(["git", "-C", str(where), "pull"])
@@ -150,7 +150,7 @@ def _program() -> list[str]:
 
 
 def _sudo() -> list[str]:
-    """What a command of root's begins with: nothing where we are root, and not by sudo."""
+    """The prefix of a command for root: empty if this process is root, and not by sudo."""
     return [] if _real_root() and caller() is None else ["sudo"]
 
 
@@ -159,7 +159,7 @@ def _real_root() -> bool:
 
 
 def _lone_root() -> bool:
-    """Root of a user namespace that holds a single user: somebody without root who made it."""
+    """Whether it is root of a user namespace with a single user only: made by a user without root."""
     try:
         lines = _UID_MAP.read_text().splitlines()
     except OSError:

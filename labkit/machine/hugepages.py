@@ -1,4 +1,4 @@
-"""Hugepages for the time of a lab: as many as are missing, and back to what it was."""
+"""Hugepages for the time of a lab: allocates those that are missing; reverted afterwards."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def pool() -> Pool:
 
 
 def grant(need_bytes: int, *, privileges: Privileges, journal: Journal, lab: str) -> bool:
-    """See to it that `need_bytes` of hugepages are free; False where there are none and they cannot be had.
+    """Make sure that `need_bytes` of hugepages are free. False: they are not, and can't be allocated without root.
 
-    Raises EnvironmentBroken where we may ask for them and the kernel does not have them.
+    Raises EnvironmentBroken if the kernel does not grant them.
     """
     before = pool()
     if before.size_bytes == 0:

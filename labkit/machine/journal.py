@@ -1,8 +1,8 @@
-"""What was changed on this machine and not yet changed back: written down, on disk, before it is done.
+"""What was changed on this machine and is not reverted yet: written to disk before the change is made.
 
-JSON lines, appended and fsynced under a lock. `begin` holds a change with the old value, `end` says that it is undone,
-`lab` that a lab is up for good (`labkit up`), `gone` that it is not any more. A line that was torn by a crash is the
-last one and stands for something that was not done yet: it is dropped.
+JSON lines, appended and fsynced under a lock. `begin` records a change with the old value, `end` that it is reverted,
+`lab` that a lab is up until `labkit down`, `gone` that it is not any more. A line that a crash cut off is the last one
+and belongs to a change that was not made yet: it is dropped.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One change that is not undone yet."""
+    """One change that is not reverted yet."""
 
     id: str
     lab: str
     owner: Identity
     """The controller that made it; while that lives, it undoes its own."""
     boot: str
-    """Kernel's boot id: what another boot did is gone."""
+    """The kernel's boot id: changes of an earlier boot are gone."""
     tunable: Mapping[str, Any]
     """What was changed, as `machine.tunables` reads it."""
     old: str
@@ -47,7 +47,7 @@ class JournalState:
     entries: tuple[Entry, ...]
     labs: Mapping[str, Mapping[str, Any]]
     unreadable: tuple[str, ...]
-    """Places of lines that make no sense, with what is in them."""
+    """Lines that can't be read: where they are, and their text."""
 
 
 class Journal:
@@ -68,7 +68,7 @@ class Journal:
             return _parse(self.path, _complete(file))
 
     def begin(self, *, lab: str, tunable: Mapping[str, Any], old: str, new: str) -> Entry:
-        """Write a change down; it is on disk when this returns."""
+        """Record a change; it is on disk when this returns."""
         entry = Entry(
             id=uuid.uuid4().hex,
             lab=lab,
@@ -82,15 +82,15 @@ class Journal:
         return entry
 
     def end(self, entry: Entry) -> None:
-        """The change is undone."""
+        """Record that the change is reverted."""
         self._append({"op": "end", "id": entry.id})
 
     def lab_is_up(self, lab: str, record: Mapping[str, Any]) -> None:
-        """From here on the lab stands without its controller."""
+        """Record that the lab now stays up without its controller."""
         self._append({"op": "lab", "lab": lab, "record": dict(record)})
 
     def lab_is_gone(self, lab: str) -> None:
-        """All of it is undone."""
+        """Record that all of the lab is reverted."""
         self._append({"op": "gone", "lab": lab})
 
     def _append(self, line: Mapping[str, Any]) -> None:

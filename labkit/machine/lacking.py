@@ -24,10 +24,10 @@ PYTHON_PACKAGES = {
 """By the name that is imported: the package that brings it."""
 
 OPEN_FILES = 256
-"""Pipes and sockets of probes, labs, terminals and pytest's own, with room to spare."""
+"""Enough for the pipes and sockets of probes, labs, terminals and pytest."""
 _WISH = 1024
 PROCESSES = 24
-"""Namespaces' holders, probes with their threads, threads of our own: with all of them up."""
+"""Enough for namespace holders, probes and threads, with all of them running."""
 _CAP_SYS_RESOURCE = 24
 
 

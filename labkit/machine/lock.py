@@ -1,6 +1,6 @@
-"""One measurement at a time on a machine: two at once halve each other's figures unnoticed.
+"""One measurement at a time on a machine: two at once falsify each other's figures unnoticed.
 
-The lock is a name in Linux's abstract socket namespace: it dies with the process that holds it, whatever ends that,
+The lock is a name in Linux's abstract socket namespace: it goes with the process that holds it, however that ends,
 leaves no file, and needs no folder that every user may write to. A process that connects to it learns from the kernel
 which process listens (SO_PEERCRED), and when it ends. The name belongs to a network namespace: a container with
 one of its own has a lock of its own.
@@ -92,7 +92,7 @@ def _peer(connection: socket.socket) -> Taken:
 
 
 def _command(pid: int) -> str:
-    """What was typed, without the folders of interpreter and program."""
+    """Its command line, without the folders of interpreter and program."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     except OSError:
@@ -104,7 +104,7 @@ def _command(pid: int) -> str:
 
 
 def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:
-    """Until the holder is gone; False: it is this very process, which may. Raises Busy at the deadline."""
+    """Wait until the holder has ended; False: it is this process itself. Raises Busy at the deadline."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
         try:
             asking.connect(NAME)
@@ -129,4 +129,4 @@ def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:
                 return True
 
 
-_HINT = "two at once halve each other's figures: wait for it (--wait, or LABKIT_WAIT=10min), or end it"
+_HINT = "two at once falsify each other's figures: wait for it (--wait, or LABKIT_WAIT=10min), or end it"

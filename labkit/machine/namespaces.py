@@ -1,4 +1,4 @@
-"""Network namespaces held by a process: they are gone when it is, whatever ended it.
+"""Network namespaces held by a process: they end with it, however it ends.
 
 A holder is a shell in a network and a mount namespace of its own. It has a fresh sysfs on /sys (which shows that
 namespace's interfaces; where parts of /sys are masked, as in a container without root, the kernel refuses it, and what
@@ -57,7 +57,7 @@ class NamespaceHolder:
         self._close()
 
     def end(self) -> None:
-        """Kill it and take its exit status: with its last process the namespace goes."""
+        """Kill it and take its exit status: the namespace goes with its last process."""
         self.identity.kill()
         self._close()
 
@@ -96,7 +96,7 @@ def start_holder(name: str, *, detached: bool = False) -> NamespaceHolder:
     words = process.stdout.readline().split() if ready else []
     if words[:1] != [b"ready"]:
         process.kill()
-        said = process.communicate()[1].decode(errors="replace").strip() or "nothing was said"
+        said = process.communicate()[1].decode(errors="replace").strip() or "no output"
         raise EnvironmentBroken(
             f"creating a network namespace for {name} failed: {said}",
             hint=fix.again_as_root(),

@@ -1,6 +1,6 @@
-"""Whose files are: what sudo made belongs to the one who called it.
+"""File ownership: what labkit writes under sudo belongs to the user who called sudo.
 
-Only what this process itself made is handed over, never what a symbolic link points to. Runs wherever the probe is
+Only files that this process made are handed over, never what a symbolic link points to. Runs wherever the probe is
 built: Python 3.9, and nothing installed.
 """
 
@@ -47,7 +47,7 @@ def make_folders(folder: Path) -> None:
         try:
             one.mkdir()
         except FileExistsError:
-            continue  # another process was faster: it is that one's to hand over
+            continue  # another process was faster, and hands it over
         hand_over(one)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -74,7 +74,7 @@ def hand_over(path: Path) -> None:
 
 
 def _give(name: str, who: Caller, folder: int | None) -> None:
-    """Through a descriptor, so that it is this very file whatever its name stands for a moment later."""
+    """Through a descriptor, so that it is the same file even if its name is replaced meanwhile."""
     with suppress(OSError):
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:

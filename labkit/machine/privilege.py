@@ -1,4 +1,4 @@
-"""Root, or the next best thing: a user namespace of our own, in which namespaces and links can be made without root."""
+"""Root, or a user namespace of its own, in which labkit can make namespaces and links without root."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _remember(why: str) -> Privileges:
 def _own_network_namespace() -> None:
     """Leave a network that is not ours (a container without root on the host's) for one of our own.
 
-    Whoever goes into a lab's namespace from there may not come back, and may change nothing there.
+    A process that enters a lab's namespace from there could not return, and could change nothing.
     """
     here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -131,7 +131,7 @@ def _initial_user_namespace() -> bool:
 
 
 def _try_in_child() -> None:
-    """Find out at no risk whether it would work: a process that failed halfway could not go back."""
+    """Try it in another process first: a process that failed halfway could not go back."""
     argv = ["unshare", "--user", "--map-root-user", "--net", "--mount", "true"]
     try:
         tried = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Which process it is: a pid and its start time, so that a recycled pid is never taken for the old one."""
+"""The identity of a process: pid and start time, so that a reused pid is never taken for the old process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process, once and for all."""
+    """Identifies one process."""
 
     pid: int
     start_ticks: int

@@ -1,6 +1,6 @@
 """Temporary folders that end with their process: the next one, or `labkit down`, removes what a kill left.
 
-Some hold what connects to a host. A lock on the folder itself says that its process lives: it ends with the process.
+Some hold the connection to a host. A lock on the folder shows that its process lives: it ends with the process.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def folder(purpose: str) -> Iterator[Path]:
 
 
 def clear_abandoned() -> list[Path]:
-    """Remove the folders of this user's processes that were killed; these are they."""
+    """Remove the folders of this user's processes that were killed; returns them."""
     gone = []
     for purpose in _PURPOSES:
         for path in sorted(Path(tempfile.gettempdir()).glob(f"labkit-{purpose}.*")):

@@ -1,4 +1,4 @@
-"""What this machine looks like now, so that before and after can be compared.
+"""A snapshot of this machine, to compare before and after.
 
 Everything that a lab could leave behind: interfaces, named namespaces, mounts, settings, runtime files, NAPI threads,
 and processes. It changes nothing.
@@ -39,7 +39,7 @@ class Snapshot:
 
 
 def take(*, mark: str | None = None) -> Snapshot:
-    """Look at everything.
+    """Take a snapshot.
 
     With `mark` (NAME=value), of the processes only those that have it in their environment: on a busy machine others
     come and go.

@@ -17,7 +17,7 @@ from labkit.machine.journal import Entry, Journal
 from labkit.machine.process import Identity
 
 _COME_BACK_S = 5.0
-"""How long a setting may take to come back (hugepages of processes that are just dying)."""
+"""How long a setting may take to revert (hugepages of processes that are just ending)."""
 
 
 class Tunable(Protocol):
@@ -38,7 +38,7 @@ class Tunable(Protocol):
         ...
 
     def restore(self, old: str, new: str) -> str | None:
-        """Set it back to `old` if it is still what we made of it; None when done, else why it was left."""
+        """Set it back to `old` if it still is what labkit set; None when done, else why it was left."""
         ...
 
 
@@ -93,7 +93,7 @@ class HugepagesTunable:
         self.path.write_text(value)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable. Any number above the old one, up to what was asked for, is ours: a grant may fall short.
+        """See Tunable. Any number above the old one, up to what was asked for, is labkit's: a grant may fall short.
 
         Pages still in use stay until their process is gone; it is given a moment.
         """
@@ -136,7 +136,7 @@ class ProcessTunable:
         netns = network_namespace(self.identity.pid) if self.identity.alive else None
         self.write("gone")
         if self.read() != "gone":
-            return f"process {self.identity.pid} does not die"
+            return f"process {self.identity.pid} could not be ended"
         return _still_inside(netns) if netns is not None else None
 
 
@@ -165,7 +165,7 @@ class LeftoverTunable:
             self.path.unlink(missing_ok=True)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable. What was there before the tool came is not ours to remove."""
+        """See Tunable. What was there before the tool started is not removed."""
         if old == "there" or self.read() == "gone":
             return None
         self.write("gone")
@@ -179,7 +179,7 @@ class ToolTunable(FileTunable):
     kind: ClassVar[str] = "tool"
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable. Whatever it is now, the tool has made it so: nobody else is let in meanwhile."""
+        """See Tunable. Any other value is the tool's: nobody else changes it meanwhile."""
         if self.read() == old:
             return None
         self.write(old)
@@ -196,7 +196,7 @@ def network_namespace(pid: int | str) -> int | None:
 
 
 def _still_inside(netns: int) -> str | None:
-    """Who keeps a namespace alive after its holder is gone, given a moment to leave."""
+    """The processes that keep a namespace alive after its holder has ended and a moment has passed."""
     end = time.monotonic() + 1.0
     while True:
         pids = [

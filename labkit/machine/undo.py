@@ -1,4 +1,4 @@
-"""What `labkit down` does: everything in the journal, backwards, in whatever process."""
+"""What `labkit down` does: reverts the changes in the journal, the last one first, from any process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labkit.progress import ReportLine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
-    """What became of one change."""
+    """The result of reverting one change."""
 
     lab: str
     what: str

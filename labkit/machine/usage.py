@@ -12,12 +12,12 @@ PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 STEAL_BUSY = 0.01
-"""As the gate "steal": from there on a measurement is invalid."""
+"""As the gate "steal": above it a measurement is invalid."""
 OTHERS_BUSY_CORES = 0.15
-"""Together, in cores: less than that an ordinary idle system does not come to rest below."""
+"""All other programs together, in cores: more than an idle system uses."""
 NAMED = 3
 NAMED_CORES = 0.02
-"""A program below that is not worth its name."""
+"""A program that uses less is not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Usage:
 
     @property
     def busy(self) -> bool:
-        """Whether figures measured beside it are in danger."""
+        """Whether it disturbs figures that are measured now."""
         return self.steal > STEAL_BUSY or self.others_cores > OTHERS_BUSY_CORES
 
     def describe(self) -> str:
@@ -153,7 +153,7 @@ def _process(entry: Path) -> Process | None:
 
 
 def listen(seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> Usage:
-    """Do nothing for so long, and say who used the processors meanwhile."""
+    """Wait for this time, and return who used the processors meanwhile."""
     before = snapshot()
     sleep(seconds)
     return compare(before, snapshot(), own=os.getpid())

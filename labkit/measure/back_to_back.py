@@ -125,7 +125,7 @@ def _longest_whole_burst(whole: Callable[[int], bool], *, guess: int, longest: i
 
 
 def _deviations(found: list[int], *, longest: int, repeats: int, max_burst_s: float) -> tuple[str, ...]:
-    deviations = ["a link in software has no theoretical frame rate: the rate within the burst stands for it"]
+    deviations = ["a software link has no theoretical frame rate: the rate within the burst is used instead"]
     if repeats < RFC_REPEATS:
         deviations.append(f"{repeats} repeats, RFC 2544 26.4 asks for at least {RFC_REPEATS}")
     if max_burst_s < RFC_BURST_S:

@@ -1,4 +1,4 @@
-"""What a gate says of a figure: whether it can be trusted, and of what."""
+"""Gates: checks of whether a figure can be trusted, and which figures they apply to."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
 
 PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
 """Gates whose reason can be temporary: what they made invalid is worth another attempt. A mode that is not proven, or
-workers that share a core, will be no other the next time."""
+workers that share a core, will be the same in the next attempt."""
 
 
 def state_of(value: float, *, warn: float, invalid: float) -> str:
-    """The state of a gate whose value is the worse the larger it is."""
+    """The state of a gate for which larger values are worse."""
     return "invalid" if value > invalid else "warn" if value > warn else "ok"

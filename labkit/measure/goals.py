@@ -1,8 +1,8 @@
 """Search goals (RFC 9971) and the sets of them that labkit offers.
 
-What `software_goals` and `quick_goals` are worth, found by 60 searches each on a simulated DUT of 1 Mpps whose capacity
-has the given standard deviation from trial to trial, and of which the given share of trials loses one to five frames at
-any load; 40 ms of overhead a trial, maximum load 1.2 times the capacity. Relevant lower bound against the true answer
+The accuracy of `software_goals` and `quick_goals`, by 60 searches each on a simulated DUT of 1 Mpps whose capacity has
+the given standard deviation from trial to trial, and of which the given share of trials loses one to five frames at any
+load; 40 ms of overhead a trial, maximum load 1.2 times the capacity. Relevant lower bound against the true answer
 for trials of that duration, 5th and 95th percentile; median time and number of trials:
 
     goals      noise  lossy trials    NDR            PDR            time    trials
@@ -17,9 +17,9 @@ for trials of that duration, 5th and 95th percentile; median time and number of 
     quick       3 %      30 %       -5.1  +0.8 %   -4.3  -1.3 %    4.9 s      70
     quick       5 %      30 %       -9.7  +2.0 %   -4.3  +1.7 %    5.6 s      80
 
-A load is decided by the first 11 trials that agree, of 21 at most. Fewer make quick searches no quicker where trials
-are lossy, and NDR up to 20 % wrong: a load without fault is then misjudged too often. tests/unit/test_search.py holds
-a part of the table.
+A load is decided by the first 11 trials that agree, of 21 at most. With fewer, quick searches are no faster if trials
+are lossy, and NDR is up to 20 % wrong: good loads are misjudged too often. tests/unit/test_search.py checks a part of
+the table.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Goal:
 
     @property
     def trials_per_load(self) -> int:
-        """Full-length trials that classify a load at most; `deciding` says how many are enough."""
+        """Full-length trials that classify a load at most; `deciding` says how many are enough to decide."""
         return round(self.duration_sum_s / self.final_trial_duration_s)
 
     @property
     def deciding(self) -> tuple[int, int]:
-        """How many trials within the loss ratio, and how many beyond it, decide a load: the rest is not made."""
+        """How many trials within the loss ratio, and how many beyond it, decide a load: the others are not made."""
         may_exceed = int(self.exceed_ratio * self.trials_per_load + 1e-9)
         return self.trials_per_load - may_exceed, may_exceed + 1
 

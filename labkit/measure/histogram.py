@@ -1,6 +1,6 @@
 """Reading and merging recorded distributions of times (HdrHistogram, 1 ns to 10 s, 3 digits).
 
-Histograms are merged, never averaged: the mean of two percentiles is the percentile of nothing.
+Histograms are merged, never averaged: the mean of two percentiles is not a percentile.
 """
 
 from __future__ import annotations

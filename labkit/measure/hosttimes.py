@@ -1,6 +1,6 @@
-"""Times that the host itself takes: how late it wakes a thread, how long it keeps a busy one from running.
+"""Latencies of the host itself: how late it wakes a thread, how long it keeps a busy one from running.
 
-Pure: a tool's counts are handed in. Nothing here knows which tool counted, or how cores are chosen.
+Pure: the counts of a tool are passed in. Nothing here knows which tool counted, or how cores are chosen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PERCENTILES = {"p50_us": 50.0, "p90_us": 90.0, "p99_us": 99.0, "p999_us": 99.9, 
 """By field of CoreTimes."""
 
 CLAIM_US = 100.0
-"""The 0.1 ms that are said of low-latency kernels."""
+"""The 0.1 ms that are claimed for low-latency kernels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class CoreTimes:
     counted: int
     """As the tool counted."""
     beyond: int
-    """Of these: longer than the tool's histogram reaches. It kept no value of them, so each counts as its maximum."""
+    """Of these: beyond the end of the tool's histogram. Their values are not known, so each counts as the maximum."""
     omitted: int
     """Wake-ups that fell due while a late one was still waiting, and never took place: each is recorded with the time
     that it would have waited. Without them one stall of 100 ms would count as one late wake-up, not as a hundred."""
@@ -54,13 +54,13 @@ class CoreTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTimes:
-    """The same on all cores that were looked at."""
+    """The same on all measured cores."""
 
     duration_s: float
     interval_us: float | None
     """Between two wake-ups; None where nothing sleeps."""
     resolution_us: float
-    """What the tool cuts off: a value of 13 us stands for 13 to 14 where this is 1."""
+    """The tool truncates to this: if it is 1, a value of 13 us stands for 13 to 14."""
     cores: tuple[CoreTimes, ...]
 
     def worst(self, field: str) -> CoreTimes | None:
@@ -133,13 +133,13 @@ def core_times(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareTimes:
-    """Gaps that the hardware or its firmware made, with interrupts off: no kernel can be blamed for them (hwlat)."""
+    """Gaps caused by hardware or firmware, with interrupts off: the kernel does not cause them (hwlat)."""
 
     duration_s: float
     threshold_us: float
     """Shorter gaps are not counted."""
     width_us: float
-    """In each window it watches for so long, with interrupts off on one core."""
+    """The part of each window in which it watches, with interrupts off on one core."""
     window_us: float
     gaps: int
     """Samples above the threshold."""
@@ -150,14 +150,14 @@ class HardwareTimes:
 
 
 def switches_gate(count: int, *, duration_s: float, limits: Limits) -> Gate:
-    """Times that a measuring thread was put off its core. It only warns: what came of it is in the figures."""
+    """Involuntary context switches of a measuring thread. It only warns: their effect is in the figures."""
     rate = count / duration_s if duration_s else 0.0
     return Gate(
         name="switches",
         state="warn" if rate > limits.switches_warn_per_s else "ok",
         value=f"{rate:.1f}/s",
         limit=f"warn > {limits.switches_warn_per_s:g}/s",
-        why="something of a still higher priority ran on a core that was measured",
+        why="a thread of higher priority ran on a measured core",
     )
 
 
@@ -173,7 +173,7 @@ def guest_gate(guest: bool | None) -> Gate:
         state=state,
         value=value,
         limit="warn in a virtual machine",
-        why="the hypervisor's own scheduling is in every time: no bound on it says anything about this kernel",
+        why="every time includes the scheduling of the hypervisor: a bound on it says nothing about this kernel",
     )
 
 
@@ -185,7 +185,7 @@ def beyond_gate(cores: Sequence[CoreTimes]) -> Gate:
         state="warn" if beyond else "ok",
         value=f"{beyond} of {counted}",
         limit="warn if any",
-        why="later than the tool's histogram reaches: each counts as the maximum",
+        why="values beyond the end of the tool's histogram: each counts as the maximum",
     )
 
 
@@ -197,5 +197,5 @@ def omitted_gate(cores: Sequence[CoreTimes]) -> Gate:
         state="warn" if omitted else "ok",
         value=f"{omitted} beside {counted} that took place",
         limit="warn if any",
-        why="wake-ups that were due while a late one waited: counted with the time that they would have waited",
+        why="wake-ups that fell due during a late one: each is counted with the time that it would have waited",
     )

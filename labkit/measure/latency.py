@@ -11,7 +11,7 @@ from labkit.measure.trial import COUNTERS, Histogram, Measurer, TrialResult
 from labkit.units import Load, parse_load
 
 IDLE_LOAD_PPS = 9000.0
-"""What CSIT probes at: next to nothing for a datapath, yet p99.9 in little more than a second."""
+"""The load at which CSIT measures idle latency: negligible for a datapath, yet enough for p99.9 in about a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def latency_point(trial: TrialResult, *, load: str) -> LatencyPoint | None:
         trial=trial,
         n=trial.rtt.n,
         min_us=min_us,
-        # Of fewer than 20 frames the middle is no percentile worth the name: the slowest is the safe reading.
+        # Of fewer than 20 frames there is no useful median: the slowest is the safe value.
         p50_us=trial.rtt.max_ns / 1e3 if p50_us is None else p50_us,
         p90_us=known[90],
         p99_us=known[99],

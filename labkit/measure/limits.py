@@ -23,7 +23,7 @@ def _near(found_pps: float | None, max_offered_load_pps: float | None) -> bool:
 
 
 def _held_up(trials: Sequence[TrialResult]) -> bool:
-    """Whether what was not sent found no room on the link: then the far end was slow, not the tester."""
+    """Whether frames were unsent because the link had no room: then the far end was slow, not the tester."""
     return any(trial.tx_full for trial in trials)
 
 

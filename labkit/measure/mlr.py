@@ -1,4 +1,4 @@
-"""The MLRsearch package behind a few calls; its words stay in here.
+"""The MLRsearch package behind a few calls; its terms stay in here.
 
 It must not know of time or progress: who runs it may end it by raising through it, and read the bounds so far.
 """

@@ -1,6 +1,6 @@
 """Gates over what was read around a measurement: whether its figures can be trusted.
 
-Pure: the readings are handed in. A gate is ok, warn (the figure stands, with a warning) or invalid (there is no
+Pure: the readings are passed in. A gate is ok, warn (the figure stands, with a warning) or invalid (there is no
 verdict, neither pass nor fail).
 """
 
@@ -77,7 +77,7 @@ def steal_gate(before: NoiseReading, after: NoiseReading, *, limits: Limits = DE
 
 
 CONTENTION_TICKS = 3
-"""So many ticks may be an accident of when the kernel's clock ticked."""
+"""Up to this many ticks can be an artefact of the kernel's sampling."""
 
 
 def contention_gate(before: NoiseReading, after: NoiseReading, *, limits: Limits = DEFAULT_LIMITS) -> Gate:
@@ -173,7 +173,7 @@ def offered_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMI
 
 
 def offered_error(trial: TrialResult) -> float:
-    """Offered load less intended load, in units of the intended load [1]; 0 where none was intended."""
+    """Offered load minus intended load, relative to the intended load [1]; 0 if none was intended."""
     if not trial.intended_load_pps:
         return 0.0
     return (trial.sent - trial.intended) / trial.intended if trial.intended else 0.0
@@ -183,7 +183,7 @@ def stall_gate(trials: Sequence[TrialResult], *, limits: Limits = DEFAULT_LIMITS
     """Turns of the tester's loop that took more than 100 us, in trials with a pace. It only warns.
 
     Near saturation a veth link does the DUT's work inside the tester's own send call, and turns grow long with nobody
-    disturbing them. As fast as it goes, a tester has no pace to fall behind.
+    disturbing them. A trial at maximum rate has no pace to fall behind.
     """
     paced = [trial for trial in trials if trial.intended_load_pps is not None]
     total_s = sum(trial.duration_s + trial.overhead_s for trial in paced)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """By what it can be seen that traffic really took a datapath."""
+    """A claim about the datapath, with what was read back to show it."""
 
     proven: bool
     claim: str

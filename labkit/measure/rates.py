@@ -27,7 +27,7 @@ class Mrr:
 
     @property
     def silent(self) -> int:
-        """Trials in which nothing came back. With any, what else was found is no rate to take a ratio to."""
+        """Trials in which nothing came back. If there are any, ratios to this rate are meaningless."""
         return sum(not trial.received for trial in self.trials)
 
 

@@ -75,7 +75,7 @@ class GoalResult:
 
 
 def at_load(trials: Sequence[TrialResult], load_pps: float | None) -> tuple[TrialResult, ...]:
-    """Trials at a load, allowing for what a trip through text does to a float. None: none."""
+    """Trials at a load, allowing for a rounding error of stored loads. None: no trial."""
     return tuple(
         trial
         for trial in trials
@@ -105,7 +105,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchProgress:
-    """Where a search stands, before each trial."""
+    """The state of a search, before each trial."""
 
     phase: str
     """"warm-up", "initial" (at most three trials near the maximum) or "search"."""
@@ -119,7 +119,7 @@ class SearchProgress:
     pdr_bounds_pps: tuple[float | None, float | None]
     elapsed_s: float
     remaining_s: float
-    """A guess: what such a search usually takes, less what it took, at the cost of a trial so far."""
+    """An estimate: what is left of the usual number of trials, at the mean time per trial so far."""
 
 
 def search(
@@ -192,7 +192,7 @@ def search(
 
 
 WIDEN = 4.0
-"""How much higher the next search goes where the maximum load itself was carried."""
+"""Factor by which the next search goes higher if the maximum load itself passed."""
 
 
 def search_upwards(
@@ -208,11 +208,11 @@ def search_upwards(
     on_trial: Callable[[TrialResult], None] | None = None,
     max_search_s: float = 600.0,
 ) -> SearchResult:
-    """Search below `max_load_pps`, and up to `highest_load_pps` (what the tester can offer) where that was no maximum.
+    """Search below `max_load_pps`, and up to `highest_load_pps` (what the tester can offer) if that load passed.
 
     `max_load_pps` is a guess from what a path forwards under overload, and some forward far less then than they can:
-    one in receive livelock (Mogul and Ramakrishnan, 1997) next to nothing. The time is that of all searches together;
-    the result is the highest one's that came to its end.
+    one in receive livelock (Mogul and Ramakrishnan, 1997) next to nothing. The time limit is for all searches together;
+    the result is that of the highest search that was completed.
     """
     left_s = max_search_s
     before: SearchResult | None = None
@@ -243,7 +243,7 @@ class _OutOfTime(Exception):
 
 
 def _remaining_s(ndr: Goal, pdr: Goal, *, done: int, elapsed_s: float, max_search_s: float) -> float:
-    """About four loads a goal are decided by full trial sets, two thirds of each; the rest is the way there."""
+    """About four loads per goal are decided by two thirds of a full set of trials each; the others lead there."""
     expected = sum(2.7 * goal.trials_per_load + 8 for goal in (ndr, pdr))
     each_s = elapsed_s / done if done else pdr.initial_trial_duration_s
     left = max(expected - done, 0.2 * ndr.trials_per_load)

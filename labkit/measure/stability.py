@@ -1,6 +1,6 @@
-"""The stability preflight: how often a trial loses frames at a load that is no load at all.
+"""The stability preflight: how often a trial loses frames at a very low load.
 
-A machine that does so often can't be searched for NDR, or for PDR: good loads are misjudged.
+If that happens often, NDR (or PDR) can't be measured on the machine: good loads are misjudged.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from labkit.measure.goals import Goal
 from labkit.measure.trial import Measurer, TrialResult
 
 MISJUDGE_WARN, MISJUDGE_INVALID = 0.05, 0.2
-"""Probability of misjudging a good load beyond which NDR (or PDR) is doubtful, and not measurable."""
+"""Probability of misjudging a good load from which NDR (or PDR) is doubtful, and from which not measurable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stability:
-    """The preflight: what share of trials loses frames at a load that is no load at all.
+    """The preflight: the share of trials that lose frames at a very low load.
 
     A search calls a load an upper bound when too many of its trials exceed the goal's loss ratio. If a share q of all
     trials does so for reasons that have nothing to do with the load, a good load with k trials is misjudged with
@@ -30,18 +30,18 @@ class Stability:
     """
 
     load_pps: float
-    """What they were made at."""
+    """The load of these trials."""
     trials: int
     lossy_ndr: int
     """Trials that lost any frame."""
     lossy_pdr: int
     """Trials that lost more than PDR allows."""
     misjudge_ndr: float
-    """Probability that a load without fault of its own is taken for an upper bound of NDR [1]."""
+    """Probability that a good load is taken for an upper bound of NDR [1]."""
     misjudge_pdr: float
 
     def gates(self) -> tuple[Gate, Gate]:
-        """Give "stability" (of everything) and "stability-ndr" (of NDR alone, which is the first to go)."""
+        """The gates "stability" (for all figures) and "stability-ndr" (for NDR alone, which suffers first)."""
         return (
             self._gate("stability", "PDR", self.lossy_pdr, self.misjudge_pdr, "more than PDR allows"),
             self._gate("stability-ndr", "NDR", self.lossy_ndr, self.misjudge_ndr, "frames"),
@@ -55,7 +55,7 @@ class Stability:
             state=state,
             value=f"{rate} {finding}: {lossy} of {self.trials} trials at {self.load_pps:.0f} pps lost {what}",
             limit=f"warn: a good load is misjudged in > {MISJUDGE_WARN:.0%}, invalid: in > {MISJUDGE_INVALID:.0%}",
-            why=f"a load without fault of its own is taken for an upper bound in {misjudge:.1%} of cases",
+            why=f"a good load is taken for an upper bound in {misjudge:.1%} of cases",
         )
 
     @property

@@ -1,6 +1,6 @@
-"""One trial: an intended load for one duration, and the counts that came of it.
+"""One trial: an intended load for one duration, and the resulting counts.
 
-Pure data. Rates and ratios are derived here and stored nowhere; nothing here knows what a packet is.
+Pure data. Rates and ratios are derived here and not stored; nothing here knows what a packet is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TrialResult:
     """Counts of one trial. All counts are frames, all ports together."""
 
     intended_load_pps: float | None
-    """Load asked for [pps]; None: as fast as the tester goes."""
+    """Load asked for [pps]; None: maximum rate of the tester."""
     duration_s: float
     """Intended duration [s]."""
     intended: int
@@ -65,7 +65,7 @@ class TrialResult:
     """Sum of such gaps over 100 us [s]."""
     involuntary_switches: int = 0
     tx_full: int = 0
-    """Times that the link had no room for a frame that was due: what was not sent then was held up by the far end."""
+    """Times that the link had no room for a frame that was due: the far end held it up."""
     tester_busy: float | None = None
     """Share of the tester's turns that moved a frame [1]."""
     dut: dict[str, float] = field(default_factory=dict)

@@ -55,7 +55,7 @@ _TRY_TIMEOUT_S = 10.0
 
 
 def _run(command: list[str], log: Path) -> None:
-    # They end with us, whatever ends us: the folder they work in is removed then.
+    # They end with this process, however it ends: the folder that they work in is removed then.
     with log.open("ab") as output:
         done = subprocess.run(
             ["setpriv", "--pdeathsig", "KILL", "--", *command],
@@ -71,7 +71,7 @@ def _run(command: list[str], log: Path) -> None:
 
 
 def _does_not_start(program: Path) -> str | None:
-    """Why an executable doesn't come up here; None: it does. Without a command it ends at once."""
+    """Why an executable doesn't start here; None: it does. At the end of its input it ends at once."""
     try:
         done = subprocess.run(
             [str(program)],
@@ -259,7 +259,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the probe for this machine.")
     parser.add_argument("--sanitize", action="store_true", help="with AddressSanitizer and UBSan")
     parser.add_argument("--force", action="store_true", help="build although nothing has changed")
-    parser.add_argument("--look", action="store_true", help="only say whether anything would be built")
+    parser.add_argument("--look", action="store_true", help="only report what would be built")
     arguments = parser.parse_args()
     try:
         built = build(

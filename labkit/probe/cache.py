@@ -1,4 +1,4 @@
-"""What was built of the probe, and where: the cache folder, what a build in it was made of, and the executable to use.
+"""The cache of the probe's executables: its folder, what each build was made from, and which executable to use.
 
 Executables lie in a folder named by a hash of all that they are made of: the sources, the CPU, the distribution and the
 libraries that they are linked to. So neither a changed source nor an upgraded library is ever measured with an old
@@ -40,7 +40,7 @@ TOOLS = {"meson": "meson", "ninja": "ninja-build", "pkg-config": "pkg-config", "
 
 
 def _cpu() -> str:
-    """What -march=native depends on: two hosts that share a home must not share a build."""
+    """What -march=native depends on: hosts that share a home folder must not share a build."""
     try:
         first = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n", 1)[0]
     except OSError:
@@ -133,7 +133,7 @@ def build_directory(*, sanitize: bool = False) -> Path:
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """What was written down of a build; None where there is none, or it is not whole."""
+    """The manifest of a build; None if there is none, or it is incomplete."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -174,7 +174,7 @@ def _others(*, sanitize: bool) -> Iterator[Path]:
 
 
 def _why_none(*, sanitize: bool) -> str:
-    """Why no build is taken: there is none, or it was made for something else."""
+    """Why no build can be used: there is none, or it was made for another machine or other libraries."""
     here = linked()
     for folder in _others(sanitize=sanitize):
         there = (manifest_of(folder) or {}).get("linked", {})
@@ -199,7 +199,7 @@ def missing(engine: str) -> str | None:
 
 
 def checksum(program: Path) -> str:
-    """What is written down of an executable, so that a damaged one is noticed."""
+    """The checksum of an executable in the manifest, by which a damaged one is noticed."""
     return hashlib.sha256(program.read_bytes()).hexdigest()
 
 
@@ -230,8 +230,8 @@ def _hint(engine: str, command: str) -> str:
 def _trusted(program: Path) -> bool:
     """Whether root may run it: it is root's own, or that of who called sudo, in that user's cache.
 
-    Whoever may write to it also owns the labkit, the topologies and the tests that this sudo runs as root: it opens no
-    door that the user's own sudo has not opened. What a third user owns, or everybody may write to, is refused.
+    The user who may write to it also owns the labkit, the topologies and the tests that sudo runs as root, so this
+    gives no right that sudo has not given. A file that another user owns, or that everybody may write to, is refused.
     """
     who = caller()
     if who is None or os.environ.get("LABKIT_PROBE_DIR"):
@@ -241,7 +241,7 @@ def _trusted(program: Path) -> bool:
 
 
 def engine_path(engine: str, *, sanitize: bool = False) -> Path:
-    """The executable of an engine. Raises EnvironmentBroken where it is not built or not whole, with the way to it."""
+    """The executable of an engine. Raises EnvironmentBroken with the fix if it is not built, or damaged."""
     if engine not in ENGINES:
         raise ConfigInvalid(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
     command = _command(sanitize=sanitize)

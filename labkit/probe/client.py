@@ -1,6 +1,6 @@
-"""The probe's other end: starts an executable, speaks its JSON lines, ends it.
+"""The controller's end of the probe: starts an executable, exchanges JSON lines with it, ends it.
 
-PROTOCOL.md beside this file says what goes over the pipe. Nothing here knows what a measurement is.
+PROTOCOL.md beside this file specifies the lines. Nothing here knows what a measurement is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STDERR_LINES = 40
 class Probe:
     """A running probe. Leaving the context ends it: `quit`, then SIGTERM, then SIGKILL, by its pid.
 
-    Start it from a thread that lives as long as the probe shall: the kernel ends it with the thread that started it.
+    Start it from a thread that outlives it: the kernel kills the probe when the thread that started it ends.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Probe:
         return ToolFailed(f"{self.name} (labkit-probe-{self.engine}) {how} while {doing}: {words}")
 
     def check_alive(self) -> None:
-        """Raise ToolFailed, with its last words, if it has died."""
+        """Raise ToolFailed, with its last output, if it has died."""
         if self._process.poll() is not None:
             raise self._died("no command was running")
 

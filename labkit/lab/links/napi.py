@@ -2,7 +2,7 @@
 
 Measured on two virtual cores (UDP echo, both ends spinning, median RTT): softirq on the sender's core 10 us, RPS 30 us,
 threaded NAPI 48 us: each hand-over between cores costs an interrupt or a wake-up. So the kernel's own way is the
-default, and what it means stands in the results: a DUT's reception is paid for by the tester's core.
+default; the results record it: the tester's core pays for the DUT's reception.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from labkit.machine.hosts import Host
 def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
     """Have `interface` receive on `core`, if asked for.
 
-    Where that needs root and there is none, or the kernel's threads are in another PID namespace, it stays as the
-    kernel does it, and the answer says why.
+    Without the root rights that this needs, or if the kernel's threads are in another PID namespace, the kernel's default
+    stays, and the returned text says why.
     """
     try:
         if napi is Napi.THREADED:
@@ -34,7 +34,7 @@ def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
 
 
 def read_back(host: Host, interface: str) -> dict[str, object]:
-    """How the kernel has it: RPS mask, threaded or not, and the threads with the cores they may use."""
+    """Read back from the kernel: RPS mask, threaded or not, and the threads with the cores they may use."""
     threaded = _read(host.path(f"/sys/class/net/{interface}/threaded")) == "1"
     pids = sorted(_threads(interface)) if threaded else []
     return {

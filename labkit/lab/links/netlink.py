@@ -1,4 +1,4 @@
-"""The one door to pyroute2, whose classes make their methods at run time: untyped from here on.
+"""The only module that uses pyroute2, whose classes make their methods at run time and have no types.
 
 Sockets opened here speak to the network namespace that the calling thread is in (`machine.namespaces.inside`).
 """

@@ -1,4 +1,4 @@
-"""A veth pair between two held namespaces: made, addressed, quietened, and read back."""
+"""A veth pair between two held namespaces: created, addressed, free of traffic of its own, and read back."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from labkit.machine.hosts import NamespaceHost
 from labkit.machine.namespaces import inside
 
 _OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-parse|rx-vlan-hw-parse")
-"""All off: checksums are written in full and frames are what was sent, so that AF_XDP and DPDK peers see them as they
-are."""
+"""All off: checksums are written in full and frames are what was sent, so that AF_XDP and DPDK peers see them
+unchanged."""
 _GRO = "rx-gro"
 
 _QUIET: Mapping[str, str] = {
-    # No duplicate-address detection, router solicitations or link-local addresses: nothing speaks but the test.
+    # No duplicate-address detection, router solicitations or link-local addresses: no traffic but the test's.
     "ipv6/conf/{}/accept_dad": "0",
     "ipv6/conf/{}/accept_ra": "0",
     "ipv6/conf/{}/autoconf": "0",
@@ -127,7 +127,7 @@ def read_features(interface: str) -> dict[str, bool]:
 
 
 def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
-    """What the kernel says of one end: MTU, MAC, addresses, neighbours, qdisc, queues, offloads, NAPI, forwarding."""
+    """Read one end back from the kernel: MTU, MAC, addresses, neighbours, qdisc, queues, offloads, NAPI, forwarding."""
     with inside(host.pid), rtnetlink() as netlink:
         index = netlink.link_lookup(ifname=port.name)[0]
         link = next(iter(netlink.get_links(index)))
@@ -165,7 +165,7 @@ def _sysctls(values: Mapping[str, str]) -> None:
             path.write_text(value)
             got = path.read_text().strip()
         except FileNotFoundError:
-            continue  # a kernel without IPv6, or without this setting: what it does not have makes no noise
+            continue  # a kernel without IPv6, or without this setting: nothing to switch off
         if got != value:
             raise EnvironmentBroken(
                 f"{path}: wrote {value}, read back {got}", hint=f"sysctl {key.replace('/', '.')}"
