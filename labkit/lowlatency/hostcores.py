@@ -1,4 +1,4 @@
-"""Which cores a measurement of the host itself looks at, and what really runs on them meanwhile."""
+"""Which cores a measurement of the host covers, and which threads really run on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLICIES = {
 def choose(asked: Sequence[int] | None = None) -> tuple[int, ...]:
     """The cores to measure: those asked for, else the isolated ones, else all that this process may use.
 
-    Raises ConfigInvalid for a core that is not there (or that a cpuset keeps from us), or is named twice.
+    Raises ConfigInvalid for a core that does not exist (or is outside the cpuset), or is named twice.
     """
     own = os.sched_getaffinity(0)
     if asked is None:
@@ -49,7 +49,7 @@ def aside(measured: Iterable[int]) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadFacts:
-    """How the kernel schedules one thread: read back of the thread itself."""
+    """How the kernel schedules one thread, read back."""
 
     tid: int
     policy: str
@@ -71,8 +71,8 @@ def _facts(pid: int, tid: str) -> ThreadFacts | None:
 def workers(pid: int, count: int, *, policy: str) -> tuple[ThreadFacts, ...]:
     """The measuring threads of a tool, in the order in which it made them: all but its main one.
 
-    Waits until there are `count` of this policy, as it takes a moment to start them; fewer are returned where they
-    do not come (then what is read back says so) or the tool has ended.
+    Waits until there are `count` of this policy, as it takes a moment to start them. Returns fewer if they do not
+    appear in time (the facts then show it) or the tool has ended.
     """
     end = time.monotonic() + _THREADS_DEADLINE_S
     while True:

@@ -1,7 +1,7 @@
-"""Measures the host itself: how late it wakes a thread, how long it keeps a busy one waiting, what the hardware takes.
+"""Measures the host itself: how late it wakes a thread, how long it interrupts a busy one, gaps of the hardware.
 
-No datapath and no packet: one tool a kind, in the order hardware, wake-up, busy loop (each is the floor under the
-next). It knows nothing of targets, and keeps nothing: sessions do.
+No datapath and no packet: one tool per kind, in the order hardware, wake-up, busy loop (each is a lower limit of the
+next). It does not know targets and stores nothing: sessions do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """By kind of measurement, in the order of a run: the doctor's checks that must be ok."""
 
 SIGN_OFF_S = 600
-"""How long OpenShift's examples of cnf-tests run each tool; 12 h for a sign-off."""
+"""Duration of each tool in OpenShift's examples of cnf-tests; 12 h for a sign-off."""
 
 MAX_DURATION_S = 24 * 3600
 INTERVALS_US = (50, 1_000_000)
@@ -45,7 +45,7 @@ OnSecond = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for."""
+    """A measurement to make."""
 
     kind: str
     """One of KINDS."""
@@ -66,7 +66,7 @@ class Request:
 
 
 def measure(request: Request, *, guest: bool | None, on_second: OnSecond | None = None) -> HostResult:
-    """Do what is asked for. Raises ConfigInvalid (cores that are not there), EnvironmentBroken or ToolFailed."""
+    """Make the measurement. Raises ConfigInvalid (cores that do not exist), EnvironmentBroken or ToolFailed."""
     match request.kind:
         case "hardware":
             return _hardware(request, guest, on_second)
@@ -80,7 +80,7 @@ def measure(request: Request, *, guest: bool | None, on_second: OnSecond | None 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostResult:
-    """What one measurement of the host found; `payload` holds one field of Measurement."""
+    """The result of one measurement of the host; `payload` holds one field of Measurement."""
 
     payload: Mapping[str, HostTimes | HardwareTimes]
     tester: Mapping[str, object]
@@ -90,7 +90,7 @@ class HostResult:
 
 
 def wakeup_times(tool: cyclictest.Cyclictest, found: cyclictest.CyclictestResult) -> HostTimes:
-    """What a run of cyclictest says, wherever it ran."""
+    """The times of a run of cyclictest, on any host."""
     return HostTimes(
         duration_s=float(tool.duration_s),
         interval_us=float(tool.interval_us),
@@ -138,7 +138,7 @@ def _wakeup(request: Request, guest: bool | None, on_second: OnSecond | None) ->
             omitted_gate(times.cores),
         ),
         deviations=(
-            "idle states that take time to leave are held off while cyclictest runs (/dev/cpu_dma_latency 0 us): a "
+            "idle states with an exit latency are disabled while cyclictest runs (/dev/cpu_dma_latency 0 us): a "
             "program that does not do that wakes up later",
             *_short(duration_s),
         ),
@@ -184,21 +184,21 @@ def _busy_loop(request: Request, guest: bool | None, on_second: OnSecond | None)
             claim=f"{len(watch.threads)} threads in a busy loop, one on each core measured",
             evidence=watch.evidence(),
         ),
-        # An ordinary thread is put off its core by whoever else is there: that is what it measures, no doubt of it.
+        # Other threads preempt an ordinary thread: that is what it measures, and no reason for doubt.
         gates=(*(g for g in gates if g.name != "switches"), beyond_gate(times.cores)),
         deviations=tuple(deviations),
     )
 
 
 def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) -> HostResult:
-    """Wake-up latency as the kernel's own tracer sees it, by rtla timerlat: the thread's."""
+    """Wake-up latency of the thread as the kernel's own tracer sees it, by rtla timerlat."""
     duration_s, interval_us = request.duration_s, request.interval_us
     chosen = hostcores.choose(request.cores)
     tool = rtla.Timerlat(cores=chosen, duration_s=duration_s, period_us=interval_us)
     before = readings.read({f"core {core}": (0, core) for core in chosen})
     columns, done = rtla.measure(tool, on_second=on_second)
     after = readings.read({f"core {core}": (0, core) for core in chosen})
-    # A core where nothing was traced is left out of the figures, and the measurement is not proven then.
+    # A core without traced wake-ups is left out of the figures, and the measurement is not proven.
     threads = [c for c in columns if c.context == "thread" and c.counted]
     silent = sorted(set(chosen) - {c.core for c in threads})
     if not threads:
@@ -247,12 +247,12 @@ def _timerlat(request: Request, guest: bool | None, on_second: OnSecond | None) 
             beyond_gate(times.cores),
             omitted_gate(times.cores),
         ),
-        deviations=("tracing has a cost of its own, which is in these times", *_short(duration_s)),
+        deviations=("these times include the cost of tracing", *_short(duration_s)),
     )
 
 
 def _hardware(request: Request, guest: bool | None, on_second: OnSecond | None) -> HostResult:
-    """Gaps that hardware and firmware make, by hwlatdetect."""
+    """Gaps caused by hardware and firmware, by hwlatdetect."""
     duration_s = request.duration_s
     before = readings.read({})
     found, done = hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=duration_s), on_second=on_second)
@@ -288,9 +288,7 @@ def _tester(tool: str, version: str | None, argv: Sequence[str], cores: tuple[in
 
 
 def _short(duration_s: int) -> tuple[str, ...]:
-    """What a run shorter than those of telco practice has to say of itself."""
+    """The deviation of a run that is shorter than in telco practice."""
     if duration_s >= SIGN_OFF_S:
         return ()
-    return (
-        f"{duration_s} s; telco practice takes {SIGN_OFF_S} s to 12 h: the rarest delays take longest to come",
-    )
+    return (f"{duration_s} s; telco practice measures for {SIGN_OFF_S} s to 12 h, to see rare delays",)

@@ -1,4 +1,4 @@
-"""Watches a tool that measures the host: its threads read back once they run, the machine before and after."""
+"""Watches a tool that measures the host: reads back its threads once they run, and the machine before and after."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Watch:
         self.before = readings.read({f"core {core}": (thread.tid, core) for thread, core in pairs})
 
     def gates(self, *, switches: int, duration_s: float, guest: bool | None) -> tuple[Gate, ...]:
-        """What can be said of the machine while the tool ran."""
+        """The gates of the time while the tool ran."""
         if self.before is None:
-            raise LabkitBug("a tool that was never started has been judged")
+            raise LabkitBug("gates were asked for before the tool was started")
         after = readings.read({f"core {core}": (0, core) for core in self.cores})
         return (
             noise.steal_gate(self.before, after),
@@ -46,7 +46,7 @@ class Watch:
         )
 
     def evidence(self) -> dict[str, object]:
-        """The threads as the kernel has them."""
+        """The threads, as read back from the kernel."""
         allowed = self.before.allowed_cores if self.before is not None else {}
         return {
             f"core {core}": f"{t.policy} {t.priority}, allowed on {list(allowed.get(f'core {core}', ()))}"

@@ -112,8 +112,8 @@ def far_below(pdr: Rate | None, mrr: Rate | None) -> str:
         return ""
     return (
         f"PDR is {fmt.significant(100 * pdr.pps / mrr.pps, 2)} % of MRR ({fmt.pps(pdr.pps)} and {fmt.pps(mrr.pps)}): "
-        "what was lost at that load was not lost for want of speed. Something stood still for longer than the "
-        "queues reach (a core that was taken away, the tester), or a queue is very short: "
+        "frames were lost at that load, but not for lack of speed. Something stalled for longer than the queues reach "
+        "(another program on a core, the tester), or a queue is very short: "
         "measure again on a quiet machine before you use this PDR"
     )
 
@@ -140,7 +140,7 @@ def ratio(own: Rate, base: Rate) -> Ratio:
         return Ratio(value=None, why=f"the kernel has no {word}")
     if base.silent:
         # A ratio to that would flatter every other.
-        return Ratio(value=None, why=f"overload silences the kernel: its {word} is no rate to compare with")
+        return Ratio(value=None, why=f"overload silences the kernel: its {word} can't be compared with")
     if own.at_least and base.at_least:
         return Ratio(value=None, why=f"its {word} and the kernel's are both lower bounds (≥)")
     # A ratio that is a bound must hold: it is taken between the sides that make it one.

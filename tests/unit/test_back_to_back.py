@@ -36,7 +36,7 @@ def test_fifty_repeats_of_a_noisy_dut_spread() -> None:
     assert found.min_frames < found.average_frames < found.max_frames
     assert found.stdev_frames > 0
     assert found.deviations == (
-        "a link in software has no theoretical frame rate: the rate within the burst stands for it",
+        "a software link has no theoretical frame rate: the rate within the burst is used instead",
     )
 
 

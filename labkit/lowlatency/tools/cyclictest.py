@@ -1,7 +1,7 @@
-"""cyclictest (rt-tests): how late a thread wakes up that asked the kernel to be woken at a set time.
+"""cyclictest (rt-tests): how late a thread wakes up that the kernel should wake at a set time.
 
-A thread a core, SCHED_FIFO, memory locked, sleeps to an absolute time and notes how late it runs again. It counts in
-whole microseconds, cut off: 13 is 13.000 to 13.999. Beyond the histogram's end it counts without the value.
+One thread per core, SCHED_FIFO, memory locked, sleeps until an absolute time and records how late it runs again. It
+counts in whole microseconds, truncated: 13 is 13.000 to 13.999. Beyond the end of its histogram it keeps no values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from labkit.lowlatency.tools.figures import decimal, whole
 from labkit.machine.tunables import LeftoverTunable
 
 HISTOGRAM_US = 100_000
-"""Bins of 1 us: what is later than this is counted without its value. It costs 0.8 MB a core."""
+"""Bins of 1 us: later wake-ups are counted without their value. It costs 0.8 MB per core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +33,14 @@ class Cyclictest:
     main_core: int | None = None
     """Where its main thread waits; None: where the kernel puts it."""
     idle_states: bool = False
-    """False: it holds /dev/cpu_dma_latency at 0 us, so that no CPU goes into an idle state that takes time to leave."""
+    """False: it holds /dev/cpu_dma_latency at 0 us, so that no CPU enters an idle state with an exit latency."""
 
     def argv(self, json_path: str) -> list[str]:
         """Typed argv, for this machine."""
         return [running.binary("cyclictest", package=rt_tests.PACKAGE), *self.options(json_path)]
 
     def options(self, json_path: str) -> list[str]:
-        """What follows the program's name, on any machine.
+        """Its arguments, on any machine.
 
         With a histogram rt-tests sets the distance of the threads' intervals to 0.
         """
@@ -55,14 +55,14 @@ class Cyclictest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CyclictestThread:
-    """What one thread saw."""
+    """The result of one thread."""
 
     core: int
     wakeups: int
     """All that it counted, those beyond the histogram too."""
     min_us: int
     max_us: int
-    """The tool's own maximum: right whatever the histogram holds."""
+    """The tool's own maximum: correct even beyond the histogram."""
     mean_us: float
     bins_us: Mapping[int, int]
     """Whole microseconds to how often."""
@@ -82,7 +82,7 @@ class CyclictestResult:
 
 
 def parse(text: str) -> CyclictestResult:
-    """Read its JSON. Raises ToolFailed for what does not fit together: a count or a maximum must not get lost."""
+    """Read its JSON. Raises ToolFailed for inconsistent output: no count or maximum may get lost."""
     version, found = rt_tests.threads(text, "cyclictest")
     threads: list[CyclictestThread] = []
     for one in found:
@@ -116,7 +116,7 @@ def measure(
     on_start: Callable[[int], None] | None = None,
     on_second: Callable[[float], None] | None = None,
 ) -> tuple[CyclictestResult, running.Finished]:
-    """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last words."""
+    """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last output."""
     with rt_tests.json_file("cyclictest") as file, leftovers.Leftovers("cyclictest") as left:
 
         def journal(pid: int) -> None:
@@ -126,7 +126,7 @@ def measure(
         done = running.run(
             tool.argv(file.path),
             duration_s=tool.duration_s,
-            # It removes its file of shared memory on SIGTERM, should that be in the machine's own /dev/shm.
+            # On SIGTERM it removes its shared-memory file, if that is in the machine's own /dev/shm.
             ends_with=signal.SIGTERM,
             before_start=journal,
             on_start=on_start,

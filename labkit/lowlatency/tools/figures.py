@@ -1,4 +1,4 @@
-"""Reads the figures that measuring programs print: a count or a time that is none must not become a good one."""
+"""Reads the figures that measuring programs print: an unreadable count or time must not become a good one."""
 
 from __future__ import annotations
 

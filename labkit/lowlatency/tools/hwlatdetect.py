@@ -1,7 +1,7 @@
-"""hwlatdetect (rt-tests): gaps that hardware and firmware make (SMIs), seen by the kernel's hwlat tracer.
+"""hwlatdetect (rt-tests): gaps caused by hardware and firmware (SMIs), seen by the kernel's hwlat tracer.
 
-One core at a time, with interrupts off, the tracer reads the clock in a loop for half of each second. What is lost
-there no kernel can give back: it is the floor under every other time, so it is measured first.
+One core at a time, with interrupts off, the tracer reads the clock in a loop for half of each second. No kernel can
+avoid these gaps: they are a lower limit of all other times, so they are measured first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from labkit.machine import fix
 from labkit.machine.tunables import ToolTunable
 
 TRACING = Path("/sys/kernel/debug/tracing")
-"""Where hwlatdetect itself looks, so that what it leaves changed is changed back there."""
+"""The folder that hwlatdetect itself uses, so that what it leaves changed is reverted there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class HwlatdetectResult:
 
 
 def parse(text: str) -> HwlatdetectResult:
-    """Read what it prints. Raises ToolFailed where it did not come to its end, or says two things."""
+    """Read its output. Raises ToolFailed if it did not finish, or its output is inconsistent."""
     if "test finished" not in text:
         raise ToolFailed(f"hwlatdetect did not finish: {text.strip()[-running.LAST_WORDS :]}")
 
@@ -85,9 +85,9 @@ def parse(text: str) -> HwlatdetectResult:
 
 @contextmanager
 def _tracing_kept(tracing: Path) -> Iterator[None]:
-    """Put tracing back as it was: hwlatdetect ends by turning it all off.
+    """Restore tracing: hwlatdetect turns all of it off when it ends.
 
-    Raises EnvironmentBroken where there is no tracing, or somebody traces already: that would be lost.
+    Raises EnvironmentBroken if there is no tracing, or a tracer is in use, which hwlatdetect would end.
     """
     try:
         in_use = (tracing / "current_tracer").read_text().strip()
@@ -114,7 +114,7 @@ def measure(
     on_second: Callable[[float], None] | None = None,
     tracing: Path = TRACING,
 ) -> tuple[HwlatdetectResult, running.Finished]:
-    """Run it. Its exit code says whether the threshold was passed, so its words decide whether it failed."""
+    """Run it. Its exit code says whether the threshold was exceeded; its output shows whether it failed."""
     with _tracing_kept(tracing):
         done = running.run(
             tool.argv(), duration_s=tool.duration_s, ends_with=signal.SIGINT, on_second=on_second

@@ -1,8 +1,8 @@
 """oslat (rt-tests): how long a thread that never sleeps is kept from running, as a polling core would be.
 
-A thread a core reads the CPU's counter in a loop and notes the gaps. It counts in whole microseconds, rounded up; its
-last bucket holds everything longer, whose values it does not keep. From rt-tests 2.6 on its buckets say one microsecond
-more than its own minimum and maximum do of the same gap: that is taken off.
+One thread per core reads the CPU's counter in a loop and records the gaps. It counts in whole microseconds, rounded
+up; its last bucket holds all longer gaps, without their values. From rt-tests 2.6 on its buckets are one microsecond
+above its own minimum and maximum for the same gap: that is subtracted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from labkit.lowlatency.tools import rt_tests, running
 from labkit.lowlatency.tools.figures import decimal, whole
 
 BUCKETS = 1024
-"""The most that it takes: gaps of up to 1023 us are counted apart."""
+"""The maximum of oslat: gaps of up to 1023 us have a bucket of their own."""
 PREHEAT_S = 1
 
 
@@ -28,7 +28,7 @@ class Oslat:
     main_core: int
     """Where its main thread waits: not one of those measured, where there is another."""
     priority: int | None = None
-    """SCHED_FIFO; None: as an ordinary thread. A busy loop of a priority starves its core of all else."""
+    """SCHED_FIFO; None: as an ordinary thread. A busy loop with a priority starves everything else on its core."""
     buckets: int = BUCKETS
 
     def argv(self, json_path: str) -> list[str]:
@@ -42,14 +42,14 @@ class Oslat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OslatThread:
-    """What one thread saw."""
+    """The result of one thread."""
 
     core: int
     loops: int
-    """Gaps counted, the long ones too: one a turn of its loop."""
+    """Gaps counted, one per turn of its loop, including those in the last bucket."""
     min_us: int
     max_us: int
-    """The tool's own maximum: right whatever the histogram holds."""
+    """The tool's own maximum: correct even beyond the histogram."""
     mean_us: float
     duration_s: float
     bins_us: Mapping[int, int]
@@ -70,13 +70,13 @@ class OslatResult:
 
 
 def parse(text: str, *, buckets: int) -> OslatResult:
-    """Read its JSON; `buckets` is what it was started with. Raises ToolFailed for what does not fit together."""
+    """Read its JSON; `buckets` is what it was started with. Raises ToolFailed for inconsistent output."""
     version, found = rt_tests.threads(text, "oslat")
     threads: list[OslatThread] = []
     for one in found:
         counts = rt_tests.bins(one, "oslat")
         try:
-            # Seen in 2.6: minimum 1, all counts from bucket 2 on, and the mean by the buckets.
+            # Observed in 2.6: minimum 1, all counts from bucket 2 on, and the mean by the buckets.
             shift = min((us for us, n in counts.items() if n and us < buckets), default=0) - whole(one["min"])
             shift = int(shift == 1)
             thread = OslatThread(
@@ -104,7 +104,7 @@ def measure(
     on_start: Callable[[int], None] | None = None,
     on_second: Callable[[float], None] | None = None,
 ) -> tuple[OslatResult, running.Finished]:
-    """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last words."""
+    """Run it. Raises EnvironmentBroken (not installed) or ToolFailed, with its last output."""
     with rt_tests.json_file("oslat") as file:
         done = running.run(
             tool.argv(file.path),

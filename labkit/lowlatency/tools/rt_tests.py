@@ -23,7 +23,7 @@ def version() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class JsonFile:
-    """A file in memory that a program writes its results to: no path is left behind, whatever ends it."""
+    """A file in memory that a program writes its results to: it leaves nothing behind, however the program ends."""
 
     descriptor: int
 
@@ -66,7 +66,7 @@ def threads(text: str, tool: str) -> tuple[str, list[Mapping[str, Any]]]:
 
 
 def bins(thread: Mapping[str, Any], tool: str) -> dict[int, int]:
-    """A thread's histogram: whole microseconds to how often. Raises ToolFailed where it is none."""
+    """A thread's histogram: whole microseconds to how often. Raises ToolFailed if there is none."""
     try:
         return {whole(us): whole(count) for us, count in thread["histogram"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,7 +1,7 @@
 """rtla timerlat: the same wake-up as cyclictest's, seen by the kernel's timerlat tracer in two parts.
 
-How late the timer's interrupt was taken, and how late the thread ran that it woke. It counts in whole microseconds,
-cut off, and counts what its histogram does not reach ("over") without the value.
+How late the timer's interrupt was handled, and how late the thread ran that it woke. It counts in whole microseconds,
+truncated; values beyond its histogram ("over") are counted only.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from labkit.machine.tunables import LeftoverTunable, ToolTunable
 TRACING = Path("/sys/kernel/tracing")
 INSTANCE = "timerlat_hist"
 SETTINGS = ("cpus", "timerlat_period_us", "stop_tracing_us", "stop_tracing_total_us", "print_stack")
-"""Below osnoise/: what it sets for its time."""
+"""Files below osnoise/ that it sets while it runs."""
 ENTRIES = 9999
-"""Bins of 1 us: the most that every version takes."""
+"""Bins of 1 us: the maximum that every version accepts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def parse(text: str) -> tuple[TimerlatColumn, ...]:
     for i, head in enumerate(heads):
         match = re.fullmatch(r"(IRQ|Thr)-(\d+)", head)
         if match is None:
-            continue  # Usr: the return to a user-space thread, which nobody asked for
+            continue  # Usr: the return to a user-space thread, which is not used here
         try:
             bins_us = {whole(f[0]): n for f in bins if (n := whole(f[i + 1]))}
             counted, beyond = whole(summary["count:"][i]), whole(summary["over:"][i])
@@ -116,16 +116,16 @@ def parse(text: str) -> tuple[TimerlatColumn, ...]:
 
 
 def version() -> str | None:
-    """Its own word (it ends with an error after that); None: it says none."""
+    """Its version as it prints it (it exits with an error after that); None: it prints none."""
     return running.said(["rtla", "--version"], r"^rtla version (\S+)")
 
 
 def measure(
     tool: Timerlat, *, on_second: Callable[[float], None] | None = None, tracing: Path = TRACING
 ) -> tuple[tuple[TimerlatColumn, ...], running.Finished]:
-    """Run it. It takes its tracing instance down on SIGINT, which is what it gets when labkit dies.
+    """Run it. On SIGINT, which it gets when labkit dies, it removes its tracing instance.
 
-    Killed itself, it leaves that instance, in which the tracer goes on, and its own settings of the tracer.
+    If it is killed, that instance stays, with the tracer running, and so do its settings of the tracer.
     """
     with Leftovers("rtla") as left:
         for name in SETTINGS:

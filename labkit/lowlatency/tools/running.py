@@ -1,7 +1,7 @@
 """Runs a measuring program that is silent until it ends: output, exit code, and what the scheduler did to it.
 
-It must not know what any program measures. The program dies with labkit; Ctrl-C ends it in order. What it keeps in
-shared memory goes with it, whatever ends it.
+It must not know what any program measures. The program dies with labkit; Ctrl-C ends it in order. Its shared memory
+is removed, however it ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from labkit.errors import EnvironmentBroken, ToolFailed
 from labkit.machine import fix
 
 GRACE_S = 30.0
-"""What a program may take beyond its duration: it calibrates before and writes its results afterwards."""
+"""Time that a program may take beyond its duration: it calibrates before and writes its results afterwards."""
 END_TIMEOUT_S = 5.0
 _START = """
 read -r go || exit 143
@@ -33,7 +33,7 @@ read -r go || exit 143
 shift
 exec "$@" </dev/null
 """
-"""Waits for the word, and ends where labkit is gone before it; then the program, with a /dev/shm of its own."""
+"""Waits for "go", or ends if labkit has gone; then runs the program, with a /dev/shm of its own."""
 LAST_WORDS = 400
 """Characters of its output that an error quotes."""
 
@@ -47,18 +47,18 @@ class Finished:
     stdout: str
     stderr: str
     involuntary_switches: int
-    """Of all its threads: times that something else was put on their core against their will (wait4)."""
+    """Involuntary context switches of all its threads (wait4)."""
 
     def failed(self, why: str) -> ToolFailed:
-        """The error that quotes its last words."""
-        words = (self.stderr.strip() or self.stdout.strip())[-LAST_WORDS:] or "it said nothing"
+        """The error, with its last output."""
+        words = (self.stderr.strip() or self.stdout.strip())[-LAST_WORDS:] or "no output"
         return ToolFailed(f"{self.argv[0]}: {why}: {words}")
 
 
 def binary(name: str, *, package: str) -> str:
-    """Where a program is. Raises EnvironmentBroken with the package that brings it.
+    """The path of a program. Raises EnvironmentBroken with the package that provides it.
 
-    The folders of system programs are looked through as well: an ordinary user's PATH often lacks them.
+    Also looks in the folders of system programs, which an ordinary user's PATH often lacks.
     """
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = shutil.which(name, path=path)
@@ -68,7 +68,7 @@ def binary(name: str, *, package: str) -> str:
 
 
 def said(argv: Sequence[str], pattern: str) -> str | None:
-    """What a program says where `pattern` has its group (by line); None: not there, or it says no such thing."""
+    """What a program prints, as the group of `pattern` matches it; None: not installed, or nothing matches."""
     try:
         command = [binary(argv[0], package=argv[0]), *argv[1:]]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=END_TIMEOUT_S)
@@ -88,12 +88,12 @@ def run(
     on_second: Callable[[float], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Finished:
-    """Run it to its end. Raises ToolFailed when it runs on long after `duration_s`, EnvironmentBroken where it cannot.
+    """Run it to its end. Raises ToolFailed if it still runs long after `duration_s`, EnvironmentBroken if it can't.
 
     `ends_with` is what the kernel sends it when labkit dies: SIGKILL, or SIGINT or SIGTERM for one that has to clean up
-    after itself. Where it may, it gets a /dev/shm of its own, which is gone with it. `before_start` gets the pid that
-    it will have, `on_start` the same once it runs, `on_second` the time since then, once a second: nothing else happens
-    here meanwhile, for the program measures this very machine.
+    after itself. If possible it gets a /dev/shm of its own, which goes with it. `before_start` gets the pid that it
+    will have, `on_start` the same once it runs, `on_second` the time since then, once a second. Nothing else happens
+    here meanwhile, since the program measures this machine.
     """
     own = own_mounts()
     command = ["unshare", "--mount", "--propagation", "private", "--"] if own else []
@@ -147,7 +147,7 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
 
 @cache
 def own_mounts() -> bool:
-    """Whether programs can be given a /dev/shm of their own; tried, for what forbids it is no one setting."""
+    """Whether programs can be given a /dev/shm of their own; tried, since no single setting decides it."""
     script = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
     argv = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", script]
     try:
@@ -162,7 +162,7 @@ def _wait(
     duration_s: float,
     on_second: Callable[[float], None] | None,
 ) -> resource.struct_rusage:
-    """Wait for its end, asleep but for a moment each second; what it used."""
+    """Wait for its end, awake only for a moment each second. Returns its resource usage."""
     began = time.monotonic()
     descriptor = os.pidfd_open(process.pid)
     try:
@@ -182,7 +182,7 @@ def _wait(
 
 
 def end(process: subprocess.Popen[bytes], politely: signal.Signals) -> None:
-    """End it: first as it cleans up after itself (SIGTERM where it has nothing to clean up), then by SIGKILL."""
+    """End it: first by the signal on which it cleans up (else SIGTERM), then by SIGKILL."""
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM if politely is signal.SIGKILL else politely)
     try:
