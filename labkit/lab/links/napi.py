@@ -18,8 +18,8 @@ from labkit.machine.hosts import Host
 def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
     """Have `interface` receive on `core`, if asked for.
 
-    Without the root rights that this needs, or if the kernel's threads are in another PID namespace, the kernel's default
-    stays, and the returned text says why.
+    Without the root rights that this needs, or if the kernel's threads are in another PID namespace, the kernel's
+    default stays, and the returned text says why.
     """
     try:
         if napi is Napi.THREADED:
