@@ -106,3 +106,16 @@ def test_the_architecture_names_each_room() -> None:
     rooms = set(MAY_IMPORT) - set(GROUND) - {"faces"}
     assert [room for room in sorted(rooms) if f"| `{room}` |" not in text] == []
     assert [module for module in GROUND if f"`{module}`" not in text] == []
+
+
+def test_the_rooms_are_listed_so_that_each_imports_only_lower_ones() -> None:
+    listed = re.findall(r"^\| (?:`(\w+)`|faces:)", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
+    order = {name or "faces": place for place, name in enumerate(listed)}
+    assert set(order) == set(MAY_IMPORT) - set(GROUND)
+    upward = [
+        (room, lower)
+        for room, place in order.items()
+        for lower in MAY_IMPORT[room].split()
+        if order[lower] <= place
+    ]
+    assert upward == []
