@@ -190,7 +190,7 @@ def _tier(item: pytest.Item) -> str:
 def _reasons(session: Session, test: str) -> set[str]:
     found = session.recorder.attempts.to_repeat(test)
     gates = {g.name for m in found for g in m.gates if g.state == "invalid"}
-    return gates or {"the tester stood still" if found else STAYS}
+    return gates or {"the tester stalled" if found else STAYS}
 
 
 def _is_invalid(reports: Sequence[pytest.TestReport]) -> bool:

@@ -77,7 +77,7 @@ def packages(*names: str) -> str:
     """Install packages of the distribution (Debian's names)."""
     listed = " ".join(dict.fromkeys(names))
     if not _APT.exists():
-        return f"install what Debian calls {listed}"
+        return f"install {listed} (the names of Debian's packages)"
     if not any(_APT_LISTS.glob("*_Packages*")):  # a fresh image: apt knows no package yet
         return f"{as_root('apt-get update')} && {as_root(f'apt-get install {listed}')}"
     if unknown := [name for name in dict.fromkeys(names) if not _known(name)]:

@@ -108,7 +108,7 @@ class Journal:
     def _refused(self, error: OSError) -> EnvironmentBroken:
         return EnvironmentBroken(
             f"the journal {self.path} cannot be written: {error.strerror}",
-            hint="set LABKIT_STATE_DIR to a directory of yours",
+            hint="set LABKIT_STATE_DIR to a directory that you may write to",
         )
 
     @contextmanager

@@ -67,7 +67,7 @@ class FileTunable:
         if now == old:
             return None
         if now != new:
-            return f"{self.path} was set to {new} by us and is {now} now: someone else's, left (it was {old} before)"
+            return _changed_since(self.path, old=old, new=new, now=str(now))
         self.write(old)
         got = self.read()
         return None if got == old else f"{self.path}: wrote {old}, reads {got}"
@@ -101,7 +101,7 @@ class HugepagesTunable:
         if now == int(old):
             return None
         if not int(old) < now <= int(new):
-            return f"{self.path} was set to {new} by us and is {now} now: someone else's, left (it was {old} before)"
+            return _changed_since(self.path, old=old, new=new, now=str(now))
         self.write(old)
         end = time.monotonic() + _COME_BACK_S
         while self.read() != old and time.monotonic() < end:
@@ -185,6 +185,10 @@ class ToolTunable(FileTunable):
         self.write(old)
         got = self.read()
         return None if got == old else f"{self.path}: wrote {old}, reads {got}"
+
+
+def _changed_since(path: Path, *, old: str, new: str, now: str) -> str:
+    return f"{path} was set to {new} by labkit and is {now} now: changed by another program, not reverted to {old}"
 
 
 def network_namespace(pid: int | str) -> int | None:

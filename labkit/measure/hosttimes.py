@@ -195,7 +195,7 @@ def omitted_gate(cores: Sequence[CoreTimes]) -> Gate:
     return Gate(
         name="omitted",
         state="warn" if omitted else "ok",
-        value=f"{omitted} beside {counted} that took place",
+        value=f"{omitted} in addition to {counted} that took place",
         limit="warn if any",
         why="wake-ups that fell due during a late one: each is counted with the time that it would have waited",
     )

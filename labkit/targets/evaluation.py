@@ -123,9 +123,7 @@ class Target:
                 words = "at least " if seen.high is None and seen.low > 0 else ""
                 return self._end(Outcome.PASS, seen.quoted, f"{words}{low}{note}")
             if seen.high is None:
-                shown = (
-                    f"at least {low}, more" if seen.low > 0 else "nothing got through, and that more would"
-                )
+                shown = f"at least {low}, more" if seen.low > 0 else "nothing was forwarded, a rate above 0"
                 return self._end(
                     Outcome.INVALID, seen.quoted, f"tester-limited: {shown} cannot be shown here{note}"
                 )

@@ -118,10 +118,10 @@ def _check_words(
     """Refuse a word that no row has: such an entry would be for no row at all, and every run would pass it."""
     if part == "frame":
         known = [word for word in match[part] if word.isascii() and word.isdigit()] + ["imix"]
-        what = "no frame size is written"
+        what = "unknown frame size"
     elif part == "backend":
         known = sorted({HOST, *(entry.name for entry in entry_points(group="labkit.backends"))})
-        what = "no backend is named"
+        what = "unknown backend"
     elif modes is None:
         return
     else:
@@ -129,7 +129,7 @@ def _check_words(
         if any(name not in modes for name in backends):
             return  # not a backend, which is reported already, or one whose modes are not known
         known = sorted({mode for name in backends for mode in modes[name]})
-        what = f"no mode of {' or '.join(backends)} is named"
+        what = f"unknown mode of {' or '.join(backends)}:"
     unknown = [word for word in match[part] if word not in known]
     if unknown:
         hint = (

@@ -19,7 +19,7 @@ def goal_rate(name: str) -> Reader:
     def read(measurement: Measurement, _load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
         result = goal(measurement, name)
         if result is None:
-            return Unknown("the measurement holds no search")
+            return Unknown("the measurement has no search")
         lower, upper = result.relevant_lower_bound_pps, result.relevant_upper_bound_pps
         tester_limited = limited_by(measurement, name) == TESTER
         if result.conditional_throughput_pps is not None:
@@ -40,7 +40,7 @@ def mrr_rate(measurement: Measurement, _load: str | None, _kernel: Measurement |
     """The median of the MRR's trials, and its confidence interval."""
     mrr = measurement.mrr
     if mrr is None:
-        return Unknown("the measurement holds no MRR")
+        return Unknown("the measurement has no MRR")
     high = None if limited_by(measurement, "mrr") == TESTER else mrr.ci95_high_pps
     return Observed(low=mrr.ci95_low_pps, high=high, quoted=mrr.median_pps, note="95 % CI of the median")
 
@@ -59,10 +59,10 @@ def ratio_to_kernel(
         return Unknown(f"the kernel's {name}: {base.reason if isinstance(base, Unknown) else base.note}")
     if kernel is not None and kernel.mrr is not None and kernel.mrr.silent:
         return Unknown(
-            f"the kernel was silent in {kernel.mrr.silent} trials: a ratio to its mrr would flatter"
+            f"the kernel was silent in {kernel.mrr.silent} trials: a ratio to its MRR would be too high"
         )
     if base.high is None:
-        return Unknown(f"the kernel's {name} is tester-limited: a ratio to it would flatter")
+        return Unknown(f"the kernel's {name} is tester-limited: a ratio to it would be too high")
     return Observed(
         low=own.low / base.high,
         high=None if own.high is None else own.high / base.low,
@@ -83,9 +83,7 @@ def loss_at_10_percent(
     stood_still = median(trial.stall_total_s / trial.duration_s for trial in trials)
     # Frames that come back while the tester stands still overflow its rings, whatever the DUT does.
     doubt = (
-        f"the tester itself stood still for {stood_still:.2%} of the time"
-        if stood_still >= middle > 0
-        else ""
+        f"the tester itself stalled for {stood_still:.2%} of the time" if stood_still >= middle > 0 else ""
     )
     note = f"median of {len(trials)} trials"
     return Observed(low=middle, high=middle, quoted=middle, note=note, doubt=doubt, doubt_passes=True)

@@ -21,7 +21,7 @@ def stalled(trial: TrialResult, percentile: float | None, value_s: float) -> str
     if not own:
         return ""
     return (
-        f"the tester itself stood still for {share:.2%} of the time, {trial.stall_max_s * 1e3:.2g} ms at the longest: "
+        f"the tester itself stalled for {share:.2%} of the time, {trial.stall_max_s * 1e3:.2g} ms at the longest: "
         "enough to cause this by itself"
     )
 
@@ -32,7 +32,7 @@ def round_trip(field: str, percentile: float | None) -> Reader:
     def read(measurement: Measurement, load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
         ladder = measurement.latency
         if ladder is None:
-            return Unknown("the measurement holds no latency")
+            return Unknown("the measurement has no latency")
         points = [p for p in ladder.points if load is None or p.load == load]
         if not points:
             measured = ", ".join(p.load for p in ladder.points) or "none"
@@ -65,7 +65,7 @@ def host_time(kind: str, field: str, percentile: float | None) -> Reader:
     def read(measurement: Measurement, _load: str | None, _kernel: Measurement | None) -> Observed | Unknown:
         times: HostTimes | None = getattr(measurement, kind)
         if times is None:
-            return Unknown(f"the measurement holds no {kind}")
+            return Unknown(f"the measurement has no {kind}")
         worst = times.worst(field)
         if worst is None:
             needed = samples_needed(percentile if percentile is not None else 50.0)
@@ -74,7 +74,7 @@ def host_time(kind: str, field: str, percentile: float | None) -> Reader:
         value_us = float(getattr(worst, field))
         note = f"core {worst.core}" + (f", the slowest of {len(times.cores)}" if len(times.cores) > 1 else "")
         if times.resolution_us:
-            note += f"; the tool says {value_us:g} us and cuts off"
+            note += f"; the tool says {value_us:g} us, truncated"
         note += f"; in {times.duration_s:g} s"
         # Just under the next step: "< 20 us" holds of 19 us cut off.
         high_us = value_us + max(times.resolution_us - 1e-3, 0.0)
@@ -96,7 +96,7 @@ def hardware_max(
     """The longest gap that the hardware made."""
     found = measurement.hardware
     if found is None:
-        return Unknown("the measurement holds no gaps of the hardware")
+        return Unknown("the measurement has no gaps of the hardware")
     if found.max_us is None:
         low_s, high_s, quoted_s, gaps = 0.0, found.threshold_us / 1e6, None, "no gap above the threshold of"
     else:

@@ -133,7 +133,7 @@ def test_a_package_that_the_archives_lack_is_no_command(shell):
 
 def test_without_apt_the_packages_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(fix, "_APT", tmp_path / "apt-get")
-    assert fix.packages("libdpdk-dev") == "install what Debian calls libdpdk-dev"
+    assert fix.packages("libdpdk-dev") == "install libdpdk-dev (the names of Debian's packages)"
 
 
 def test_python_packages_go_where_labkit_is(monkeypatch, tmp_path):

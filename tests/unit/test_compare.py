@@ -362,9 +362,9 @@ def test_a_round_trip_that_the_testers_own_stalls_explain_is_not_called_higher()
     stalled = with_points(b, trial={"stall_max_s": 0.1, "stall_total_s": 0.5})
     row = of(compare(A, stalled), "latency", "p99 idle", "kernel")
     assert row.finding == "invalid"
-    assert row.reason.startswith("B: the tester itself stood still for 50")
+    assert row.reason.startswith("B: the tester itself stalled for 50")
     lower = of(compare(stalled, A), "latency", "p99 idle", "kernel")
-    assert lower.reason.startswith("A: the tester itself stood still")
+    assert lower.reason.startswith("A: the tester itself stalled")
     # What is lower although its tester stood still is lower all the same.
     there = with_points(A, trial={"stall_max_s": 0.1, "stall_total_s": 0.5})
     assert of(compare(b, there), "latency", "p99 idle", "kernel").finding == "lower"

@@ -127,7 +127,7 @@ def test_gates_warn_of_what_the_figures_alone_do_not_say() -> None:
     clean, odd = core({5: 100}), core({5: 100}, beyond=2, max_us=90_000, interval_us=10_000)
     assert beyond_gate((clean,)).state == omitted_gate((clean,)).state == "ok"
     assert (beyond_gate((clean, odd)).state, beyond_gate((clean, odd)).value) == ("warn", "2 of 202")
-    assert omitted_gate((clean, odd)).value == "8 beside 202 that took place"
+    assert omitted_gate((clean, odd)).value == "8 in addition to 202 that took place"
     assert [guest_gate(guest).state for guest in (True, False, None)] == ["warn", "ok", "ok"]
     assert switches_gate(5, duration_s=10.0, limits=DEFAULT_LIMITS).state == "ok"
     assert switches_gate(11, duration_s=10.0, limits=DEFAULT_LIMITS).state == "warn"

@@ -368,17 +368,17 @@ targets:
         ("targets: 3\n", 1, "expected a list"),
         ("targets:\n  - {backend: {a: b}, p50: '<= 1 us'}\n", 2, "expected a word"),
         ("targets:\n  - backend: dpkd\n    pdr: '>= 1 pps'\n", 2, "did you mean 'dpdk'"),
-        ("targets:\n  - backend: [xdp, afxdp]\n    pdr: '>= 1 pps'\n", 2, "no backend is named 'afxdp'"),
+        ("targets:\n  - backend: [xdp, afxdp]\n    pdr: '>= 1 pps'\n", 2, "unknown backend 'afxdp'"),
         ("targets:\n  - backend: []\n    pdr: '>= 1 pps'\n", 2, "expected a word"),
         (
             "targets:\n  - backend: [dpdk]\n    frame: 64 B\n    pdr: '>= 1 pps'\n",
             3,
-            "no frame size is written '64 B'",
+            "unknown frame size '64 B'",
         ),
         (
             "targets:\n  - {mode: nonesuch, pdr: '>= 1 pps'}\n",
             2,
-            "no mode of dpdk or xdp is named 'nonesuch'",
+            "unknown mode of dpdk or xdp: 'nonesuch'",
         ),
         ("targets:\n  - {backend: dpdk, mode: af_xdp, pdr: '>= 1 pps'}\n", 2, "did you mean 'net_af_xdp'"),
         ("", 1, "empty"),
@@ -516,7 +516,7 @@ def test_the_latest_wakeup_is_held_by_what_the_tool_cut_off(
     assert found.outcome is outcome, found.reason
     assert found.value == pytest.approx(max_us)
     assert found.unit == "us"
-    assert f"core 3, the slowest of 2; the tool says {max_us} us and cuts off" in found.reason
+    assert f"core 3, the slowest of 2; the tool says {max_us} us, truncated" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -629,7 +629,7 @@ def test_a_tail_that_the_tester_can_have_made_itself_is_not_a_failure(
 ) -> None:
     found = check(stalled(share, longest_s), **{metric: "<= 1 ns"})
     assert found.outcome is outcome
-    assert ("stood still" in found.reason) is (outcome is Outcome.INVALID)
+    assert ("stalled" in found.reason) is (outcome is Outcome.INVALID)
 
 
 def test_a_bound_that_holds_in_spite_of_stalls_is_met() -> None:

@@ -77,7 +77,7 @@ def test_one_trial_says_what_was_the_testers_own_doing() -> None:
 
     assert notes_of() == ""
     assert notes_of(stall_max_s=0.05, stall_total_s=0.05).startswith(
-        "p99, p99.9, max: the tester itself stood still for 5.00% of the time"
+        "p99, p99.9, max: the tester itself stalled for 5.00% of the time"
     )
     short = notes_of(intended=sound.sent + 500)
     assert short.startswith(

@@ -57,7 +57,7 @@ def test_what_someone_else_set_since_is_left_and_reported(tmp_path: Path, settin
     journal = Journal(tmp_path)
     entry = turn(FileTunable(setting), "2", journal=journal, lab="a")
     setting.write_text("7")
-    assert "someone else's" in (undo(entry, journal=journal) or "")
+    assert "changed by another program" in (undo(entry, journal=journal) or "")
     assert setting.read_text() == "7"
 
 

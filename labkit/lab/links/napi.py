@@ -51,11 +51,13 @@ def _threaded(host: Host, interface: str, core: int) -> str | None:
     made = _threads(interface) - before
     if not made:
         switch.write_text("0")
-        return f"the kernel's threads can't be seen, so not be moved to core {core} (a container's PID namespace?)"
+        return (
+            f"its threads are not visible, and can't be moved to core {core} (a container's PID namespace?)"
+        )
     for pid in made:
         os.sched_setaffinity(pid, {core})
         if os.sched_getaffinity(pid) != {core}:
-            raise EnvironmentBroken(f"NAPI thread {pid} of {interface} did not go to core {core}")
+            raise EnvironmentBroken(f"NAPI thread {pid} of {interface} could not be moved to core {core}")
     return None
 
 
