@@ -18,7 +18,7 @@ def test_unsupported_distribution_is_refused_before_anything_is_changed():
     assert done.returncode != 0
     assert "is not supported: expected Debian 99 or newer, Ubuntu 99.04 or newer" in told(done)
     assert "Nothing was changed." in told(done)
-    assert "Make the machine ready" not in done.stdout
+    assert "Provision the machine" not in done.stdout
 
 
 def test_too_few_hugepages_for_a_vhost_pair_are_refused():
@@ -30,13 +30,13 @@ def test_too_few_hugepages_for_a_vhost_pair_are_refused():
 
 
 def test_short_grant_of_hugepages_is_an_error_with_the_figures():
-    # A knob that takes no 256, as a kernel without the memory takes none.
-    knob = "/proc/sys/net/ipv4/ip_default_ttl"
-    done = play("--tags", "hugepages", "-e", f"hugepages_count=256 hugepages_knob={knob}")
+    # A file that takes no 256, as a kernel without the memory takes none.
+    file = "/proc/sys/net/ipv4/ip_default_ttl"
+    done = play("--tags", "hugepages", "-e", f"hugepages_count=256 hugepages_count_file={file}")
 
     assert done.returncode != 0
     assert (
-        f"Asked for 256 hugepages of 2 MB: {knob}: writing '256' failed: Invalid argument; it stays "
+        f"Asked for 256 hugepages of 2 MB: {file}: writing '256' failed: Invalid argument; it stays "
         in told(done)
     )
     assert re.search(r"Free memory: \d+ MiB of \d+ MiB", told(done))
@@ -101,4 +101,4 @@ def test_what_a_role_looked_up_is_not_taken_for_a_variable_of_the_host():
     done = play(*both, playbook="local.yml")
 
     assert done.returncode == 0, told(done)
-    assert done.stdout.count("TASK [Refuse what can't come right]") == 2
+    assert done.stdout.count("TASK [Validate the host against the variables]") == 2

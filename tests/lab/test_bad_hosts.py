@@ -244,7 +244,7 @@ def test_missing_sudo_is_told_and_not_a_riddle(ordinary_user, become):
         done
     )
     assert "give --ask-become-pass, or connect as root" in told(done)
-    assert "Make the hosts ready" not in done.stdout
+    assert "Provision the hosts" not in done.stdout
 
 
 def test_ordinary_user_with_sudo_is_enough(ordinary_user, tmp_path):

@@ -102,4 +102,4 @@ def test_sudo_rule_for_what_only_root_can_put_there(run, command):
     done = run("labkit_host", "sudo", labkit_host_user="lab", labkit_host_sudo_commands=[command])
 
     assert REFUSED not in done.stdout
-    assert "Refuse what others than root could change" in done.stdout
+    assert "Refuse commands that others than root can change" in done.stdout

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import ethtool, ethtool_groups, links, undo
-from ansible_collections.labkit.host.plugins.module_utils.ethtool_groups import EthtoolFailed, NotPutBack
+from ansible_collections.labkit.host.plugins.module_utils.ethtool_groups import EthtoolFailed, NotRestored
 from ansible_collections.labkit.host.plugins.module_utils.protected import Network
 from ansible_collections.labkit.host.plugins.module_utils.state import Change
 
@@ -370,7 +370,7 @@ def test_rss_table_that_could_not_be_put_back_is_left_alone(nic):
 def test_putting_back_that_fails_keeps_the_note(nic):
     nic.stuck = {"rx": "2048"}
 
-    with pytest.raises(NotPutBack):
+    with pytest.raises(NotRestored):
         change(nic, {"rings": {"rx": 4000}})
     assert len(notes(nic)) == 1
 

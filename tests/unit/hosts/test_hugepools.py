@@ -55,10 +55,10 @@ class Host:
         monkeypatch.setattr(Setting, "write", write)
 
     def count(self, pool):
-        return int((self.root / hugepools.knob(pool)[1:]).read_text())
+        return int((self.root / hugepools.count_file(pool)[1:]).read_text())
 
     def set(self, pool, count):
-        (self.root / hugepools.knob(pool)[1:]).write_text(f"{count}\n")
+        (self.root / hugepools.count_file(pool)[1:]).write_text(f"{count}\n")
 
     def grant(self, pool, **more):
         return hugepools.grant("hugepages", pool, root=self.root, **more)
@@ -153,7 +153,7 @@ def test_only_what_we_added_is_taken_away_when_fewer_are_asked_for(host):
 def test_pool_that_is_no_longer_asked_for_is_given_back(host):
     host.grant(NODE0)
     host.grant(NODE1)
-    keep = [hugepools.knob(NODE1)]
+    keep = [hugepools.count_file(NODE1)]
 
     assert hugepools.release("hugepages", keep, [], root=host.root, check=True)
     assert host.count(NODE0) == 256
@@ -165,7 +165,7 @@ def test_pool_that_is_no_longer_asked_for_is_given_back(host):
 def test_pages_that_the_boot_makes_by_now_are_not_given_back(host):
     host.grant(NODE0)
 
-    assert hugepools.release("hugepages", [], [hugepools.knob(NODE0)], root=host.root)
+    assert hugepools.release("hugepages", [], [hugepools.count_file(NODE0)], root=host.root)
 
     assert host.count(NODE0) == 256
     assert host.changes() == []
@@ -274,8 +274,8 @@ def test_kernel_without_numa_has_no_nodes(tmp_path):
 
 def have(host, *pools, count=0, **more):
     wanted = {"hugepages_count": str(count), "hugepages_pools": list(pools)}
-    knob = hugepools.knob(Pool(2048, 0))
-    return hugepages_have.have("hugepages", wanted, count=count, knob=knob, root=host.root, **more)
+    file = hugepools.count_file(Pool(2048, 0))
+    return hugepages_have.have("hugepages", wanted, count=count, count_file=file, root=host.root, **more)
 
 
 def pool(count, **more):

@@ -149,7 +149,7 @@ def test_machine_without_an_iommu_is_told(root):
     [problem] = told(bind("0000:02:00.0", driver="vfio-pci"), root)
 
     assert problem.startswith(
-        "dpdk_devices[0].pci: 0000:02:00.0 is in no IOMMU group, and the firmware tells of no"
+        "dpdk_devices[0].pci: 0000:02:00.0 is in no IOMMU group, and the firmware reports no"
     )
     assert "VT-d" in problem
 

@@ -29,7 +29,7 @@ class ActionModule(Validate):
     """See plugins/modules/desired.py."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Problems are written down too, and are no failure: who reads the file tells them."""
+        """Problems are written to the file too and do not fail the task: who reads the file reports them."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         roles = Path(self._task.args["roles_path"])
         variables = {

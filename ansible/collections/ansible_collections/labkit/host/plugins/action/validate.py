@@ -1,4 +1,4 @@
-"""Holds a host's variables against the roles' argument specs, on the controller, before anything is done."""
+"""Validates a host's variables against the roles' argument specs, on the controller, before anything is changed."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ class ActionModule(ActionBase):
         given = [name for name in variables if not _set_below(roles, name)]
         problems = schema.check(given, known, value_of)
         wrong = {problem.variable for problem in problems}
-        told = [f"{problem}{_place(problem.found) or _place(problem.variable)}" for problem in problems]
+        reported = [f"{problem}{_place(problem.found) or _place(problem.variable)}" for problem in problems]
         right = [name for name in given if known.known(name) and name not in wrong]
         desired = {**defaults, **{name: value_of(name) for name in right}}
-        result.update(changed=False, problems=told, desired=desired)
-        if told:
+        result.update(changed=False, problems=reported, desired=desired)
+        if reported:
             result.update(
                 failed=True,
-                msg="\n".join([f"{len(told)} wrong in the host's variables. Nothing was changed.", *told]),
+                msg="\n".join(
+                    [f"{len(reported)} wrong in the host's variables. Nothing was changed.", *reported]
+                ),
             )
         return result
 

@@ -93,7 +93,7 @@ class Apt:
         """Until no other apt or dpkg is at work."""
         apt_trouble.wait_for_locks(self._lock_timeout_s)
 
-    def mend(self, ours: Collection[str]) -> None:
+    def repair(self, ours: Collection[str]) -> None:
         """Go on where dpkg was broken off, as far as that goes without what is to be installed next.
 
         Of what was half unpacked, those that are ours are removed: they are installed anew, and maybe from a file that

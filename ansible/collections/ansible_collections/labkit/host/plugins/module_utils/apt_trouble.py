@@ -48,7 +48,7 @@ def room(shown: str, *, archives: str = "/var/cache/apt/archives", installed: st
 
 
 def explain(done: Done) -> PackagesRefused:
-    """What to tell about a command that failed."""
+    """The message about a command that failed."""
     text = done.output
     unknown = re.findall(
         r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate", text

@@ -88,7 +88,7 @@ class Bls:
         return self._menu().values(self.environment.read())
 
     def _started(self) -> str | None:
-        """Release that GRUB itself takes, which follows grub.cfg where grubby asks grubenv alone; None: not told."""
+        """Release that GRUB itself takes, which follows grub.cfg where grubby asks grubenv alone; None: not known."""
         wanted = self._values().get("default")
         files = sorted(self._files().items(), key=lambda one: boot_kernels.order(one[1].stem), reverse=True)
         entries = [Entry(_fields(file).get("title", ""), file.stem, "") for _, file in files]
@@ -134,7 +134,7 @@ class Bls:
     def put(self, *, pin: str | None, arguments: Sequence[str] | None, tried: Tried | None = None) -> bool:
         """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
 
-        Where the default is not what was `tried` all is put back. Raises CommandFailed.
+        Where the default is not what was `tried` everything is restored. Raises CommandFailed.
         """
         old = self.default()
         before = [*self._contents(old.release if old else None), *self._contents(pin)]
@@ -174,7 +174,7 @@ class Bls:
         default = self.default()
         if default is None or (pin is not None and default.release != pin):
             raise CommandFailed(
-                f"grubby set the default to {pin}, and tells {default.release if default else 'none'}"
+                f"grubby set the default to {pin}, and then reports {default.release if default else 'none'}"
             )
         if arguments is not None:
             changed |= self._set_arguments(default, arguments)

@@ -72,13 +72,13 @@ def disputed(wanted: Collection[str], present: Collection[str], last: int | None
         for other in present:
             theirs, others = isolates(other)
             if other not in wanted and purposes & theirs and not same_cores(cores, others, last):
-                told = f"{other} is there beside {argument}, and of two lists the kernel keeps the first"
-                reasons.setdefault(other, told)
+                why = f"{other} is there beside {argument}, and of two lists the kernel keeps the first"
+                reasons.setdefault(other, why)
     return list(reasons.values())
 
 
 def not_isolated(wanted: Collection[str], isolated: str | None, last: int | None = None) -> list[str]:
-    """Why the kernel keeps other cores free (/sys/devices/system/cpu/isolated; None: it does not tell) than these."""
+    """Why the kernel keeps other cores free (/sys/devices/system/cpu/isolated; None: not known) than these."""
     reasons = []
     for argument in wanted:
         purposes, cores = isolates(argument)

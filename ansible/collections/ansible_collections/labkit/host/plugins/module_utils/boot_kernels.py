@@ -29,11 +29,11 @@ class Running:
     """/proc/cmdline, word by word."""
     realtime: bool
     preempt: str | None
-    """none, voluntary, full or lazy; None where nothing tells."""
+    """none, voluntary, full or lazy; None where it is not known."""
     isolated: str | None = None
-    """List of the cores that the scheduler keeps free; None where nothing tells."""
+    """List of the cores that the scheduler keeps free; None where it is not known."""
     last: int | None = None
-    """The last core that it may have, which is N in a list of cores; None where nothing tells."""
+    """The last core that it may have, which is N in a list of cores; None where it is not known."""
 
     def trial(self) -> str | None:
         """Id of the trial that this boot is."""
@@ -60,7 +60,7 @@ def running(root: Path = Path("/")) -> Running:
 
 
 def last_core(root: Path = Path("/")) -> int | None:
-    """The last core that the kernel may have; None where nothing tells."""
+    """The last core that the kernel may have; None where it is not known."""
     possible = root / POSSIBLE.lstrip("/")
     return kernel_words.last_of(possible.read_text()) if possible.exists() else None
 
@@ -73,11 +73,11 @@ def boot_id(root: Path = Path("/")) -> str:
 def _preempt(release: str, version: str, arguments: Sequence[str], root: Path) -> str | None:
     """The scheduler's own word where it may be read (not under lockdown); else what the boot gave it."""
     try:
-        told = re.search(r"\((\w+)\)", (root / "sys/kernel/debug/sched/preempt").read_text())
+        found = re.search(r"\((\w+)\)", (root / "sys/kernel/debug/sched/preempt").read_text())
     except OSError:
-        told = None
-    if told:
-        return told.group(1)
+        found = None
+    if found:
+        return found.group(1)
     given = [word.partition("=")[2] for word in arguments if word.startswith("preempt=")]
     if given and "PREEMPT_DYNAMIC" in version:
         return given[-1]
@@ -99,7 +99,7 @@ def built_in_preempt(options: dict[str, str]) -> str | None:
 
 
 def config(release: str, root: Path = Path("/")) -> dict[str, str]:
-    """Options a kernel was built with; empty where neither /boot nor the running kernel tells them."""
+    """Options a kernel was built with; empty where neither /boot nor the running kernel has them."""
     file = root / f"boot/config-{release}"
     own = root / "proc/config.gz"
     if file.exists():
@@ -125,7 +125,7 @@ def not_running(now: Running, *, release: str, flavour: str, preempt: str) -> li
 
 
 def unfit(release: str, *, flavour: str, preempt: str, root: Path = Path("/")) -> str | None:
-    """Why an installed kernel cannot be that; None: it can. Where its options are not told the trial will tell."""
+    """Why an installed kernel cannot be that; None: it can. Where its options are not known the trial shows it."""
     options = config(release, root)
     if not options:
         return None

@@ -1,4 +1,4 @@
-"""The command line of the next boot: held against what is wanted before a trial, and against that trial after it."""
+"""The command line of the next boot: compared with what is wanted before a trial, and with that trial after it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lost(target: Target, ours: Sequence[str], wanted: Sequence[str], root: Path)
     """Why `wanted` would not be in effect on the line of a target, with the way out; None: it would."""
     now = boot_kernels.running(root)
     line = target.line(ours, wanted)
-    # Words that nothing tells may be those that this boot got from the same place.
+    # Words that are not known may be those that this boot got from the same place.
     unknown = [word for word in line if "$" in word]
     outside = strangers(now.arguments, [*line, *ours], now.last) if unknown else []
     reasons = list(dict.fromkeys([*missing(wanted, line, now.last), *disputed(wanted, outside, now.last)]))

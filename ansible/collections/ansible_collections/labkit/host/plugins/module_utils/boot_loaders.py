@@ -1,4 +1,4 @@
-"""Which boot loader starts this host, told by what it left behind and not by the distribution's name."""
+"""Which boot loader starts this host, found by its files and not by the distribution's name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Loader = Union[Grub, Bls]  # noqa: UP007 (Python 3.9 knows no | between classes)
 
 _LOADER_INFO = "sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 """Name of the loader that started this boot, in UTF-16 after four bytes of attributes (systemd's Boot Loader
-Interface). Not every GRUB tells its own."""
+Interface). Not every GRUB names its own."""
 
 
 class NoLoader(Exception):
-    """There is none here that could be told what to boot."""
+    """There is none here that labkit can configure."""
 
 
 def loader(run: Run = run, root: Path = Path("/")) -> Loader:

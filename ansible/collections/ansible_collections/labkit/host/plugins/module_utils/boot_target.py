@@ -24,10 +24,10 @@ class Target:
     preparation: tuple[str, ...]
     """Lines of the boot loader's language that find the disk."""
     filled: Mapping[str, str | None] = field(default_factory=dict)
-    """Value of each of those words; None: nothing tells."""
+    """Value of each of those words; None: not known."""
 
     def line(self, ours: Sequence[str], wanted: Sequence[str]) -> list[str]:
-        """The command line as the kernel gets it, with `wanted` in the place of `ours`. What nothing tells stays."""
+        """The command line as the kernel gets it, with `wanted` in the place of `ours`. What is not known stays."""
         found: list[str] = []
         for word in [*replaced(self.arguments, ours, wanted), *self.variables]:
             if "$" in word:

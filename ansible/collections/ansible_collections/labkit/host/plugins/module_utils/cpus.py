@@ -45,7 +45,7 @@ def rest(isolated: str, present: str) -> str:
 
 
 def offline(cores: Collection[int], online: str) -> frozenset[int]:
-    """Those that don't run; `online` is the list of those that do, an empty one tells nothing."""
+    """Those that don't run; `online` is the list of those that do, an empty one means not known."""
     return frozenset(cores) - parse(online) if online.strip() else frozenset()
 
 

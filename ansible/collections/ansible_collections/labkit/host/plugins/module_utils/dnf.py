@@ -57,7 +57,7 @@ class Dnf:
     def wait(self) -> None:
         """Nothing: each dnf is asked again for as long as another one holds the lock."""
 
-    def mend(self, ours: Collection[str]) -> None:
+    def repair(self, ours: Collection[str]) -> None:
         """Nothing to go on with."""
 
     def plan(self, wanted: Sequence[str]) -> Plan:
@@ -142,7 +142,7 @@ class _Row:
 
     @property
     def full(self) -> str:
-        """As rpm and dnf tell one version of several; no epoch: rpm prints none."""
+        """As rpm and dnf name one version of several; no epoch: rpm prints none."""
         return f"{self.name}-{self.version.rpartition(':')[2]}.{self.architecture}"
 
 
@@ -174,7 +174,7 @@ def _outgoing(rows: Mapping[str, list[_Row]]) -> list[_Row]:
 
 
 def _explain(done: Done) -> PackagesRefused:
-    """What to tell about a dnf that failed."""
+    """The message about a dnf that failed."""
     text = done.output
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = "; ".join([line for line in lines if line.startswith("Error")][:6] or lines[-6:])

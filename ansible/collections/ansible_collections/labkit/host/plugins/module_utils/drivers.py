@@ -1,4 +1,4 @@
-"""The driver that a NIC on a PCI bus is bound to: written down, bound, read back, put back, bound again after a boot.
+"""The driver that a NIC on a PCI bus is bound to: recorded, bound, read back, restored, bound again after a boot.
 
 By the kernel's driver_override, which is of one device. driverctl, which would keep it over a boot, is not used:
 version 0.115 (Debian 13) also gives vfio-pci the device's model (new_id), and vfio-pci then takes every NIC of that
@@ -28,7 +28,7 @@ class DriverRefused(Exception):
 
 
 class NotPutBack(DriverRefused):
-    """Nor could it be put back."""
+    """Nor could it be restored."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def again(change: Change, root: Path) -> None:
     """Bind it once more, after a boot. Raises DriverRefused, WayUnknown and OSError.
 
     Refuses a device that the way to this host has come to go over, and another card at its address: this runs before
-    there is a network, so nothing else would tell the one by which the host is reached. Only its interface tells its
+    there is a network, so nothing else would show which one the host is reached by. Only its interface has its
     MAC address, and names are given in the order that interfaces come: so none is taken before it has one.
     """
     address = change.target

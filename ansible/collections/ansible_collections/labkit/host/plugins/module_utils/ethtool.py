@@ -1,4 +1,4 @@
-"""Settings of a network interface: written down, set, read back, put back, and made again after a boot.
+"""Settings of a network interface: recorded, set, read back, restored, and set again after a boot.
 
 Each note is of one group (rings, features ...) of one interface, and has the old values of exactly those settings
 that were changed first by it.
@@ -15,7 +15,7 @@ from . import ethtool_text, links, protected
 from .ethtool_groups import (
     GROUPS,
     EthtoolFailed,
-    NotPutBack,
+    NotRestored,
     is_down,
     meant,
     read,
@@ -48,8 +48,8 @@ class Device:
         return self.pci, self.permanent
 
     def __str__(self) -> str:
-        told = [word for word in (self.pci, self.permanent) if word]
-        return f"{self.name} ({', '.join(told)})" if told else self.name
+        ids = [word for word in (self.pci, self.permanent) if word]
+        return f"{self.name} ({', '.join(ids)})" if ids else self.name
 
 
 def device(name: str, root: Path = Path("/")) -> Device:
@@ -163,7 +163,7 @@ def _one_group(
         state.note(KIND, target, old, fresh, persist=persist)
     try:
         _set(found.name, group, differ, values, anew)
-    except NotPutBack:
+    except NotRestored:
         raise
     except EthtoolFailed:
         # What is in effect is as it was before this run, so the notes are too.
@@ -199,7 +199,7 @@ def _set(
 ) -> None:
     """Set and read back; `anew` is what other channels change besides.
 
-    Raises EthtoolFailed when the old values are there again after all, else NotPutBack.
+    Raises EthtoolFailed when the old values are there again after all, else NotRestored.
     """
     if not wanted:
         return
@@ -208,11 +208,11 @@ def _set(
         return
     now = read(name, group)
     moved = {key: before[key].kept for key in wanted if key not in now or now[key] != before[key]}
-    told = _words({key: before[key].now for key in wanted})
+    old = _words({key: before[key].now for key in wanted})
     worse = _put_back(name, group, moved) or _as_before(name, anew)
     if worse:
-        raise NotPutBack(f"{trouble}; AND THE OLD VALUES ({told}) COULD NOT BE RESTORED: {worse}")
-    raise EthtoolFailed(f"{trouble}; the old values are in effect ({told})")
+        raise NotRestored(f"{trouble}; AND THE OLD VALUES ({old}) COULD NOT BE RESTORED: {worse}")
+    raise EthtoolFailed(f"{trouble}; the old values are in effect ({old})")
 
 
 def _try(name: str, group: str, wanted: Mapping[str, str]) -> str | None:
@@ -237,7 +237,7 @@ def _put_back(name: str, group: str, old: Mapping[str, str]) -> str | None:
 
 
 def _as_before(name: str, anew: Mapping[str, Mapping[str, str]]) -> str | None:
-    """Put back what other channels made anew. None: it is as it was."""
+    """Restore what a change of channels reset. None: it is as it was."""
     for group, old in anew.items():
         try:
             now = read(name, group)
@@ -287,7 +287,7 @@ def again(change: Change, root: Path) -> None:
 
 
 def restore(change: Change, root: Path) -> str | None:
-    """Put back the old values; None when done, else why not."""
+    """Restore the old values; None when done, else the reason why not."""
     try:
         found = _where(change, root)
         if found is None:

@@ -25,11 +25,11 @@ class EthtoolMissing(EthtoolFailed):
 
 
 class NoWords(EthtoolFailed):
-    """What is in effect could not be put back, since ethtool has no words for it."""
+    """The value in effect could not be restored: ethtool has no words for it."""
 
 
-class NotPutBack(EthtoolFailed):
-    """The same, and the old values could not be put back either."""
+class NotRestored(EthtoolFailed):
+    """The same, and the old values could not be restored either."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _set_features(name: str, values: Mapping[str, str]) -> None:
 
 
 def _features_meant(name: str, wanted: Mapping[str, str]) -> dict[str, str]:
-    """A word for several features means each that the driver lets be changed: so each is put back as it was."""
+    """A word for several features means each that the driver lets be changed: so each is restored as it was."""
     found, members = ethtool_text.features(run(["ethtool", "-k", name]))
     meant: dict[str, str] = {}
     for word, value in wanted.items():

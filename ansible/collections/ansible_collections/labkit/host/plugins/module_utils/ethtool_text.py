@@ -22,7 +22,7 @@ class Value:
     fixed: bool = False
     """The driver lets nobody change it."""
     most: int | None = None
-    """The highest that the driver takes, where it tells."""
+    """The highest that the driver takes, where it is known."""
 
 
 Values = dict[str, Value]
@@ -129,7 +129,7 @@ class Indirection:
     rings: int
 
     def words(self) -> str | None:
-        """The words that set this table; None: there are none, so it could not be put back."""
+        """The words that set this table; None: there are none, so it could not be restored."""
         if self.table == self.of("default"):
             return "default"
         start = min(self.table)

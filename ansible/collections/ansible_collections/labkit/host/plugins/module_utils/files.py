@@ -27,7 +27,7 @@ def look(path: str, root: Path) -> dict[str, Any] | None:
 
 
 def _kept(path: str, root: Path) -> dict[str, Any] | None:
-    """What a revert puts back of a file that was there: also whose it was. A file of ours is root's."""
+    """What a revert restores of a file that was there: also whose it was. A file of ours is root's."""
     found = look(path, root)
     if found is None:
         return None
@@ -94,7 +94,7 @@ def _make(path: str, wanted: dict[str, Any] | None, root: Path) -> None:
 
 
 def restore(change: Change, root: Path) -> str | None:
-    """Put back what was there, unless somebody else has changed the file since; None when done, else why not."""
+    """Restore what was there, unless somebody else has changed the file since; None when done, else why not."""
     if reason := refusal(change, root):
         return reason
     if _there(change, root):
@@ -117,7 +117,7 @@ def _ours(change: Change, root: Path) -> bool:
 
 
 def _there(change: Change, root: Path) -> bool:
-    """Whether what is to be put back is there already."""
+    """Whether what is to be restored is there already."""
     if _kept(change.target, root) == change.old:
         return True
     return not _ours(change, root) and _alike(look(change.target, root), change.old)

@@ -59,13 +59,11 @@ class Grub:
         return once or self._undecided(menu) or self.environment.unwritable()
 
     def _undecided(self, menu: grub_menu.Menu) -> str | None:
-        """Why no trial would tell of the boots after it."""
+        """Why a trial would not show what the boots after it are."""
         environment = self.environment.read()
         doubt = menu.doubt(environment)
         if doubt:
-            return (
-                f"{self.folder}/grub.cfg: {doubt}, so no boot on trial would tell of the next. {_SET_DEFAULT}"
-            )
+            return f"{self.folder}/grub.cfg: {doubt}, so a trial boot would not show what boots next. {_SET_DEFAULT}"
         default = menu.chosen(environment)
         beside = self._menu(_SOME_TRIAL).chosen(environment)
         if default and (beside is None or (beside.title, beside.linux) != (default.title, default.linux)):
@@ -83,7 +81,7 @@ class Grub:
                 way_out = f"Take GRUB_FORCE_PARTUUID out of {found}" if found else "Make it one line"
                 return (
                     f"{self.folder}/grub.cfg has several kernel lines in its entry {entry.title!r}, and GRUB chooses "
-                    "between them at each boot, so no boot on trial would tell of the next. "
+                    "between them at each boot, so a trial boot would not show what boots next. "
                     f"{way_out} and run update-grub"
                 )
         return None
@@ -193,7 +191,7 @@ class Grub:
     def put(self, *, pin: str | None, arguments: Sequence[str] | None, tried: Tried | None = None) -> bool:
         """Pin the default and set our arguments; None leaves that one alone. Returns whether that changed anything.
 
-        Where grub.cfg does not come out right, or the default is not what was `tried`, the files are put back. Raises
+        Where grub.cfg does not come out right, or the default is not what was `tried`, the files are restored. Raises
         CommandFailed.
         """
         wanted = self._files(pin, arguments)

@@ -88,7 +88,7 @@ def configured(run: Run, root: Path = Path("/")) -> Configured:
 
 
 def foreseen(ours: Mapping[str, str | None], run: Run, root: Path = Path("/")) -> Configured:
-    """What all of them would say with these of ours (None: without it), told by copies. Raises CommandFailed."""
+    """What all of them would say with these of ours (None: without it), tried on copies. Raises CommandFailed."""
     theirs = [root / "etc/default/grub", *(root / "etc/default/grub.d").glob("*.cfg")]
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
         copies = Path(folder)

@@ -59,7 +59,7 @@ class Entry:
 
     @property
     def undecided(self) -> bool:
-        """Whether GRUB chooses between several kernel lines each time: none of them tells what boots."""
+        """Whether GRUB chooses between several kernel lines each time: none of them shows what boots."""
         return sum(bool(_LINUX.match(line)) for line in self.body) > 1
 
     @property
@@ -122,7 +122,7 @@ class Menu:
         return self.named(known.get("default") or "")
 
     def doubt(self, environment: Mapping[str, str], default: str | None = None) -> str | None:
-        """Why the text does not tell which entry that is; None: it does."""
+        """Why the text does not show which entry that is; None: it does."""
         may_be = self.values(environment, default).all_of("default")
         if len(may_be) > 1 or None in may_be:
             known = ", ".join(sorted(repr(one) for one in may_be if one is not None))
@@ -138,7 +138,7 @@ class Menu:
         return None
 
     def filled(self, entry: Entry, environment: Mapping[str, str]) -> dict[str, str | None]:
-        """Value of each word of an entry's command line that GRUB fills in; None: the text does not tell."""
+        """Value of each word of an entry's command line that GRUB fills in; None: the text does not show it."""
         known = self._seen_by(entry, environment)
         return {
             word: grub_script.expanded(word, known) for word in kernel_words.words(entry.linux) if "$" in word
@@ -149,7 +149,7 @@ class Menu:
         return known if any(entry is one for one in self.entries) else known.below()
 
     def line(self, entry: Entry, environment: Mapping[str, str]) -> list[str]:
-        """An entry's command line as the kernel gets it, less what the text does not tell."""
+        """An entry's command line as the kernel gets it, less what the text does not show."""
         known = self._seen_by(entry, environment)
         words = kernel_words.words(entry.linux)[1:]
         return [word for word in grub_script.handed(words, known) if word is not None]

@@ -1,4 +1,4 @@
-"""What GRUB's variables are once grub.cfg has run, as far as the text tells. Pure.
+"""What GRUB's variables are once grub.cfg has run, as far as the text shows. Pure.
 
 Assignments, and conditions that only look at variables, are followed. A variable that is set under a condition of
 another kind (a file, a command, a key) has several values that it may have.
@@ -37,12 +37,12 @@ class Values:
     """What variables may be."""
 
     may_be: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
-    """All values that each may have; None is one that the text does not tell."""
+    """All values that each may have; None is one that the text does not show."""
     exported: Mapping[str, bool | None] = field(default_factory=dict)
     """Those that submenus see, too; None: maybe."""
 
     def get(self, name: str) -> str | None:
-        """Its value; None: the text does not tell."""
+        """Its value; None: the text does not show it."""
         found = self.may_be.get(name, _unset(name))
         return next(iter(found)) if len(found) == 1 else None
 
@@ -100,7 +100,7 @@ def run(text: str, environment: Mapping[str, str]) -> Values:
 
 
 def handed(words: Sequence[str], known: Values) -> list[str | None]:
-    """The words of a command line as GRUB's loader hands them to the kernel; None for each that the text does not tell.
+    """The words of a command line as GRUB's loader hands them to the kernel; None for each that the text does not show.
 
     What a variable holds is divided at its blanks; a word with blanks of its own is put between quotes.
     """
@@ -118,7 +118,7 @@ def handed(words: Sequence[str], known: Values) -> list[str | None]:
 
 
 def expanded(text: str, known: Values) -> str | None:
-    """A word without its quotes, and with the values of its variables; None: one of them is not told."""
+    """A word without its quotes, and with the values of its variables; None: one of them is not known."""
     found = ""
     for single, double, escaped, bare in _PIECE.findall(text):
         inner = _filled(double or bare, known) if double or bare else single or escaped
@@ -170,7 +170,7 @@ def _assigned(words: Sequence[str], known: Values) -> Iterator[tuple[str, str | 
 
 
 def _holds(condition: Sequence[str], known: Values) -> bool | None:
-    """Whether a condition on variables alone is true; None: it is another one, or they are not told."""
+    """Whether a condition on variables alone is true; None: it is another one, or their values are not known."""
     if condition[:1] not in (["["], ["test"]):
         return None
     words = [word for word in condition[1:] if word != "]"]

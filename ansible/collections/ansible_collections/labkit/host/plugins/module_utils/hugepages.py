@@ -68,7 +68,7 @@ class Memory:
     default_kib: int = DEFAULT_SIZE_KIB
     """Of these, the one that vm.nr_hugepages counts."""
     kernel: str = ""
-    """Release, as uname -r tells it."""
+    """Release, as uname -r prints it."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """Files that set vm.nr_hugepages at boot, each with the value."""
     arguments: Mapping[str, str] = field(default_factory=dict)

@@ -15,27 +15,29 @@ def have(
     wanted: Mapping[str, Any],
     *,
     count: int,
-    knob: str,
+    count_file: str,
     persist: bool = False,
     root: Path = Path("/"),
     check: bool = False,
 ) -> tuple[bool, list[str]]:
     """Have the pages. Returns whether that changes anything, and the pools that wait for a boot.
 
-    `wanted` has the role's variables; `count` is what hugepages_count comes to, in the file `knob`. Raises ValueError,
-    before anything is changed, and ShortGrant.
+    `wanted` has the role's variables; `count` is what hugepages_count comes to, in the file `count_file`. Raises
+    ValueError, before anything is changed, and ShortGrant.
     """
     if problems := hugepages.problems(wanted, hugepages_look.look(root)):
         raise ValueError(f"{'; '.join(problems)}. Nothing was changed.")
     entries = wanted.get("hugepages_pools") or []
     pools = [Pool.of(entry) for entry in entries]
     boot = [pool for pool in pools if pool.when == "boot"]
-    runtime = {hugepools.knob(pool): pool for pool in pools if pool.when == "runtime"}
+    runtime = {hugepools.count_file(pool): pool for pool in pools if pool.when == "runtime"}
     if count:
-        runtime[knob] = Pool(DEFAULT_SIZE_KIB, count)
+        runtime[count_file] = Pool(DEFAULT_SIZE_KIB, count)
     # No count: what an earlier one added is left alone, unless the same pages are now asked for otherwise.
-    keep = {*runtime} | (set() if any(pool.size_kib == DEFAULT_SIZE_KIB for pool in pools) else {knob})
-    changed = hugepools.release(role, keep, {hugepools.knob(pool) for pool in boot}, root=root, check=check)
+    keep = {*runtime} | (set() if any(pool.size_kib == DEFAULT_SIZE_KIB for pool in pools) else {count_file})
+    changed = hugepools.release(
+        role, keep, {hugepools.count_file(pool) for pool in boot}, root=root, check=check
+    )
     for path, pool in sorted(
         runtime.items(), key=lambda item: -item[1].size_kib
     ):  # the largest find room first

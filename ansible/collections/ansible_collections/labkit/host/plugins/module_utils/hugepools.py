@@ -24,7 +24,7 @@ def figure(name: str, text: str) -> int:
     return int(found.group(1)) if found else 0
 
 
-def knob(pool: Pool) -> str:
+def count_file(pool: Pool) -> str:
     """The file that sets how many pages a pool has."""
     return f"{pool.folder}/nr_hugepages"
 
@@ -43,7 +43,7 @@ def grant(
     Only pages that we added are ever taken away again, when fewer are asked for than before. Raises ShortGrant; the
     old count is there again then.
     """
-    path = path or knob(pool)
+    path = path or count_file(pool)
     setting = Setting(path, "int", root)
     before = int(setting.read())
     state = State(role, root)
@@ -150,7 +150,7 @@ def again(change: Change, root: Path) -> None:
 
 
 def restore(change: Change, root: Path) -> str | None:
-    """Put the old count back; None when done, else why not."""
+    """Restore the old count; None when done, else why not."""
     setting = Setting(change.target, "int", root)
     old = change.old["value"]
     if not setting.exists():

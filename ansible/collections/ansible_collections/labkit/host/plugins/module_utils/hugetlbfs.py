@@ -60,7 +60,7 @@ def _gid(group: str, *, check: bool) -> int:
 
 
 def _found(path: str) -> tuple[int, int, int]:
-    """Page size [KiB], mode and group in effect: hugetlbfs tells its page as its block."""
+    """Page size [KiB], mode and group in effect: hugetlbfs reports its page size as its block size."""
     root = Path(path).stat()
     return os.statvfs(path).f_bsize >> 10, stat.S_IMODE(root.st_mode), root.st_gid
 

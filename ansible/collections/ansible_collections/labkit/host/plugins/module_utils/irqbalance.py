@@ -1,4 +1,4 @@
-"""irqbalance keeps off isolated cores, told by files of our own: the user's are read, never edited."""
+"""Ban isolated cores from irqbalance, by files of our own: the user's are read, never edited."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def change(
 
 
 def _running(root: Path, systemctl: Systemctl) -> frozenset[int] | None:
-    """Cores that the running irqbalance was told not to use; None: it does not run (it ends itself on small hosts)."""
+    """Cores that the running irqbalance must not use; None: it does not run (it ends itself on small hosts)."""
     pid = systemctl("show", "--property=MainPID", "--value", UNIT)
     try:
         environment = (

@@ -1,4 +1,4 @@
-"""Which cores irqbalance was told not to use, by its own rules (its cputree.c and bitmap.c). Pure.
+"""Which cores irqbalance is configured not to use, by its own rules (its cputree.c and bitmap.c). Pure.
 
 It never refuses a value: it takes what it has read up to the first character that it does not understand, and says
 nothing. So "-" bans nothing, which is how OpenShift writes it, and "1, 3" bans core 1 alone.

@@ -37,14 +37,14 @@ class Irq:
         return cpus.parse((self.folder / "smp_affinity_list").read_text())
 
     def effective(self) -> frozenset[int]:
-        """Where it does go; not every controller tells."""
+        """Where it does go; not every controller reports it."""
         try:
             return cpus.parse((self.folder / "effective_affinity_list").read_text())
         except FileNotFoundError:
             return self.affinity()
 
     def movable(self) -> bool:
-        """False where the kernel says so by the file's mode; before 6.12 only a write tells."""
+        """False where the kernel says so by the file's mode; before 6.12 only a write shows it."""
         return bool((self.folder / "smp_affinity_list").stat().st_mode & 0o200)
 
     def move(self, cores: frozenset[int]) -> None:
@@ -155,7 +155,7 @@ def _keep_off(isolated: frozenset[int], present: frozenset[int], root: Path, *, 
 
 
 def _online(root: Path) -> str:
-    """The list of the cores that run; empty where the kernel does not tell."""
+    """The list of the cores that run; empty where the kernel does not report it."""
     try:
         return (root / cpus.ONLINE.lstrip("/")).read_text()
     except OSError:

@@ -130,7 +130,7 @@ def same_cores(one: str, other: str, last: int | None = None) -> bool:
 
 
 def last_of(possible: str) -> int | None:
-    """The last core in /sys/devices/system/cpu/possible; None: it does not tell."""
+    """The last core in /sys/devices/system/cpu/possible; None: it is not known."""
     try:
         return max(cores(possible), default=None)
     except ValueError:

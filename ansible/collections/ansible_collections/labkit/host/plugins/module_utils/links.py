@@ -74,7 +74,7 @@ def interfaces(*, over_ssh: bool, management: list[str], root: Path = Path("/"))
 
 
 def look(root: Path = Path("/")) -> Network:
-    """The network as `ip` tells it. Raises WayUnknown where it can't."""
+    """The network as `ip` reports it. Raises WayUnknown where it can't."""
     links = _ip("-details", "link")
     names = [link["ifname"] for link in links]
     pci = {name: address for name in names if (address := pci_of(name, root))}

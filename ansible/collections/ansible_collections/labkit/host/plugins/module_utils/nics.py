@@ -16,7 +16,7 @@ _WITHOUT_INTERFACES = "vfio|uio|^pci-stub$"
 
 
 def folder(address: str, root: Path) -> Path:
-    """What the kernel tells of a PCI device."""
+    """What the kernel reports of a PCI device."""
     return root / "sys/bus/pci/devices" / address
 
 
@@ -35,9 +35,9 @@ def interfaces_of(address: str, root: Path) -> list[str]:
 
 
 def card(address: str, root: Path) -> dict[str, Any]:
-    """What tells the card at an address from another: cards that are added or taken out move the addresses of others.
+    """What identifies the card at an address: cards that are added or removed move the addresses of others.
 
-    Its model by four numbers, and the addresses that it was made with (MAC), as far as an interface tells them now.
+    Its model by four numbers, and the addresses that it was made with (MAC), as far as an interface has them now.
     """
     device = folder(address, root)
     numbers = ("vendor", "device", "subsystem_vendor", "subsystem_device")

@@ -38,7 +38,7 @@ class IndexOutdated(PackagesRefused):
 
 @dataclass(frozen=True)
 class Plan:
-    """What the package manager would do, told by itself."""
+    """What the package manager itself says that it would do."""
 
     added: tuple[str, ...] = ()
     """Not installed before: what was asked for, and what comes with it."""
@@ -64,7 +64,7 @@ class Manager(Protocol):
     def wait(self) -> None:
         """Until no other package manager is at work: what that one has half installed is no wreck."""
 
-    def mend(self, ours: Collection[str]) -> None:
+    def repair(self, ours: Collection[str]) -> None:
         """Go on with it, as far as that goes without what is to be installed next.
 
         Of what was half unpacked, those that are ours are removed: they are installed anew.

@@ -49,7 +49,7 @@ def change(
     noted = _noted(root)
     broken = _broken(manager, noted)
     if broken and not check:
-        manager.mend(_added(noted))
+        manager.repair(_added(noted))
     if not (missing := manager.missing(names, files)):
         if broken and not check and (still := manager.broken(triggers=False)):
             raise PackagesRefused(
@@ -60,7 +60,7 @@ def change(
             _share(role, names, noted, manager, root)
         return Done(broken, [], [])
     if broken and check:
-        return Done(True, missing, [])  # apt simulates nothing before it is mended
+        return Done(True, missing, [])  # apt simulates nothing before it is repaired
     with tempfile.TemporaryDirectory(prefix="labkit-index-") as folder:
         scratch = Path(folder) if check else None
         missing, plan = _plan(manager, names, files, missing, scratch)
@@ -80,7 +80,7 @@ def change(
 def _broken(manager: Manager, noted: dict[str, dict[str, list[str]]]) -> bool:
     """Whether a run of ours was broken off. A wreck that was there before us is refused.
 
-    Which packages lie about does not tell: also others are half configured while their triggers run for ours.
+    The list of broken packages does not show it: also others are half configured while their triggers run for ours.
     """
     ours = any(one["under_way"] for one in noted.values())
     broken = manager.broken(triggers=ours)
@@ -96,7 +96,7 @@ def _broken(manager: Manager, noted: dict[str, dict[str, list[str]]]) -> bool:
 
 
 def refuse_wreck(manager: Manager, root: Path = Path("/")) -> None:
-    """Tell what `change` would refuse at once, before anything is begun. Raises PackagesRefused, StateUnreadable."""
+    """Report what `change` would refuse, before anything is begun. Raises PackagesRefused, StateUnreadable."""
     _broken(manager, _noted(root))
 
 
@@ -144,7 +144,7 @@ def _install(role: str, manager: Manager, missing: list[str], plan: Plan, root: 
 
 
 def _upgraded(manager: Manager, plan: Plan, before: Sequence[str]) -> list[str]:
-    """What it is to be put back to by hand, as NAME=VERSION; what we upgraded already had another version first."""
+    """The version to restore by hand, as NAME=VERSION; what we upgraded already had another version first."""
     known = {one.partition("=")[0] for one in before}
     versions = manager.versions(plan.upgraded)
     return [f"{name}={version}" for name, version in versions.items() if name not in known]
@@ -208,7 +208,7 @@ def restore(change: Change, root: Path, manager: Manager | None = None) -> str |
 def refusal(change: Change, root: Path, manager: Manager | None = None) -> str | None:
     """Why `restore` would leave them, as far as that can be foretold. Changes nothing.
 
-    A manager that cannot simulate now may well remove then: what is broken is mended first, or another kernel runs.
+    A manager that cannot simulate now may well remove then: what is broken is repaired first, or another kernel runs.
     """
     try:
         _removal(change, _noted(root), manager or of_host())
@@ -248,11 +248,11 @@ def _removal(change: Change, noted: dict[str, dict[str, list[str]]], manager: Ma
     others = [name for name in plan.removed if name not in going]
     if others and all(name in holders for name in others):
         return _Removal(own, ours, going, next(role for role in holders[others[0]] if role != own))
-    told = [f"{name} removed" for name in others]
-    told += [f"{name} installed" for name in (*plan.added, *plan.upgraded)]
-    if told:
+    more = [f"{name} removed" for name in others]
+    more += [f"{name} installed" for name in (*plan.added, *plan.upgraded)]
+    if more:
         raise _Entangled(
-            f"without what labkit added, {', '.join(told)} would be too. Everything stays. Remove these first if you "
+            f"without what labkit added, {', '.join(more)} would be too. Everything stays. Remove these first if you "
             f"can do without, or keep the packages: {', '.join(going)}"
         )
     return _Removal(own, ours, going, "")
@@ -263,7 +263,7 @@ def _remove(change: Change, root: Path, manager: Manager) -> None:
     # A package whose own script fails can still be removed.
     with contextlib.suppress(PackagesRefused):
         if _broken(manager, noted):
-            manager.mend(_added(noted))
+            manager.repair(_added(noted))
     found = _removal(change, noted, manager)
     if heir := found.heir:  # in whatever order they go
         note = {key: sorted({*noted[heir][key], *change.new.get(key, [])}) for key in noted[heir]}

@@ -94,7 +94,7 @@ def cores(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
         present = (root / cpus.PRESENT.lstrip("/")).read_text()
     except OSError:
         if isolated:
-            yield f"cpu_isolation_cpus: this kernel does not tell its cores ({cpus.PRESENT})"
+            yield f"cpu_isolation_cpus: this kernel does not report its cores ({cpus.PRESENT})"
         return
     yield from (f"cpu_isolation_cpus: {problem}" for problem in cpus.problems(isolated, present))
     more = cpus.problems("", present, rt_runtime_us=share, max_cstate=cstate)
@@ -170,22 +170,22 @@ def _free(folder: Path) -> int:
 
 
 def state_folder(root: Path, writable: Callable[[Path], bool] | None = None) -> Iterator[str]:
-    """Whether old values can be written down. As an ordinary user this can't be told."""
+    """Whether old values can be recorded. An ordinary user can't find out."""
     if os.geteuid() != 0 and writable is None:
         return
     place = root / STATE.lstrip("/")
     while not (place.exists() or place.is_symlink()):
         place = place.parent
     if not place.is_dir():
-        yield f"{_told(place, root)} is not a folder, so old values can't be kept in {STATE}. Move it away"
+        yield f"{_shown(place, root)} is not a folder, so old values can't be kept in {STATE}. Move it away"
     elif not (writable or (lambda folder: os.access(folder, os.W_OK)))(place):
         yield (
-            f"{_told(place, root)} can't be written to, so old values can't be kept in {STATE}. "
+            f"{_shown(place, root)} can't be written to, so old values can't be kept in {STATE}. "
             "Look whether the file system is mounted read-only (findmnt) or the folder immutable (lsattr -d)"
         )
 
 
-def _told(place: Path, root: Path) -> str:
+def _shown(place: Path, root: Path) -> str:
     return f"/{place.relative_to(root)}"
 
 

@@ -41,7 +41,7 @@ def problems(
         yield asked + str(error)
         return
     except OSError as error:
-        yield asked + _untold(error)
+        yield asked + _undetermined(error)
         return
     release = str(wanted.get("lowlatency_kernel_release", ""))
     to_come = wanted.get("lowlatency_kernel_packages") and release not in boot_kernels.installed(root)
@@ -83,14 +83,14 @@ def lockouts(
 
 
 def _answer(ask: Callable[[], str | None]) -> str | None:
-    """Why not, or why that can't be told: to an ordinary user GRUB's files and disks are closed."""
+    """Why not, or why that can't be determined: an ordinary user can't read GRUB's files and disks."""
     try:
         return ask()
     except (CommandFailed, OSError) as error:
-        return _untold(error)
+        return _undetermined(error)
 
 
-def _untold(error: Exception) -> str:
+def _undetermined(error: Exception) -> str:
     return (
         f"what GRUB would boot can't be determined ({error}). That takes root's rights, and a root file system that "
         "GRUB finds on a disk (not an overlay)"

@@ -61,7 +61,7 @@ def problems(
 
 
 def source(wanted: Mapping[str, Any]) -> Iterator[str]:
-    """Whether DPDK's source is told whole."""
+    """Whether the variables of DPDK's source are complete."""
     url, version, checksum = (
         str(wanted.get(f"dpdk_source_{name}", "")) for name in ("url", "version", "sha256")
     )
@@ -92,6 +92,6 @@ def _vfio(address: str, wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     tables = root / "sys/firmware/acpi/tables"
     if tables.is_dir() and not any((tables / name).exists() for name in IOMMU_TABLES):
         yield (
-            f"{address} is in no IOMMU group, and the firmware tells of no IOMMU ({', '.join(IOMMU_TABLES)}): switch "
+            f"{address} is in no IOMMU group, and the firmware reports no IOMMU ({', '.join(IOMMU_TABLES)}): switch "
             "it on there (VT-d, AMD-Vi), or give the driver uio_pci_generic"
         )

@@ -38,7 +38,7 @@ def lacks(
 ) -> Iterator[str]:
     """What the kernel that runs has not. What preflight_devices.problems finds wrong anyway is left out.
 
-    Where ethtool is not installed yet, what an interface takes can't be told before.
+    Where ethtool is not installed yet, what an interface supports is not known yet.
     """
     queues_to_come = any("queues" in item for item in wanted.get("af_xdp_interfaces", []))
     for where, name, settings in _interfaces(wanted):

@@ -37,9 +37,9 @@ def notes(wanted: Mapping[str, Any], root: Path = Path("/")) -> Iterator[str]:
         theirs, file = found.settings.get((one.plugin, one.key), ("", ""))
         if not one.value or not file or _same(one, theirs):
             continue
-        told = "a value of its own" if "${" in theirs or not theirs else theirs
+        value = "a value of its own" if "${" in theirs or not theirs else theirs
         yield (
-            f"{found} sets {one.key} to {told} ([{one.plugin}] in {file}), and {one.variable} sets it to {one.value}: "
+            f"{found} sets {one.key} to {value} ([{one.plugin}] in {file}), and {one.variable} sets it to {one.value}: "
             f"what holds is who was last, and after each start of tuned it is tuned. {_WAY_OUT}"
         )
 

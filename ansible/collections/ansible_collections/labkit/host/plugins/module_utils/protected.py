@@ -70,9 +70,9 @@ def protected(
     reasons: dict[str, list[str]] = {}
 
     def protect(name: str, reason: str) -> None:
-        told = reasons.setdefault(name, [])
-        if reason not in told:
-            told.append(reason)
+        found = reasons.setdefault(name, [])
+        if reason not in found:
+            found.append(reason)
 
     found = False
     for text in management:
@@ -80,7 +80,7 @@ def protected(
         if not names:
             raise WayUnknown(
                 f"labkit_host_management_interfaces names {text}, and no interface here has that name, alternative "
-                "name, alias or PCI address: nothing is touched. Mend the name, or take it out of this host's list."
+                "name, alias or PCI address: nothing is touched. Correct the name, or take it out of this host's list."
             )
         for name in names:
             protect(name, "named in labkit_host_management_interfaces")
@@ -183,7 +183,7 @@ def _towards(network: Network, peer: str) -> list[str]:
 
 
 def _tunnels(network: Network) -> dict[str, list[str]]:
-    """Tunnel to the interfaces that may carry it, which the kernel does not tell: all with a routed address.
+    """Tunnel to the interfaces that may carry it, which the kernel does not report: all with a routed address.
 
     A WireGuard or OpenVPN tunnel is in no relation to the NIC below it: in doubt every NIC may carry it. PPP and a tap
     (a switch in user space) take frames from NICs that need no address. But a tap in a bridge is a guest's.
@@ -221,8 +221,8 @@ def _carriers(network: Network) -> list[str]:
 
 def _lower(link: Mapping[str, Any]) -> str | None:
     """What a tunnel says that it goes over."""
-    told: str | None = link.get("link") or link.get("linkinfo", {}).get("info_data", {}).get("link")
-    return told
+    lower: str | None = link.get("link") or link.get("linkinfo", {}).get("info_data", {}).get("link")
+    return lower
 
 
 def _is_default(destination: str) -> bool:
@@ -278,7 +278,7 @@ def _kin(network: Network) -> dict[str, list[tuple[str, str]]]:
         if over and over != lower:  # tunnels name the interface that carries them here
             tie(name, over, "it is a tunnel over", "it carries")
     for name in _of_kind(network, "openvswitch"):
-        if name != OVS:  # its bridges don't tell in which of them a port is, so they stand together
+        if name != OVS:  # its bridges don't show which of them a port is in, so they are taken together
             tie(name, OVS, "it is in the Open vSwitch", "it switches for")
     for name, address in network.pci.items():
         for other, same in network.pci.items():

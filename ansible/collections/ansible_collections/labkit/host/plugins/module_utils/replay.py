@@ -21,7 +21,7 @@ REPLAY: dict[str, Callable[[Change, Path], None]] = {
     irqs.KIND: irqs.again,
     mounts.KIND: mounts.again,
 }
-"""Kind of change to what makes it again; raises what tells why it could not."""
+"""Kind of change to what makes it again; raises an error with the reason why it could not."""
 PATIENCE_S = 15.0
 """Devices appear while a machine boots: so long what could not be made is tried once more."""
 
@@ -33,7 +33,7 @@ def replay(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[str, str | None]]:
-    """Make all of it again, oldest first; tells what, and why it could not be (None: it is so)."""
+    """Make all of it again, oldest first; yields each with the reason why it could not be (None: it is so)."""
     deadline = clock() + patience_s
     left: set[str] | None = None
     unreadable: set[str] = set()

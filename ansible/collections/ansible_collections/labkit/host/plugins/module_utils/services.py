@@ -69,7 +69,7 @@ def change(
     if commands and not check:
         state = State(role, root)
         known = state.noted(KIND, unit)
-        # Also what an earlier call changed of it, and this one says nothing of, is put back.
+        # Also what an earlier call changed of it, and this one does not name, is reverted.
         wanted = {
             name: value if value is not None or known is None else known.new[name]
             for name, value in (("enabled", enabled), ("running", running))
@@ -102,7 +102,7 @@ def _words(enabled: bool | None, running: bool | None) -> str:
 
 
 def restore(change: Change, root: Path) -> str | None:
-    """Put back what we changed of it, if the unit is still there; None when done, else why not."""
+    """Revert what we changed of it, if the unit is still there; None when done, else why not."""
     if not has_systemd(root):
         return "systemd does not run on this host"
     try:

@@ -40,7 +40,7 @@ READERS: dict[str, Callable[[str], str]] = {
     "cpulist": _cpulist,
     "int": lambda text: str(int(text)),
 }
-"""How to tell whether two spellings mean the same value."""
+"""How two spellings of a value are compared."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Setting:
         return self._file.exists()
 
     def offline(self) -> int | None:
-        """Core that this is a setting of and that does not run, so that the kernel neither tells nor takes it."""
+        """Core that this is a setting of and that does not run, so that the kernel neither reads nor writes it."""
         found = re.match(r"/sys/devices/system/cpu/cpu(\d+)/", self.path)
         try:
             online = (self.root / cpus.ONLINE.lstrip("/")).read_text()

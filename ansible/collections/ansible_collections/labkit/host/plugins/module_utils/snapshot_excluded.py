@@ -34,7 +34,7 @@ FILES = (
     ),
     Excluded(
         "/etc/xml/catalog /etc/xml/catalog.old",
-        "a list that packages' scripts keep; the order of its entries tells in which order they came",
+        "a list that packages' scripts keep; the order of its entries is the order in which they came",
     ),
     Excluded("*/__pycache__ */__pycache__/*", "written by whichever Python reads a module first"),
 )
@@ -68,7 +68,7 @@ SYSCTLS = (
     ),
     Excluded(
         "kernel.osrelease kernel.version kernel.bootloader* kernel.hostname kernel.domainname",
-        "told elsewhere in the snapshot, or by who runs it",
+        "elsewhere in the snapshot, or given by who runs it",
     ),
 )
 MOUNTS = (
@@ -98,13 +98,13 @@ NOT_LOOKED_AT = (
         "the host's own network configuration makes them at boot",
     ),
     ("whether a static unit is active", "runs when another one or a message on the bus asks for it"),
-    ("times and owners' numbers of files", "times tell when, not what; owners are compared by name"),
+    ("times and owners' numbers of files", "times say when, not what; owners are compared by name"),
 )
 """What is left out as a whole, and why."""
 
 
 def excluded() -> list[dict[str, str]]:
-    """All of it, to be told."""
+    """All of it, to be reported."""
     found = [{"what": what, "why": why} for what, why in NOT_LOOKED_AT]
     areas = (
         ("file", FILES),

@@ -27,7 +27,7 @@ class Change:
     """One thing that was changed."""
 
     kind: str
-    """Which of `undo.KINDS` puts it back."""
+    """Which of `undo.KINDS` reverts it."""
     target: str
     """A path, or what else the kind names its things by."""
     old: Any
@@ -66,7 +66,7 @@ class State:
         except (ValueError, KeyError, TypeError) as error:
             raise StateUnreadable(
                 f"{self.path}: not a state file of labkit ({error}). It holds the old values of this host, so nothing "
-                "was changed. Mend it, or move it away if those values don't matter."
+                "was changed. Correct it, or move it away if those values don't matter."
             ) from error
 
     def noted(self, kind: str, target: str) -> Change | None:
@@ -86,7 +86,7 @@ class State:
     ) -> None:
         """Write down a change that is about to be made. The first `old` stays, whatever later runs find.
 
-        A kind that tells by `Change.ours` whether somebody else was there gives as `earlier` what is there of ours.
+        A kind that finds out by `Change.ours` whether somebody else was there gives as `earlier` what is there of ours.
         """
         with self._alone():
             changes = self.changes()
@@ -99,13 +99,13 @@ class State:
             self._write(changes)
 
     def inherit(self, change: Change) -> None:
-        """Take over a change of another role's, to be put back after all of this one's own."""
+        """Take over a change of another role's, to be reverted after all of this one's own."""
         with self._alone():
             if self.noted(change.kind, change.target) is None:
                 self._write([change, *self.changes()])
 
     def forget(self, change: Change) -> None:
-        """It is put back. The file goes with its last change, and so do folders that are empty then."""
+        """It is reverted. The file goes with its last change, and so do folders that are empty then."""
         with self._alone():
             left = [
                 other

@@ -52,8 +52,8 @@ def blamed(reasons: Sequence[str], filled: Mapping[str, str | None], root: Path)
     theirs = [*(found.arguments if found else ())]
     theirs += [one for word, text in filled.items() if _VARIABLE in word for one in words(text or "")]
     said = {word for reason in reasons for word in words(reason.replace(",", " ").replace(";", " "))}
-    told = {word for reason in reasons for word in reason.split()}
-    guilty = [word for word in dict.fromkeys(theirs) if word in told or word in said]
+    named = {word for reason in reasons for word in reason.split()}
+    guilty = [word for word in dict.fromkeys(theirs) if word in named or word in said]
     if not guilty:
         return None
     who = str(found) if found else "tuned"
@@ -118,7 +118,7 @@ def _lines(name: str, root: Path, above: tuple[str, ...]) -> Iterator[tuple[str,
     try:
         parser.read_string(_text(file))
     except configparser.Error:
-        return  # tuned itself will tell
+        return  # tuned itself will report it
     for other in re.split(r"[\s,;]+", parser.get("main", "include", fallback="") or ""):
         if other.lstrip("-"):
             yield from _lines(other.lstrip("-"), root, (*above, name))

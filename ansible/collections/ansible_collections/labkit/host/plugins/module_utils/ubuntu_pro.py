@@ -17,10 +17,10 @@ class NotEntitled(Exception):
 
 def enabled(status: str, service: str) -> bool:
     """By what `pro status --format json` printed. Raises NotEntitled."""
-    told = json.loads(status)
-    if not told.get("attached"):
+    answer = json.loads(status)
+    if not answer.get("attached"):
         raise NotEntitled(f"this host is not attached to Ubuntu Pro, which {service} takes: run `pro attach`")
-    found = [one for one in told.get("services", []) if one.get("name") == service]
+    found = [one for one in answer.get("services", []) if one.get("name") == service]
     if not found or found[0].get("available") == "no" or found[0].get("entitled") == "no":
         raise NotEntitled(f"Ubuntu Pro has no {service} for this host: see `pro status --all`")
     return bool(found[0].get("status") == "enabled")

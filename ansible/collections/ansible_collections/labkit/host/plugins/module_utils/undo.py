@@ -1,4 +1,4 @@
-"""Puts back what a role changed, newest first. Broken off, it goes on where it was."""
+"""Reverts what a role changed, newest first. An interrupted revert continues where it was."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FORESEEN: dict[str, Callable[[Change, Path], str | None]] = {
     files.KIND: files.refusal,
     packages.KIND: packages.refusal,
 }
-"""Kind of change to what tells that reason in check mode. Whether the others can be put back shows when it is done."""
+"""Kind of change to what finds that reason in check mode. Whether the others can be reverted shows when it is done."""
 
 
 def undo(
@@ -66,7 +66,7 @@ def undo(
     wanted: Collection[str] = (),
     check: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """Undo all of one role. Returns what was put back, and what was left with the reason.
+    """Undo all of one role. Returns what was reverted, and what was left with the reason.
 
     Changes of the kinds in `keep` stay, and stay written down. So do those of other kinds than in `only`, if it is
     given, and targets that are `wanted` still. Raises ValueError for a kind that there is not.
@@ -99,5 +99,5 @@ def undo(
 def _reason(change: Change, root: Path, ways: dict[str, Callable[[Change, Path], str | None]]) -> str | None:
     try:
         return ways[change.kind](change, root) if change.kind in ways else None
-    except Exception as error:  # whatever it is, the others are put back
+    except Exception as error:  # whatever it is, the others are reverted
         return str(error) or type(error).__name__

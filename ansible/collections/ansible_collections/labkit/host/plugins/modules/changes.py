@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Tell what is changed on this host."""
+"""Report what the roles have changed on this host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ author: [the labkit authors (@labkit)]
 """
 
 RETURN = """
-told: {description: A line a role., type: list, elements: str, returned: always}
+reported: {description: A line for each role., type: list, elements: str, returned: always}
 """
 _FEW = 4
 """So many targets of a kind are named, of more the number is reported."""
@@ -27,10 +27,10 @@ def main() -> None:
     """See DOCUMENTATION."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     try:
-        told = [f"{role}: {', '.join(_kinds(role))}" for role in roles()]
+        reported = [f"{role}: {', '.join(_kinds(role))}" for role in roles()]
     except (StateUnreadable, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, told=told or ["Nothing on this host is changed."])
+    module.exit_json(changed=False, reported=reported or ["Nothing on this host is changed."])
 
 
 def _kinds(role: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ options:
   role: {description: Whose change it is; names the state file., type: str, required: true}
   wanted: {description: The role's variables (hugepages_count, hugepages_pools and others)., type: dict, required: true}
   count: {description: Pages of 2 MB at run time; 0 leaves them alone., type: int, default: 0}
-  knob: {description: The file that sets their number., type: path, required: true}
+  count_file: {description: The file that sets their number., type: path, required: true}
   persist: {description: Whether pools of the run time are made again at every boot., type: bool, default: false}
 author: [the labkit authors (@labkit)]
 """
@@ -32,7 +32,7 @@ def main() -> None:
             "role": {"type": "str", "required": True},
             "wanted": {"type": "dict", "required": True},
             "count": {"type": "int", "default": 0},
-            "knob": {"type": "path", "required": True},
+            "count_file": {"type": "path", "required": True},
             "persist": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -43,7 +43,7 @@ def main() -> None:
             wanted["role"],
             wanted["wanted"],
             count=wanted["count"],
-            knob=wanted["knob"],
+            count_file=wanted["count_file"],
             persist=wanted["persist"],
             check=module.check_mode,
         )

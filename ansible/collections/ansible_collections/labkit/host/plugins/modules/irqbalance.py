@@ -30,14 +30,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        changed, told, unread = irqbalance.change(
+        changed, msg, unread = irqbalance.change(
             module.params["role"], module.params["isolated"], check=module.check_mode
         )
     except (irqbalance.IrqbalanceFailed, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     for note in unread:
         module.warn(note)
-    module.exit_json(changed=changed, msg=told)
+    module.exit_json(changed=changed, msg=msg)
 
 
 if __name__ == "__main__":

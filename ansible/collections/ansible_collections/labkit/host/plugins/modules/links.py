@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Tell the host's interfaces."""
+"""Report the host's interfaces."""
 
 from __future__ import annotations
 

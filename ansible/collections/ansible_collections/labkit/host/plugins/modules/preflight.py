@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Refuse what can't come right on this host."""
+"""Validate a host before anything is changed."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def main() -> None:
         module.warn(note)
     for note in preflight.offline_cores(wanted):
         module.warn(note)
-    # With nothing else to tell, another apt is waited for: on a host that has just booted it is at work.
+    # With nothing else to report, another apt is waited for: on a host that has just booted it is at work.
     timeout_s = 0 if found else int(wanted.get("packages_lock_timeout_s", 0))
     found += list(preflight.locks(timeout_s)) or preflight.wreck(timeout_s)
     if found:
-        told = "\n".join(f"- {problem}" for problem in found)
+        reasons = "\n".join(f"- {problem}" for problem in found)
         module.fail_json(
             msg=f"{len(found)} {'reason' if len(found) == 1 else 'reasons'} why this host can't be provisioned. "
-            f"Nothing was changed.\n{told}"
+            f"Nothing was changed.\n{reasons}"
         )
     module.exit_json(changed=False)
 

@@ -81,8 +81,8 @@ def main() -> None:
             diff.append({**header, "before": f"{before}\n", "after": f"{value}\n"})
     if refused:
         module.fail_json(msg="; ".join(dict.fromkeys(refused)), changed=bool(diff), diff=diff)
-    told = [f"{one['after_header']}: {one['before'].strip()} -> {one['after'].strip()}" for one in diff]
-    module.exit_json(changed=bool(diff), set=told, offline=offline, diff=diff)
+    set_values = [f"{one['after_header']}: {one['before'].strip()} -> {one['after'].strip()}" for one in diff]
+    module.exit_json(changed=bool(diff), set=set_values, offline=offline, diff=diff)
 
 
 def _files(values: list[dict[str, str]]) -> list[str]:

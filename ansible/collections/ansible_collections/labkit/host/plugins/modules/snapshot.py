@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Tell what a host is like, to be compared later."""
+"""Report the state of a host, for comparison."""
 
 from __future__ import annotations
 

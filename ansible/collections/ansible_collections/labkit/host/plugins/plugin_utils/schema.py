@@ -1,4 +1,4 @@
-"""The roles' argument specs as the schema of a host's variables: every mistake is found, and told with the way out.
+"""The roles' argument specs as the schema of a host's variables: all mistakes are reported, each with the fix.
 
 Ansible's own validator judges; where it is lax (text for a list, true for the word "on", a number for text) it is
 not asked. Runs on the controller, and touches no host.
@@ -178,8 +178,8 @@ def _found(value: Any, spec: Mapping[str, Any], why: str | None) -> str:  # noqa
         found = str(value).lower()
     description = spec.get("description", "")
     about = " ".join(description) if isinstance(description, list) else description
-    told = [f"found {found}, expected {_expected(spec)}", why or "", about.strip()]
-    return " ".join(f"{part.rstrip('.')}." for part in told if part)
+    parts = [f"found {found}, expected {_expected(spec)}", why or "", about.strip()]
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
 def _expected(spec: Mapping[str, Any]) -> str:
