@@ -43,6 +43,9 @@ def _defined(body: list[ast.stmt], prefix: str) -> Iterator[str]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield prefix + node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (prefix + one.id for one in targets if isinstance(one, ast.Name))
         if isinstance(node, ast.ClassDef):
             yield from _defined(node.body, f"{prefix}{node.name}.")
 
