@@ -88,7 +88,7 @@ def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> Non
         metavar="NAME|FILE",
         default=default,
         help="a topology: a YAML file, or the name of one that labkit ships"
-        + (f" (default: {default})" if default else ""),
+        + f" (default: {default or 'the lab that is up, else one that suits the backend'})",
     )
     _complete(action, _topology_completer)
 
@@ -145,10 +145,13 @@ def _add_run(verbs: Verbs) -> None:
         if name == "topology":
             _complete(action, _topology_completer)
     run.add_argument(
-        "--slow", action="store_true", help="also the tests marked slow: larger frames, back-to-back"
+        "--slow", action="store_true", help="also run the tests marked slow: larger frames, back-to-back"
     )
     run.add_argument(
-        "-m", dest="markers", metavar="EXPR", help='which tests, as in pytest: -m "af_xdp and latency"'
+        "-m",
+        dest="markers",
+        metavar="EXPR",
+        help='select tests by marker, as in pytest: -m "af_xdp and latency"',
     )
     run.add_argument(
         "pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="passed on to pytest unchanged"
@@ -165,9 +168,13 @@ def _add_trial(verbs: Verbs) -> None:
     _complete(action, _backend_completer)
     trial.add_argument("--mode", default="", help="the backend's mode (default: its first)")
     trial.add_argument(
-        "--load", default="10 kpps", help='"100 kpps", "2 Mpps" or "max" (default: %(default)s)'
+        "--load",
+        default="10 kpps",
+        help='intended load: "100 kpps", "2 Mpps" or "max" (default: %(default)s)',
     )
-    trial.add_argument("--duration", default="1 s", help='"1 s", "200 ms" (default: %(default)s)')
+    trial.add_argument(
+        "--duration", default="1 s", help='of the trial: "1 s", "200 ms" (default: %(default)s)'
+    )
     trial.add_argument(
         "--frame", default="64", help="frame size with FCS in bytes, or imix (default: %(default)s)"
     )
@@ -183,10 +190,12 @@ def _add_labs(verbs: Verbs) -> None:
     _where(up)
     up.set_defaults(handler=_verb("up"))
     status = verbs.add_parser("status", help="which labs are up, and how to enter them")
-    status.add_argument("--json", action="store_true", help="each lab as JSON")
+    status.add_argument("--json", action="store_true", help="the labs as JSON")
     status.set_defaults(handler=_verb("status"))
     down = verbs.add_parser("down", help="take every lab down and revert what crashed runs left")
-    down.add_argument("--force", action="store_true", help="also labs that another labkit process still uses")
+    down.add_argument(
+        "--force", action="store_true", help="also take down labs that another labkit process still uses"
+    )
     down.set_defaults(handler=_verb("down"))
 
 
@@ -242,7 +251,7 @@ def _add_compare(verbs: Verbs) -> None:
         "or within their uncertainty? Two single runs cannot show which setup is better.",
         epilog="--fail-if WHAT, separated by commas: lower, higher (a figure of B is lower or higher than A's by more "
         "than the uncertainty of both), change (either), slower (a rate is lower or a time is higher), each also "
-        "with a minimum difference as a share of A's figure, such as slower:10%%; invalid (a figure can't be trusted), "
+        "with a minimum difference as a share of A's figure, such as slower:10%; invalid (a figure can't be trusted), "
         "missing (a figure could not be compared). Runs differ by more than the uncertainty within one run: give "
         "slower a share that repeated runs of one setup stay below. "
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met, 2 bad input: "

@@ -445,6 +445,7 @@ def test_its_help_says_what_a_and_b_are_and_what_its_exit_codes_mean(
     shown = " ".join(capsys.readouterr().out.split())
     assert "A, such as the generic boot" in shown
     assert "lower or higher than that of A" in shown
+    assert "slower:10%;" in shown
     assert (
         "Exit codes: 0 something could be compared, 1 nothing could or a condition of --fail-if is met"
         in shown
