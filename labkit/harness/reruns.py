@@ -27,8 +27,8 @@ _RUNS = pytest.StashKey[dict[tuple[object, ...], _Runs]]()
 def forget_for_rerun(recorder: Recorder, item: pytest.Item) -> set[Key]:
     """Have a rerun of this test measure again. Returns the set in which to note what it measures.
 
-    Otherwise it would judge the remembered figures again. For attempts of `repeats` only what was invalid is
-    forgotten, and that already.
+    Otherwise it would judge the remembered figures again. An attempt of `repeats` keeps what was valid: the recorder
+    has forgotten the rest already.
     """
     runs = item.config.stash.setdefault(_RUNS, {}).setdefault(_identity(item), _Runs())
     this = (item.nodeid, recorder.attempts.number(item.nodeid))

@@ -28,9 +28,9 @@ _UID_MAP = Path("/proc/self/uid_map")
 
 
 def labkit(*words: str, root: bool | None = None) -> str:
-    """A call of labkit that works in the shell of the reader; `root`: as root, None: with the rights of this process.
+    """A call of labkit that works in the shell of the reader; `root` None: with the rights of this process.
 
-    With False without sudo, even if sudo runs this process: the probe and results belong to the user.
+    False: without sudo, even if this process runs under sudo: the probe and the results belong to the user.
     """
     if (root or (root is None and caller() is not None)) and (prefix := _sudo()):
         return shlex.join([*prefix, *_passed_on(), *_program(), *words])
