@@ -27,7 +27,7 @@ class DriverRefused(Exception):
     """The device is not bound to the driver. It is as it was before."""
 
 
-class NotPutBack(DriverRefused):
+class NotRestored(DriverRefused):
     """Nor could it be restored."""
 
 
@@ -104,7 +104,7 @@ def change(
         try:
             _put_back(address, before, root)
         except (DriverRefused, OSError) as worse:
-            raise NotPutBack(
+            raise NotRestored(
                 f"{error}; AND IT COULD NOT BE GIVEN BACK TO {before.driver}: {worse}"
             ) from error
         if noted:

@@ -9,16 +9,34 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: account
-short_description: Groups, users and memberships that are missing
-description: >-
-  Writes down each before it is added. One that is there is never touched. Undone, what was added goes again, a user's
-  home with it.
+short_description: Add missing groups, users and memberships
+description:
+  - Records each in the state file before it is added. Existing groups, users and memberships are not changed.
+  - The revert removes what was added, with the users' home folders.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   groups: {description: System groups., type: list, elements: str, default: []}
-  users: {description: "Users, without a password.", type: list, elements: str, default: []}
+  users: {description: "Users, created without a password.", type: list, elements: str, default: []}
   memberships: {description: "Pairs USER:GROUP.", type: list, elements: str, default: []}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Create a user and put it into the group that may run the probe
+  labkit.host.account:
+    role: labkit_host
+    groups: [labkit]
+    users: [lab]
+    memberships: ["lab:labkit"]
+"""
+
+RETURN = """
+added:
+  description: Groups, users and memberships that were added, or would be in check mode.
+  type: list
+  elements: str
+  returned: success
+  sample: [group labkit, user lab, "member lab:labkit"]
 """
 
 

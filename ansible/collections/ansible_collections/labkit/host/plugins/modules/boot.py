@@ -17,28 +17,88 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: boot
-short_description: Kernel and kernel arguments, tried for one boot before they become the default
+short_description: Change kernel and kernel arguments, with a trial boot before they become the default
 description:
-  One step of the change a task. look tells how far the host is from what is wanted and changes nothing; pin keeps the
-  running kernel the default whatever kernels are installed; initramfs says how initrds are built; try chooses what is
-  wanted for the next boot alone; confirm makes what runs the default if it is that, else takes the trial back and
-  fails; revert makes the kernel that ran first the default again, without our arguments, and tells whether a reboot
-  is needed before the rest can be taken back.
+  - Each task does one step of the change.
+  - C(look) compares the host with the request and changes nothing. C(pin) keeps the running kernel the default,
+    whatever kernels are installed. C(initramfs) configures how initrds are built.
+  - C(try) selects the requested kernel and arguments for the next boot only. C(confirm) makes the running kernel and
+    arguments the default if they are those requested; otherwise it reverts the trial and fails.
+  - C(revert) makes the kernel that ran before labkit the default again, without labkit's arguments, and reports
+    whether a reboot is needed before the rest can be reverted.
 options:
-  step: {description: Which., type: str, required: true, choices: [look, pin, initramfs, try, confirm, revert]}
-  arguments: {description: Kernel arguments of ours in their order., type: list, elements: str, default: []}
-  flavour: {description: What the kernel must prove to be., type: str, default: generic,
+  step: {description: The step to do., type: str, required: true, choices: [look, pin, initramfs, try, confirm, revert]}
+  arguments: {description: "Kernel arguments to add, in their order.", type: list, elements: str, default: []}
+  flavour: {description: What the running kernel must prove to be., type: str, default: generic,
             choices: [generic, lowlatency, rt]}
   preempt: {description: Preemption mode that must be in effect., type: str, default: "",
             choices: ["", none, voluntary, full, lazy]}
-  release: {description: Kernel as uname -r tells it; empty is that of packages or the default one., type: str,
-            default: ""}
-  packages: {description: Packages that brought the kernel., type: list, elements: str, default: []}
-  panic_s: {description: Seconds after which a trial that panics reboots., type: int, default: 10}
-  confirm_s: {description: Seconds after which a trial that nobody confirms reboots., type: int, default: 900}
+  release: {description: Kernel release as uname -r prints it; empty is that of the packages or the default one.,
+            type: str, default: ""}
+  packages: {description: Packages that installed the kernel., type: list, elements: str, default: []}
+  panic_s: {description: "Delay before a trial kernel that panicked reboots [s].", type: int, default: 10}
+  confirm_s: {description: "Delay before a trial kernel that was not confirmed reboots [s].", type: int, default: 900}
   initramfs_modules: {description: MODULES of initramfs-tools., type: str, default: "", choices: ["", dep, most]}
   initramfs_compress: {description: COMPRESS of initramfs-tools., type: str, default: "", choices: ["", lz4, zstd]}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Compare the host with what is requested
+  labkit.host.boot:
+    step: look
+    arguments: [isolcpus=managed_irq,domain,2-7, nohz_full=2-7]
+    flavour: rt
+    packages: [linux-image-rt-amd64]
+  register: found
+
+- name: Select the real-time kernel for the next boot only
+  labkit.host.boot:
+    step: try
+    arguments: [isolcpus=managed_irq,domain,2-7, nohz_full=2-7]
+    flavour: rt
+    packages: [linux-image-rt-amd64]
+    confirm_s: 600
+  when: found.needed == 'trial'
+
+- name: Boot the first kernel again, without labkit's arguments
+  labkit.host.boot:
+    step: revert
+  register: reverted
+"""
+
+RETURN = """
+needed:
+  description: "What remains to be done: nothing, C(trial) or C(confirm)."
+  type: str
+  returned: with step look
+  sample: trial
+reasons:
+  description: Differences between the host and the request.
+  type: list
+  elements: str
+  returned: with step look
+release:
+  description: Kernel release to boot.
+  type: str
+  returned: with step look
+running:
+  description: Release of the running kernel.
+  type: str
+  returned: with step look
+undone:
+  description: Changes that were reverted.
+  type: list
+  elements: str
+  returned: with step revert
+reboot:
+  description: Whether a reboot is needed before the rest can be reverted.
+  type: bool
+  returned: with step revert
+running_trial:
+  description: Whether the running kernel is a trial that was not confirmed.
+  type: bool
+  returned: failure
 """
 
 _ROLE = "lowlatency_kernel"

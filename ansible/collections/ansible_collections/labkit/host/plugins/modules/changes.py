@@ -11,13 +11,28 @@ from ansible_collections.labkit.host.plugins.module_utils.state import State, St
 
 DOCUMENTATION = """
 module: changes
-short_description: What the roles have changed on this host and can revert
+short_description: Report what the roles have changed on this host and can revert
 description: Changes nothing. Reads /var/lib/labkit/state.
 author: [the labkit authors (@labkit)]
 """
 
+EXAMPLES = """
+- name: Read what the roles have changed
+  labkit.host.changes:
+  register: state
+
+- name: Show it
+  ansible.builtin.debug:
+    var: state.reported
+"""
+
 RETURN = """
-reported: {description: A line for each role., type: list, elements: str, returned: always}
+reported:
+  description: One line for each role that changed anything, with the kinds of change and their targets.
+  type: list
+  elements: str
+  returned: success
+  sample: ["hugepages: hugepages /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"]
 """
 _FEW = 4
 """So many targets of a kind are named, of more the number is reported."""

@@ -10,26 +10,54 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: driver
-short_description: The driver of one NIC on a PCI bus, now and after every boot (role replay)
+short_description: Bind one NIC to a driver, now and at every boot (role replay)
 description:
-  - Writes the old driver down, binds the new one and reads it back. What does not take is an error, and the device has
-    its old driver again.
-  - Refuses by itself what is no NIC, what the way to this host goes over, drivers beside which DPDK works (mlx5),
-    and for vfio devices without an IOMMU group, or in one with devices that others use.
+  - Records the old driver, binds the new one and reads it back. If that fails the old driver is bound again and the
+    task fails.
+  - Refuses devices that are no NICs, devices that the connection to this host needs, devices whose drivers DPDK works
+    with (mlx5), and for vfio devices without an IOMMU group or in a group with devices in use.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   pci: {description: PCI address of the NIC in any spelling., type: str, required: true}
   driver: {description: Driver such as vfio-pci., type: str, required: true}
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
-  management: {description: Interfaces to leave alone besides those found., type: list, elements: str, default: []}
+  management: {description: "Interfaces to protect, besides those found.", type: list, elements: str, default: []}
   together: {description: PCI addresses that the same run binds to vfio., type: list, elements: str, default: []}
-  noiommu: {description: Whether vfio may go without an IOMMU. Unsafe., type: bool, default: false}
+  noiommu: {description: Whether vfio may be used without an IOMMU. Unsafe., type: bool, default: false}
   boot_arguments:
-    description: Kernel arguments that the host has by then; check mode believes in those that are still to come.
+    description: Kernel arguments of the next boot; check mode assumes that they are in effect.
     type: list
     elements: str
     default: []
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Bind a NIC to vfio-pci
+  labkit.host.driver:
+    role: dpdk
+    pci: "0000:3b:00.0"
+    driver: vfio-pci
+    over_ssh: true
+    management: [eno1]
+"""
+
+RETURN = """
+before:
+  description: Driver before the task; none if there was none.
+  type: str
+  returned: success
+  sample: ixgbe
+after:
+  description: Driver after the task.
+  type: str
+  returned: success
+  sample: vfio-pci
+interfaces:
+  description: Network interfaces that the NIC had before the task.
+  type: list
+  elements: str
+  returned: success
 """
 
 

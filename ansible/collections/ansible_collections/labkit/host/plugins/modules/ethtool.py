@@ -15,32 +15,63 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: ethtool
-short_description: Rings, channels, moderation, offloads, pause, RSS and MTU of one interface, read back
+short_description: Set queues, rings, moderation, offloads, pause, RSS and MTU of one interface
 description:
-  - Keys and values are ethtool's own words, such as C(rx-usecs); on and off may be YAML's.
-  - Looks whether the driver takes all of it, writes the old values down, sets, and reads back.
-    What does not take is an error, and the old values are there again.
-  - Refuses by itself every interface that the way to this host needs.
+  - Keys and values are ethtool's own words, such as C(rx-usecs); on and off may also be YAML's booleans.
+  - Validates all settings against the driver, records the old values, sets the new ones and reads them back. If a value
+    is not in effect then, the old values are restored and the task fails.
+  - Refuses every interface that the connection to this host needs.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   name: {description: "The interface: name, alternative name, alias or PCI address.", type: str, required: true}
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
-  management: {description: Interfaces to leave alone besides those found., type: list, elements: str, default: []}
-  persist: {description: Whether it is set again at every boot (role replay)., type: bool, default: false}
-  mtu: {description: Bytes of payload in a frame., type: int}
+  management: {description: "Interfaces to protect, besides those found.", type: list, elements: str, default: []}
+  persist: {description: Whether to set it again at every boot (role replay)., type: bool, default: false}
+  mtu: {description: "Payload of a frame [bytes].", type: int}
   channels: {description: "Queues: rx, tx, combined; or queues, as the driver has them.", type: dict}
-  rings: {description: "Frames that a queue's ring holds: rx, tx.", type: dict}
+  rings: {description: "Frames in the ring of a queue: rx, tx.", type: dict}
   features: {description: "Offloads, as C(ethtool -k) prints them or short: gro, tso.", type: dict}
   coalescing: {description: "Interrupt moderation: adaptive-rx, rx-usecs (us), rx-frames and so on.", type: dict}
   pause: {description: "Pause frames: autoneg, rx, tx.", type: dict}
   rss:
     description: >-
-      Spread over queues: C(indirection) is default, equal N, equal N start QUEUE, or weight W0 W1 and so on.
+      Distribution over queues: C(indirection) is default, equal N, equal N start QUEUE, or weight W0 W1 and so on.
     type: dict
   napi:
     description: "Polling: napi_defer_hard_irqs (polls), gro_flush_timeout (ns), threaded."
     type: dict
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Set an interface for low latency
+  labkit.host.ethtool:
+    role: nic_tuning
+    name: ens1f1
+    over_ssh: true
+    persist: true
+    channels: {combined: 4}
+    rings: {rx: 512, tx: 512}
+    coalescing: {adaptive-rx: false, rx-usecs: 0}
+    features: {gro: false, lro: false}
+    rss: {indirection: equal 4}
+"""
+
+RETURN = """
+before:
+  description: Old values of the changed settings, by group.
+  type: dict
+  returned: success
+  sample: {rings: {rx: "256"}}
+after:
+  description: New values of the changed settings, by group.
+  type: dict
+  returned: success
+  sample: {rings: {rx: "512"}}
+msg:
+  description: Why the changes can't be predicted.
+  type: str
+  returned: in check mode, if ethtool is not installed
 """
 
 

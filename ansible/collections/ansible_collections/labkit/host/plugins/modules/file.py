@@ -9,14 +9,32 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: file
-short_description: One file, whose predecessor is kept
-description: Writes down what was there, then replaces the file whole.
+short_description: Write or remove one file, and keep the old one for the revert
+description: Records the old file, then replaces it in one step.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   path: {description: The file., type: path, required: true}
-  content: {description: What it shall hold; omitted the file shall be absent., type: str}
-  mode: {description: Octal mode; none that lets everybody write., type: str, default: "0644"}
+  content: {description: Content of the file; the file is removed if this is omitted., type: str}
+  mode: {description: Octal mode; world-writable ones are refused., type: str, default: "0644"}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Load vfio-pci at every boot
+  labkit.host.file:
+    role: dpdk
+    path: /etc/modules-load.d/labkit-dpdk.conf
+    content: |
+      vfio-pci
+
+- name: Remove the file
+  labkit.host.file:
+    role: dpdk
+    path: /etc/modules-load.d/labkit-dpdk.conf
+"""
+
+RETURN = """
+# Only what every module returns: changed, failed, msg.
 """
 
 

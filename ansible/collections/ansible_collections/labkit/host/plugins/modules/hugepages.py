@@ -11,17 +11,47 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: hugepages
-short_description: Pools of hugepages, counted after they were granted
-description: >-
-  Asks the kernel for the pools of the run time and reads back what it granted; looks whether those of the boot are
-  there. Fewer than asked for is an error that says how much memory was free and how it was cut up.
+short_description: Reserve hugepages, and count those granted
+description:
+  - Requests the run-time pools from the kernel and reads back what it granted. Checks whether the pools of the boot are
+    there.
+  - Fewer pages than requested are an error that reports how much memory was free and how it is fragmented.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
-  wanted: {description: The role's variables (hugepages_count, hugepages_pools and others)., type: dict, required: true}
-  count: {description: Pages of 2 MB at run time; 0 leaves them alone., type: int, default: 0}
-  count_file: {description: The file that sets their number., type: path, required: true}
-  persist: {description: Whether pools of the run time are made again at every boot., type: bool, default: false}
+  role: {description: Name of the state file that records the change., type: str, required: true}
+  wanted:
+    description: Variables of the role hugepages (hugepages_count, hugepages_pools and others).
+    type: dict
+    required: true
+  count: {description: Pages of 2 MB at run time; 0 leaves them unchanged., type: int, default: 0}
+  count_file: {description: The kernel's file that sets the number of pages of 2 MB., type: path, required: true}
+  persist: {description: Whether to reserve the run-time pools again at every boot., type: bool, default: false}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Reserve pages of 1 GB on node 0 at boot, and pages of 2 MB now
+  labkit.host.hugepages:
+    role: hugepages
+    wanted:
+      hugepages_count: "0"
+      hugepages_pools:
+        - {size_kib: 1048576, count: 8, node: 0, scope: boot}
+        - {size_kib: 2048, count: 512, node: 0, scope: runtime}
+    count_file: /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+    persist: true
+"""
+
+RETURN = """
+waiting:
+  description: Pools that are reserved at the next boot.
+  type: list
+  elements: str
+  returned: success
+  sample: [8 hugepages of 1 GB on node 0]
+msg:
+  description: The same as a sentence.
+  type: str
+  returned: success
 """
 
 

@@ -10,25 +10,40 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: hugetlbfs
-short_description: Hugepages as files, for a group
-description: >-
-  Mounts each with its size of page, mode and group, looks whether they are in effect, and unmounts those of ours that
-  are no longer asked for. One that somebody else mounted otherwise is left alone, and an error.
+short_description: Mount hugepages as files for a group
+description:
+  - Mounts each with its page size, mode and group, reads back whether they are in effect, and unmounts those of labkit
+    that are no longer requested.
+  - A mount point that somebody else mounted with other options is an error and is not changed.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   mounts:
-    description: What shall be mounted.
+    description: What to mount.
     type: list
     elements: dict
     required: true
     suboptions:
-      path: {description: Mount point; made where it is missing., type: path, required: true}
-      size_kib: {description: "Size of its pages [KiB].", type: int, required: true}
-      mode: {description: Octal mode; none that lets everybody write., type: str, default: ""}
-      group: {description: Who may use it without root., type: str, default: ""}
-  group: {description: Group of those that name none., type: str, default: ""}
-  persist: {description: Whether they are mounted again at every boot (role replay)., type: bool, default: false}
+      path: {description: Mount point; created if missing., type: path, required: true}
+      size_kib: {description: "Page size [KiB].", type: int, required: true}
+      mode: {description: Octal mode; world-writable ones are refused., type: str, default: ""}
+      group: {description: Group that may use it without root., type: str, default: ""}
+  group: {description: Group of the mounts that name none., type: str, default: ""}
+  persist: {description: Whether to mount them again at every boot (role replay)., type: bool, default: false}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Mount pages of 1 GB for the group labkit
+  labkit.host.hugetlbfs:
+    role: hugepages
+    mounts:
+      - {path: /dev/hugepages-1g, size_kib: 1048576, mode: "0770"}
+    group: labkit
+    persist: true
+"""
+
+RETURN = """
+# Only what every module returns: changed, failed, msg.
 """
 
 

@@ -9,14 +9,29 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: irqbalance
-short_description: irqbalance, kept off isolated cores
-description: >-
-  Bans the cores besides those that the user bans, by a drop-in of our own, and restarts irqbalance where the running
-  one was not configured so. A host without irqbalance or systemd is left alone.
+short_description: Ban isolated cores from irqbalance
+description:
+  - Bans the cores, besides those that the user's configuration bans, by a drop-in of labkit's, and restarts irqbalance
+    if the running one has another configuration. A host without irqbalance or systemd is not changed.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   isolated: {description: 'List of cores such as "1-3,5".', type: str, required: true}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Ban irqbalance from the isolated cores
+  labkit.host.irqbalance:
+    role: cpu_isolation
+    isolated: "2-7"
+"""
+
+RETURN = """
+msg:
+  description: The banned cores, or why nothing was changed.
+  type: str
+  returned: success
+  sample: "banned cores: 2-7"
 """
 
 

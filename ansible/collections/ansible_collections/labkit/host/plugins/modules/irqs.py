@@ -10,15 +10,50 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: irqs
-short_description: Interrupts, moved off isolated cores
-description: >-
-  Takes the isolated cores out of the affinity of every IRQ and of the default for IRQs to come. IRQs that the kernel
-  lets nobody move are counted and named. Judged by where interrupts really go (effective_affinity_list).
+short_description: Move interrupts off isolated cores
+description:
+  - Removes the isolated cores from the affinity of every IRQ and from the default for new IRQs.
+  - IRQs that the kernel does not allow to be moved are counted and named. The result is judged by where interrupts
+    really go (effective_affinity_list).
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   isolated: {description: 'List of cores such as "1-3,5".', type: str, required: true}
-  persist: {description: Whether it is done again at every boot (role replay)., type: bool, default: false}
+  persist: {description: Whether to do it again at every boot (role replay)., type: bool, default: false}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Move interrupts off the isolated cores
+  labkit.host.irqs:
+    role: cpu_isolation
+    isolated: "2-7"
+    persist: true
+"""
+
+RETURN = """
+moved:
+  description: IRQs whose affinity was changed.
+  type: list
+  elements: str
+  returned: success
+stay:
+  description: IRQs that can't be moved and may go to an isolated core, each with the reason.
+  type: dict
+  returned: success
+on_isolated:
+  description: Of those, the ones that do go to isolated cores.
+  type: list
+  elements: str
+  returned: success
+waiting:
+  description: IRQs that leave the isolated cores with their next interrupt.
+  type: list
+  elements: str
+  returned: success
+msg:
+  description: The three numbers as a sentence.
+  type: str
+  returned: success
 """
 
 

@@ -11,10 +11,10 @@ from ansible_collections.labkit.host.plugins.module_utils.protected import WayUn
 
 DOCUMENTATION = """
 module: links
-short_description: Interfaces, their drivers and PCI devices, and which are protected
+short_description: Report the interfaces, their drivers and PCI devices, and which are protected
 description:
   - Changes nothing.
-  - Fails when the host is reached over SSH and the interface it is reached by cannot be determined.
+  - Fails if the host is reached over SSH and the interface that carries the connection cannot be determined.
 options:
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
   management:
@@ -23,6 +23,26 @@ options:
     elements: str
     default: []
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Read the interfaces
+  labkit.host.links:
+    over_ssh: true
+    management: [eno1]
+  register: links
+
+- name: Show those that must not be changed
+  ansible.builtin.debug:
+    msg: "{{ links.interfaces | selectattr('protected') | map(attribute='name') }}"
+"""
+
+RETURN = """
+interfaces:
+  description: The interfaces, each with its name, driver, PCI address and the reasons why it is protected.
+  type: list
+  elements: dict
+  returned: success
 """
 
 

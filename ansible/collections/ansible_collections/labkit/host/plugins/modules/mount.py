@@ -9,16 +9,29 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: mount
-short_description: One file system, mounted where it is missing
-description: Writes down that it was missing, mounts it and looks whether it is there.
+short_description: Mount a file system if it is missing
+description: Records that it was missing, mounts it and reads back whether it is there.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
-  path: {description: Mount point; it must be there., type: path, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
+  path: {description: Mount point; must exist., type: path, required: true}
   fstype: {description: Type of file system., type: str, required: true}
-  source: {description: What is mounted; a name for those without a device., type: str, required: true}
+  source: {description: Device; a name for file systems without one., type: str, required: true}
   options: {description: Mount options., type: str, default: ""}
-  persist: {description: Whether it is mounted again at every boot (role replay)., type: bool, default: false}
+  persist: {description: Whether to mount it again at every boot (role replay)., type: bool, default: false}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Mount the BPF file system
+  labkit.host.mount:
+    role: af_xdp
+    path: /sys/fs/bpf
+    fstype: bpf
+    source: bpf
+"""
+
+RETURN = """
+# Only what every module returns: changed, failed, msg.
 """
 
 

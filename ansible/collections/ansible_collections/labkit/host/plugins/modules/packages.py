@@ -10,19 +10,45 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: packages
-short_description: Packages that are missing, with a note of all that comes along
+short_description: Install missing packages, and record all that are added
 description:
-  - Asks dpkg or rpm first; on a host that has them all nothing else is run. Else the package manager simulates the
-    installation, what it would add is written down, then it installs. An installation that would remove a package is
-    refused. Undone, exactly what was added goes again.
-  - Check mode simulates, with an index of its own where the host's does not know a name.
+  - Asks dpkg or rpm first; if nothing is missing no package manager is run. Otherwise the package manager simulates
+    the installation, the packages that it would add are recorded, and then it installs them.
+  - An installation that would remove a package is refused. The revert removes exactly the packages that were added.
+  - Check mode simulates, with a temporary index if the host's does not have a name.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
-  names: {description: 'Package names; of "a|b" the first that there is.', type: list, elements: str, default: []}
+  role: {description: Name of the state file that records the change., type: str, required: true}
+  names: {description: 'Package names; "a|b" is the first of them that exists.', type: list, elements: str, default: []}
   files: {description: Package files on the host (.deb or .rpm)., type: list, elements: path, default: []}
-  recommends: {description: Whether to install what is only recommended too., type: bool, default: false}
+  recommends: {description: Whether to install recommended packages too., type: bool, default: false}
   lock_timeout_s: {description: "How long to wait for another package manager to finish [s].", type: int, default: 300}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Install DPDK
+  labkit.host.packages:
+    role: dpdk
+    names: ["libdpdk-dev|dpdk-devel", "dpdk-dev|dpdk"]
+
+- name: Install a package file
+  labkit.host.packages:
+    role: lowlatency_kernel
+    files: [/root/linux-image-6.12.1-rt.deb]
+    lock_timeout_s: 60
+"""
+
+RETURN = """
+installed:
+  description: Packages that were added, with their dependencies.
+  type: list
+  elements: str
+  returned: success
+upgraded:
+  description: Installed packages that were upgraded for them. The revert does not downgrade these.
+  type: list
+  elements: str
+  returned: success
 """
 
 

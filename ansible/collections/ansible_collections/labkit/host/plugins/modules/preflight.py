@@ -23,16 +23,36 @@ from ansible_collections.labkit.host.plugins.module_utils.protected import WayUn
 DOCUMENTATION = """
 module: preflight
 short_description: Validate the host against its variables before anything is changed
-description: Changes nothing. Fails with every reason why not, each with the way out.
+description: Changes nothing. Fails with all problems of the host in one message, each with the fix.
 options:
-  wanted: {description: The host's variables (C(desired) of labkit.host.validate)., type: dict, required: true}
-  problems: {description: What is known to be wrong already., type: list, elements: str, default: []}
+  wanted: {description: The host's variables (C(desired) of M(labkit.host.validate))., type: dict, required: true}
+  problems: {description: Problems that are known already., type: list, elements: str, default: []}
   distribution: {description: The host's distribution as in Ansible's facts., type: str, required: true}
-  version: {description: Its release., type: str, required: true}
+  version: {description: Release of the distribution., type: str, required: true}
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
   boot: {description: Whether kernel and command line are to be changed., type: bool, default: false}
-  become_failed: {description: Why root's rights can't be had., type: str, default: ""}
+  become_failed: {description: Why becoming root failed; empty if it did not., type: str, default: ""}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Validate the variables
+  labkit.host.validate:
+  register: variables
+  failed_when: false
+
+- name: Validate the host
+  labkit.host.preflight:
+    wanted: "{{ variables.desired }}"
+    problems: "{{ variables.problems }}"
+    distribution: "{{ ansible_facts['distribution'] }}"
+    version: "{{ ansible_facts['distribution_version'] }}"
+    over_ssh: true
+    boot: true
+"""
+
+RETURN = """
+# Only what every module returns: changed, failed, msg.
 """
 
 

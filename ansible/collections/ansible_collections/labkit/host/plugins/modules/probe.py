@@ -8,17 +8,37 @@ from ansible_collections.labkit.host.plugins.module_utils import probe
 
 DOCUMENTATION = """
 module: probe
-short_description: labkit's packet programs, built on a host of sources that are there
-description: >-
-  Builds every engine whose library is there, and builds again where one has come. With a group each engine gets the
-  capabilities that it needs and no others, and nobody but root and the group may run it.
+short_description: Build labkit's probe on a host
+description:
+  - Builds every engine whose library is installed, and builds again after a library was added.
+  - With a group each engine gets exactly the capabilities that it needs, and only root and the group may run it.
 options:
   source: {description: Folder of the sources., type: path, required: true}
-  sha256: {description: Checksum of the archive that they were unpacked of., type: str, required: true}
-  folder: {description: Folder of what is built., type: path, required: true}
-  group: {description: Who may run it without root; empty is nobody., type: str, default: ""}
+  sha256: {description: Checksum of the archive that they were unpacked from., type: str, required: true}
+  folder: {description: Folder of the built programs., type: path, required: true}
+  group: {description: Group that may run them without root; empty is root alone., type: str, default: ""}
   capabilities: {description: Engine to its capabilities as setcap takes them., type: dict, default: {}}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Build the probe for the group labkit
+  labkit.host.probe:
+    source: /usr/local/lib/labkit/source
+    sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    folder: /usr/local/lib/labkit/probe
+    group: labkit
+    capabilities:
+      af_packet: cap_net_raw
+      xdp: cap_net_admin,cap_bpf
+"""
+
+RETURN = """
+engines:
+  description: Engines that are built.
+  type: list
+  elements: str
+  returned: success
 """
 
 

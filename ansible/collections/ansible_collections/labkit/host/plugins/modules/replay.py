@@ -9,13 +9,26 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: replay
-short_description: The unit that makes changes again at every boot
-description: >-
-  Installs labkit-host.service and what it runs, and enables it. It makes what was noted with persist again. Where
-  systemd does not run nothing is changed.
+short_description: Install the unit that restores settings at every boot
+description:
+  - Installs and enables labkit-host.service and the program that it runs. It sets what modules recorded with
+    C(persist). Without systemd nothing is changed.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Restore settings at every boot
+  labkit.host.replay:
+    role: replay
+"""
+
+RETURN = """
+msg:
+  description: Why nothing was changed.
+  type: str
+  returned: without systemd
 """
 
 

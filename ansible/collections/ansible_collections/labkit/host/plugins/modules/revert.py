@@ -9,16 +9,43 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: revert
-short_description: Revert what one role changed, newest first
-description: >-
-  Reads /var/lib/labkit/state/ROLE.json. What cannot be reverted is reported, and fails the task. With only and wanted a
-  role reverts what an earlier run made and its variables ask for no more.
+short_description: Revert what one role changed, newest change first
+description:
+  - Reads /var/lib/labkit/state/ROLE.json. What cannot be reverted stays recorded, is reported and fails the task.
+  - With C(only) and C(wanted) a role reverts what an earlier run changed and its variables no longer request.
 options:
-  role: {description: Whose changes., type: str, required: true}
+  role: {description: Role whose changes are reverted., type: str, required: true}
   keep: {description: "Kinds of changes that stay, such as packages.", type: list, elements: str, default: []}
-  only: {description: Kinds of changes to revert; all unless given., type: list, elements: str}
+  only: {description: Kinds of changes to revert; all if omitted., type: list, elements: str}
   wanted: {description: "Targets that stay, such as the path of a setting.", type: list, elements: str, default: []}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Revert all that the role dpdk changed, but not its packages
+  labkit.host.revert:
+    role: dpdk
+    keep: [packages]
+
+- name: Revert settings that are no longer requested
+  labkit.host.revert:
+    role: af_xdp
+    only: [setting]
+    wanted: [/proc/sys/net/core/busy_read]
+"""
+
+RETURN = """
+undone:
+  description: Changes that were reverted, each with kind and target.
+  type: list
+  elements: str
+  returned: success, and failure where some could not be reverted
+  sample: [setting /proc/sys/net/core/busy_poll]
+left:
+  description: Changes that could not be reverted, each with the reason.
+  type: list
+  elements: str
+  returned: failure
 """
 
 

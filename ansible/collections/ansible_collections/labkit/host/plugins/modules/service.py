@@ -9,16 +9,32 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: service
-short_description: One unit of systemd, enabled or not and running or not
+short_description: Enable or disable, start or stop one unit of systemd
 description:
-  - Writes down how it was, changes it and looks whether it took. Where systemd does not run nothing is changed.
-  - An unknown unit is an error where it shall be enabled or run, and as good as disabled and stopped where not.
+  - Records the old state, changes it and reads it back. Without systemd nothing is changed.
+  - An unknown unit is an error if it is to be enabled or running, and counts as disabled and stopped otherwise.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   name: {description: The unit with its suffix such as irqbalance.service., type: str, required: true}
-  enabled: {description: Whether it shall start at boot; omitted it stays as it is., type: bool}
-  running: {description: Whether it shall run; omitted it stays as it is., type: bool}
+  enabled: {description: Whether it starts at boot; unchanged if omitted., type: bool}
+  running: {description: Whether it runs; unchanged if omitted., type: bool}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Stop irqbalance, now and at boot
+  labkit.host.service:
+    role: cpu_isolation
+    name: irqbalance.service
+    enabled: false
+    running: false
+"""
+
+RETURN = """
+msg:
+  description: Why nothing was changed.
+  type: str
+  returned: without systemd
 """
 
 

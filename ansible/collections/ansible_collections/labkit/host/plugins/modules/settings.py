@@ -9,27 +9,52 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: settings
-short_description: Values in /proc/sys or /sys, read back
+short_description: Set values in /proc/sys or /sys, and read them back
 description:
-  - Writes each old value down, writes the new one and reads it back. A value that does not take is an error, reported
+  - Records each old value, writes the new one and reads it back. A value that is not in effect is an error, reported
     after the others are set.
-  - A missing file is reported before the first is written.
-  - What belongs to a core that is offline is left out, and reported.
+  - A missing file is reported before the first value is written.
+  - Settings of a core that is offline are left out, with a warning.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   values:
-    description: What is to be set.
+    description: The values to set.
     type: list
     elements: dict
     required: true
     suboptions:
       path: {description: File below /proc/sys or /sys., type: path, required: true}
-      value: {description: What it shall be., type: str, required: true}
-      reads_as: {description: How two spellings compare., type: str, default: exact,
+      value: {description: Value to write., type: str, required: true}
+      reads_as: {description: How the value read back is compared., type: str, default: exact,
                  choices: [exact, selected, cpumask, cpulist, int]}
-  persist: {description: Whether they are set again at every boot (role replay)., type: bool, default: false}
-  missing: {description: What a kernel without such a file means., type: str, default: fail, choices: [fail, skip]}
+  persist: {description: Whether to set them again at every boot (role replay)., type: bool, default: false}
+  missing: {description: Whether a file that the kernel does not have fails the task or is skipped., type: str,
+            default: fail, choices: [fail, skip]}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Let sockets poll for 50 us
+  labkit.host.settings:
+    role: af_xdp
+    values:
+      - {path: /proc/sys/net/core/busy_read, value: "50", reads_as: int}
+      - {path: /proc/sys/net/core/busy_poll, value: "50", reads_as: int}
+    persist: true
+"""
+
+RETURN = """
+set:
+  description: The changed files, each with the old and the new value.
+  type: list
+  elements: str
+  returned: success
+  sample: ["/proc/sys/net/core/busy_poll: 0 -> 50"]
+offline:
+  description: Cores that are offline, whose settings were left out.
+  type: list
+  elements: int
+  returned: success
 """
 
 

@@ -8,10 +8,23 @@ from ansible_collections.labkit.host.plugins.module_utils import snapshot
 
 DOCUMENTATION = """
 module: snapshot
-short_description: The host's configuration and the values in effect, to compare before and after
-description: Changes nothing. Returns snapshot (format, facts by area, and what is excluded with the reason).
+short_description: Report the configuration of the host and the values in effect, to compare before and after
+description: Changes nothing.
 options: {}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Record the state of the host
+  labkit.host.snapshot:
+  register: before
+"""
+
+RETURN = """
+snapshot:
+  description: Format, facts by area, and what is excluded with the reason.
+  type: dict
+  returned: success
 """
 
 

@@ -9,20 +9,39 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: source
-short_description: A program of meson's, built from an archive into /usr/local/lib/labkit/NAME-VERSION
+short_description: Build one program from its source archive with meson
 description:
-  - The archive's checksum is looked at before anything is unpacked. A wrong one, half a file or no network is an error,
-    and nothing is installed.
-  - Undone, the folder is removed.
+  - Verifies the archive's checksum before anything is unpacked. A wrong checksum, a truncated archive or a missing
+    network is an error, and nothing is installed.
+  - Installs into /usr/local/lib/labkit/NAME-VERSION. The revert removes this folder.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
-  name: {description: What it is called., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
+  name: {description: Name of the program., type: str, required: true}
   version: {description: Its version., type: str, required: true}
   url: {description: "http, https or file URL, or a path on the host.", type: str, required: true}
   sha256: {description: Checksum of the archive., type: str, required: true}
   options: {description: Options of meson setup., type: list, elements: str, default: []}
-  look: {description: "Only look whether the archive can be had, and is the right one.", type: bool, default: false}
+  look: {description: Only fetch the archive and verify its checksum., type: bool, default: false}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Build DPDK
+  labkit.host.source:
+    role: dpdk
+    name: dpdk
+    version: 24.11.1
+    url: https://fast.dpdk.org/rel/dpdk-24.11.1.tar.xz
+    sha256: "{{ dpdk_source_sha256 }}"
+    options: [-Dtests=false]
+"""
+
+RETURN = """
+prefix:
+  description: Folder of the installed program.
+  type: str
+  returned: success
+  sample: /usr/local/lib/labkit/dpdk-24.11.1
 """
 
 

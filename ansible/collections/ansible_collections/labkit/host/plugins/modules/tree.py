@@ -9,16 +9,34 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: tree
-short_description: One folder that is ours with all that is in it
-description: >-
-  Makes it, empty or of an archive whose checksum is right; a folder that was there before is refused. Undone, it goes
-  with all that is in it.
+short_description: Create one folder of labkit's, empty or from an archive
+description:
+  - The archive's checksum is verified first. A folder that existed before is refused.
+  - The revert removes the folder with its content.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
   path: {description: The folder., type: path, required: true}
-  archive: {description: Archive on the host that tar reads; omitted the folder is empty., type: path, default: ""}
+  archive: {description: Archive on the host that tar reads; the folder is empty without., type: path, default: ""}
   sha256: {description: Checksum of the archive., type: str, default: ""}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Unpack the probe's sources
+  labkit.host.tree:
+    role: labkit_host
+    path: /usr/local/lib/labkit/source
+    archive: /run/labkit-source.tar
+    sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+
+- name: Create an empty folder
+  labkit.host.tree:
+    role: labkit_host
+    path: /usr/local/lib/labkit/probe
+"""
+
+RETURN = """
+# Only what every module returns: changed, failed, msg.
 """
 
 

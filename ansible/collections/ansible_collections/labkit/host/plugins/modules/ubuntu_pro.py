@@ -10,12 +10,25 @@ from ansible_collections.labkit.host.plugins.module_utils.state import StateUnre
 
 DOCUMENTATION = """
 module: ubuntu_pro
-short_description: Access to the packages of one service of Ubuntu Pro
-description: Writes it down, then enables the service without installing anything, on a host that is attached.
+short_description: Enable access to the packages of one service of Ubuntu Pro
+description: >-
+  Records the change, then enables the service without installing its packages. The host must be attached to Ubuntu
+  Pro.
 options:
-  role: {description: Whose change it is; names the state file., type: str, required: true}
-  service: {description: Its name by pro status., type: str, required: true}
+  role: {description: Name of the state file that records the change., type: str, required: true}
+  service: {description: Name of the service as pro status prints it., type: str, required: true}
 author: [the labkit authors (@labkit)]
+"""
+
+EXAMPLES = """
+- name: Enable access to Ubuntu's real-time kernel
+  labkit.host.ubuntu_pro:
+    role: lowlatency_kernel
+    service: realtime-kernel
+"""
+
+RETURN = """
+# Only what every module returns: changed, failed, msg.
 """
 
 
