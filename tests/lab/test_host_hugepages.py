@@ -158,7 +158,7 @@ def test_what_can_not_be_is_refused_all_at_once_before_anything_is_changed(insid
         "hugepages_pools": [
             {"size_kib": 2048, "count": 10_000_000, "node": 0},
             {"size_kib": 2048, "count": 1, "node": 77},
-            {"size_kib": 2048, "count": 1, "when": "boot"},
+            {"size_kib": 2048, "count": 1, "scope": "boot"},
             {"size_kib": 4, "count": 1},
         ],
         "hugepages_mounts": [{"path": "/mnt/huge", "size_kib": 2048, "mode": "0777"}],

@@ -35,7 +35,7 @@ DUT: dict[str, Any] = {
     "hugepages_count": "0",
     "hugepages_group": "labkit",
     "hugepages_pools": [
-        {"size_kib": 2048, "count": count, "node": node, "when": "boot"}
+        {"size_kib": 2048, "count": count, "node": node, "scope": "boot"}
         for node, count in enumerate(HUGEPAGES)
     ],
     "hugepages_mounts": [{"path": "/dev/hugepages-labkit", "size_kib": 2048, "mode": "0770"}],

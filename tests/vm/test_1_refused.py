@@ -8,7 +8,7 @@ from tests.vm.playbook import Playbooks
 MISTAKES = {
     # Variables, and what must be told of them.
     "cpu_isolation_cpus": ("1-7", "there is no core 3-7"),
-    "hugepages_pools": ([{"size_kib": 2048, "count": 100000, "when": "boot"}], "more than there is"),
+    "hugepages_pools": ([{"size_kib": 2048, "count": 100000, "scope": "boot"}], "more than there is"),
     "dpdk_devices": (
         [{"pci": "0000:00:02.0", "driver": "vfio-pci"}, {"pci": "0000:00:03.0", "driver": "vfio-pci"}],
         "0000:00:02.0",

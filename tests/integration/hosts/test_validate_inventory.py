@@ -124,3 +124,26 @@ def test_what_is_given_on_the_command_line_is_text_and_taken(tmp_path):
     done = validate(tmp_path, inventory, "-e", "hugepages_minimum=5 packages_remove=true")
 
     assert done.returncode == 0, done.stdout
+
+
+def test_old_name_of_an_option_warns_with_the_line_it_stands_in(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        "all:\n  hosts:\n    one:\n      hugepages_pools:\n"
+        "        - {size_kib: 2048, count: 256, when: boot}\n    two:\n"
+    )
+
+    done = validate(tmp_path, inventory)
+
+    said = re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert done.returncode == 0, said
+    assert said.count("hugepages_pools[0].when is the old name of scope: write scope: boot") == 1, said
+    assert "DEPRECATION WARNING" in said
+    assert "from the 'labkit.host' collection version 0.3.0" in said or "in version 0.3.0" in said, said
+    if "core 2.17" not in version() and "core 2.18" not in version():  # values know their place from 2.19 on
+        assert f"{inventory}:5:" in said, said
+
+
+def version():
+    command = [str(Path(sys.executable).with_name("ansible")), "--version"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -362,8 +362,8 @@ _NODE = "/sys/devices/system/node/node1/hugepages/hugepages"
 _PAGES = {
     "hugepages_count": "auto",
     "hugepages_pools": [
-        {"size_kib": 1048576, "count": 2, "node": 1, "when": "boot"},
-        {"size_kib": 2048, "count": 256, "when": "runtime"},
+        {"size_kib": 1048576, "count": 2, "node": 1, "scope": "boot"},
+        {"size_kib": 2048, "count": 256, "scope": "runtime"},
     ],
     "hugepages_default_size_kib": 1048576,
     "hugepages_mounts": [{"path": "/mnt/huge", "size_kib": 2048, "group": "labkit"}],

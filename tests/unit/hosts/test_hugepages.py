@@ -32,17 +32,17 @@ def host(**other):
     [
         ([], []),
         ([pool(512)], []),  # at run time
-        ([pool(256, when="boot")], ["hugepagesz=2M", "hugepages=256"]),
+        ([pool(256, scope="boot")], ["hugepagesz=2M", "hugepages=256"]),
         (
-            [pool(256, when="boot"), pool(4, GIB, when="boot")],
+            [pool(256, scope="boot"), pool(4, GIB, scope="boot")],
             ["hugepagesz=1G", "hugepages=4", "hugepagesz=2M", "hugepages=256"],
         ),
         (
-            [pool(128, node=1, when="boot"), pool(512, node=0, when="boot")],
+            [pool(128, node=1, scope="boot"), pool(512, node=0, scope="boot")],
             ["hugepagesz=2M", "hugepages=0:512,1:128"],
         ),
         (
-            [pool(8, 64, when="boot"), pool(2, 32768, when="boot")],
+            [pool(8, 64, scope="boot"), pool(2, 32768, scope="boot")],
             ["hugepagesz=32M", "hugepages=2", "hugepagesz=64K", "hugepages=8"],
         ),
     ],
@@ -52,7 +52,7 @@ def test_each_count_follows_its_size(pools, expected):
 
 
 def test_default_size_comes_first():
-    assert hugepages.arguments([pool(2, GIB, when="boot")], GIB) == [
+    assert hugepages.arguments([pool(2, GIB, scope="boot")], GIB) == [
         "default_hugepagesz=1G",
         "hugepagesz=1G",
         "hugepages=2",
@@ -60,7 +60,7 @@ def test_default_size_comes_first():
 
 
 def test_what_the_host_can_have_is_right():
-    assert problems(pool(512, node=0), pool(512, node=1, when="boot"), pool(4, GIB, when="boot")) == []
+    assert problems(pool(512, node=0), pool(512, node=1, scope="boot"), pool(4, GIB, scope="boot")) == []
     assert problems(hugepages_count="512") == []
     assert problems(hugepages_count="auto") == []
 
@@ -75,7 +75,7 @@ def test_what_the_host_can_have_is_right():
         ),
         ([pool(512, node=2)], {}, "512 hugepages of 2 MB on node 2: there is no such node, only 0, 1"),
         ([pool(0)], {}, "expected 1 or more"),
-        ([pool(1, when="later")], {}, "expected runtime or boot"),
+        ([pool(1, scope="later")], {}, "expected runtime or boot"),
         ([pool(16, GIB)], {}, "16384 MiB are asked for, more than there is: the host has 16384 MiB"),
         ([pool(8065)], {}, "hugepages_pools: 16130 MiB are asked for"),
         ([], {"hugepages_count": "many"}, "hugepages_count: 'many', expected auto or a number"),
@@ -87,8 +87,8 @@ def test_what_the_host_can_have_is_right():
             {},
             "1 hugepage of 2 MB (runtime) and 2 hugepages of 2 MB (runtime) set the same pages",
         ),
-        ([pool(1, node=0), pool(2, node=0, when="boot")], {}, "on node 0 (boot) set the same pages"),
-        ([pool(1, node=0), pool(2, when="boot")], {}, "set the same pages"),
+        ([pool(1, node=0), pool(2, node=0, scope="boot")], {}, "on node 0 (boot) set the same pages"),
+        ([pool(1, node=0), pool(2, scope="boot")], {}, "set the same pages"),
         (
             [pool(1)],
             {"hugepages_count": 512},
@@ -142,7 +142,7 @@ def test_gigabyte_pages_on_a_processor_without_are_refused_with_what_it_takes():
     [("5.15.0-25-generic", True), ("5.16.0-1", False), ("6.1.0", False), ("5.14.0-427.el9.x86_64", False)],
 )
 def test_node_on_the_command_line_takes_a_kernel_that_reads_it(kernel, told):
-    found = problems(pool(16, node=1, when="boot"), host=host(kernel=kernel))
+    found = problems(pool(16, node=1, scope="boot"), host=host(kernel=kernel))
 
     assert [("kernels before 5.16 take no node" in problem) for problem in found] == [True] * told
     assert problems(pool(16, node=1), host=host(kernel=kernel)) == []
@@ -154,11 +154,11 @@ def test_another_owner_of_the_same_pages_is_refused_by_its_file():
 
     assert (
         "/etc/sysctl.d/30-dpdk.conf sets vm.nr_hugepages = 512"
-        in problems(pool(256, when="boot"), host=sysctl)[0]
+        in problems(pool(256, scope="boot"), host=sysctl)[0]
     )
-    assert problems(pool(1, GIB, when="boot"), host=sysctl) == []  # other pages
+    assert problems(pool(1, GIB, scope="boot"), host=sysctl) == []  # other pages
     assert problems(hugepages_count="auto", host=sysctl) == []
-    assert "/etc/default/grub has hugepages=64" in problems(pool(256, when="boot"), host=grub)[0]
+    assert "/etc/default/grub has hugepages=64" in problems(pool(256, scope="boot"), host=grub)[0]
     assert problems(pool(256), host=grub) == []
 
 
@@ -205,3 +205,23 @@ def test_mount_is_for_root_alone_unless_it_has_a_group(entry, group, mode):
 def test_pool_is_counted_where_its_node_has_it():
     assert Pool(2048, 1).folder == "/sys/kernel/mm/hugepages/hugepages-2048kB"
     assert Pool(GIB, 1, 1).folder == "/sys/devices/system/node/node1/hugepages/hugepages-1048576kB"
+
+
+def test_old_name_of_scope_means_the_same():
+    old, new = pool(256, when="boot"), pool(256, scope="boot")
+
+    assert Pool.of(old) == Pool.of(new)
+    assert hugepages.arguments([old]) == hugepages.arguments([new]) == ["hugepagesz=2M", "hugepages=256"]
+    assert problems(old) == problems(new) == []
+
+
+@pytest.mark.parametrize(("scope", "when"), [("boot", "runtime"), ("boot", "boot")])
+def test_scope_beside_its_old_name_is_refused(scope, when):
+    twice = pool(256, scope=scope, when=when)
+
+    [problem] = problems(pool(4, GIB, scope="boot"), twice)
+
+    assert problem.startswith(f"hugepages_pools[1]: scope is '{scope}' and when is '{when}'")
+    assert "Remove when, and write scope: runtime or scope: boot" in problem
+    with pytest.raises(ValueError, match="when is the old name of scope"):
+        hugepages.arguments([twice])

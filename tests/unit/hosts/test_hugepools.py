@@ -194,7 +194,7 @@ def test_pages_in_use_that_stay_are_told_with_the_way_out(host, monkeypatch):
 
 
 def test_short_grant_at_boot_is_told_with_the_memory(host):
-    pool = Pool(2048, 256, when="boot")
+    pool = Pool(2048, 256, scope="boot")
     host.set(pool, 200)
 
     told = hugepools.missing_at_boot(pool, root=host.root)
@@ -285,19 +285,19 @@ def pool(count, **more):
 def test_pool_of_the_boot_waits_for_it_and_is_counted_after_it(host):
     host.set(Pool(2048, 0), 256)
 
-    assert have(host, pool(128, when="boot")) == (False, ["128 hugepages of 2 MB"])
-    assert have(host, pool(256, when="boot")) == (False, [])
+    assert have(host, pool(128, scope="boot")) == (False, ["128 hugepages of 2 MB"])
+    assert have(host, pool(256, scope="boot")) == (False, [])
     host.set(Pool(2048, 0), 255)
     with pytest.raises(hugepools.ShortGrant, match="booted with 256 hugepages of 2 MB, and granted 255"):
-        have(host, pool(256, when="boot"))
+        have(host, pool(256, scope="boot"))
 
 
 def test_pool_that_moves_from_run_time_to_boot_is_the_boots_and_is_not_made_again_by_us(host):
     have(host, pool(64), persist=True)
     host.set(Pool(2048, 0), 256)
 
-    assert have(host, pool(256, when="boot")) == (True, [])
-    assert have(host, pool(256, when="boot")) == (False, [])
+    assert have(host, pool(256, scope="boot")) == (True, [])
+    assert have(host, pool(256, scope="boot")) == (False, [])
     assert host.count(Pool(2048, 0)) == 256
     assert host.changes() == []
 

@@ -37,7 +37,7 @@ def told(root, **wanted):
         ({"dpdk_devices": [{"pci": "a", "driver": "vfio-pci"}]}, "no IOMMU is on"),
         ({"boot_extra_arguments": ["mitigations=off"]}, "mitigations=off is not there"),
         (
-            {"hugepages_pools": [{"size_kib": 1048576, "count": 1, "when": "boot"}]},
+            {"hugepages_pools": [{"size_kib": 1048576, "count": 1, "scope": "boot"}]},
             "no hugepages are reserved at",
         ),
     ],
@@ -52,7 +52,7 @@ def test_host_without_a_boot_loader_that_can_be_told_is_refused_with_what_it_lac
 def test_host_that_was_given_all_of_it_from_outside_needs_no_boot_loader(root):
     (root / "proc/cmdline").write_text("root=/dev/vda1 ro isolcpus=1-3 mitigations=off hugepages=1\n")
     (root / "sys/devices/system/cpu/isolated").write_text("1-3\n")
-    pools = [{"size_kib": 1048576, "count": 1, "when": "boot"}]
+    pools = [{"size_kib": 1048576, "count": 1, "scope": "boot"}]
 
     assert (
         told(root, cpu_isolation_cpus="1-3", boot_extra_arguments=["mitigations=off"], hugepages_pools=pools)

@@ -7,12 +7,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.labkit.host.plugins.plugin_utils import schema
-
-try:  # from ansible-core 2.19 on values know where they stand
-    from ansible._internal._datatag._tags import Origin
-except ImportError:
-    Origin = None
+from ansible_collections.labkit.host.plugins.plugin_utils import renamed, schema
+from ansible_collections.labkit.host.plugins.plugin_utils.origin import place, set_below
 
 
 class ActionModule(ActionBase):
@@ -43,12 +39,13 @@ class ActionModule(ActionBase):
                 raise ValueError(f"it can't be worked out: {error}") from error
 
         # What the roles looked up in an earlier playbook of the same run is not the host's.
-        given = [name for name in variables if not _set_below(roles, name)]
+        given = [name for name in variables if not set_below(roles, name)]
         problems = schema.check(given, known, value_of)
         wrong = {problem.variable for problem in problems}
-        reported = [f"{problem}{_place(problem.found) or _place(problem.variable)}" for problem in problems]
+        reported = [f"{problem}{place(problem.found) or place(problem.variable)}" for problem in problems]
         right = [name for name in given if known.known(name) and name not in wrong]
         desired = {**defaults, **{name: value_of(name) for name in right}}
+        renamed.warn(desired.get("hugepages_pools") or [])
         result.update(changed=False, problems=reported, desired=desired)
         if reported:
             result.update(
@@ -58,14 +55,3 @@ class ActionModule(ActionBase):
                 ),
             )
         return result
-
-
-def _set_below(folder: str, name: str) -> bool:
-    """Whether a task in a file of this folder gave the variable its name."""
-    origin = Origin.get_tag(name) if Origin else None
-    return bool(origin and origin.path) and Path(origin.path).is_relative_to(Path(folder).resolve())
-
-
-def _place(value: Any) -> str:  # noqa: ANN401 (any YAML)
-    origin = Origin.get_tag(value) if Origin else None
-    return f" ({origin})" if origin else ""

@@ -17,6 +17,8 @@ MINIMUM = 128
 """Pages of that size that one vhost pair of the probe needs."""
 LEFT_KIB = 256 * 1024
 """What the host keeps for all else: with less, a Debian without a desktop hardly boots."""
+RUNTIME, BOOT = "runtime", "boot"
+"""Scopes of a pool."""
 NODES_AT_BOOT = (5, 16)
 """First kernel that takes hugepages=NODE:COUNT (b5389086ad7b); EL carries later changes under older numbers."""
 
@@ -29,18 +31,20 @@ class Pool:
     count: int
     node: int | None = None
     """None: wherever the kernel finds room."""
-    when: str = "runtime"
-    """Or "boot": by the kernel's command line, while memory is whole."""
+    scope: str = RUNTIME
+    """Or BOOT: by the kernel's command line, while memory is not fragmented."""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Pool:
-        """From an entry of `hugepages_pools`."""
+        """From an entry of `hugepages_pools`. Raises ValueError for one with `scope` and `when`."""
+        if twice := doubled(entry):
+            raise ValueError(twice)
         node = entry.get("node")
         return cls(
             int(entry["size_kib"]),
             int(entry["count"]),
             None if node is None else int(node),
-            str(entry.get("when") or "runtime"),
+            scope(entry),
         )
 
     @property
@@ -75,6 +79,21 @@ class Memory:
     """Files, not of ours, that put hugepages on the kernel's command line, each with the argument."""
 
 
+def scope(entry: Mapping[str, Any]) -> str:
+    """When the pages of an entry are reserved; `when` is the option's old name."""
+    return str(entry.get("scope") or entry.get("when") or RUNTIME)
+
+
+def doubled(entry: Mapping[str, Any]) -> str:
+    """Why an entry has its scope twice; empty: it has not."""
+    if entry.get("scope") is None or entry.get("when") is None:
+        return ""
+    return (
+        f"scope is {entry['scope']!r} and when is {entry['when']!r}: when is the old name of scope. "
+        f"Remove when, and write scope: {RUNTIME} or scope: {BOOT}"
+    )
+
+
 def size(kib: int) -> str:
     """As people say it."""
     for unit, name in ((1 << 20, "GB"), (1 << 10, "MB")):
@@ -90,7 +109,7 @@ def argument_size(kib: int) -> str:
 
 def arguments(pools: Sequence[Mapping[str, Any]], default_size_kib: int = 0) -> list[str]:
     """Kernel arguments of the pools that are made at boot, in the kernel's order: a size, then how many of it."""
-    boot = [pool for pool in map(Pool.of, pools) if pool.when == "boot"]
+    boot = [pool for pool in map(Pool.of, pools) if pool.scope == BOOT]
     found = [f"default_hugepagesz={argument_size(default_size_kib)}"] if default_size_kib else []
     for size_kib in sorted({pool.size_kib for pool in boot}, reverse=True):  # the largest find room first
         same = [pool for pool in boot if pool.size_kib == size_kib]
@@ -102,11 +121,13 @@ def arguments(pools: Sequence[Mapping[str, Any]], default_size_kib: int = 0) -> 
 
 def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
     """All that is wrong with the variables of role hugepages on a host with this memory."""
-    pools = [Pool.of(entry) for entry in wanted.get("hugepages_pools") or []]
+    entries = wanted.get("hugepages_pools") or []
+    pools = [Pool.of(entry) for entry in entries if not doubled(entry)]
     count = str(wanted.get("hugepages_count", "auto"))
     found = (
         [] if re.fullmatch(r"auto|\d+", count) else [f"hugepages_count: {count!r}, expected auto or a number"]
     )
+    found += [f"hugepages_pools[{at}]: {why}" for at, entry in enumerate(entries) if (why := doubled(entry))]
     found += [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
     if count.isdigit() and int(count) and DEFAULT_SIZE_KIB not in memory.sizes_kib:
         found.append(
@@ -137,8 +158,8 @@ def _each(pools: Sequence[Pool], memory: Memory) -> Iterator[str]:
     for pool in pools:
         if pool.count < 1:
             yield f"hugepages_pools: {pool}: expected 1 or more, or no such entry"
-        if pool.when not in ("runtime", "boot"):
-            yield f"hugepages_pools: {pool}: when is {pool.when!r}, expected runtime or boot"
+        if pool.scope not in (RUNTIME, BOOT):
+            yield f"hugepages_pools: {pool}: scope is {pool.scope!r}, expected runtime or boot"
         if pool.size_kib not in memory.sizes_kib:
             yield f"hugepages_pools: {pool}: {_unknown_size(pool.size_kib, memory)}"
         if pool.node is None:
@@ -146,10 +167,10 @@ def _each(pools: Sequence[Pool], memory: Memory) -> Iterator[str]:
         if pool.node not in memory.nodes_kib:
             nodes = ", ".join(map(str, sorted(memory.nodes_kib)))
             yield f"hugepages_pools: {pool}: there is no such node, only {nodes or 'none (a kernel without NUMA)'}"
-        if pool.when == "boot" and _too_old(memory.kernel):
+        if pool.scope == BOOT and _too_old(memory.kernel):
             yield (
                 f"hugepages_pools: {pool} at boot: kernels before 5.16 take no node on their command line, and this is "
-                f"{memory.kernel}. Leave the node out, or take when: runtime"
+                f"{memory.kernel}. Leave the node out, or write scope: runtime"
             )
 
 
@@ -165,7 +186,7 @@ def _owners(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
                 None in (pool.node, other.node) or pool.node == other.node
             ):
                 yield (
-                    f"hugepages_pools: {other} ({other.when}) and {pool} ({pool.when}) set the same pages: "
+                    f"hugepages_pools: {other} ({other.scope}) and {pool} ({pool.scope}) set the same pages: "
                     "make them one entry, or give each a node of its own"
                 )
     if count not in ("auto", "0") and any(pool.size_kib == DEFAULT_SIZE_KIB for pool in pools):
@@ -179,7 +200,7 @@ def _owners(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
                 f"hugepages_pools: {file} sets vm.nr_hugepages = {value} at every boot, the same pages of "
                 f"{size(memory.default_kib)}: take that line out, or the entry"
             )
-    if any(pool.when == "boot" for pool in pools):
+    if any(pool.scope == BOOT for pool in pools):
         for file, argument in memory.arguments.items():
             yield (
                 f"hugepages_pools: {file} has {argument} on the kernel's command line already, and the kernel takes "

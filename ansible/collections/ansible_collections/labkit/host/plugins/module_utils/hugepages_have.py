@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import hugepages, hugepages_look, hugepools
-from .hugepages import DEFAULT_SIZE_KIB, Pool
+from .hugepages import BOOT, DEFAULT_SIZE_KIB, RUNTIME, Pool
 
 
 def have(
@@ -29,8 +29,8 @@ def have(
         raise ValueError(f"{'; '.join(problems)}. Nothing was changed.")
     entries = wanted.get("hugepages_pools") or []
     pools = [Pool.of(entry) for entry in entries]
-    boot = [pool for pool in pools if pool.when == "boot"]
-    runtime = {hugepools.count_file(pool): pool for pool in pools if pool.when == "runtime"}
+    boot = [pool for pool in pools if pool.scope == BOOT]
+    runtime = {hugepools.count_file(pool): pool for pool in pools if pool.scope == RUNTIME}
     if count:
         runtime[count_file] = Pool(DEFAULT_SIZE_KIB, count)
     # No count: what an earlier one added is left alone, unless the same pages are now asked for otherwise.

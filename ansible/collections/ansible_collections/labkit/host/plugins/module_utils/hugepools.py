@@ -77,7 +77,7 @@ def _set(setting: Setting, count: int, pool: Pool, root: Path) -> None:
         raise ShortGrant(
             f"Asked for {count} hugepages of {hugepages.size(pool.size_kib)}: {error}.\n"
             f"{room(pool, root)}\n"
-            "Ask for fewer, free memory, or have them at boot (when: boot), while memory is whole."
+            "Ask for fewer, free memory, or reserve them at boot (scope: boot), while memory is not fragmented."
         ) from error
 
 

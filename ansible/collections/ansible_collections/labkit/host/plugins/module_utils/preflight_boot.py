@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import boot_arguments, boot_kernels, boot_line, cpus, iommu, kernel_words, nics, preflight
+from . import boot_arguments, boot_kernels, boot_line, cpus, hugepages, iommu, kernel_words, nics, preflight
 from .boot_commands import CommandFailed, Run, run
 from .boot_loaders import Loader, NoLoader, loader
 from .boot_look import no_systemd
@@ -136,7 +136,7 @@ def _not_yet(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _not_isolated(str(wanted.get("cpu_isolation_cpus", "")), now)
     if _wants_iommu(wanted) and not any((root / "sys/kernel/iommu_groups").glob("*")):
         yield "no IOMMU is on"
-    pools = [pool for pool in wanted.get("hugepages_pools", []) if pool.get("when") == "boot"]
+    pools = [pool for pool in wanted.get("hugepages_pools", []) if hugepages.scope(pool) == hugepages.BOOT]
     if pools and not any(argument.startswith("hugepages=") for argument in now.arguments):
         yield "no hugepages are reserved at boot"
 

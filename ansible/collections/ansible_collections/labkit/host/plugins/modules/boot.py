@@ -47,7 +47,7 @@ EXAMPLES = """
 - name: Compare the host with what is requested
   labkit.host.boot:
     step: look
-    arguments: [isolcpus=managed_irq,domain,2-7, nohz_full=2-7]
+    arguments: ["isolcpus=managed_irq,domain,2-7", "nohz_full=2-7"]
     flavour: rt
     packages: [linux-image-rt-amd64]
   register: found
@@ -55,7 +55,7 @@ EXAMPLES = """
 - name: Select the real-time kernel for the next boot only
   labkit.host.boot:
     step: try
-    arguments: [isolcpus=managed_irq,domain,2-7, nohz_full=2-7]
+    arguments: ["isolcpus=managed_irq,domain,2-7", "nohz_full=2-7"]
     flavour: rt
     packages: [linux-image-rt-amd64]
     confirm_s: 600

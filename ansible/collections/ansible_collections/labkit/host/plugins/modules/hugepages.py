@@ -68,6 +68,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
+    for pool in wanted["wanted"].get("hugepages_pools") or []:
+        if pool.get("when") is not None:
+            module.deprecate(
+                f"hugepages_pools: `when` is the old name of `scope`: write scope: {pool['when']}",
+                version="0.3.0",
+                collection_name="labkit.host",
+            )
     try:
         changed, waiting = hugepages_have.have(
             wanted["role"],

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import MutuallyExclusiveError
 
 _NEARLY = 0.9
 """Likeness (difflib's ratio) from which a name of nobody's is taken for a slip in one of ours."""
@@ -139,7 +140,8 @@ def _inside(name: str, value: Mapping[str, Any], spec: Mapping[str, Any]) -> Ite
         {key: item for key, item in value.items() if key in options}
     )
     for error in judged.errors:
-        yield Problem(name, f"{error.msg}; found {', '.join(map(str, value)) or 'nothing'}.", value)
+        fix = " Keep one of them." if isinstance(error, MutuallyExclusiveError) else ""
+        yield Problem(name, f"{error.msg}; found {', '.join(map(str, value)) or 'nothing'}.{fix}", value)
 
 
 def _valid(name: str, value: Any, spec: Mapping[str, Any]) -> bool:  # noqa: ANN401 (any YAML)
