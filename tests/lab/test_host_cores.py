@@ -158,7 +158,7 @@ def test_without_a_list_nothing_is_changed_and_no_argument_given(play, tmp_path)
     [
         ("0", "core 0 can't be isolated|all cores"),
         ("9000", "there is no core 9000: this host has 0"),
-        ("one", "'one' is none, expected core numbers and ranges"),
+        ("one", "'one' is no core or range, expected core numbers and ranges"),
     ],
 )
 def test_cores_that_can_not_be_isolated_are_refused_before_anything_is_changed(

@@ -26,6 +26,44 @@ def test_list_that_is_none_is_refused_with_the_form_that_is_expected(text):
         cpus.parse(text)
 
 
+REFUSED = "refused"
+KERNELS, IRQBALANCES = (cpus.KERNEL, 7), (cpus.IRQBALANCE, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "inventory", "kernel", "irqbalance"),
+    [
+        ("1-3,5", {1, 2, 3, 5}, {1, 2, 3, 5}, {1, 2, 3, 5}),
+        ("1, 3", {1, 3}, {1, 3}, REFUSED),  # irqbalance takes no blank after the first digit
+        ("1 3", REFUSED, {1, 3}, REFUSED),  # which the kernel takes for a comma
+        (" 1 ", {1}, {1}, {1}),
+        ("1,,2", REFUSED, {1, 2}, {0, 1, 2}),
+        ("1,", REFUSED, {1}, {1}),
+        (" ", set(), set(), {0}),
+        ("0-", REFUSED, REFUSED, {0}),
+        ("3-1", REFUSED, REFUSED, REFUSED),
+        ("4-N", REFUSED, {4, 5, 6, 7}, REFUSED),
+        ("all", REFUSED, set(range(8)), REFUSED),
+        ("0-7:1/4", REFUSED, {0, 4}, REFUSED),
+        ("0-8", set(range(9)), REFUSED, set(range(9))),  # with 7 the last that the kernel may have
+        ("000001", REFUSED, {1}, {1}),
+        ("4096", {4096}, REFUSED, REFUSED),
+    ],
+)
+def test_programs_differ_in_the_lists_that_they_take(text, inventory, kernel, irqbalance):
+    def read(*how):
+        try:
+            return cpus.parse(text, *how)
+        except ValueError:
+            return REFUSED
+
+    assert (read(), read(*KERNELS), read(*IRQBALANCES)) == (inventory, kernel, irqbalance)
+
+
+def test_scan_has_the_cores_before_the_part_that_is_wrong():
+    assert cpus.scan("1,2,x,4", cpus.IRQBALANCE) == ({1, 2}, "'x' is no core or range")
+
+
 @given(CORES)
 def test_printed_list_and_mask_read_back_the_same(cores):
     assert cpus.parse(cpus.listed(cores)) == cores
@@ -70,7 +108,7 @@ def test_isolated_cores_and_the_rest_are_the_host(isolated):
         ("0", "0", ["all cores of this host (0) would be isolated"]),
         ("0-1", "0-3", ["core 0 can't be isolated"]),
         ("0-7", "0-3", ["there is no core 4-7", "all cores of this host"]),
-        ("one", "0-3", ["'one' is none, expected core numbers"]),
+        ("one", "0-3", ["'one' is no core or range, expected core numbers"]),
     ],
 )
 def test_cores_that_can_not_be_isolated_are_refused(isolated, present, told):

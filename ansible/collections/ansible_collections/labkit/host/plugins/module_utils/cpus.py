@@ -3,27 +3,123 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 PRESENT = "/sys/devices/system/cpu/present"
 """The list of the cores that a host has, offline ones too: boot arguments must not depend on what is offline now."""
 ONLINE = "/sys/devices/system/cpu/online"
 """The list of those that run: with SMT off the siblings are present and offline, and nothing can be put on them."""
-FORM = 'expected core numbers and ranges with commas between, such as "1-3,5"'
+_BLANKS = " \t\n\r\f\v"
+_NUMBER = r"\d+|N"
 
 
-def parse(text: str) -> frozenset[int]:
-    """Cores in a list; of an empty one none. Raises ValueError."""
+@dataclass(frozen=True)
+class Syntax:
+    """How a program reads a list of cores: what such programs differ in. Each has core numbers and ranges."""
+
+    blanks: str = "around"
+    """Where they may stand: "around" a part, "between" parts like commas, or "outside" the list alone."""
+    empty: str = "refused"
+    """What a part without anything is: "refused", "skipped", or "zero" for core 0."""
+    open_end: bool = False
+    """Whether a range may lack its end, which is core 0 then."""
+    words: bool = False
+    """Whether it knows N (the last core), all, and groups such as 0-15:2/4."""
+    digits: int | None = None
+    """Most digits of a number; None: any."""
+    most: int | None = None
+    """Last core that it takes; None: any."""
+    form: str = 'expected core numbers and ranges with commas between, such as "1-3,5"'
+    """What to write."""
+
+    @property
+    def part(self) -> re.Pattern[str]:
+        """One part: its first core, its end, and of a group how many are used of how many."""
+        if self.words:
+            return re.compile(rf"({_NUMBER})(?:-({_NUMBER})(?::({_NUMBER})/({_NUMBER}))?)?", re.ASCII)
+        digits = rf"\d{{1,{self.digits}}}" if self.digits else r"\d+"
+        end = r"\d*" if self.open_end else digits
+        return re.compile(rf"({digits})(?:-({end}))?()()", re.ASCII)
+
+
+INVENTORY = Syntax(digits=5)
+"""The inventory, and what the kernel prints."""
+KERNEL = Syntax(
+    blanks="between",
+    empty="skipped",
+    words=True,
+    most=1 << 16,  # more than any kernel is built for
+    form='expected what the kernel reads, such as "1-3,5", 4-N, all',
+)
+"""The kernel's command line (lib/bitmap-str.c)."""
+IRQBALANCE = Syntax(blanks="outside", empty="zero", open_end=True, most=4095)
+"""irqbalance's own (its cputree.c and bitmap.c)."""
+_ALL = re.compile(rf"all(?::({_NUMBER})/({_NUMBER}))?", re.ASCII | re.IGNORECASE)
+
+
+def parse(text: str, syntax: Syntax = INVENTORY, last: int | None = None) -> frozenset[int]:
+    """Cores in a list; of an empty one none. Raises ValueError.
+
+    `last`: the last core that the kernel may have; where it is not known, N and all can't be read.
+    """
+    cores, wrong = scan(text, syntax, last)
+    if wrong:
+        raise ValueError(f"cores {text.strip()!r}: {wrong}, {syntax.form}")
+    return cores
+
+
+def scan(text: str, syntax: Syntax, last: int | None = None) -> tuple[frozenset[int], str]:
+    """Cores up to the first part that is wrong, and what is wrong with that; empty: nothing."""
     cores: set[int] = set()
-    for part in text.strip().split(",") if text.strip() else []:
-        found = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part, re.ASCII)
-        if not found:
-            raise ValueError(f"cores {text.strip()!r}: {part!r} is none, {FORM}")
-        first, last = int(found.group(1)), int(found.group(2) or found.group(1))
-        if last < first:
-            raise ValueError(f"cores {text.strip()!r}: {part.strip()!r} runs backwards, {FORM}")
-        cores.update(range(first, last + 1))
-    return frozenset(cores)
+    for part in _parts(text, syntax):
+        try:
+            cores |= _region(part, syntax, last)
+        except ValueError as error:
+            return frozenset(cores), str(error)
+    return frozenset(cores), ""
+
+
+def _parts(text: str, syntax: Syntax) -> Iterator[str]:
+    """Without the blanks that may stand there."""
+    if syntax.blanks == "between":
+        yield from filter(None, re.split(r"[\s,]+", text))
+    elif syntax.blanks == "around":
+        yield from (part.strip(_BLANKS) for part in text.strip().split(",") if text.strip())
+    else:
+        whole = text.rstrip(_BLANKS)
+        if whole == text:
+            whole = text[:-1] if text.endswith(",") else text  # a comma at the end begins no part
+        begun = False
+        for part in whole.split(","):
+            yield part if begun else part.lstrip(_BLANKS)
+            begun = begun or any(character in "0123456789" for character in part)
+
+
+def _region(part: str, syntax: Syntax, last: int | None) -> set[int]:
+    """Cores of one part. Raises ValueError."""
+    if not part and syntax.empty == "zero":
+        return {0}
+    whole = _ALL.fullmatch(part) if syntax.words else None
+    found = whole or syntax.part.fullmatch(part)
+    if not found:
+        raise ValueError(f"{part!r} is no core or range")
+    first, end, used, group = ("0", "N", *whole.groups()) if whole else found.groups()
+    start = _number(first, last)
+    stop = start if end is None else _number(end, last)
+    length, of_each = (_number(group, last), _number(used, last)) if group else (1, 1)
+    most = syntax.most if last is None else last
+    if stop < start or not length or of_each > length or (most is not None and stop > most):
+        raise ValueError(f"{part!r} is no valid range")
+    return {core for core in range(start, stop + 1) if (core - start) % length < of_each}
+
+
+def _number(text: str, last: int | None) -> int:
+    if text != "N":
+        return int(text or 0)
+    if last is None:
+        raise ValueError("N is the last core that the kernel may have, and that is not known")
+    return last
 
 
 def listed(cores: Collection[int]) -> str:

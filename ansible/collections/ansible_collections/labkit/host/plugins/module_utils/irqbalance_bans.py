@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from . import cpus
+
 LIST = "IRQBALANCE_BANNED_CPULIST"
 MASK = "IRQBALANCE_BANNED_CPUS"
-MOST = 4096
-"""Cores that it is built for; a higher number ends its reading."""
 _SPACE = " \t\n\v\f\r"
 
 
@@ -58,37 +58,8 @@ def of_process(environment: str) -> Bans:
 
 def _list(text: str) -> tuple[frozenset[int], bool]:
     """Cores, and whether the text was read to its end. An empty part counts as core 0, as it does there."""
-    cores: set[int] = set()
-    digits, at, last = 0, 0, ""
-    more = True
-    while more:
-        more, first, second = False, 0, 0
-        expected, ranged = True, False
-        while at < len(text):
-            before, last = last, text[at]
-            at += 1
-            if last in _SPACE:
-                continue
-            if digits and before and before in _SPACE:
-                return frozenset(cores), False
-            if last == ",":
-                more = at < len(text)
-                break
-            if last == "-":
-                if expected or ranged:
-                    return frozenset(cores), False
-                second, ranged, expected = 0, True, True
-                continue
-            if last not in "0123456789":
-                return frozenset(cores), False
-            second = second * 10 + int(last)
-            first = first if ranged else second
-            expected = False
-            digits += 1
-        if first > second or second >= MOST:
-            return frozenset(cores), False
-        cores.update(range(first, second + 1))
-    return frozenset(cores), True
+    cores, wrong = cpus.scan(text, cpus.IRQBALANCE)
+    return cores, not wrong
 
 
 def _mask(text: str) -> tuple[frozenset[int], bool]:

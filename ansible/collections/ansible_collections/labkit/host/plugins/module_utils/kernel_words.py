@@ -1,6 +1,6 @@
 """A kernel command line as the kernel reads it: words, lists of cores, sizes of memory. Pure.
 
-The inventory's own lists are read by `cpus.parse`, which is strict.
+Lists of cores are read by `cpus.parse`, as the kernel reads them.
 """
 
 from __future__ import annotations
@@ -8,12 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from . import cpus
+
 _WORD = re.compile(r"""(?:'[^']*'|"[^"]*"?|\\.|[^\s"'\\]|['\\])+""", re.DOTALL)
-_NUMBER = r"\d+|N"
-_REGION = re.compile(rf"({_NUMBER})(?:-({_NUMBER})(?::({_NUMBER})/({_NUMBER}))?)?", re.ASCII)
-_ALL = re.compile(rf"all(?::({_NUMBER})/({_NUMBER}))?", re.ASCII | re.IGNORECASE)
-_MOST = 1 << 16
-"""More cores than any kernel is built for."""
 PURPOSES = ("domain", "managed_irq", "nohz")
 """What isolcpus= takes cores for."""
 _LISTS = ("nohz_full", "rcu_nocbs", "irqaffinity", "kthread_cpus")
@@ -41,40 +38,8 @@ def _unquoted(text: str) -> str:
 
 
 def cores(text: str, last: int | None = None) -> frozenset[int]:
-    """Cores in a list, as lib/bitmap-str.c reads it: `1-3,5`, `4-N`, `all`, `0-15:2/4`. Raises ValueError.
-
-    `last`: the last core that the kernel may have; where it is not known, N and all can't be read.
-    """
-    found: set[int] = set()
-    for part in re.split(r"[\s,]+", text):
-        if part:
-            found |= _region(part, text, last)
-    return frozenset(found)
-
-
-def _region(part: str, text: str, last: int | None) -> set[int]:
-    whole = _ALL.fullmatch(part)
-    match = whole or _REGION.fullmatch(part)
-    if not match:
-        raise ValueError(
-            f'cores {text.strip()!r}: the kernel reads {part!r} as none, expected such as "1-3,5", 4-N, all'
-        )
-    first, end, used, group = (None, None, *whole.groups()) if whole else match.groups()
-    start = 0 if whole else _number(first, last)
-    stop = _number("N", last) if whole else start if end is None else _number(end, last)
-    length = 1 if group is None else _number(group, last)
-    of_each = 1 if used is None else _number(used, last)
-    if stop < start or not length or of_each > length or stop > (_MOST if last is None else last):
-        raise ValueError(f"cores {text.strip()!r}: the kernel refuses {part!r}, and with it the whole list")
-    return {core for core in range(start, stop + 1) if (core - start) % length < of_each}
-
-
-def _number(text: str | None, last: int | None) -> int:
-    if text != "N":
-        return int(text or 0)
-    if last is None:
-        raise ValueError("N is the last core that the kernel may have, and that is not known")
-    return last
+    """Cores in a list: `1-3,5`, `4-N`, `all`, `0-15:2/4`. `last` as in `cpus.parse`. Raises ValueError."""
+    return cpus.parse(text, cpus.KERNEL, last)
 
 
 def isolates(argument: str) -> tuple[frozenset[str], str]:
