@@ -240,9 +240,7 @@ def test_missing_sudo_is_told_and_not_a_riddle(ordinary_user, become):
 
     done = play("-i", hosts, playbook="site.yml", environment=SAME_USER)
 
-    assert "root's rights can't be had: sudo: a password is required." in of_host(done, "localhost"), told(
-        done
-    )
+    assert "can't become root: sudo: a password is required." in of_host(done, "localhost"), told(done)
     assert "give --ask-become-pass, or connect as root" in told(done)
     assert "Provision the hosts" not in done.stdout
 

@@ -185,7 +185,7 @@ def test_number_that_the_kernel_has_no_pages_for_is_refused_and_auto_is_not(insi
     refused = inside({"hugepages_count": "512"}, f"{none}; role --check; role; ls {tmp_path}/lib")
     auto = inside({"hugepages_minimum": "128"}, f"{none}; role; ls {tmp_path}/lib")
 
-    assert sum("512 hugepages of 2 MB can't be had" in line for line in refused) == 2
+    assert sum("512 hugepages of 2 MB can't be reserved" in line for line in refused) == 2
     assert [line for line in refused if "changed=" in line] == ["changed=0"] * 2
     assert refused[-1].startswith("changed=")  # no note below it
     assert "changed=0" in auto

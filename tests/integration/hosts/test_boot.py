@@ -143,7 +143,7 @@ def test_kernel_that_boots_and_is_not_what_was_wanted_is_told_and_not_confirmed(
     host.write("sys/kernel/debug/sched/preempt", "none (voluntary) full\n")
 
     with pytest.raises(
-        boot.TrialFailed, match="booted on trial, and it is not what was wanted: preemption is voluntary"
+        boot.TrialFailed, match="booted on trial, and it is not what was requested: preemption is voluntary"
     ):
         step("confirm", wanted)
     assert not host.unit_runs

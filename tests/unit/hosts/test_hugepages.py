@@ -125,7 +125,7 @@ def test_count_on_a_kernel_without_such_pages_is_refused_and_auto_takes_none(siz
     for count in (512, "512"):
         [problem] = problems(hugepages_count=count, host=without)
         assert problem.startswith(
-            "hugepages_count: 512 hugepages of 2 MB can't be had: this kernel has no hugepages"
+            "hugepages_count: 512 hugepages of 2 MB can't be reserved: this kernel has no hugepages"
         )
     assert problems(hugepages_count="auto", host=without) == []
     assert problems(hugepages_count="0", host=without) == []

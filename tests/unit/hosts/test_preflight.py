@@ -238,7 +238,7 @@ def test_installation_that_somebody_broke_off_is_told_and_one_of_ours_is_not(roo
 
     [problem] = preflight.wreck(0, root, manager)
 
-    assert "broken off before labkit came: theirs (half-configured)" in problem
+    assert "interrupted before labkit ran: theirs (half-configured)" in problem
     assert list(preflight.wreck(0, root, Manager())) == []
     State("dpdk", root).note(
         packages.KIND, "apt", None, {"added": ["theirs"], "configured": [], "under_way": ["theirs"]}

@@ -108,7 +108,7 @@ def test_nic_for_dpdk_that_another_role_wants_in_the_kernel_is_told(root):
     [problem] = told({**bind("0000:02:00.0"), "nic_tuning_interfaces": [{"name": "eth1"}]}, root)
 
     assert problem == (
-        "dpdk_devices[0].pci: 0000:02:00.0 is also nic_tuning_interfaces[0].name, which wants it in the kernel. "
+        "dpdk_devices[0].pci: 0000:02:00.0 is also nic_tuning_interfaces[0].name, which needs it in the kernel. "
         "Name it in one of them"
     )
 

@@ -69,7 +69,7 @@ def test_yes_that_means_nothing_is_found(tmp_path):
     def deaf(command):
         return answers[command[1]]() if command[1] in answers else client.run(command)
 
-    with pytest.raises(CommandFailed, match="said yes, and pro status does not show it enabled"):
+    with pytest.raises(CommandFailed, match="reported success, but pro status does not show it enabled"):
         ubuntu_pro.change("kernel", "realtime-kernel", run=deaf, root=tmp_path)
 
 

@@ -121,13 +121,13 @@ def _failure(wanted: Wanted, found: Found, now: boot_kernels.Running, *, tried: 
     trial = f"Kernel {found.release} with the arguments {' '.join(wanted.arguments) or '(none of ours)'}"
     if tried and not rebooted:
         return (
-            f"{trial} was chosen for one boot, but this host never rebooted ({reasons}). The choice is taken back, and "
-            "the default was not touched. What the task that reboots said shows why"
+            f"{trial} was chosen for one boot, but this host never rebooted ({reasons}). The selection was reverted, "
+            "and the default was not touched. What the task that reboots said shows why"
         )
     if now.trial():
         return (
-            f"{trial} was booted on trial, and it is not what was wanted: {reasons}. The default was not touched; the "
-            "next boot starts that"
+            f"{trial} was booted on trial, and it is not what was requested: {reasons}. The default was not touched; "
+            "the next boot starts that"
         )
     if tried:
         return (
@@ -135,4 +135,4 @@ def _failure(wanted: Wanted, found: Found, now: boot_kernels.Running, *, tried: 
             f"{now.release} as before ({reasons}). The default was not touched. A serial console or netconsole shows "
             "why; boot_confirm_s is how long a trial may take to be reached"
         )
-    return f"The host does not run what is wanted ({reasons}), and no trial was made: run the play again"
+    return f"The host does not run what is requested ({reasons}), and no trial was made: run the play again"

@@ -24,7 +24,7 @@ def loader(run: Run = run, root: Path = Path("/")) -> Loader:
     """The one of this host. Raises NoLoader with the way out."""
     if (root / "run/systemd/container").exists() or (root / ".dockerenv").exists():
         raise NoLoader(
-            "This is a container: it runs its host's kernel, with its host's arguments. Make the host ready instead"
+            "This is a container: it runs its host's kernel, with its host's arguments. Provision the host instead"
         )
     if "systemd-boot" in _info(root):
         raise NoLoader(

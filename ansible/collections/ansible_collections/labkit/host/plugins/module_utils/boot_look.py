@@ -96,7 +96,7 @@ def look(wanted: Wanted, *, expected: bool = True, run: Run = run, root: Path = 
         return Found("trial", reasons, target.release, now.release)
     late = not_default(menu, wanted, release)
     if boot_trial.waiting(root):
-        late.append("a trial is not cleared away")
+        late.append("files of a trial are left")
     return Found("confirm" if late else "nothing", late, target.release, now.release)
 
 
@@ -114,7 +114,7 @@ def _other_trial(menu: Loader, wanted: Wanted, release: str, now: boot_kernels.R
         return []
     default = menu.default()
     unasked = default is not None and default.release != now.release
-    return [f"kernel {now.release} runs on trial, and none is asked for"] if unasked else []
+    return [f"kernel {now.release} runs as a trial that nobody requested"] if unasked else []
 
 
 def _dropped(menu: Loader, wanted: Wanted) -> list[str]:

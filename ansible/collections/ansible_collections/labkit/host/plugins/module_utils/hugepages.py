@@ -131,8 +131,8 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
     found += [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
     if count.isdigit() and int(count) and DEFAULT_SIZE_KIB not in memory.sizes_kib:
         found.append(
-            f"hugepages_count: {count} hugepages of 2 MB can't be had: {_unknown_size(DEFAULT_SIZE_KIB, memory)}. Take "
-            "another kernel, hugepages_pools with a size that it has, or hugepages_count: auto"
+            f"hugepages_count: {count} hugepages of 2 MB can't be reserved: {_unknown_size(DEFAULT_SIZE_KIB, memory)}. "
+            "Take another kernel, hugepages_pools with a size that it has, or hugepages_count: auto"
         )
     minimum = int(wanted.get("hugepages_minimum", MINIMUM))
     if count.isdigit() and 0 < int(count) < minimum:

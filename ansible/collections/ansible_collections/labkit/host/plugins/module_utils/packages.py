@@ -53,7 +53,7 @@ def change(
     if not (missing := manager.missing(names, files)):
         if broken and not check and (still := manager.broken(triggers=False)):
             raise PackagesRefused(
-                f"an installation of labkit was broken off, and dpkg cannot go on with it: {', '.join(still)}. See "
+                f"an installation by labkit was interrupted, and dpkg cannot continue it: {', '.join(still)}. See "
                 "what `dpkg --configure -a` says, then run this again."
             )
         if not check:
@@ -73,7 +73,9 @@ def change(
                 plan = _refuse_removal(manager.plan(missing))
                 _install(role, manager, missing, plan, root)
     if not check and (still := manager.missing(names, files)):
-        raise PackagesRefused(f"{manager.name} said yes, but these are not installed: {', '.join(still)}")
+        raise PackagesRefused(
+            f"{manager.name} reported success, but these are not installed: {', '.join(still)}"
+        )
     return Done(True, list(plan.added), list(plan.upgraded))
 
 
@@ -89,7 +91,7 @@ def _broken(manager: Manager, noted: dict[str, dict[str, list[str]]]) -> bool:
         broken = manager.broken(triggers=ours)
     if broken and not ours:
         raise PackagesRefused(
-            f"an installation was broken off before labkit came: {', '.join(broken)}. Nothing was changed. Run "
+            f"an installation was interrupted before labkit ran: {', '.join(broken)}. Nothing was changed. Run "
             "`dpkg --configure -a`, see what it says, then run this again."
         )
     return bool(broken)
@@ -252,8 +254,8 @@ def _removal(change: Change, noted: dict[str, dict[str, list[str]]], manager: Ma
     more += [f"{name} installed" for name in (*plan.added, *plan.upgraded)]
     if more:
         raise _Entangled(
-            f"without what labkit added, {', '.join(more)} would be too. Everything stays. Remove these first if you "
-            f"can do without, or keep the packages: {', '.join(going)}"
+            f"removing what labkit added would affect other packages: {', '.join(more)}. Nothing was removed. Remove "
+            f"these first if they are not needed, or keep the packages: {', '.join(going)}"
         )
     return _Removal(own, ours, going, "")
 

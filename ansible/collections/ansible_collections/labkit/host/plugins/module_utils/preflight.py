@@ -80,7 +80,7 @@ def rights(host: Host) -> Iterator[str]:
     """Whether the roles can become root."""
     if host.become_failed:
         yield (
-            f"root's rights can't be had: {host.become_failed}. Let the user that Ansible connects as run sudo "
+            f"can't become root: {host.become_failed}. Let the user that Ansible connects as run sudo "
             "without a password, give --ask-become-pass, or connect as root (ansible_user)"
         )
 

@@ -32,7 +32,7 @@ def problems(
     reasons = list(_not_yet(wanted, root)) if not faults else []
     if not reasons:
         return
-    asked = f"To boot what is wanted ({'; '.join(reasons)}): "
+    asked = f"To boot what is requested ({'; '.join(reasons)}): "
     if not_here:
         yield asked + _HERE
     try:

@@ -56,7 +56,7 @@ def problems(
         if address in bound:
             yield f"{where}: {address} is named twice. Name it once"
         if address in tuned:
-            yield f"{where}: {address} is also {tuned[address]}, which wants it in the kernel. Name it in one of them"
+            yield f"{where}: {address} is also {tuned[address]}, which needs it in the kernel. Name it in one of them"
         bound.add(address)
 
 

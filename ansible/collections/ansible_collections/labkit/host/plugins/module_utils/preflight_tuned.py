@@ -40,7 +40,7 @@ def notes(wanted: Mapping[str, Any], root: Path = Path("/")) -> Iterator[str]:
         value = "a value of its own" if "${" in theirs or not theirs else theirs
         yield (
             f"{found} sets {one.key} to {value} ([{one.plugin}] in {file}), and {one.variable} sets it to {one.value}: "
-            f"what holds is who was last, and after each start of tuned it is tuned. {_WAY_OUT}"
+            f"the last one to set it prevails, and after each start of tuned that is tuned. {_WAY_OUT}"
         )
 
 

@@ -129,7 +129,7 @@ def _fetch(source: Source, archive: Path) -> None:
                 file.write(piece)
     except http.client.IncompleteRead as error:
         raise SourceRefused(
-            f"{source.url}: the download broke off after {size} bytes; run this again"
+            f"{source.url}: the download was interrupted after {size} bytes; run this again"
         ) from error
     except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error

@@ -34,7 +34,9 @@ def change(role: str, service: str, *, check: bool = False, run: Run = run, root
         State(role, root).note(KIND, service, None, "enabled")
         run(["pro", "enable", service, "--access-only", "--assume-yes"])
         if not enabled(run(["pro", "status", "--format", "json"]), service):
-            raise CommandFailed(f"pro enable {service} said yes, and pro status does not show it enabled")
+            raise CommandFailed(
+                f"pro enable {service} reported success, but pro status does not show it enabled"
+            )
     return True
 
 
