@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible.utils.display import Display
 from ansible_collections.labkit.host.plugins.filter import hugepages as filters
+from ansible_collections.labkit.host.plugins.module_utils import hugepages_have
+from ansible_collections.labkit.host.plugins.modules import hugepages as module
 from ansible_collections.labkit.host.plugins.plugin_utils import renamed
 from ansible_collections.labkit.host.plugins.plugin_utils.schema import Schema, check
 
@@ -69,3 +72,31 @@ def test_filter_leaves_an_entry_with_both_to_be_refused(warned):
     both = {**PAGES, "scope": "boot", "when": "runtime"}
 
     assert filters.scoped([both]) == [both]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("when", ["hugepages_pools: `when` is the old name of `scope`: write scope: boot"]), ("scope", [])],
+)
+def test_module_itself_warns_of_the_old_name(monkeypatch, key, said):
+    found, given = [], []
+
+    def deprecate(_, text, **of):
+        found.append(text)
+        assert of == {"version": "0.3.0", "collection_name": "labkit.host"}
+
+    def have(role, wanted, **_):
+        given.append(wanted["hugepages_pools"])
+        return False, []
+
+    monkeypatch.setattr(module.AnsibleModule, "deprecate", deprecate)
+    monkeypatch.setattr(hugepages_have, "have", have)
+    wanted = {"hugepages_pools": [{**PAGES, key: "boot"}]}
+    with (
+        patch_module_args({"role": "try", "wanted": wanted, "count_file": "/none"}),
+        pytest.raises(SystemExit),
+    ):
+        module.main()
+
+    assert found == said
+    assert given == [[{**PAGES, key: "boot"}]]
