@@ -34,6 +34,30 @@ def _logged() -> Iterator[list[str]]:
         os.close(log)
 
 
+class _VhostCallbacks(ctypes.Structure):
+    """rte_vhost_device_ops: the library calls the first two unchecked, the others where they are not NULL."""
+
+    _fields_ = (
+        ("new_device", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)),
+        ("destroy_device", ctypes.CFUNCTYPE(None, ctypes.c_int)),
+        ("others", ctypes.c_void_p * 16),
+    )
+
+
+def _new_device(_device: int) -> int:
+    return 0
+
+
+def _destroy_device(_device: int) -> None:
+    pass
+
+
+_CALLBACKS = _VhostCallbacks(
+    _VhostCallbacks._fields_[0][1](_new_device), _VhostCallbacks._fields_[1][1](_destroy_device)
+)
+"""Kept: the library's thread calls them whenever the other side connects, starts and goes."""
+
+
 def _why(lines: list[str], code: int) -> str:
     return " / ".join(lines[-2:]) if lines else os.strerror(abs(code))
 
@@ -90,12 +114,12 @@ def memif() -> str:
 def vhost() -> str:
     """A vhost-user port; and a virtio-user port that connects to a vhost-user server in this process."""
     _probe("net_vhost_doctor,iface=/run/vhost-port.sock")
-    path, no_callbacks = b"/run/vhost-server.sock", ctypes.create_string_buffer(256)
+    path = b"/run/vhost-server.sock"
     with _logged() as lines:
         library = ctypes.CDLL("librte_vhost.so")
         code = (
             library.rte_vhost_driver_register(path, ctypes.c_uint64(0))
-            or library.rte_vhost_driver_callback_register(path, no_callbacks)
+            or library.rte_vhost_driver_callback_register(path, ctypes.byref(_CALLBACKS))
             or library.rte_vhost_driver_start(path)
         )
     if code != 0:
