@@ -244,10 +244,15 @@ def test_a_delay_of_a_millisecond_is_seen_within_5_us(bench):
 
 def test_a_cap_is_found_as_the_forwarding_rate(bench):
     bench.reflect(cap_pps=10000)
-    trial = quietly(lambda: bench.generate(load_pps=30000, duration_s=1.0))
-    assert trial.sent == 30000
-    assert trial.forwarding_rate_pps == pytest.approx(10000, rel=0.01)
-    assert trial.duplicates == trial.reordered == 0
+    rates_pps = []
+    for _ in range(5):  # a reflector that was off the core forwards less than its cap, never more
+        trial = quietly(lambda: bench.generate(load_pps=30000, duration_s=1.0))
+        assert trial.sent == 30000
+        assert trial.duplicates == trial.reordered == 0
+        rates_pps.append(trial.forwarding_rate_pps)
+        if rates_pps[-1] >= 9900:
+            break
+    assert 9900 <= max(rates_pps) <= 10100, rates_pps
 
 
 def test_frames_of_the_trial_before_are_stale_not_received(bench):
