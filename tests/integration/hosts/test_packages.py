@@ -349,7 +349,7 @@ def test_wreck_of_ours_that_dpkg_cannot_go_on_with_is_an_error(world, root):
     world.install("hello", version="2")
     world.install("libhello", status="half-configured")
 
-    with pytest.raises(PackagesRefused, match=r"dpkg cannot go on with it: libhello \(half-configured\)"):
+    with pytest.raises(PackagesRefused, match=r"dpkg cannot continue it: libhello \(half-configured\)"):
         install(root, "hello")
 
 

@@ -41,7 +41,7 @@ def test_machine_that_ansible_runs_on_is_not_rebooted(run):
 
     assert done.returncode != 0
     assert "isolcpus=1 is not there. It takes a reboot, and Ansible runs on this machine" in done.stdout
-    assert "Choose it for the next boot alone" not in done.stdout
+    assert "Select it for the next boot only" not in done.stdout
 
 
 @pytest.mark.parametrize("word", ["boot_reboot=false", '{"boot_reboot": false}'])
