@@ -139,7 +139,7 @@ def test_old_name_of_an_option_warns_with_the_line_it_stands_in(tmp_path):
     assert done.returncode == 0, said
     assert said.count("hugepages_pools[0].when is the old name of scope: write scope: boot") == 1, said
     assert "DEPRECATION WARNING" in said
-    assert "from the 'labkit.host' collection version 0.3.0" in said or "in version 0.3.0" in said, said
+    assert "version 0.3.0" in said, said
     if "core 2.17" not in version() and "core 2.18" not in version():  # values know their place from 2.19 on
         assert f"{inventory}:5:" in said, said
 
