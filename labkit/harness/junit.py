@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import EnvironmentBroken
+from labkit.machine import durable
 from labkit.machine.ownership import hand_over
 
 _MEMORY = pytest.StashKey[int]()
@@ -43,7 +44,8 @@ def end(config: pytest.Config, folder: Path | None) -> None:
         if text:
             hand_over(own)
     if folder is not None and text:
-        (folder / "junit.xml").write_bytes(text)
+        with durable.replacing(folder / "junit.xml") as draft:
+            draft.write_bytes(text)
         hand_over(folder / "junit.xml")
 
 

@@ -28,9 +28,11 @@ class Outcome(StrEnum):
 MEASURED, CAN_RUN, CAN_BE_MEASURED = "measured", "can run here", "can be measured"
 PASSES = "the test passes"
 NO_TARGET = frozenset({MEASURED, CAN_RUN, CAN_BE_MEASURED, PASSES})
-"""What stands for the target of a test that has none, that was skipped, or that broke off."""
+"""What stands for the target of a test that has none, that was skipped, or that was aborted."""
 HOST = "lowlatency"
 """Stands in test ids, markers and files of targets where a backend's name does: the host itself is measured."""
+HOST_KINDS = ("hardware", "wakeup", "timerlat", "busy_loop")
+"""Kinds of measurement of the host itself, in the order of a run: delays of the hardware are part of every wake-up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

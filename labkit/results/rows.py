@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit import format as fmt
 from labkit.measure.gate import GATE_SCOPE
-from labkit.record.model import HOST, HostKey, Key, Measurement
+from labkit.record.model import HOST, HOST_KINDS, HostKey, Key, Measurement
 from labkit.record.run import Run
 from labkit.results.lookup import HALF, host_times, of_kind, point, rate_of
 from labkit.results.outcomes import row_verdict
@@ -15,9 +15,6 @@ from labkit.results.row import Row
 from labkit.results.to_kernel import far_below, ratio_to_kernel
 from labkit.targets import rates
 from labkit.units import IDLE
-
-HOST_KINDS = ("hardware", "wakeup", "timerlat", "busy_loop")
-"""Of the host itself, in the order of a run: delays of the hardware are part of every wake-up, and so on."""
 
 
 def rows(run: Run) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from labkit.record.model import HOST_KINDS
 from labkit.targets.observed import Reader
 from labkit.targets.rate_readers import (
     goal_rate,
@@ -35,7 +36,7 @@ class Metric:
     @property
     def of_host(self) -> bool:
         """Of the host itself, not of a datapath."""
-        return set(self.kinds) <= {"hardware", "wakeup", "busy_loop"}
+        return set(self.kinds) <= set(HOST_KINDS)
 
     @property
     def absolute(self) -> bool:

@@ -541,6 +541,18 @@ def test_a_longest_time_of_a_moment_holds_no_bound_of_a_file(
     assert middle.outcome is Outcome.PASS
 
 
+@pytest.mark.parametrize("metric", ["hardware_max", "wakeup_max", "timerlat_max", "busy_loop_max"])
+def test_every_maximum_of_the_host_in_a_file_asks_for_a_long_watch(tmp_path: Path, metric: str) -> None:
+    file = tmp_path / "lab.targets.yml"
+    file.write_text(f"targets:\n  - {metric}: < 20 us\n")
+
+    (entry,) = load_targets(file, tier=Tier.HARDWARE)
+    assert [target.watch_s for target in entry.targets] == [300.0]
+
+    with pytest.raises(ConfigInvalid, match="any machine may run it"):
+        load_targets(file, tier=Tier.SOFTWARE)
+
+
 def test_a_percentile_of_wakeups_needs_its_samples_on_every_core() -> None:
     assert check(wakeups(max_us=900), wakeup_p999="<= 6 us").outcome is Outcome.PASS
     few = check(wakeups(max_us=900, n=9_999), wakeup_p999="<= 1 s")
