@@ -94,9 +94,9 @@ struct io_ops {
     int (*role_stop)(struct io *io, struct error *err);
 };
 
-/* What the core guarantees besides: received frames are all given back before the next receive; io->ops may be
- * replaced in open by another table of the same engine (one with `wait`, say). `prepare` is called before a
- * trial when the frames changed, and with NULL before reflect and sink: listen at the port's own address
+/* What the core guarantees besides: received frames are all given back before the next receive; io->ops may
+ * be replaced in open by another table of the same engine (one with `wait`, say). `prepare` is called before
+ * a trial when the frames changed, and with NULL before reflect and sink: listen at the port's own address
  * again. A frame that the core sends in another's name (a delayed copy) has the `flow` of the one received.
  */
 
