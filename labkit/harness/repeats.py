@@ -16,6 +16,7 @@ from _pytest.runner import runtestprotocol
 
 from labkit.errors import LabkitError
 from labkit.harness.collecting import Subject, measures, subject_of
+from labkit.session.attempts import LASTING_SHARE, lasts
 
 if TYPE_CHECKING:
     from labkit.session.session import Session
@@ -102,11 +103,17 @@ class Repeats:
         """Rounds of attempts, with growing pauses, until all are valid or the budget is used up."""
         if not self._withheld:
             return
-        own, end = self._session(), self._clock() + self._budget_s
+        own = self._session()
         live = any(_tier(one.item) != "simulated" for one in self._withheld)
+        busy_since, budget_s = own.usage, self._budget_s
+        if live and lasts(busy_since, busy_since):
+            own.listen(PAUSES_S[1])
+            budget_s *= LASTING_SHARE if lasts(busy_since, own.usage) else 1
+        end = self._clock() + budget_s
+        shorter = "" if budget_s == self._budget_s else " (a third: other programs keep this machine busy)"
         reasons = ", ".join(sorted({g for one in self._withheld for g in _reasons(own, one.item.nodeid)}))
         own.progress.say(
-            f"{_tests(len(self._withheld))} invalid ({reasons}): repeating, for up to {self._budget_s:g} s"
+            f"{_tests(len(self._withheld))} invalid ({reasons}): repeating, for up to {budget_s:g} s{shorter}"
         )
         while self._withheld and not (session.shouldfail or session.shouldstop):
             pause_s = PAUSES_S[min(self.rounds, len(PAUSES_S) - 1)] if live else 0.0
