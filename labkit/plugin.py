@@ -82,7 +82,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except ImportError as error:  # a package that reading the options needs
         raise pytest.UsageError(str(lacking.as_error(error) or error)) from error
     output.tolerate(sys.stdout)  # pytest would write the whole summary as one escaped line
-    repeats = Repeats(budget_s=own.times.retry_s, session=lambda: own.session)
+    repeats = Repeats(
+        budget_s=own.times.retry_s, busy_budget_s=own.times.retry_busy_s, session=lambda: own.session
+    )
     config.pluginmanager.register(repeats, "labkit-repeats")
     markers.register(config)
 

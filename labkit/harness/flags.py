@@ -133,9 +133,9 @@ TABLE = (
     Flag(
         name="retry",
         metavar="TIME",
-        default="90s",
         help="at the end, repeat measurements that were invalid for a transient reason, for up to this time "
-        "(default: %(default)s; 0: do not repeat); every attempt is kept in the results",
+        "(default: 90s, or 30s while other programs keep a core busy; 0: do not repeat); every attempt is kept in the "
+        "results",
     ),
     WAIT,
     Flag(

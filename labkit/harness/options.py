@@ -10,23 +10,34 @@ import pytest
 from labkit.errors import ConfigInvalid
 from labkit.harness.collecting import LOWLATENCY
 
+RETRY_S, RETRY_BUSY_S = 90.0, 30.0
+"""Time for repeats by default, as --help says; the shorter one shows that they are of no use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long to wait for the machine [s] (None: without a limit), and to repeat what was invalid."""
+    """How long to wait for the machine, and to repeat what was invalid [s]."""
 
     wait_s: float | None
+    """None: without a limit."""
     retry_s: float
+    retry_busy_s: float
+    """Where other programs keep this machine busy. The same, if the user chose a time."""
 
 
 def times(config: pytest.Config) -> Times:
     """Read --labkit-wait and --labkit-retry."""
     from labkit.session.reservation import parse_span, parse_wait
 
+    retry = config.getoption("--labkit-retry")
     try:
         return Times(
             parse_wait(config.getoption("--labkit-wait"), option="--labkit-wait"),
-            parse_span(config.getoption("--labkit-retry"), option="--labkit-retry"),
+            *(
+                (RETRY_S, RETRY_BUSY_S)
+                if retry is None
+                else (parse_span(retry, option="--labkit-retry"),) * 2
+            ),
         )
     except ConfigInvalid as error:
         raise pytest.UsageError(str(error)) from error

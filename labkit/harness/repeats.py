@@ -16,7 +16,7 @@ from _pytest.runner import runtestprotocol
 
 from labkit.errors import LabkitError
 from labkit.harness.collecting import Subject, measures, subject_of
-from labkit.session.attempts import LASTING_SHARE, lasts
+from labkit.session.attempts import lasts
 
 if TYPE_CHECKING:
     from labkit.session.session import Session
@@ -41,9 +41,15 @@ class Repeats:
     """Registered by labkit.plugin for every run that measures."""
 
     def __init__(
-        self, *, budget_s: float, session: Callable[[], Session], clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        budget_s: float,
+        busy_budget_s: float,
+        session: Callable[[], Session],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._budget_s = budget_s
+        self._busy_budget_s = busy_budget_s
         self._session = session
         self._clock = clock
         self._withheld: list[_Withheld] = []
@@ -105,12 +111,9 @@ class Repeats:
             return
         own = self._session()
         live = any(_tier(one.item) != "simulated" for one in self._withheld)
-        busy_since, budget_s = own.usage, self._budget_s
-        if live and lasts(busy_since, busy_since):
-            own.listen(PAUSES_S[1])
-            budget_s *= LASTING_SHARE if lasts(busy_since, own.usage) else 1
+        budget_s = self._busy_budget_s if live and _stays_busy(own) else self._budget_s
         end = self._clock() + budget_s
-        shorter = "" if budget_s == self._budget_s else " (a third: other programs keep this machine busy)"
+        shorter = "" if budget_s == self._budget_s else " (other programs keep this machine busy)"
         reasons = ", ".join(sorted({g for one in self._withheld for g in _reasons(own, one.item.nodeid)}))
         own.progress.say(
             f"{_tests(len(self._withheld))} invalid ({reasons}): repeating, for up to {budget_s:g} s{shorter}"
@@ -177,6 +180,15 @@ class Repeats:
         why = ", ".join(sorted(self.reasons - {STAYS})) or STAYS
         rest = "" if STAYS in why else "; repeat the run when the machine is idle"
         return f"{_tests(self.invalid)} invalid{attempts} ({why}){used}{rest}"
+
+
+def _stays_busy(session: Session) -> bool:
+    """Whether other programs keep the machine busy since the run began."""
+    before = session.usage
+    if not lasts(before, before):
+        return False
+    session.listen(PAUSES_S[1])
+    return lasts(before, session.usage)
 
 
 def _is_rerun_by_another(item: pytest.Item) -> bool:

@@ -9,8 +9,6 @@ from labkit.record.model import Measurement
 
 LASTING_CORES = 1.0
 """Other programs that keep as much busy at the beginning of a run and after its last test will not end soon."""
-LASTING_SHARE = 1 / 3
-"""What is left of the time for repeats then: enough to see that it is of no use."""
 
 
 def lasts(before: Usage | None, now: Usage | None) -> bool:

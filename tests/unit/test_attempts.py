@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from labkit.harness.options import times
 from labkit.machine.usage import Usage
 from labkit.session.attempts import lasts
 
@@ -26,3 +27,17 @@ def test_a_machine_that_was_busy_and_still_is_will_be(
     before: Usage | None, now: Usage | None, expected: bool
 ) -> None:
     assert lasts(before, now) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, (90.0, 30.0)), ("5min", (300.0, 300.0)), ("0", (0.0, 0.0))]
+)
+def test_a_time_for_repeats_that_the_user_chose_is_not_shortened(
+    given: str | None, expected: tuple[float, float]
+) -> None:
+    class Config:
+        def getoption(self, name: str) -> str | None:
+            return given if name == "--labkit-retry" else None
+
+    found = times(Config())  # type: ignore[arg-type]
+    assert (found.retry_s, found.retry_busy_s) == expected

@@ -54,7 +54,16 @@ def test_a_flag_has_the_same_default_and_help_in_both(name: str) -> None:
 
 
 def test_what_labkit_run_is_given_reaches_pytest() -> None:
-    given = ["run", "--quick", "--topology=a", "--topology=b", "--seed=7", "--wait", "--allow-invalid"]
+    given = [
+        "run",
+        "--quick",
+        "--topology=a",
+        "--topology=b",
+        "--seed=7",
+        "--retry=5min",
+        "--wait",
+        "--allow-invalid",
+    ]
     arguments = build_parser().parse_args(given)
     passed = [word for flag in flags.of_run().values() for word in flag.as_pytest(arguments)]
     assert passed == [
@@ -63,7 +72,7 @@ def test_what_labkit_run_is_given_reaches_pytest() -> None:
         "--labkit-quick",
         "--labkit-results=results",
         "--labkit-seed=7",
-        "--labkit-retry=90s",
+        "--labkit-retry=5min",
         "--labkit-wait=forever",
         "--labkit-allow-invalid",
     ]

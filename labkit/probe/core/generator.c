@@ -17,6 +17,8 @@
 #define LINGER_NS (2 * NS_PER_MS)
 /* A stall at the very end may be caught up on, by a thousandth of the duration at most. */
 #define GRACE_MAX_NS (5 * NS_PER_MS)
+/* Of draining: where every turn is a stall, the trial has to end all the same. */
+#define AWAY_MAX_NS NS_PER_S
 #define LAG_SLOTS 65536U
 #define PREFETCH_AHEAD 4U
 
@@ -270,7 +272,7 @@ static uint64_t outstanding(const struct generator *generator)
 /* Frames wait in the ring while the generator is off the core: it has not heard that nothing came. */
 static void note_away(struct generator *generator, uint64_t from, uint64_t to)
 {
-    if (to - from > STALL_NS)
+    if (to - from > STALL_NS && generator->away_ns < AWAY_MAX_NS)
         generator->away_ns += to - from;
 }
 

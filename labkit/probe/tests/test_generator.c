@@ -21,9 +21,10 @@ static struct {
     uint64_t hold_ns;
     uint64_t last_sent_ns;
     uint64_t returned;
-    uint64_t stall_after;  /* the first receive after so many frames finds nothing */
-    uint64_t stall_ns;     /* and is this late to say so; 0: none */
-    uint64_t slow_turn_ns; /* a commit that brings their number to stall_after takes so long; 0: none */
+    uint64_t stall_after;     /* the first receive after so many frames finds nothing */
+    uint64_t stall_ns;        /* and is this late to say so; 0: none */
+    uint64_t slow_receive_ns; /* each receive takes so long; 0: no time */
+    uint64_t slow_turn_ns;    /* a commit that brings their number to stall_after takes so long; 0: none */
     uint8_t buffers[IO_BURST_MAX][64];
 } fake_link;
 
@@ -85,8 +86,12 @@ static unsigned link_receive(struct io *io, unsigned port, struct io_frame *fram
 {
     unsigned got = 0;
 
+    uint64_t slow_ns = fake_link.slow_receive_ns;
+
     (void)io;
     (void)port;
+    if (slow_ns > 0)
+        stall(&slow_ns);
     if (fake_link.stall_ns > 0 && fake_link.sent == fake_link.stall_after) {
         stall(&fake_link.stall_ns);
         return 0;
@@ -312,6 +317,18 @@ static void a_stall_while_draining_loses_nothing(void)
     }
 }
 
+/* On a machine so slow that each turn looks like a stall, too. */
+static void draining_ends_where_every_turn_is_slow(void)
+{
+    struct generate_arguments arguments = counted(100);
+
+    fake_link.slow_receive_ns = 200 * NS_PER_US;
+    run_once(&arguments, lose_all);
+    fake_link.slow_receive_ns = 0;
+    CHECK_EQUAL(trial->sequence.received, 0);
+    CHECK(trial->drain_ns >= NS_PER_S);
+}
+
 static void nothing_is_waited_for_when_nothing_is_to_come(void)
 {
     struct generate_arguments arguments = counted(100);
@@ -368,6 +385,7 @@ int main(void)
     spoilt_frames_are_called_by_their_names();
     draining_ends_when_nothing_comes();
     a_stall_while_draining_loses_nothing();
+    draining_ends_where_every_turn_is_slow();
     nothing_is_waited_for_when_nothing_is_to_come();
     a_closed_loop_gives_up_on_a_lost_frame();
     a_duration_sends_what_the_load_makes_of_it();
