@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -11,8 +11,8 @@ class Gate:
     """One check of whether a figure can be trusted."""
 
     name: str
-    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, dut-died;
-    of the host itself also guest, beyond, omitted."""
+    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, base,
+    max-offered-load; of the host itself also guest, beyond, omitted."""
     state: str
     """ok, warn or invalid."""
     value: str
@@ -23,9 +23,29 @@ class Gate:
 GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
 """Gates that invalidate some metrics only; any other invalidates all."""
 
-PASSING = frozenset({"steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"})
+BASE = "base"
+MAX_OFFERED_LOAD = "max-offered-load"
+
+PASSING = frozenset(
+    {
+        "steal",
+        "contention",
+        "clock",
+        "unsent",
+        "offered",
+        "stability",
+        "stability-ndr",
+        BASE,
+        MAX_OFFERED_LOAD,
+    }
+)
 """Gates whose reason can be temporary: what they made invalid is worth another attempt. A mode that is not proven, or
 workers that share a core, will be the same in the next attempt."""
+
+
+def invalid_for(gates: Iterable[Gate], metric: str) -> list[Gate]:
+    """The gates that make this metric (as targets name it) invalid."""
+    return [g for g in gates if g.state == "invalid" and metric in GATE_SCOPE.get(g.name, {metric})]
 
 
 def state_of(value: float, *, warn: float, invalid: float) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from labkit import format as fmt
+from labkit.measure.gate import MAX_OFFERED_LOAD, Gate
 from labkit.measure.rates import Mrr
 from labkit.measure.search import GoalResult, Irregularity, SearchResult, at_load
 from labkit.measure.trial import TrialResult
@@ -12,6 +15,31 @@ MARGIN = 0.05
 """A result within this share of the maximum offered load is limited by the tester."""
 
 DUT, TESTER, NONE = "dut", "tester", "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxOfferedLoad:
+    """The maximum offered load on a link, and whether the machine was quiet when it was measured."""
+
+    pps: float
+    disturbed: tuple[Gate, ...] = ()
+    """The gates that were invalid. The true maximum may be higher then, never lower: each frame was counted."""
+
+    def gate(self, found_pps: Iterable[float | None]) -> Gate:
+        """Whether it can say whose limit these figures show.
+
+        A maximum that came out too low, in a moment of noise, makes the DUT's limit look like the tester's. Far from
+        it that changes nothing.
+        """
+        near = any(_near(pps, self.pps) for pps in found_pps)
+        words = "".join(f"; measured while {gate.name} was {gate.value}" for gate in self.disturbed)
+        return Gate(
+            name=MAX_OFFERED_LOAD,
+            state="invalid" if near and self.disturbed else "ok",
+            value=f"{fmt.pps(self.pps)}{words}",
+            limit=f"invalid if it was disturbed and the figure is within {MARGIN:.0%} of it",
+            why="a maximum offered load that is too low makes the DUT's limit look like the tester's",
+        )
 
 
 def _near(found_pps: float | None, max_offered_load_pps: float | None) -> bool:
@@ -27,6 +55,11 @@ def _held_up(trials: Sequence[TrialResult]) -> bool:
     return any(trial.tx_full for trial in trials)
 
 
+def carried_pps(result: GoalResult) -> float | None:
+    """The load that a goal's result stands for, to be held against the maximum offered load."""
+    return result.conditional_throughput_pps or result.relevant_lower_bound_pps
+
+
 def goal_limited_by(
     result: GoalResult, trials: Sequence[TrialResult], *, max_offered_load_pps: float | None
 ) -> str:
@@ -35,7 +68,7 @@ def goal_limited_by(
     It is the tester's when the result is within 5 % of the maximum offered load, or when most of the frames missing at
     the relevant upper bound were never sent although the link had room.
     """
-    if _near(result.conditional_throughput_pps or result.relevant_lower_bound_pps, max_offered_load_pps):
+    if _near(carried_pps(result), max_offered_load_pps):
         return TESTER
     upper_pps = result.relevant_upper_bound_pps
     if upper_pps is None:

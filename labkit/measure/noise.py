@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from labkit.measure.gate import Gate, state_of
+from labkit.measure.gate import BASE, Gate, state_of
 from labkit.measure.trial import TrialResult
 
 
@@ -219,6 +219,17 @@ def proof_gate(*, proven: bool, claim: str) -> Gate:
         value=claim if proven else f"not proven: {claim}",
         limit="proven by what was read back",
         why="without proof it is unknown which datapath was measured",
+    )
+
+
+def base_gate(metric: str, failing: Sequence[Gate]) -> Gate:
+    """A metric that loads are relative to is invalid itself, by these gates."""
+    return Gate(
+        name=BASE,
+        state="invalid",
+        value=f"{metric.upper()} is invalid itself ({', '.join(gate.name for gate in failing)})",
+        limit="the rate that loads are relative to is valid",
+        why="a load relative to a rate that is too low is too low as well",
     )
 
 

@@ -28,6 +28,8 @@ class Measured:
     gates: Sequence[Gate]
     limited_by: str
     deviations: Sequence[str]
+    bases: Sequence[Measurement] = ()
+    """Other measurements that it rests on and that were invalid themselves."""
 
 
 Body = Callable[[], Measured]
@@ -80,6 +82,6 @@ class Frame:
             attempt=self._recorder.attempt(key, kind, variant),
             **measured.payload,  # type: ignore[arg-type]  # the one payload of its kind
         )
-        self._recorder.keep(measurement)
+        self._recorder.keep(measurement, bases=measured.bases)
         self._progress.done()
         return measurement

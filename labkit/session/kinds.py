@@ -10,7 +10,7 @@ from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
-from labkit.measure.limits import mrr_limited_by, search_limited_by
+from labkit.measure.limits import NONE, carried_pps, mrr_limited_by, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
 from labkit.measure.search import SearchProgress, search_upwards
 from labkit.measure.stability import measure_stability
@@ -24,6 +24,7 @@ from labkit.session.plan import Plan
 from labkit.session.recorder import Recorder
 from labkit.session.testbed import Testbed
 from labkit.session.testbeds import Testbeds
+from labkit.targets.rates import KINDS
 from labkit.testers.frames import FrameSpec
 from labkit.units import Load
 
@@ -61,14 +62,16 @@ class Kinds:
                     _livelock(testbed, notes, self._plan, _key(datapath, frames), result.silent)
                 )
             notes.deciding = result.trials
-            notes.limited_by = mrr_limited_by(result, max_offered_load_pps=notes.max_offered_load_pps)
+            notes.limited_by = mrr_limited_by(result, max_offered_load_pps=notes.max_offered_load.pps)
+            notes.gates.append(notes.max_offered_load.gate([result.median_pps]))
             return {"mrr": result}
 
         return self._datapath("mrr", datapath, frames, body)
 
     def throughput(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """NDR and PDR; MRR comes first, to know where to search."""
-        mrr = _mrr(self.mrr(datapath, frames))
+        full_rate = self.mrr(datapath, frames)
+        mrr = _mrr(full_rate)
         offered_pps = max(trial.offered_pps for trial in mrr.trials)
         # Under overload some paths forward far less than they can; the offered rate does not underestimate them.
         max_load_pps = max(SEARCH_ABOVE_MRR * min(offered_pps, 2 * mrr.max_pps), 2 * MIN_LOAD_PPS)
@@ -96,7 +99,12 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deciding = tuple(result.deciding_trials())
-            notes.limited_by = search_limited_by(result, max_offered_load_pps=notes.max_offered_load_pps)
+            notes.limited_by = search_limited_by(result, max_offered_load_pps=notes.max_offered_load.pps)
+            notes.gates.append(
+                notes.max_offered_load.gate([carried_pps(result.ndr), carried_pps(result.pdr)])
+            )
+            if notes.limited_by == NONE:  # it may have begun, and ended, too low
+                notes.rest_on(full_rate, "mrr")
             return {"throughput": result}
 
         return self._datapath("throughput", datapath, frames, body)
@@ -116,7 +124,8 @@ class Kinds:
             )
             notes.deciding = [point.trial for point in result.points]
             notes.deviations += result.deviations
-            notes.deviations += _doubtful_rates(self._recorder, _key(datapath, frames), rates_pps)
+            for name in rates_pps:
+                notes.rest_on(self._recorder.find(_key(datapath, frames), KINDS[name.lower()]), name.lower())
             for name, rate_pps in rates_pps.items():
                 if not rate_pps:
                     notes.deviations.append(f"no {name} was found, so loads relative to it were not measured")
@@ -127,7 +136,8 @@ class Kinds:
 
     def loss_curve(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Loss from the highest load that the tester offers down."""
-        mrr = _mrr(self.mrr(datapath, frames))
+        full_rate = self.mrr(datapath, frames)
+        mrr = _mrr(full_rate)
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
             result = measure_loss_curve(
@@ -137,6 +147,7 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deciding = [point.trial for point in result.points if point.percent_of_max <= 10]
+            notes.rest_on(full_rate, "mrr")
             notes.deviations += result.deviations
             return {"loss_curve": result}
 
@@ -155,6 +166,7 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deviations += result.deviations
+            notes.rest_on(self._recorder.find(_key(datapath, frames), KINDS["pdr"]), "pdr")
             return {"back_to_back": result}
 
         return self._datapath("back_to_back", datapath, frames, body)
@@ -190,12 +202,14 @@ class Kinds:
         self, kind: str, datapath: Datapath, frames: FrameSpec, body: TestbedBody, *, variant: str = ""
     ) -> Measurement:
         """A measurement on the datapath's testbed."""
+        key = _key(datapath, frames)
 
         def prepare() -> Body:
-            max_offered_load_pps = self._testbeds.max_offered_load_pps(datapath, frames)
+            again = self._recorder.attempt(key, kind, variant) > 1
+            max_offered_load = self._testbeds.max_offered_load(datapath, frames, again=again)
             testbed = self._testbeds.testbed(datapath, frames.ip_version)
             testbed.set_frames(frames)
-            notes = Notes(progress=self._progress, max_offered_load_pps=max_offered_load_pps)
+            notes = Notes(progress=self._progress, max_offered_load=max_offered_load)
 
             def on_testbed() -> Measured:
                 try:
@@ -206,7 +220,6 @@ class Kinds:
 
             return on_testbed
 
-        key = _key(datapath, frames)
         return self._frame.measure(
             key,
             kind,
@@ -240,20 +253,6 @@ def _mrr(measurement: Measurement) -> Mrr:
 
 def _key(datapath: Datapath, frames: FrameSpec) -> DatapathKey:
     return datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
-
-
-def _doubtful_rates(recorder: Recorder, key: Key, rates: Collection[str]) -> list[str]:
-    """Say which of these rates come from measurements that were invalid themselves."""
-    kinds = {"MRR": "mrr", "NDR": "throughput", "PDR": "throughput"}
-    found = {name: recorder.find(key, kinds[name]) for name in rates}
-    failing = {
-        name: [g.name for g in m.gates if g.state == "invalid"] for name, m in found.items() if m is not None
-    }
-    return [
-        f"loads are relative to the {name}, which was invalid itself ({', '.join(gates)})"
-        for name, gates in failing.items()
-        if gates
-    ]
 
 
 def _host(request: hostlatency.Request, progress: Progress) -> Measured:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from labkit.measure import noise
-from labkit.measure.gate import Gate
+from labkit.measure.gate import MAX_OFFERED_LOAD, Gate, invalid_for
+from labkit.measure.limits import MaxOfferedLoad
 from labkit.measure.trial import TrialResult
 from labkit.progress import Progress
 from labkit.record import readings
+from labkit.record.model import Measurement
 from labkit.session.frame import Measured
 from labkit.session.testbed import Testbed
 
@@ -19,18 +21,32 @@ class Notes:
     """What a measurement reports besides its payload."""
 
     progress: Progress
-    max_offered_load_pps: float
+    max_offered_load: MaxOfferedLoad
     deciding: Sequence[TrialResult] = ()
     """The trials that the result rests on."""
     limited_by: str = "dut"
     gates: list[Gate] = field(default_factory=list)
     deviations: list[str] = field(default_factory=list)
+    bases: list[Measurement] = field(default_factory=list)
+    """Other measurements that this one rests on and that were invalid themselves."""
     trials: int = 0
 
     def count(self, trial: TrialResult) -> None:
         """A trial is over."""
         self.trials += 1
         self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
+
+    def rest_on(self, base: Measurement | None, metric: str) -> None:
+        """Loads, or where a search began, are relative to this metric of another measurement of the row."""
+        # The rate itself is right where only the maximum offered load was disturbed.
+        failing = [
+            gate
+            for gate in invalid_for(base.gates if base is not None else (), metric)
+            if gate.name != MAX_OFFERED_LOAD
+        ]
+        if base is not None and failing:
+            self.bases.append(base)
+            self.gates.append(noise.base_gate(metric, failing))
 
 
 TestbedBody = Callable[[Testbed, Notes], Mapping[str, object]]
@@ -72,9 +88,10 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
     )
     return Measured(
         payload=payload,
-        tester={**tester, "max_offered_load_pps": notes.max_offered_load_pps},
+        tester={**tester, "max_offered_load_pps": notes.max_offered_load.pps},
         proof=proof,
         gates=(*gates, *notes.gates),
         limited_by=notes.limited_by,
         deviations=(*deviations, *notes.deviations),
+        bases=tuple(notes.bases),
     )

@@ -37,6 +37,8 @@ class Recorder:
         """Facts read back from their links."""
         self._known: dict[str, dict[str, Measurement]] = {}
         """By row (`Key.id`), then by `Measurement.kind` with its variant: later measurements build on earlier ones."""
+        self._bases: dict[tuple[str, str], tuple[Measurement, ...]] = {}
+        """By row and name: the invalid measurements that a measurement rests on."""
         self._former: dict[tuple[str, str], int] = {}
         """Number of invalid attempts at a measurement, by row and name."""
         self._store: RunStore | None = None
@@ -61,10 +63,11 @@ class Recorder:
         """Number of the next attempt at a measurement: 1 and up."""
         return self._former.get((key.id, _name(kind, variant)), 0) + 1
 
-    def keep(self, measurement: Measurement) -> None:
-        """Remember a measurement, and store it."""
+    def keep(self, measurement: Measurement, *, bases: Sequence[Measurement] = ()) -> None:
+        """Remember a measurement, and store it. `bases`: those that it rests on and that were invalid themselves."""
         name = _name(measurement.kind, measurement.variant)
         self._known.setdefault(measurement.key.id, {})[name] = measurement
+        self._bases[measurement.key.id, name] = tuple(bases)
         if (store := self.store) is not None:
             store.add_measurement(measurement)
 
@@ -74,12 +77,17 @@ class Recorder:
             self._known.pop(key.id, None)
 
     def repeat(self, test: str) -> None:
-        """Begin a test's next attempt: the measurements that made it invalid are forgotten, all others are kept."""
-        for measurement in self.attempts.begin(test):
+        """Begin a test's next attempt.
+
+        The measurements that made it invalid are forgotten, with the invalid ones that they rest on; all others stay.
+        """
+        again = list(self.attempts.begin(test))
+        for measurement in again:  # grows meanwhile
             row = self._known.get(measurement.key.id, {})
             for name in [name for name, known in row.items() if known is measurement]:
                 del row[name]
                 self._former[measurement.key.id, name] = measurement.attempt
+                again += self._bases.pop((measurement.key.id, name), ())
 
     # --- the run -------------------------------------------------------------------------------------------
 

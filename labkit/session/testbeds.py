@@ -12,7 +12,9 @@ from dataclasses import replace
 from labkit.errors import LabkitBug
 from labkit.lab.live import Lab, lab_up
 from labkit.lab.topology import Topology
+from labkit.measure.limits import MaxOfferedLoad
 from labkit.progress import Progress
+from labkit.record import readings
 from labkit.session.datapaths import Datapath
 from labkit.session.plan import Plan
 from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed
@@ -44,7 +46,7 @@ class Testbeds:
         self._borrowed: Lab | None = None
         self._testbed: Testbed | None = None
         self._testbed_key: tuple[str, str, str, int] | None = None
-        self._max_offered_loads: dict[tuple[str, str], float] = {}
+        self._max_offered_loads: dict[tuple[str, str], MaxOfferedLoad] = {}
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
@@ -105,24 +107,31 @@ class Testbeds:
             self._testbed_key = key
         return self._testbed
 
-    def max_offered_load_pps(self, datapath: Datapath, frames: FrameSpec) -> float:
-        """The most that the tester can send on this link, measured once a link and frame size."""
+    def max_offered_load(self, datapath: Datapath, frames: FrameSpec, *, again: bool) -> MaxOfferedLoad:
+        """The most that the tester can send on this link, measured once a link and frame size.
+
+        `again`: measure it once more if it was disturbed. A higher rate that was counted before still counts.
+        """
         simulated = datapath.topology.simulation.get(datapath.backend.name)
         if simulated is not None:
-            return simulated.max_offered_load_pps
+            return MaxOfferedLoad(pps=simulated.max_offered_load_pps)
         key = (datapath.topology.name, str(frames.size))
-        if key not in self._max_offered_loads:
+        known = self._max_offered_loads.get(key)
+        if known is None or (again and known.disturbed):
             self.close_testbed()
             lab = self._lab_for(datapath)
             self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
-            self._max_offered_loads[key] = measure_max_offered_load(
+            found = measure_max_offered_load(
                 lab,
                 engine=self._engine(lab)[0],
                 frames=frames,
                 trials=self._plan.offered_load_trials,
                 duration_s=self._plan.offered_load_duration_s,
+                read=readings.read,
             )
-        return self._max_offered_loads[key]
+            known = found if known is None else replace(found, pps=max(found.pps, known.pps))
+            self._max_offered_loads[key] = known
+        return known
 
     def close_testbed(self) -> None:
         """Stop tester and DUT; the next call of `testbed` starts new ones."""

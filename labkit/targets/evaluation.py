@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
-from labkit.measure.gate import GATE_SCOPE, PASSING, Gate
+from labkit.measure.gate import PASSING, Gate, invalid_for
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
 from labkit.targets.metrics import METRICS, Metric
 from labkit.targets.observed import Observed, Unknown
@@ -67,7 +67,7 @@ class Target:
         measurement = self._pick(measurements)
         if measurement is None:
             return self._end(Outcome.INVALID, None, f"not measured: needs {' or '.join(self.metric.kinds)}")
-        failing = self._invalid_gates(measurement)
+        failing = invalid_for(measurement.gates, self.metric.name)
         if failing:
             return self._distrusted(measurement, failing, "")
         engine = engine_of(measurement)
@@ -82,7 +82,7 @@ class Target:
                     if other is None
                     else f"not comparable: the tester's engine was {engine} here, {engine_of(other)} with the kernel",
                 )
-            failing = self._invalid_gates(baseline)
+            failing = invalid_for(baseline.gates, self.metric.name)
             if failing:
                 return self._distrusted(baseline, failing, "the kernel's measurement: ")
         observed = self.metric.read(measurement, self.load, baseline)
@@ -101,13 +101,6 @@ class Target:
             (m for kind in self.metric.kinds for m in measurements if m.kind == kind),
             None,
         )
-
-    def _invalid_gates(self, measurement: Measurement) -> list[Gate]:
-        return [
-            gate
-            for gate in measurement.gates
-            if gate.state == "invalid" and self.metric.name in GATE_SCOPE.get(gate.name, {self.metric.name})
-        ]
 
     def _distrusted(self, measurement: Measurement, failing: Sequence[Gate], whose: str) -> Evaluation:
         end = self._end(Outcome.INVALID, None, f"{whose}{gate_words(failing[0])}")

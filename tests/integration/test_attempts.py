@@ -17,6 +17,7 @@ from labkit.session.session import Session
 from labkit.session.settings import Settings
 from labkit.targets.evaluation import worth_another
 from labkit.testers.frames import frame_spec
+from labkit.units import parse_load
 
 FRAMES = frame_spec("64")
 TEST = "test_it"
@@ -169,3 +170,39 @@ def test_a_reason_that_stays_is_not_worth_another_attempt(tmp_path: Path, name: 
     assert name not in PASSING
     assert worth_another((measured,), gates) == ()
     assert worth_another((measured,), gates[:1]) == (measured,)
+
+
+def test_a_latency_relative_to_an_invalid_rate_is_invalid_and_both_are_measured_again(
+    tmp_path: Path, noisy: Datapath
+) -> None:
+    with session(tmp_path, seed=unlucky_seed(tmp_path, noisy)) as one:
+        rates = one.measure.throughput(noisy, FRAMES)
+        for load, outcome in (("50% PDR", Outcome.PASS), ("50% NDR", Outcome.INVALID)):
+            test = f"at {load}"
+            measured = one.measure.latency(noisy, FRAMES, [parse_load(load)])
+            (verdict,) = one.judge.by_bounds(test, measured, {"p50": "<= 1 s"})
+            # It is NDR's stability that was invalid: PDR can be relied on.
+            assert verdict.outcome is outcome, verdict
+        assert "gate base: NDR is invalid itself (stability-ndr)" in verdict.reason
+        one.recorder.repeat(test)
+        again = one.measure.latency(noisy, FRAMES, [parse_load("50% NDR")])
+        assert again is not measured
+        assert again.attempt == 2
+        assert one.measure.throughput(noisy, FRAMES) is not rates
+        assert one.measure.throughput(noisy, FRAMES).attempt == 2
+        assert one.measure.mrr(noisy, FRAMES).attempt == 1
+
+
+def test_a_rate_that_has_become_valid_meanwhile_is_not_measured_again_for_the_latency(
+    tmp_path: Path, noisy: Datapath
+) -> None:
+    with session(tmp_path, seed=unlucky_seed(tmp_path, noisy)) as one:
+        first = one.measure.latency(noisy, FRAMES, [parse_load("50% NDR")])
+        one.judge.by_bounds("latency", first, {"p50": "<= 1 s"})
+        list(attempts(one, noisy, "throughput", ">= 1 kpps"))
+        rates = one.measure.throughput(noisy, FRAMES)
+        one.recorder.repeat("latency")
+        again = one.measure.latency(noisy, FRAMES, [parse_load("50% NDR")])
+        assert (again.attempt, one.measure.throughput(noisy, FRAMES)) == (2, rates)
+        (verdict,) = one.judge.by_bounds("latency", again, {"p50": "<= 1 s"})
+        assert verdict.outcome is Outcome.PASS

@@ -9,7 +9,7 @@ import pytest
 
 from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.gate import Gate
-from labkit.measure.limits import goal_limited_by, mrr_limited_by, search_limited_by
+from labkit.measure.limits import MaxOfferedLoad, goal_limited_by, mrr_limited_by, search_limited_by
 from labkit.measure.noise import (
     CpuTicks,
     NoiseReading,
@@ -237,6 +237,25 @@ def test_a_slow_dut_is_its_own_limit() -> None:
 def test_a_result_near_the_maximum_offered_load_is_the_testers() -> None:
     result = find(SimulatedSpec(max_offered_load_pps=1.02e6), 1.3e6)
     assert search_limited_by(result, max_offered_load_pps=1.02e6) == "tester"
+
+
+@pytest.mark.parametrize(
+    ("found_pps", "disturbed", "state"),
+    [
+        ([None, 0.96e6], True, "invalid"),
+        ([0.94e6, None], True, "ok"),
+        ([0.96e6], False, "ok"),
+        ([1.2e6], True, "invalid"),  # more than it is said to be able to send: it was measured too low
+        ([], True, "ok"),
+    ],
+)
+def test_a_disturbed_maximum_offered_load_is_invalid_where_it_decides_whose_limit_a_figure_is(
+    found_pps: list[float | None], disturbed: bool, state: str
+) -> None:
+    steal = steal_gate(reading(total=0), reading(steal=20))
+    gate = MaxOfferedLoad(pps=1e6, disturbed=(steal,) if disturbed else ()).gate(found_pps)
+    assert (gate.name, gate.state) == ("max-offered-load", state)
+    assert ("steal was 2.00% on CPU" in gate.value) is disturbed
 
 
 def test_loss_that_was_never_sent_is_the_testers_even_where_the_maximum_offered_load_is_unknown() -> None:

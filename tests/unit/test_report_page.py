@@ -10,7 +10,8 @@ import pytest
 from sample_run import host_measurements, sample_run
 
 from labkit.measure.hosttimes import beyond_gate, guest_gate, omitted_gate
-from labkit.measure.noise import NoiseReading, gates
+from labkit.measure.limits import MaxOfferedLoad
+from labkit.measure.noise import NoiseReading, base_gate, gates
 from labkit.measure.stability import stability
 from labkit.record.model import HostKey, Outcome, Verdict
 from labkit.results import gate_words
@@ -291,10 +292,11 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
     reading = NoiseReading(cpus={}, clocksource="tsc", allowed_cores={})
     preflight = stability(search.trials, ndr=search.ndr.goal, pdr=search.pdr.goal).gates()
     of_host = (guest_gate(guest=True), beyond_gate(()), omitted_gate(()))
+    of_others = (MaxOfferedLoad(pps=1e6).gate([]), base_gate("pdr", preflight))
     measured = gates(
         before=reading, after=reading, intended_cores={}, deciding=search.trials, proven=True, claim="x"
     )
-    everything = (*measured, *preflight, *of_host)
+    everything = (*measured, *preflight, *of_others, *of_host)
     assert {g.name for g in everything} == set(gate_words.GATES)
     said = plain(section(html(replace(sound, measurements=(replace(run, gates=everything),))), "trust"))
     for g in everything:
