@@ -200,7 +200,7 @@ def test_a_run_that_cannot_be_is_refused(arguments: list[str], says: list[str], 
 
 
 def test_two_labs_of_one_name_are_refused(folder: Path) -> None:
-    """Rows of the results are told apart by the name: the second lab would get the first one's figures."""
+    """Rows of the results are distinguished by the name: the second lab would get the first one's figures."""
     for name in ("a", "b"):
         (folder / name).mkdir()
         write(

@@ -1,4 +1,4 @@
-"""What labkit itself runs on is told in a line where it is missing, and nothing else is blamed."""
+"""What labkit itself runs on is named in a line where it is missing, and nothing else is blamed."""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ def test_a_probe_that_is_not_built_says_how_to_build_it(elsewhere):
 
 @needs_tools
 def test_to_look_builds_nothing(elsewhere):
-    told = []
+    output = []
 
-    assert build(look=True, progress=told.append) == build_directory()
-    assert told == [f"would be built: {build_directory()}"]
+    assert build(look=True, progress=output.append) == build_directory()
+    assert output == [f"would be built: {build_directory()}"]
     assert list(elsewhere.iterdir()) == []
 
 

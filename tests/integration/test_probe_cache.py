@@ -58,9 +58,9 @@ def tiny(tmp_path, monkeypatch):
 
 
 def built(**options):
-    told = []
-    folder = probe_build.build(progress=told.append, **options)
-    return folder, "\n".join(told)
+    output = []
+    folder = probe_build.build(progress=output.append, **options)
+    return folder, "\n".join(output)
 
 
 def truncate(program: Path) -> None:
@@ -93,10 +93,10 @@ def test_a_damaged_executable_is_refused_with_its_fix_and_the_fix_mends_it(tiny,
     assert cache.engine_path("socket").parent == folder
     assert "would be built" in built(look=True)[1]
 
-    again, told = built()
+    again, output = built()
     assert again == folder
-    assert "built already" not in told
-    assert "labkit-probe-dpdk" in told
+    assert "built already" not in output
+    assert "labkit-probe-dpdk" in output
     assert subprocess.run([cache.engine_path("dpdk")], check=False).returncode == 0
     assert "built already" in built()[1]
 
@@ -105,11 +105,11 @@ def test_an_executable_that_lost_its_library_is_built_again(tiny):
     built()
     (tiny / "libfar.so.1").rename(tiny / "libfar.so.0")
 
-    told = built()[1]
+    output = built()[1]
 
-    assert "libfar.so.1" in told  # the loader's own words
-    assert "built already" not in told
-    assert "socket: it was built and does not start" in told
+    assert "libfar.so.1" in output  # the loader's own words
+    assert "built already" not in output
+    assert "socket: it was built and does not start" in output
     with pytest.raises(EnvironmentBroken, match=r"socket engine: .* does not start: .*libfar\.so\.1"):
         cache.engine_path("socket")
     (tiny / "libfar.so.0").rename(tiny / "libfar.so.1")
@@ -140,9 +140,9 @@ def test_another_version_of_a_library_is_another_build(tiny, tmp_path, monkeypat
     with pytest.raises(EnvironmentBroken, match=rf"{library} 1.0 \(here: 2.0\)"):
         cache.engine_path("socket")
     assert probe_build.built_executables() == {}
-    second, told = built()
+    second, output = built()
     assert second != first
-    assert "built already" not in told
+    assert "built already" not in output
     assert cache.engine_path("socket").parent == second
     pretend(monkeypatch, tmp_path, **{library: "1.0"})
     assert cache.engine_path("socket").parent == first  # a shared home: each keeps its own

@@ -103,7 +103,7 @@ def test_an_interrupt_ends_the_program_first() -> None:
 def test_a_program_dies_with_labkit_and_one_that_has_to_cleans_up(
     tmp_path: Path, ends_with: str, cleaned: bool
 ) -> None:
-    """Kill -9 of labkit: no program is left, and a tracer's is told to put things back."""
+    """Kill -9 of labkit: no program is left, and a tracer's program is asked to restore its settings."""
     mark = tmp_path / "cleaned"
     program = f"trap 'touch {mark}; exit' INT; touch {tmp_path}/up; while :; do sleep 0.05; done"
     code = (

@@ -70,11 +70,11 @@ class Host:
 
     def module(self, module: str, /, *more: str, **arguments: object) -> dict[str, object]:
         """What one module of labkit.host says."""
-        told = self.run(
+        output = self.run(
             f"ansible localhost -m labkit.host.{module} -a '{json.dumps(arguments)}' {' '.join(more)}",
             check=False,
         )
-        return json.loads(told.partition("=> ")[2])
+        return json.loads(output.partition("=> ")[2])
 
     def play(self, roles: list[str], variables: dict[str, object], *more: str, revert: bool = False) -> str:
         """What ansible-playbook prints of these roles, or of their reverts."""

@@ -47,6 +47,6 @@ def play(
     )
 
 
-def told(done: subprocess.CompletedProcess[str]) -> str:
+def output(done: subprocess.CompletedProcess[str]) -> str:
     """All that it printed, without line breaks."""
     return re.sub(r"\s+", " ", done.stdout + done.stderr)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playbooks import ANSIBLE, play, told
+from playbooks import ANSIBLE, output, play
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 
@@ -16,8 +16,8 @@ def test_unsupported_distribution_is_refused_before_anything_is_changed():
     done = play("--check", "-e", '{"labkit_host_supported": {"Debian": "99", "Ubuntu": "99.04"}}')
 
     assert done.returncode != 0
-    assert "is not supported: expected Debian 99 or newer, Ubuntu 99.04 or newer" in told(done)
-    assert "Nothing was changed." in told(done)
+    assert "is not supported: expected Debian 99 or newer, Ubuntu 99.04 or newer" in output(done)
+    assert "Nothing was changed." in output(done)
     assert "Provision the machine" not in done.stdout
 
 
@@ -25,8 +25,8 @@ def test_too_few_hugepages_for_a_vhost_pair_are_refused():
     done = play("--check", "--tags", "hugepages", "-e", "hugepages_count=7")
 
     assert done.returncode != 0
-    assert "7 hugepages of 2 MB" in told(done)
-    assert "fewer than the 128 that a vhost pair needs" in told(done)
+    assert "7 hugepages of 2 MB" in output(done)
+    assert "fewer than the 128 that a vhost pair needs" in output(done)
 
 
 def test_short_grant_of_hugepages_is_an_error_with_the_figures():
@@ -37,10 +37,10 @@ def test_short_grant_of_hugepages_is_an_error_with_the_figures():
     assert done.returncode != 0
     assert (
         f"Asked for 256 hugepages of 2 MB: {file}: writing '256' failed: Invalid argument; it stays "
-        in told(done)
+        in output(done)
     )
-    assert re.search(r"Free memory: \d+ MiB of \d+ MiB", told(done))
-    assert re.search(r"Node 0, zone +\w+ +\d+", told(done))
+    assert re.search(r"Free memory: \d+ MiB of \d+ MiB", output(done))
+    assert re.search(r"Node 0, zone +\w+ +\d+", output(done))
 
 
 def test_hugepages_are_granted_once_and_given_back(tmp_path):
@@ -53,9 +53,9 @@ def test_hugepages_are_granted_once_and_given_back(tmp_path):
     finally:
         back = play("--tags", "hugepages", playbook="revert.yml", lib=tmp_path)
 
-    assert [done.returncode for done in (foretold, first, second, back)] == [0, 0, 0, 0], told(first) + told(
-        back
-    )
+    assert [done.returncode for done in (foretold, first, second, back)] == [0, 0, 0, 0], output(
+        first
+    ) + output(back)
     changed = [re.findall(r"changed=(\d+)", done.stdout) for done in (foretold, first, second)]
     assert changed == [["1"], ["1"], ["0"]]
     assert granted == before + 128
@@ -69,7 +69,7 @@ def test_zero_hugepages_leaves_them_alone(tmp_path):
 
     done = play("--tags", "hugepages", "-e", "hugepages_count=0", lib=tmp_path)
 
-    assert done.returncode == 0, told(done)
+    assert done.returncode == 0, output(done)
     assert "changed=0" in done.stdout
     assert HUGEPAGES.read_text() == before
     assert list(tmp_path.iterdir()) == []
@@ -80,7 +80,7 @@ def test_tags_of_one_role_alone_don_t_stumble_over_the_others(playbook):
     """What Ansible runs whatever the tags (facts, argument specs) needs nothing that the other roles had looked up."""
     done = play("--check", "--tags", "of_no_role", playbook=playbook)
 
-    assert done.returncode == 0, told(done)
+    assert done.returncode == 0, output(done)
     assert "changed=0" in done.stdout
 
 
@@ -88,7 +88,7 @@ def test_without_root_and_sudo_only_the_probe_is_built():
     """As apply-local calls it then."""
     done = play("--check", "--skip-tags", "machine")
 
-    assert done.returncode == 0, told(done)
+    assert done.returncode == 0, output(done)
     assert {
         name.partition(" : ")[0] for name in re.findall(r"^TASK \[(.*)\]", done.stdout, re.MULTILINE)
     } == {"probe"}
@@ -100,5 +100,5 @@ def test_what_a_role_looked_up_is_not_taken_for_a_variable_of_the_host():
 
     done = play(*both, playbook="local.yml")
 
-    assert done.returncode == 0, told(done)
+    assert done.returncode == 0, output(done)
     assert done.stdout.count("TASK [Validate the host against the variables]") == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playbooks import play, told
+from playbooks import output, play
 
 RIGHT = {"hugepages_count": "0"}
 """What every host has besides its mistake."""
@@ -165,7 +165,7 @@ def test_mistake_is_told_with_the_file_it_stands_in(run):
 
 
 def test_host_without_a_mistake_goes_on_while_the_others_fail(run):
-    assert re.search(r"^right .* failed=0 ", run.stdout, re.MULTILINE), told(run)
+    assert re.search(r"^right .* failed=0 ", run.stdout, re.MULTILINE), output(run)
     assert re.search(r"^TASK \[hugepages : ", run.stdout, re.MULTILINE)
 
 
@@ -195,7 +195,7 @@ mount -o remount,bind,ro /var/lib/labkit
         apt.stdin.close()
 
     told_here = of_host(done, "localhost")
-    assert "3 reasons why this host can't be provisioned. Nothing was changed." in told_here, told(done)
+    assert "3 reasons why this host can't be provisioned. Nothing was changed." in told_here, output(done)
     assert "the disk of /boot is full: 1 MiB are free" in told_here
     assert "/var/lib/labkit can't be written to" in told_here
     assert f"apt is in use: process {apt.pid} (" in told_here
@@ -226,7 +226,7 @@ def ordinary_user(tmp_path):
     return inventory
 
 
-# Of one user to the same one: Ansible leaves sudo out then, unless it is told not to.
+# Of one user to the same one: Ansible leaves sudo out then, unless it is asked to use it.
 SAME_USER = {"ANSIBLE_BECOME_ALLOW_SAME_USER": "true"}
 
 
@@ -240,8 +240,8 @@ def test_missing_sudo_is_told_and_not_a_riddle(ordinary_user, become):
 
     done = play("-i", hosts, playbook="site.yml", environment=SAME_USER)
 
-    assert "can't become root: sudo: a password is required." in of_host(done, "localhost"), told(done)
-    assert "give --ask-become-pass, or connect as root" in told(done)
+    assert "can't become root: sudo: a password is required." in of_host(done, "localhost"), output(done)
+    assert "give --ask-become-pass, or connect as root" in output(done)
     assert "Provision the hosts" not in done.stdout
 
 
@@ -253,7 +253,7 @@ def test_ordinary_user_with_sudo_is_enough(ordinary_user, tmp_path):
         environment={**SAME_USER, "LOGNAME": "root", "USER": "root"},
     )
 
-    assert done.returncode == 0, told(done)
+    assert done.returncode == 0, output(done)
     assert "-u root" in (tmp_path / "log").read_text()
 
 
@@ -278,10 +278,10 @@ def test_who_one_is_is_looked_up_and_not_taken_from_facts_that_root_has_cached(o
         for playbook in ("site.yml", "revert.yml")
     )
 
-    assert filled.returncode == 0, told(filled)
+    assert filled.returncode == 0, output(filled)
     assert re.search(r'ansible_effective_user_id\\*": 0', facts)
-    assert made.returncode == 0, told(made)
-    assert reverted.returncode == 0, told(reverted)
+    assert made.returncode == 0, output(made)
+    assert reverted.returncode == 0, output(reverted)
     # Ansible-core 2.19 and newer warn so of a temporary folder below a HOME that is root's, and take another one.
-    said = re.sub(r"Permission denied: '[^']*/\.ansible'", "", told(made) + told(reverted))
+    said = re.sub(r"Permission denied: '[^']*/\.ansible'", "", output(made) + output(reverted))
     assert "Permission denied" not in said

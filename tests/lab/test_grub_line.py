@@ -61,7 +61,7 @@ def test_command_line_is_what_grub_gives_to_the_kernel(grub, default, header, wo
 
     assert entry.linux.split()[0] == image
     if "if true" in header and default != "0":
-        assert menu.filled(entry, known)["${kernelopts}"] is None, "what a command decides is not told"
+        assert menu.filled(entry, known)["${kernelopts}"] is None, "what a command decides is unknown"
     else:
         # The loader escapes and quotes what it was given; the words themselves are compared.
         as_words = [f"'{one}'" for one in given]

@@ -31,7 +31,7 @@ def play(tmp_path):
         variables: dict[str, object], *arguments: str, tasks: str = "main"
     ) -> subprocess.CompletedProcess[str]:
         role = {"name": "cpu_isolation", "tasks_from": tasks}
-        told = {"var": "cpu_isolation_boot_arguments"}
+        output = {"var": "cpu_isolation_boot_arguments"}
         playbook = tmp_path / "play.yml"
         playbook.write_text(
             yaml.safe_dump(
@@ -39,7 +39,7 @@ def play(tmp_path):
                     {
                         "hosts": "localhost",
                         "gather_facts": False,
-                        "tasks": [{"ansible.builtin.import_role": role}, {"ansible.builtin.debug": told}],
+                        "tasks": [{"ansible.builtin.import_role": role}, {"ansible.builtin.debug": output}],
                     }
                 ]
             )
@@ -70,7 +70,7 @@ def play(tmp_path):
     return run
 
 
-def told(done: subprocess.CompletedProcess[str]) -> str:
+def output(done: subprocess.CompletedProcess[str]) -> str:
     return re.sub(r"\s+", " ", done.stdout + done.stderr)
 
 
@@ -100,7 +100,7 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
         back = play({}, tasks="revert")
 
     runs = (foretold, first, second, emptied, back)
-    assert [done.returncode for done in runs] == [0] * 5, told(first) + told(emptied)
+    assert [done.returncode for done in runs] == [0] * 5, output(first) + output(emptied)
     assert [changed(done) for done in runs] == [2, 2, 0, 1, 0]
     assert after == before[0]
     stay = {number for number, affinity in during.items() if "1" in affinity.replace("-", ",").split(",")}
@@ -126,7 +126,7 @@ def test_value_that_is_wanted_no_more_is_put_back(play):
     finally:
         play({}, tasks="revert")
 
-    assert [done.returncode for done in (first, foretold, second, third)] == [0] * 4, told(second)
+    assert [done.returncode for done in (first, foretold, second, third)] == [0] * 4, output(second)
     assert [changed(done) for done in (foretold, second, third)] == [1, 1, 0]
     assert during != before
     assert after == before
@@ -141,15 +141,15 @@ def test_boot_arguments_come_in_order_from_the_one_list_and_the_cores_of_the_hos
         f"- isolcpus=managed_irq,domain,1 - nohz_full=1 - rcu_nocbs=1 - irqaffinity={rest} - skew_tick=1 "
         "- intel_idle.max_cstate=1 - processor.max_cstate=1"
     )
-    assert expected in told(done)
+    assert expected in output(done)
 
 
 def test_without_a_list_nothing_is_changed_and_no_argument_given(play, tmp_path):
     done = play({})
 
-    assert done.returncode == 0, told(done)
+    assert done.returncode == 0, output(done)
     assert changed(done) == 0
-    assert "cpu_isolation_boot_arguments: []" in told(done)
+    assert "cpu_isolation_boot_arguments: []" in output(done)
     assert list((tmp_path / "lib").iterdir()) == []
 
 
@@ -167,7 +167,7 @@ def test_cores_that_can_not_be_isolated_are_refused_before_anything_is_changed(
     done = play({"cpu_isolation_cpus": cores})
 
     assert done.returncode != 0
-    assert re.search(f"({problem}).*Nothing was changed", told(done))
+    assert re.search(f"({problem}).*Nothing was changed", output(done))
     assert list((tmp_path / "lib").iterdir()) == []
 
 
@@ -193,14 +193,14 @@ def test_governor_is_set_on_the_cores_that_run_and_those_that_do_not_are_told(tm
     }
     try:
         host.run(f"mount --bind {cpu} /sys/devices/system/cpu")
-        told = host.play(["cpu_isolation"], wanted, "2>&1")
+        output = host.play(["cpu_isolation"], wanted, "2>&1")
         after = [path.read_text().strip() for path in sorted(cpu.glob("cpu*/cpufreq/scaling_governor"))]
         again = host.play(["cpu_isolation"], wanted)
     finally:
         host.end()
 
-    assert "failed=0" in told, told
-    assert "cores 3 are offline (SMT off?) and left out: scaling_governor" in " ".join(told.split())
+    assert "failed=0" in output, output
+    assert "cores 3 are offline (SMT off?) and left out: scaling_governor" in " ".join(output.split())
     assert after == ["powersave", "performance", "powersave"]
     assert "changed=0" in again
     assert "failed=0" in again

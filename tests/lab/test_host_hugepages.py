@@ -77,12 +77,12 @@ def pages(count: int) -> dict[str, object]:
 
 def test_pages_of_a_node_are_granted_once_and_given_back(inside, tmp_path):
     before, here = int(POOL.read_text()), int(NODE0.read_text())
-    told = inside(
+    output = inside(
         pages(here + 16),
         f"role --check; cat {NODE0}; role; cat {NODE0}; role; cat {NODE0}; revert; cat {NODE0}",
     )
 
-    assert told == [
+    assert output == [
         *("changed=1", str(here)),
         *("changed=1", str(here + 16)),
         *("changed=0", str(here + 16)),
@@ -94,13 +94,13 @@ def test_pages_of_a_node_are_granted_once_and_given_back(inside, tmp_path):
 
 def test_pool_that_is_taken_out_of_the_list_is_given_back(inside):
     here = int(NODE0.read_text())
-    told = inside(
+    output = inside(
         pages(here + 16),
         f"""role; cat {NODE0}
             wanted='{{"replay_enabled": false, "hugepages_count": 0}}'; role; cat {NODE0}; role""",
     )
 
-    assert told == ["changed=1", str(here + 16), "changed=1", str(here), "changed=0"]
+    assert output == ["changed=1", str(here + 16), "changed=1", str(here), "changed=0"]
 
 
 def test_mount_is_for_its_group_and_goes_again_with_its_folders(inside):
@@ -112,7 +112,7 @@ def test_mount_is_for_its_group_and_goes_again_with_its_folders(inside):
     }
     look = "findmnt -no FSTYPE --mountpoint /mnt/new/huge; stat -c '%a %g' /mnt/new/huge"
 
-    told = inside(
+    output = inside(
         wanted,
         f"""mount --bind $there /mnt; role --check; ls /mnt; role; {look}; stat -fc %S /mnt/new/huge; role
             python3 - "/mnt/new/huge/of-the-group" <<'PYTHON'
@@ -130,7 +130,7 @@ PYTHON
             revert; ls /mnt""",
     )
 
-    assert told == [
+    assert output == [
         "changed=1",
         *("changed=1", "hugetlbfs", f"1770 {gid}", str(2 << 20), "changed=0"),
         *("made a file", "refused"),
@@ -143,12 +143,12 @@ def test_mount_of_somebody_else_is_left_alone(inside, tmp_path):
     there = tmp_path / "there"
     wanted = {"hugepages_count": 0, "hugepages_mounts": [{"path": str(there), "size_kib": 2048}]}
 
-    told = inside(
+    output = inside(
         wanted, "mount -t hugetlbfs -o mode=0711 none $there; role; stat -c %a $there; revert; umount $there"
     )
 
-    assert "mounted by somebody else: choose another path" in " ".join(told)
-    assert "711" in told
+    assert "mounted by somebody else: choose another path" in " ".join(output)
+    assert "711" in output
 
 
 def test_what_can_not_be_is_refused_all_at_once_before_anything_is_changed(inside, tmp_path):
@@ -164,7 +164,7 @@ def test_what_can_not_be_is_refused_all_at_once_before_anything_is_changed(insid
         "hugepages_mounts": [{"path": "/mnt/huge", "size_kib": 2048, "mode": "0777"}],
     }
 
-    told = " ".join(inside(wanted, "role"))
+    output = " ".join(inside(wanted, "role"))
 
     for problem in (
         "MiB are asked for, more than there is: the host has",
@@ -174,7 +174,7 @@ def test_what_can_not_be_is_refused_all_at_once_before_anything_is_changed(insid
         "mode 0777 lets everybody write",
         "Nothing was changed",
     ):
-        assert problem in told
+        assert problem in output
     assert POOL.read_text() == before
     assert list((tmp_path / "lib").iterdir()) == []
 

@@ -57,35 +57,35 @@ MOUNT = 'module mount "role=try path=$there fstype=tmpfs source=tmpfs options=si
 
 
 def test_missing_file_system_is_mounted_once_and_unmounted_again(inside, tmp_path):
-    told = inside(f"{MOUNT} --check; type; {MOUNT}; type; {MOUNT}; module revert role=try; type")
+    output = inside(f"{MOUNT} --check; type; {MOUNT}; type; {MOUNT}; module revert role=try; type")
 
-    assert told == [
+    assert output == [
         "changed: true", "nothing", "changed: true", "tmpfs", "changed: false", "changed: true", "nothing",
     ]  # fmt: skip
     assert list((tmp_path / "lib").iterdir()) == []
 
 
 def test_other_file_system_at_that_place_is_left_alone(inside, tmp_path):
-    told = inside(f"mount -t ramfs ramfs $there; {MOUNT}; type")
+    output = inside(f"mount -t ramfs ramfs $there; {MOUNT}; type")
 
-    assert set(told) == {"changed: false", "found ramfs: left alone", "ramfs"}
+    assert set(output) == {"changed: false", "found ramfs: left alone", "ramfs"}
     assert list((tmp_path / "lib").iterdir()) == []
 
 
 def test_what_was_mounted_after_a_reboot_is_not_ours_to_unmount(inside):
-    told = inside(
+    output = inside(
         f'{MOUNT}; sed -i \'s/"boot": ".*"/"boot": "another"/\' /var/lib/labkit/state/try.json; '
         "module revert role=try; type; ls /var/lib/labkit"
     )
 
-    assert told == ["changed: true", "changed: true", "tmpfs"]
+    assert output == ["changed: true", "changed: true", "tmpfs"]
 
 
 def test_bpf_file_system_is_mounted_by_its_role(inside):
     playbook = f"ansible-playbook {ANSIBLE}/local.yml -e ansible_become=false --tags bpffs | grep -oE 'changed=[0-9]+'"
-    told = inside(
+    output = inside(
         "while umount /sys/fs/bpf 2>/dev/null; do :; done; "
         f"{playbook}; {playbook}; findmnt -no FSTYPE --mountpoint /sys/fs/bpf; ls /var/lib/labkit/state"
     )
 
-    assert told == ["changed=1", "changed=0", "bpf", "af_xdp.json"]
+    assert output == ["changed=1", "changed=0", "bpf", "af_xdp.json"]

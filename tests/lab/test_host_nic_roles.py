@@ -32,14 +32,14 @@ def host(tmp_path):
 REPLAY = "ansible_collections.labkit.host.plugins.module_utils.replay"
 
 
-def changed(told: str) -> int:
-    found = re.search(r"changed=(\d+) .*failed=0", told)
-    assert found, told
+def changed(printed: str) -> int:
+    found = re.search(r"changed=(\d+) .*failed=0", printed)
+    assert found, printed
     return int(found.group(1))
 
 
-def plain(told: str) -> str:
-    return re.sub(r"\s+", " ", told)
+def plain(printed: str) -> str:
+    return re.sub(r"\s+", " ", printed)
 
 
 def written(host: Host) -> dict[str, str]:
@@ -120,15 +120,15 @@ def test_roles_leave_the_way_to_the_host_alone(host, role, interface):
         ip address add 198.18.0.1/24 dev mv0; ip route add default via 198.18.0.2"""
     )
 
-    told = host.play([role], {**QUIET, f"{role}_packages": [], f"{role}_interfaces": [interface]})
+    printed = host.play([role], {**QUIET, f"{role}_packages": [], f"{role}_interfaces": [interface]})
 
-    assert "because the way to this host needs it: it is the parent of mv0" in plain(told)
+    assert "because the way to this host needs it: it is the parent of mv0" in plain(printed)
     assert host.run(FILES).split() == ["1500", "0", "0"]
     assert host.notes(role) == [] or [note["kind"] for note in host.notes(role)] == ["mount"]
 
 
 def test_management_interfaces_of_the_inventory_are_left_alone(host):
-    told = host.play(
+    printed = host.play(
         ["nic_tuning"],
         {
             **QUIET,
@@ -138,7 +138,7 @@ def test_management_interfaces_of_the_inventory_are_left_alone(host):
         },
     )
 
-    assert "named in labkit_host_management_interfaces" in plain(told)
+    assert "named in labkit_host_management_interfaces" in plain(printed)
 
 
 DPDK = {**QUIET, "dpdk_packages": [], "dpdk_group": "daemon", "dpdk_memlock_kib": "1048576"}
@@ -176,11 +176,11 @@ def nics() -> list[str]:
 
 @pytest.mark.skipif(not nics(), reason="needs a machine with a NIC on a PCI bus")
 def test_nic_that_another_namespace_has_is_not_taken(host):
-    told = host.play(
+    printed = host.play(
         ["dpdk"], {**DPDK, "dpdk_devices": [{"pci": nics()[0], "driver": "vfio-pci"}]}, "--check"
     )
 
-    assert "no interface that is seen here: somebody else may have it" in plain(told)
+    assert "no interface that is seen here: somebody else may have it" in plain(printed)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_source_that_is_not_the_one_that_was_meant_installs_nothing(host, variab
     archive = host.folder / "dpdk.tar.xz"
     archive.write_bytes(b"half of it")
 
-    told = host.play(
+    printed = host.play(
         ["dpdk"],
         {
             **DPDK,
@@ -210,7 +210,7 @@ def test_source_that_is_not_the_one_that_was_meant_installs_nothing(host, variab
         },
     )
 
-    assert why in plain(told)
+    assert why in plain(printed)
     assert not Path("/usr/local/lib/labkit/dpdk-24.11").exists()
     assert host.notes("dpdk") == []
     assert written(host) == {}
@@ -281,14 +281,14 @@ def test_dpdk_is_built_from_its_source_found_by_everybody_and_removed_again(disp
     untouched = host.run("find /etc /usr/local -xdev | sort")
     first = host.play(["dpdk"], variables)
     assert "failed=0" in first, first
-    told = host.run(found)
+    printed = host.run(found)
     loaded = host.run(f"/usr/bin/python3 -c '{LOADED}'").strip()
     second = host.play(["dpdk"], variables)
     back = host.play(["dpdk"], variables, revert=True)
 
     assert untouched == before
     assert changed(foretold) > 0
-    assert told.split() == ["24.11", "EAL", "--help"]
+    assert printed.split() == ["24.11", "EAL", "--help"]
     assert loaded == "/usr/local/lib/labkit/dpdk-24.11/lib/librte_eal.so.25"
     assert changed(first) > 0
     assert changed(second) == 0
@@ -313,7 +313,7 @@ ARGUMENTS = [
 
 
 def test_iommu_is_asked_for_on_the_command_line_where_vfio_needs_it(host):
-    say = {"name": "Say", "ansible.builtin.debug": {"msg": "told <{{ dpdk_boot_arguments | join(' ') }}>"}}
+    say = {"name": "Say", "ansible.builtin.debug": {"msg": "found <{{ dpdk_boot_arguments | join(' ') }}>"}}
     role = {"name": "Ask", "ansible.builtin.import_role": {"name": "dpdk", "tasks_from": "boot_arguments"}}
     names = [f"host{at}" for at in range(len(ARGUMENTS))]  # a host keeps what it has said
     common = {"connection": "local", "gather_facts": False, "tasks": [role, say]}
@@ -321,9 +321,11 @@ def test_iommu_is_asked_for_on_the_command_line_where_vfio_needs_it(host):
         {"hosts": name, "vars": given, **common} for name, (given, _) in zip(names, ARGUMENTS, strict=True)
     ]
 
-    told = host.book(book, "-i", ",".join(names))
+    printed = host.book(book, "-i", ",".join(names))
 
-    assert [one.split() for one in re.findall("told <(.*)>", told)] == [expected for _, expected in ARGUMENTS]
+    assert [one.split() for one in re.findall("found <(.*)>", printed)] == [
+        expected for _, expected in ARGUMENTS
+    ]
 
 
 def test_what_a_boot_forgot_is_set_again(host):
@@ -335,8 +337,8 @@ def test_what_a_boot_forgot_is_set_again(host):
     host.play(["nic_tuning"], variables)
     host.run("ethtool -K va0 gro off; ethtool -L va0 rx 4")  # as after a boot
 
-    told = host.run(f"PYTHONPATH={ANSIBLE}/collections {sys.executable} -m {REPLAY}")
+    printed = host.run(f"PYTHONPATH={ANSIBLE}/collections {sys.executable} -m {REPLAY}")
 
-    assert told.count("made again") == 2
+    assert printed.count("made again") == 2
     assert "generic-receive-offload: on" in host.run("ethtool -k va0")
     assert host.run("ethtool -l va0 | tail -4").split()[:2] == ["RX:", "2"]

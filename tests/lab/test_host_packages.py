@@ -119,14 +119,14 @@ def test_packages_come_once_and_go_with_all_their_files(inside, tmp_path):
     build(tmp_path / "try", "labkit-try", depends="labkit-try-lib")
     build(tmp_path / "try", "labkit-try-lib")
 
-    told = inside("""
+    output = inside("""
 first = install("labkit-try", "labkit-try-lib")
 second = install("labkit-try", "labkit-try-lib")
 undone = undo.undo("try")
 print(json.dumps([first.installed, second.changed, undone, state() == before, os.path.exists("/etc/labkit-try")]))""")
 
-    assert sorted(told[0]) == ["labkit-try", "labkit-try-lib"]
-    assert told[1:] == [False, [["packages apt"], []], True, False]
+    assert sorted(output[0]) == ["labkit-try", "labkit-try-lib"]
+    assert output[1:] == [False, [["packages apt"], []], True, False]
 
 
 @pytest.mark.parametrize("script", ["preinst", "postinst"])
@@ -135,7 +135,7 @@ def test_installation_that_was_killed_is_gone_on_with(inside, tmp_path, script):
     build(tmp_path / "try", "labkit-try-lib", script=script)
     (tmp_path / "try/slow").touch()
 
-    told = inside("""
+    output = inside("""
 killed(install, "labkit-try", "labkit-try-lib")
 wreck = os.popen("dpkg-query -W -f '${db:Status-Status}' labkit-try-lib").read()
 again = install("labkit-try", "labkit-try-lib").changed
@@ -143,8 +143,8 @@ once_more = install("labkit-try", "labkit-try-lib").changed
 undone = undo.undo("try")
 print(json.dumps([wreck, again, once_more, undone, state() == before]))""")
 
-    assert told[0] in ("half-installed", "half-configured", "unpacked")
-    assert told[1:] == [True, False, [["packages apt"], []], True]
+    assert output[0] in ("half-installed", "half-configured", "unpacked")
+    assert output[1:] == [True, False, [["packages apt"], []], True]
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm"])
@@ -156,9 +156,9 @@ def test_what_a_kill_left_is_taken_back_by_the_revert(inside, tmp_path, script):
     if script != "postinst":
         first = 'install("labkit-try", "labkit-try-lib"); killed(undo.undo, "try")'
 
-    told = inside(f"""
+    output = inside(f"""
 {first}
 undone = undo.undo("try")
 print(json.dumps([undone, state() == before, os.path.exists("/etc/labkit-try")]))""")
 
-    assert told == [[["packages apt"], []], True, False]
+    assert output == [[["packages apt"], []], True, False]

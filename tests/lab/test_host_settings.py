@@ -1,4 +1,4 @@
-"""Values of the kernel, set by one call in a network namespace: each for itself, and all of them told."""
+"""Values of the kernel, set by one call in a network namespace: each for itself, and all of them reported."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_value_that_the_kernel_refuses_is_told_and_the_others_are_set_and_go_bac
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "output"),
     [
         (f"{NET}/not_there", "this kernel does not have it"),
         ("/etc/hostname", "expected a file below /proc/sys or /sys"),
     ],
 )
-def test_file_that_cannot_be_set_is_told_before_the_first_is(host, path, told):
+def test_file_that_cannot_be_set_is_told_before_the_first_is(host, path, output):
     before = values(host)
     done = host.module("settings", role="mine", values=[FORWARDING, {"path": path, "value": "1"}])
 
     assert path in done["msg"]
-    assert told in done["msg"]
+    assert output in done["msg"]
     assert (values(host), noted(host)) == (before, [])
 
 

@@ -103,15 +103,15 @@ def test_settings_are_what_the_kernel_says() -> None:
             assert set(got["offloads"].values()) == {False}
             assert got["forwarding"] == {"ipv4": False, "ipv6": False}
             # By another way: the ethtool program, in there.
-            told = subprocess.run(
+            output = subprocess.run(
                 live.host.argv(["ethtool", "-k", str(live.interface)]),
                 capture_output=True,
                 text=True,
                 check=True,
             ).stdout
             for what in ("tx-checksumming", "generic-segmentation-offload", "tcp-segmentation-offload"):
-                assert f"{what}: off" in told
-            assert f"generic-receive-offload: {'on' if gro else 'off'}" in told
+                assert f"{what}: off" in output
+            assert f"generic-receive-offload: {'on' if gro else 'off'}" in output
             assert live.host.path(f"/sys/class/net/{live.interface}/mtu").read_text() == "1500\n"
 
 

@@ -15,7 +15,7 @@ ANSIBLE = Path(__file__).parents[2] / "ansible"
 
 
 def sudo_rule(user: str, *commands: str) -> str:
-    """What is told when the user shall run these commands as root."""
+    """What is shown when the user should run these commands as root."""
     variables = {"labkit_host_user": user, "labkit_host_sudo_commands": commands, "role": "labkit_host"}
     done = subprocess.run(
         [

@@ -126,7 +126,7 @@ def test_the_proof_is_what_the_kernel_says(one, attach):
 
 
 def test_busy_polling_without_a_napi_id_is_not_proven(one):
-    """The kernel takes the options on veth; whether it then polls anything is told by the socket's NAPI id."""
+    """The kernel takes the options on veth; the socket's NAPI id shows whether it then polls anything."""
     with xdp(one, "d", busy_poll=True, busy_poll_budget=32) as dut:
         port = dut.opened["proof"]["ports"][0]
     assert port["busy_poll"] == (port["napi_id"] != 0)

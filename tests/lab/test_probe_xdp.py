@@ -1,4 +1,4 @@
-"""The in-kernel XDP datapath on real veth pairs: exact counts, attach modes told apart, errors by name."""
+"""The in-kernel XDP datapath on real veth pairs: exact counts, attach modes distinguished, errors by name."""
 
 from __future__ import annotations
 

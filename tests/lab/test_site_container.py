@@ -150,9 +150,9 @@ def test_what_cannot_be_put_back_keeps_nothing_else_from_it(story):
 
 
 def test_what_is_changed_is_told_at_the_end(story):
-    told = re.sub(r"\s+", " ", story[0]["made"].stdout)
+    output = re.sub(r"\s+", " ", story[0]["made"].stdout)
 
-    assert "labkit_host: group labkit, user tester, member tester:labkit" in told
+    assert "labkit_host: group labkit, user tester, member tester:labkit" in output
 
 
 def test_host_is_as_it_was(story):

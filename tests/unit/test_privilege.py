@@ -1,4 +1,4 @@
-"""Where the journal is kept, and what a process that is not root is told."""
+"""Where the journal is kept, and what a process that is not root reads."""
 
 from __future__ import annotations
 

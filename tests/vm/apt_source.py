@@ -14,7 +14,7 @@ class NoSource(Exception):
 
 @dataclass(frozen=True)
 class AptSource:
-    """What mmdebstrap and the guest's apt are told."""
+    """What mmdebstrap and the guest's apt read."""
 
     suite: str
     lines: tuple[str, ...]
@@ -59,14 +59,14 @@ def find() -> AptSource:
 
 def _targets() -> list[tuple[str, str, str]]:
     """Site, release and component of each index of the distribution itself."""
-    told = _output(
+    output = _output(
         "apt-get",
         "indextargets",
         "--format",
         "$(SITE)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)",
         "Created-By: Packages",
     )
-    rows = [line.split("|") for line in told.splitlines()]
+    rows = [line.split("|") for line in output.splitlines()]
     names = {"Debian", "Ubuntu"}
     return [(site, release, component) for site, release, component, origin in rows if origin in names]
 

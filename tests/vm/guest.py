@@ -154,7 +154,7 @@ class Guest:
                     return
                 try:
                     self._start()
-                except Exception as error:  # whatever it is, it is told where the guest was wanted
+                except Exception as error:  # whatever it is, it is reported where the guest was wanted
                     if self._process is not None:
                         self._process.kill()
                         self._process.wait()
@@ -235,10 +235,10 @@ class Guest:
 
     def _forwarded_port(self) -> int:
         assert self._control is not None
-        told = self._control.human("info usernet")
-        found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", told)
+        output = self._control.human("info usernet")
+        found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", output)
         if not found:
-            raise ValueError(f"no forwarded port in {told!r}")
+            raise ValueError(f"no forwarded port in {output!r}")
         return int(found.group(1))
 
     def _last_words(self) -> str:

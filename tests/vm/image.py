@@ -138,7 +138,7 @@ def _build(
 def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
     sources = work / "sources.list"
     sources.write_text("".join(f"{line}\n" for line in source.lines))
-    # Its processes and mounts end with it, whatever ends it: told to end, it leaves dpkg running. That takes root.
+    # Its processes and mounts end with it, whatever ends it: on SIGTERM it leaves dpkg running. That takes root.
     root = os.geteuid() == 0
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc") if root else ()
     command = [
@@ -180,8 +180,8 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
                 process.terminate()
             raise
     if code:
-        told = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise CannotBuild(f"mmdebstrap failed with {code}:\n{told}")
+        output = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        raise CannotBuild(f"mmdebstrap failed with {code}:\n{output}")
 
 
 @contextmanager

@@ -165,10 +165,10 @@ class Playbooks:
             timeout=300 * self.slower,
             check=False,
         )
-        verdict, _, told = done.stdout.partition(" => ")
+        verdict, _, printed = done.stdout.partition(" => ")
         if done.returncode or ("SUCCESS" not in verdict and "CHANGED" not in verdict):
             raise AssertionError(f"{name} on {host}: {done.stdout[-3000:]}{done.stderr[-2000:]}")
-        result: dict[str, Any] = json.loads(told)
+        result: dict[str, Any] = json.loads(printed)
         return result
 
     def environment(self) -> dict[str, str]:

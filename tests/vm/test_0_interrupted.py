@@ -86,8 +86,8 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
     """Steps: run a test of this lane as in a terminal, Ctrl-C when Ansible is at the machine. Verify: all are gone."""
     folder = tmp_path_factory.mktemp("c")  # short: sockets below it have paths of their own
     before = sorted(path.name for path in image.cache().rglob("*"))
-    told = folder / "told"
-    with told.open("w") as stream:
+    output = folder / "output"
+    with output.open("w") as stream:
         process = subprocess.Popen(
             [
                 *("env", "--default-signal=INT", sys.executable, "-m", "pytest", f"--basetemp={folder}/in"),
@@ -107,7 +107,7 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
         assert wait_until(
             lambda: any("TASK [" in log.read_text() for log in logs.glob("popen-gw*/vm0/01-site.yml.log")),
             limits.FIRST_BOOT_S,
-        ), told.read_text()
+        ), output.read_text()
         time.sleep(2)
         running = processes_that_name(f"{folder}/in")
         os.killpg(process.pid, signal.SIGINT)
@@ -123,7 +123,7 @@ def test_ctrl_c_while_a_playbook_runs_leaves_nothing(
     )
     assert [path for path in folder.rglob("*") if path.is_socket()] == []
     assert sorted(path.name for path in image.cache().rglob("*")) == before
-    assert "KeyboardInterrupt" in told.read_text()
+    assert "KeyboardInterrupt" in output.read_text()
     assert_image_is_free()
 
 

@@ -6,7 +6,7 @@ from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks
 
 MISTAKES = {
-    # Variables, and what must be told of them.
+    # Variables, and what must be reported of them.
     "cpu_isolation_cpus": ("1-7", "there is no core 3-7"),
     "hugepages_pools": ([{"size_kib": 2048, "count": 100000, "scope": "boot"}], "more than there is"),
     "dpdk_devices": (
@@ -23,9 +23,9 @@ def test_every_mistake_is_told_at_once_and_nothing_is_changed(dut: Guest, stock,
     played = playbooks.play("site.yml")
 
     assert played.code != 0
-    for name, (_, told) in MISTAKES.items():
+    for name, (_, printed) in MISTAKES.items():
         assert name in played.text, played.output
-        assert told in played.text, played.output
+        assert printed in played.text, played.output
     assert "SSH connection" in played.text, "the management NIC was not refused for what it is"
     assert "0000:00:03.0" in played.text, "a disk was taken for a NIC"
     assert played.count("dut", "changed") == 0

@@ -40,14 +40,14 @@ def reflecting(dut: Guest, eal: str) -> Iterator[None]:
         text=True,
     )
     assert process.stdout is not None
-    told: list[str] = []
+    printed: list[str] = []
     try:
         for line in process.stdout:
-            told.append(line)
+            printed.append(line)
             if "Press enter to exit" in line or "macswap packet forwarding" in line:
                 break
         else:
-            raise AssertionError(f"testpmd ended: {''.join(told)}")
+            raise AssertionError(f"testpmd ended: {''.join(printed)}")
         time.sleep(3)
         yield
     finally:
@@ -151,10 +151,10 @@ def test_wakeups_of_both_boots_are_compared(generic_run: Path, rt_run: Path, say
     )
     say(compared.stdout)
 
-    told = " ".join(compared.stdout.split())
+    printed = " ".join(compared.stdout.split())
     # 1: both were measured, and neither is worth a comparison. On an emulated CPU that may be so.
     assert compared.returncode in (0, 1), compared.stdout + compared.stderr
-    assert "PREEMPT_DYNAMIC" in told
-    assert "PREEMPT_RT" in told
-    assert re.search(r"wake-up p50 \d\S* .?s \d", told), "wake-ups of both boots stand beside each other"
-    assert "not about throughput" in told
+    assert "PREEMPT_DYNAMIC" in printed
+    assert "PREEMPT_RT" in printed
+    assert re.search(r"wake-up p50 \d\S* .?s \d", printed), "wake-ups of both boots stand beside each other"
+    assert "not about throughput" in printed

@@ -29,5 +29,5 @@ def test_kernel_on_trial_that_was_not_confirmed_is_told_whatever_the_reason(
     with patch_module_args({"step": "confirm"}), pytest.raises(SystemExit):
         module.main()
 
-    told = json.loads(capsys.readouterr().out)
-    assert (told["failed"], told["msg"], told["running_trial"]) == (True, str(error), on_trial)
+    output = json.loads(capsys.readouterr().out)
+    assert (output["failed"], output["msg"], output["running_trial"]) == (True, str(error), on_trial)

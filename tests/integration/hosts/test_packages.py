@@ -483,7 +483,7 @@ def test_apt_that_somebody_else_uses_is_waited_for_and_its_process_named(world, 
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "printed"),
     [
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "the disk is full"),
         (
@@ -506,8 +506,8 @@ def test_apt_that_somebody_else_uses_is_waited_for_and_its_process_named(world, 
         ),
     ],
 )
-def test_failures_of_apt_are_told_in_a_persons_words(output, told):
-    assert told in str(apt_trouble.explain(Done(("apt-get", "install"), 100, output)))
+def test_failures_of_apt_are_told_in_a_persons_words(output, printed):
+    assert printed in str(apt_trouble.explain(Done(("apt-get", "install"), 100, output)))
 
 
 def test_environment_asks_nobody_and_restarts_nothing(world, root, tmp_path, monkeypatch):
@@ -515,7 +515,7 @@ def test_environment_asks_nobody_and_restarts_nothing(world, root, tmp_path, mon
     (tmp_path / "bin/tell").chmod(0o755)
     monkeypatch.delenv("SUDO_UID", raising=False)
 
-    told = apt.run("tell").output
+    printed = apt.run("tell").output
 
     for line in (
         "DEBIAN_FRONTEND=noninteractive",
@@ -524,7 +524,7 @@ def test_environment_asks_nobody_and_restarts_nothing(world, root, tmp_path, mon
         "SUDO_FORCE_REMOVE=yes",
         "no input",
     ):
-        assert line in told.splitlines()
+        assert line in printed.splitlines()
     monkeypatch.setenv("SUDO_UID", "1000")
     assert "SUDO_FORCE_REMOVE" not in apt.run("tell").output
 

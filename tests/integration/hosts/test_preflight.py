@@ -1,4 +1,4 @@
-"""What can't come right on a host is told before anything is changed: all of it, with the way out."""
+"""What can't come right on a host is reported before anything is changed: all of it, with the way out."""
 
 from __future__ import annotations
 

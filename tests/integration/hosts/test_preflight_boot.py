@@ -1,4 +1,4 @@
-"""A kernel or command line that can't be had on a host is told before anything is changed."""
+"""A kernel or command line that can't be had on a host is reported before anything is changed."""
 
 from __future__ import annotations
 

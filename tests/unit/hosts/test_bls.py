@@ -212,9 +212,11 @@ def test_cores_that_tuned_isolates_over_its_variable_are_told_by_its_name(host):
     assert Bls(host.run, host.root).default().line((), ())[-1] == "isolcpus=managed_irq,domain,2-3"
     with pytest.raises(
         boot_look.BootRefused, match=r"tuned \(not running, profile realtime\) puts isolcpus="
-    ) as told:
+    ) as output:
         boot_look.look(Wanted(arguments=ISOLATED), run=host.run, root=host.root)
-    assert "isolcpus=managed_irq,domain,2-3 is there beside isolcpus=managed_irq,domain,1" in str(told.value)
+    assert "isolcpus=managed_irq,domain,2-3 is there beside isolcpus=managed_irq,domain,1" in str(
+        output.value
+    )
     [problem] = preflight_boot.problems({"cpu_isolation_cpus": "1"}, host.root, host.run)
     assert "profile realtime) puts isolcpus=managed_irq,domain,2-3 there (/etc/tuned/bootcmdline)" in problem
     assert list(preflight_boot.problems({"cpu_isolation_cpus": "2-3"}, host.root, host.run)) == []

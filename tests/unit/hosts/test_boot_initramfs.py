@@ -1,4 +1,4 @@
-"""Initrds: how they are built is told before a kernel comes, and what was built so is built again without it."""
+"""Initrds: how they are built is found before a kernel is installed, and what was built so is built without it."""
 
 from __future__ import annotations
 

@@ -97,12 +97,12 @@ def test_short_grant_is_an_error_and_puts_the_old_count_and_note_back(host):
     with pytest.raises(hugepools.ShortGrant) as raised:
         host.grant(NODE1)
 
-    told = str(raised.value)
-    assert "Asked for 128 hugepages of 2 MB: " in told
-    assert "wrote '128', read back '100'; the old value '3' is restored" in told
-    assert "Free memory: 2048 MiB of 4096 MiB on node 1" in told
-    assert "Node 1, zone   Normal  1 2 3" in told
-    assert "Node 0, zone" not in told
+    output = str(raised.value)
+    assert "Asked for 128 hugepages of 2 MB: " in output
+    assert "wrote '128', read back '100'; the old value '3' is restored" in output
+    assert "Free memory: 2048 MiB of 4096 MiB on node 1" in output
+    assert "Node 1, zone   Normal  1 2 3" in output
+    assert "Node 0, zone" not in output
     assert host.count(NODE1) == 3
     assert host.changes() == []
 
@@ -197,12 +197,12 @@ def test_short_grant_at_boot_is_told_with_the_memory(host):
     pool = Pool(2048, 256, scope="boot")
     host.set(pool, 200)
 
-    told = hugepools.missing_at_boot(pool, root=host.root)
+    output = hugepools.missing_at_boot(pool, root=host.root)
 
-    assert "The kernel was booted with 256 hugepages of 2 MB, and granted 200." in told
-    assert "Free memory: 3072 MiB of 8192 MiB." in told
-    assert "Node 0, zone" in told
-    assert "Node 1, zone" in told
+    assert "The kernel was booted with 256 hugepages of 2 MB, and granted 200." in output
+    assert "Free memory: 3072 MiB of 8192 MiB." in output
+    assert "Node 0, zone" in output
+    assert "Node 1, zone" in output
     host.set(pool, 256)
     assert hugepools.missing_at_boot(pool, root=host.root) is None
     assert "this kernel has no hugepages of 1 GB" in hugepools.missing_at_boot(

@@ -1,4 +1,4 @@
-"""Interrupts leave isolated cores, those that can't are told, and all that are still there go back."""
+"""Interrupts leave isolated cores, those that can't are reported, and all that are still there go back."""
 
 from __future__ import annotations
 
@@ -89,13 +89,17 @@ def test_core_that_is_isolated_no_more_gets_its_irqs_back(host):
 
 
 def test_check_mode_tells_what_a_run_then_does(host):
-    told = host.change(check=True)
+    printed = host.change(check=True)
 
     assert host.affinity(24) == "0-3"
     assert host.default() == "f"
     assert sorted(path.name for path in host.root.iterdir()) == ["proc", "sys"]
     done = host.change()
-    assert (told.changed, told.moved, told.on_isolated) == (done.changed, done.moved, done.on_isolated)
+    assert (printed.changed, printed.moved, printed.on_isolated) == (
+        done.changed,
+        done.moved,
+        done.on_isolated,
+    )
     assert not host.change(check=True).changed
 
 

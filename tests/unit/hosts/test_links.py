@@ -1,4 +1,4 @@
-"""Interfaces are told from the kernel's own files, also where sudo has dropped what SSH had said."""
+"""Interfaces are read from the kernel's own files, also where sudo has dropped what SSH had said."""
 
 from __future__ import annotations
 

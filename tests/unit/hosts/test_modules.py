@@ -90,18 +90,18 @@ def wrong_options(given: Mapping[str, Any], options: Mapping[str, Any]) -> Itera
 
 def wrong(name: str, source: str) -> list[str]:
     """All that is wrong with a module's documentation."""
-    told = texts(source)
-    if missing := set(TEXTS) - set(told):
+    output = texts(source)
+    if missing := set(TEXTS) - set(output):
         return [f"there is no {', '.join(sorted(missing))}"]
-    options = told["DOCUMENTATION"].get("options") or {}
-    examples = told["EXAMPLES"]
+    options = output["DOCUMENTATION"].get("options") or {}
+    examples = output["EXAMPLES"]
     if not isinstance(examples, list):
         return ["EXAMPLES: expected a list of tasks"]
     others = {"ansible.builtin.debug", *(f"labkit.host.{path.stem}" for path in MODULES)}
     found = [text for task in examples for text in wrong_task(name, task, options, others)]
     if not any(isinstance(task, dict) and f"labkit.host.{name}" in task for task in examples):
         found.append("EXAMPLES: no task has the module itself")
-    values = told["RETURN"] or {}
+    values = output["RETURN"] or {}
     found += [
         f"RETURN: {key}: expected description, type and returned"
         for key, value in values.items()

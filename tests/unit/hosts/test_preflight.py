@@ -1,4 +1,4 @@
-"""What can't come right on a host is told before anything is changed: all of it, with the way out."""
+"""What can't come right on a host is reported before anything is changed: all of it, with the way out."""
 
 from __future__ import annotations
 
@@ -51,29 +51,29 @@ def test_release_that_is_alone_is_the_only_one(version, known):
 
     problems = list(preflight.distribution(supported, Host("Rocky", version)))
 
-    told = f"Rocky {version} is not supported: expected Debian 12 or newer, Rocky 9.*"
-    assert problems == ([] if known else [told])
+    output = f"Rocky {version} is not supported: expected Debian 12 or newer, Rocky 9.*"
+    assert problems == ([] if known else [output])
 
 
 @pytest.mark.parametrize(
-    ("cores", "online", "told"),
+    ("cores", "online", "output"),
     [
         ("1-3", "0-1", ["cpu_isolation_cpus: 2-3 of 1-3 are offline (SMT off?)"]),
         ("1", "0-1", []),
-        ("1-9", "0-3", []),  # not there: told as a problem
+        ("1-9", "0-3", []),  # not there: reported as a problem
         ("one", "0-1", []),
         ("", "0-1", []),
         ("1-3", None, []),
     ],
 )
-def test_isolated_cores_that_do_not_run_are_told_and_no_reason_to_refuse(root, cores, online, told):
+def test_isolated_cores_that_do_not_run_are_told_and_no_reason_to_refuse(root, cores, online, output):
     if online is not None:
         (root / "sys/devices/system/cpu/online").write_text(f"{online}\n")
     wanted = {"cpu_isolation_cpus": cores}
 
     found = list(preflight.offline_cores(wanted, root))
 
-    assert [note.partition(": nothing")[0] for note in found] == told
+    assert [note.partition(": nothing")[0] for note in found] == output
 
 
 ANSIBLE = Path(__file__).parents[3] / "ansible"
@@ -136,12 +136,12 @@ def test_host_with_which_nothing_is_wrong(root):
     assert list(preflight.problems(wanted, Host("Debian", "13", root=root))) == []
 
 
-@pytest.mark.parametrize(("isolated", "told"), [("1-9", "there is no core 4-9"), ("0-3", "all cores")])
-def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, told):
+@pytest.mark.parametrize(("isolated", "output"), [("1-9", "there is no core 4-9"), ("0-3", "all cores")])
+def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, output):
     [problem] = preflight.cores({"cpu_isolation_cpus": isolated}, root)
 
     assert problem.startswith("cpu_isolation_cpus: ")
-    assert told in problem
+    assert output in problem
 
 
 def test_one_core_may_be_given_as_a_number(root):

@@ -1,4 +1,4 @@
-"""tuned and a role that set the same thing are told before anything is changed, each by its name.
+"""tuned and a role that set the same thing are reported before anything is changed, each by its name.
 
 The profiles are cut from those of tuned 2.25, and keep its way of including others and of naming variables.
 """
@@ -63,7 +63,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def told(root, **wanted):
+def output(root, **wanted):
     wanted = {"cpu_isolation_workqueues": False, **wanted}
     return list(preflight_tuned.notes(wanted, root))
 
@@ -87,7 +87,7 @@ def told(root, **wanted):
     ],
 )
 def test_other_value_of_a_thing_that_both_set_is_told(root, wanted, said):
-    notes = told(root, **{**CORES, **wanted})
+    notes = output(root, **{**CORES, **wanted})
 
     assert any(said in note for note in notes), notes
 
@@ -95,10 +95,10 @@ def test_other_value_of_a_thing_that_both_set_is_told(root, wanted, said):
 def test_same_value_and_what_no_role_sets_are_not_told(root):
     same = {"cpu_isolation_governor": "performance", "cpu_isolation_vm_stat_interval_s": "10"}
 
-    assert told(root, **CORES, **same) == []
-    assert told(root) == []
+    assert output(root, **CORES, **same) == []
+    assert output(root) == []
     assert (
-        told(
+        output(
             root, cpu_isolation_cpus="2-3", cpu_isolation_irq_affinity=False, cpu_isolation_irqbalance="keep"
         )
         == []
@@ -109,7 +109,7 @@ def test_profile_in_etc_hides_the_one_that_came_with_tuned(root):
     (root / "etc/tuned/cpu-partitioning").mkdir()
     (root / "etc/tuned/cpu-partitioning/tuned.conf").write_text("[cpu]\ngovernor=ondemand\n")
 
-    [note] = told(root, **CORES, cpu_isolation_governor="performance")
+    [note] = output(root, **CORES, cpu_isolation_governor="performance")
 
     assert "sets governor to ondemand ([cpu] in /etc/tuned/cpu-partitioning/tuned.conf)" in note
 
@@ -127,12 +127,12 @@ def test_daemon_that_runs_is_told_from_one_that_is_left(root):
 def test_profile_that_cannot_be_read_or_includes_itself_tells_nothing(root, text):
     (root / "usr/lib/tuned/cpu-partitioning/tuned.conf").write_text(text)
 
-    assert told(root, **CORES, cpu_isolation_governor="powersave") == []
+    assert output(root, **CORES, cpu_isolation_governor="powersave") == []
 
 
 def test_host_without_tuned_is_told_nothing(tmp_path):
     assert tuned.look(tmp_path) is None
-    assert told(tmp_path, **CORES, cpu_isolation_governor="powersave") == []
+    assert output(tmp_path, **CORES, cpu_isolation_governor="powersave") == []
 
 
 def test_hugepages_of_tuned_are_found_where_it_keeps_them(root):

@@ -1,4 +1,4 @@
-"""What an interface is used for is told from what `ip` says, but not what every interface has of itself."""
+"""What an interface is used for is read from what `ip` says, but not what every interface has of itself."""
 
 from __future__ import annotations
 
