@@ -16,7 +16,9 @@ from _pytest.runner import runtestprotocol
 
 from labkit.errors import LabkitError
 from labkit.harness.collecting import Subject, measures, subject_of
+from labkit.measure.gate import BASE, MAX_OFFERED_LOAD
 from labkit.session.attempts import lasts
+from labkit.targets.evaluation import unsure_limit
 
 if TYPE_CHECKING:
     from labkit.session.session import Session
@@ -136,7 +138,7 @@ class Repeats:
                 return
             if self._cost_s(one.item.nodeid) > end - self._clock():
                 continue
-            own.recorder.repeat(one.item.nodeid)
+            own.repeat(one.item.nodeid)
             reports = runtestprotocol(
                 one.item, nextitem=following.item if following is not None else None, log=False
             )
@@ -146,7 +148,7 @@ class Repeats:
                 self._report(one.item, reports)
 
     def _cost_s(self, test: str) -> float:
-        return AROUND_S + sum(m.duration_s for m in self._session().recorder.attempts.to_repeat(test))
+        return AROUND_S + sum(m.duration_s for m in self._session().recorder.to_repeat(test))
 
     def _report(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
         number = self._session().recorder.attempts.number(item.nodeid) if _is_measured(reports) else 1
@@ -207,9 +209,13 @@ def _tier(item: pytest.Item) -> str:
 
 
 def _reasons(session: Session, test: str) -> set[str]:
-    found = session.recorder.attempts.to_repeat(test)
+    blamed = session.recorder.attempts.to_repeat(test)
+    found = [*blamed, *session.recorder.to_repeat(test)]
     gates = {g.name for m in found for g in m.gates if g.state == "invalid"}
-    return gates or {"the tester stalled" if found else STAYS}
+    unsure = {MAX_OFFERED_LOAD for m in blamed if unsure_limit(m)}
+    # The gates of the rate itself say more than that something rests on it.
+    causes = {name for name in gates if not name.startswith(BASE)} or gates
+    return causes | unsure or {"the tester stalled" if blamed else STAYS}
 
 
 def _is_invalid(reports: Sequence[pytest.TestReport]) -> bool:

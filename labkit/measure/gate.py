@@ -11,8 +11,8 @@ class Gate:
     """One check of whether a figure can be trusted."""
 
     name: str
-    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr, base,
-    max-offered-load; of the host itself also guest, beyond, omitted."""
+    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, stability, stability-ndr,
+    max-offered-load, base-ndr, base-pdr, base-mrr; of the host itself also guest, beyond, omitted."""
     state: str
     """ok, warn or invalid."""
     value: str
@@ -23,20 +23,14 @@ class Gate:
 GATE_SCOPE: Mapping[str, frozenset[str]] = {"stability-ndr": frozenset({"ndr"})}
 """Gates that invalidate some metrics only; any other invalidates all."""
 
-BASE = "base"
 MAX_OFFERED_LOAD = "max-offered-load"
+BASE = "base-"
+"""Begins the names of the gates of loads that are relative to a rate; the rate follows."""
 
 PASSING = frozenset(
     {
-        "steal",
-        "contention",
-        "clock",
-        "unsent",
-        "offered",
-        "stability",
-        "stability-ndr",
-        BASE,
-        MAX_OFFERED_LOAD,
+        *("steal", "contention", "clock", "unsent", "offered", "stability", "stability-ndr"),
+        *(f"{BASE}{rate}" for rate in ("ndr", "pdr", "mrr")),
     }
 )
 """Gates whose reason can be temporary: what they made invalid is worth another attempt. A mode that is not proven, or

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labkit import format as fmt
@@ -25,21 +25,43 @@ class MaxOfferedLoad:
     disturbed: tuple[Gate, ...] = ()
     """The gates that were invalid. The true maximum may be higher then, never lower: each frame was counted."""
 
-    def gate(self, found_pps: Iterable[float | None]) -> Gate:
-        """Whether it can say whose limit these figures show.
+    def gate(self, result: Mrr | SearchResult) -> Gate:
+        """Whether it can say whose limit the result shows. It only warns: the rates are right, "at least" may be wrong.
 
-        A maximum that came out too low, in a moment of noise, makes the DUT's limit look like the tester's. Far from
-        it that changes nothing.
+        A maximum that came out too low, in a moment of noise, makes the DUT's limit look like the tester's. Where the
+        trials themselves show whose limit it is, or the rates are far from it, that changes nothing.
         """
-        near = any(_near(pps, self.pps) for pps in found_pps)
         words = "".join(f"; measured while {gate.name} was {gate.value}" for gate in self.disturbed)
         return Gate(
             name=MAX_OFFERED_LOAD,
-            state="invalid" if near and self.disturbed else "ok",
+            state="warn" if self.disturbed and _decides(self.pps, result) else "ok",
             value=f"{fmt.pps(self.pps)}{words}",
-            limit=f"invalid if it was disturbed and the figure is within {MARGIN:.0%} of it",
+            limit='warn if it was disturbed and it alone makes a rate "at least"',
             why="a maximum offered load that is too low makes the DUT's limit look like the tester's",
         )
+
+
+def _decides(max_offered_load_pps: float, result: Mrr | SearchResult) -> bool:
+    """Whether the maximum offered load alone makes a limit the tester's."""
+    if isinstance(result, Mrr):
+        return (
+            TESTER
+            == mrr_limited_by(result, max_offered_load_pps=max_offered_load_pps)
+            != mrr_limited_by(result, max_offered_load_pps=None)
+        )
+    return any(
+        TESTER
+        == goal_limited_by(goal, result.trials[1:], max_offered_load_pps=max_offered_load_pps)
+        != goal_limited_by(goal, result.trials[1:], max_offered_load_pps=None)
+        for goal in (result.ndr, result.pdr)
+    )
+
+
+def limited_by(result: Mrr | SearchResult, *, max_offered_load_pps: float | None) -> str:
+    """Whose limit the row shows: dut, tester or none."""
+    if isinstance(result, Mrr):
+        return mrr_limited_by(result, max_offered_load_pps=max_offered_load_pps)
+    return search_limited_by(result, max_offered_load_pps=max_offered_load_pps)
 
 
 def _near(found_pps: float | None, max_offered_load_pps: float | None) -> bool:
@@ -55,11 +77,6 @@ def _held_up(trials: Sequence[TrialResult]) -> bool:
     return any(trial.tx_full for trial in trials)
 
 
-def carried_pps(result: GoalResult) -> float | None:
-    """The load that a goal's result stands for, to be held against the maximum offered load."""
-    return result.conditional_throughput_pps or result.relevant_lower_bound_pps
-
-
 def goal_limited_by(
     result: GoalResult, trials: Sequence[TrialResult], *, max_offered_load_pps: float | None
 ) -> str:
@@ -68,7 +85,7 @@ def goal_limited_by(
     It is the tester's when the result is within 5 % of the maximum offered load, or when most of the frames missing at
     the relevant upper bound were never sent although the link had room.
     """
-    if _near(carried_pps(result), max_offered_load_pps):
+    if _near(result.conditional_throughput_pps or result.relevant_lower_bound_pps, max_offered_load_pps):
         return TESTER
     upper_pps = result.relevant_upper_bound_pps
     if upper_pps is None:

@@ -222,14 +222,14 @@ def proof_gate(*, proven: bool, claim: str) -> Gate:
     )
 
 
-def base_gate(metric: str, failing: Sequence[Gate]) -> Gate:
-    """A metric that loads are relative to is invalid itself, by these gates."""
+def base_gate(rate: str, failing: Sequence[Gate]) -> Gate:
+    """The rate ("ndr", "pdr" or "mrr") that a measurement rests on is invalid, by these gates of its own."""
     return Gate(
-        name=BASE,
+        name=f"{BASE}{rate}",
         state="invalid",
-        value=f"{metric.upper()} is invalid itself ({', '.join(gate.name for gate in failing)})",
-        limit="the rate that loads are relative to is valid",
-        why="a load relative to a rate that is too low is too low as well",
+        value=f"{rate.upper()} is invalid by {', '.join(gate.name for gate in failing)}",
+        limit="the rate that loads are relative to, or that a search begins at, must be valid",
+        why="where the rate came out too low, so did what rests on it",
     )
 
 

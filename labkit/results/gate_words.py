@@ -43,9 +43,11 @@ GATES = {
     "If many do, a search can't tell a good load from a bad one.",
     "stability-ndr": "The same for NDR alone, which asks for no loss at all: invalid here means that NDR can't be "
     "measured on this path; PDR and MRR still count.",
-    "max-offered-load": "What the tester can send at most on this link. A figure near it is the tester's limit (≥). "
-    "Invalid: other programs disturbed it, and a figure is so near to it that ≥ may be wrong.",
-    "base": "Whether the rate that the loads are relative to (or that a search began at) can be trusted itself.",
+    "max-offered-load": "Whether the maximum offered load on the link, which makes a rate near it a lower bound (≥), "
+    "was measured without other programs or guests on its cores.",
+    "base-ndr": "Whether the NDR that loads are relative to is valid.",
+    "base-pdr": "Whether the PDR that loads are relative to is valid.",
+    "base-mrr": "Whether the MRR that loads are relative to, or that a search began at, is valid.",
     "guest": "Whether the host is a virtual machine: then its hypervisor's delays are in every time.",
     "beyond": "Times longer than the tool's histogram reaches. Each is counted as the maximum.",
     "omitted": "Omitted samples (coordinated omission): wake-ups that fell due while a late one was still waiting. "

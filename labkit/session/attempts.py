@@ -22,6 +22,7 @@ class Attempts:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._blamed: dict[str, list[Measurement]] = {}
+        self._begun: dict[str, tuple[Measurement, ...]] = {}
         self._stood_still: set[str] = set()
 
     def number(self, test: str) -> int:
@@ -53,4 +54,9 @@ class Attempts:
         self._numbers[test] = self.number(test) + 1
         measurements = self.to_repeat(test)
         self._blamed.pop(test, None)
+        self._begun[test] = measurements
         return measurements
+
+    def begun(self, test: str) -> tuple[Measurement, ...]:
+        """What the test's present attempt is there to measure again."""
+        return self._begun.get(test, ())

@@ -29,7 +29,7 @@ class Measured:
     limited_by: str
     deviations: Sequence[str]
     bases: Sequence[Measurement] = ()
-    """Other measurements that it rests on and that were invalid themselves."""
+    """Other measurements that it rests on and no figure of which is valid."""
 
 
 Body = Callable[[], Measured]

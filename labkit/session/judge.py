@@ -64,6 +64,10 @@ class Judge:
     ) -> tuple[Verdict, ...]:
         if isinstance(key, DatapathKey) and any(target.metric.relative for target in targets):
             self._measure_kernel_baseline(key)
+        for former in self._recorder.attempts.begun(test):
+            # The kernel's baseline that made the last attempt invalid: no other one takes its place.
+            if former.key != key and self._recorder.find(former.key, former.kind, former.variant) is None:
+                self._kinds.again(former)
         strict = self._recorder.attempts.strict(test)
         ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything(), strict=strict)
         return self._ended(test, key, ends)

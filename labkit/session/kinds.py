@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from labkit.backends import registry
 from labkit.errors import LabkitBug, ToolFailed
 from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
-from labkit.measure.limits import NONE, carried_pps, mrr_limited_by, search_limited_by
+from labkit.measure.limits import NONE, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
 from labkit.measure.search import SearchProgress, search_upwards
 from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement
-from labkit.session.datapaths import Datapath
+from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.frame import Body, Frame, Measured
-from labkit.session.on_testbed import Notes, RoundTripsOnly, TestbedBody, measure_on
+from labkit.session.on_testbed import (
+    Notes,
+    RoundTripsOnly,
+    TestbedBody,
+    measure_on,
+    settled,
+    with_limit,
+)
 from labkit.session.plan import Plan
 from labkit.session.recorder import Recorder
 from labkit.session.testbed import Testbed
 from labkit.session.testbeds import Testbeds
+from labkit.targets.evaluation import unsure_limit
 from labkit.targets.rates import KINDS
-from labkit.testers.frames import FrameSpec
+from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Load
 
 MIN_LOAD_PPS = 9001.0  # CSIT's: below it a trial has too few frames to say anything
@@ -62,8 +71,7 @@ class Kinds:
                     _livelock(testbed, notes, self._plan, _key(datapath, frames), result.silent)
                 )
             notes.deciding = result.trials
-            notes.limited_by = mrr_limited_by(result, max_offered_load_pps=notes.max_offered_load.pps)
-            notes.gates.append(notes.max_offered_load.gate([result.median_pps]))
+            notes.rates = result
             return {"mrr": result}
 
         return self._datapath("mrr", datapath, frames, body)
@@ -99,12 +107,9 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deciding = tuple(result.deciding_trials())
-            notes.limited_by = search_limited_by(result, max_offered_load_pps=notes.max_offered_load.pps)
-            notes.gates.append(
-                notes.max_offered_load.gate([carried_pps(result.ndr), carried_pps(result.pdr)])
-            )
-            if notes.limited_by == NONE:  # it may have begun, and ended, too low
-                notes.rest_on(full_rate, "mrr")
+            notes.rates = result
+            if search_limited_by(result, max_offered_load_pps=None) == NONE:
+                notes.rest_on(full_rate, "mrr")  # it may have begun, and ended, too low
             return {"throughput": result}
 
         return self._datapath("throughput", datapath, frames, body)
@@ -166,7 +171,6 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deviations += result.deviations
-            notes.rest_on(self._recorder.find(_key(datapath, frames), KINDS["pdr"]), "pdr")
             return {"back_to_back": result}
 
         return self._datapath("back_to_back", datapath, frames, body)
@@ -205,18 +209,21 @@ class Kinds:
         key = _key(datapath, frames)
 
         def prepare() -> Body:
-            again = self._recorder.attempt(key, kind, variant) > 1
-            max_offered_load = self._testbeds.max_offered_load(datapath, frames, again=again)
+            load = self._testbeds.max_offered_load(datapath, frames, again=False)
             testbed = self._testbeds.testbed(datapath, frames.ip_version)
             testbed.set_frames(frames)
-            notes = Notes(progress=self._progress, max_offered_load=max_offered_load)
+            notes = Notes(progress=self._progress)
 
             def on_testbed() -> Measured:
                 try:
-                    return measure_on(testbed, body, notes, deviations=self._plan.deviations)
+                    measured = measure_on(testbed, body, notes, deviations=self._plan.deviations)
                 except BaseException:
                     self._testbeds.close_testbed()  # its state is unknown: the next measurement starts a new one
                     raise
+                found = load
+                if notes.rates is not None and load.gate(notes.rates).state != "ok":
+                    found = self._testbeds.max_offered_load(datapath, frames, again=True)
+                return with_limit(measured, notes.rates, found)
 
             return on_testbed
 
@@ -228,6 +235,34 @@ class Kinds:
             phase=f"{key.id}: {kind.replace('_', ' ')}",
             on_machine=datapath.topology.tier is not Tier.SIMULATED,
         )
+
+    def again(self, former: Measurement) -> Measurement:
+        """Make an MRR or throughput measurement, which was forgotten, again."""
+        datapath, frames = self._of(former)
+        return {"mrr": self.mrr, "throughput": self.throughput}[former.kind](datapath, frames)
+
+    def settle_limit(self, unsure: Measurement) -> None:
+        """Measure the maximum offered load again that makes a rate "at least", and decide whose limit it is by that.
+
+        The rates stay what they are. If the maximum is disturbed again, nothing changes.
+        """
+        if self._recorder.find(unsure.key, unsure.kind, unsure.variant) is not unsure:
+            return  # settled meanwhile
+        load = self._testbeds.max_offered_load(*self._of(unsure), again=True)
+        for known in self._recorder.everything():
+            rates = known.mrr or known.throughput
+            same_link = _link(known.key) == _link(unsure.key)
+            if same_link and rates is not None and unsure_limit(known) and load.gate(rates).state == "ok":
+                self._recorder.replace(known, settled(known, rates, load))
+
+    def _of(self, measurement: Measurement) -> tuple[Datapath, FrameSpec]:
+        """What it was measured on, and with."""
+        key = measurement.key
+        if not isinstance(key, DatapathKey):
+            raise LabkitBug(f"{key.id} has no datapath")
+        topology, backend = self._recorder.topologies[key.topology], registry.load(key.backend)
+        datapath = Datapath(topology=topology, backend=backend, mode=find_mode(backend, topology, key.mode))
+        return datapath, frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)
 
     def _rates_pps(
         self, datapath: Datapath, frames: FrameSpec, names: Collection[str]
@@ -253,6 +288,11 @@ def _mrr(measurement: Measurement) -> Mrr:
 
 def _key(datapath: Datapath, frames: FrameSpec) -> DatapathKey:
     return datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
+
+
+def _link(key: Key) -> tuple[str, str]:
+    """What a maximum offered load belongs to."""
+    return key.topology, key.frame if isinstance(key, DatapathKey) else ""
 
 
 def _host(request: hostlatency.Request, progress: Progress) -> Measured:

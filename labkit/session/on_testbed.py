@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from labkit.measure import noise
-from labkit.measure.gate import MAX_OFFERED_LOAD, Gate, invalid_for
-from labkit.measure.limits import MaxOfferedLoad
+from labkit.measure.gate import GATE_SCOPE, MAX_OFFERED_LOAD, Gate, invalid_for
+from labkit.measure.limits import DUT, MaxOfferedLoad, limited_by
+from labkit.measure.rates import Mrr
+from labkit.measure.search import SearchResult
 from labkit.measure.trial import TrialResult
 from labkit.progress import Progress
 from labkit.record import readings
@@ -21,14 +23,14 @@ class Notes:
     """What a measurement reports besides its payload."""
 
     progress: Progress
-    max_offered_load: MaxOfferedLoad
     deciding: Sequence[TrialResult] = ()
     """The trials that the result rests on."""
-    limited_by: str = "dut"
+    rates: Mrr | SearchResult | None = None
+    """What the maximum offered load may limit."""
     gates: list[Gate] = field(default_factory=list)
     deviations: list[str] = field(default_factory=list)
     bases: list[Measurement] = field(default_factory=list)
-    """Other measurements that this one rests on and that were invalid themselves."""
+    """Other measurements that this one rests on and no figure of which is valid."""
     trials: int = 0
 
     def count(self, trial: TrialResult) -> None:
@@ -36,17 +38,14 @@ class Notes:
         self.trials += 1
         self.progress.update(f"trial {self.trials}, {trial.forwarding_rate_pps / 1e3:.0f} kpps forwarded")
 
-    def rest_on(self, base: Measurement | None, metric: str) -> None:
-        """Loads, or where a search began, are relative to this metric of another measurement of the row."""
-        # The rate itself is right where only the maximum offered load was disturbed.
-        failing = [
-            gate
-            for gate in invalid_for(base.gates if base is not None else (), metric)
-            if gate.name != MAX_OFFERED_LOAD
-        ]
-        if base is not None and failing:
+    def rest_on(self, base: Measurement | None, rate: str) -> None:
+        """Loads, or where a search began, are relative to this rate ("ndr", "pdr" or "mrr") of another measurement."""
+        failing = invalid_for(base.gates, rate) if base is not None else []
+        if base is None or not failing:
+            return
+        self.gates.append(noise.base_gate(rate, failing))
+        if any(gate.name not in GATE_SCOPE for gate in failing):
             self.bases.append(base)
-            self.gates.append(noise.base_gate(metric, failing))
 
 
 TestbedBody = Callable[[Testbed, Notes], Mapping[str, object]]
@@ -88,10 +87,36 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
     )
     return Measured(
         payload=payload,
-        tester={**tester, "max_offered_load_pps": notes.max_offered_load.pps},
+        tester=tester,
         proof=proof,
         gates=(*gates, *notes.gates),
-        limited_by=notes.limited_by,
+        limited_by=DUT,
         deviations=(*deviations, *notes.deviations),
         bases=tuple(notes.bases),
+    )
+
+
+def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOfferedLoad) -> Measured:
+    """The measurement with the maximum offered load on its link, and whose limit its rates show by that."""
+    found = replace(measured, tester={**measured.tester, "max_offered_load_pps": load.pps})
+    if rates is None:
+        return found
+    return replace(
+        found,
+        limited_by=limited_by(rates, max_offered_load_pps=load.pps),
+        gates=(*measured.gates, load.gate(rates)),
+    )
+
+
+def settled(known: Measurement, rates: Mrr | SearchResult, load: MaxOfferedLoad) -> Measurement:
+    """A measurement whose limit is decided by a maximum offered load that was measured later. Its rates stay."""
+    return replace(
+        known,
+        tester={**known.tester, "max_offered_load_pps": load.pps},
+        limited_by=limited_by(rates, max_offered_load_pps=load.pps),
+        gates=tuple(load.gate(rates) if gate.name == MAX_OFFERED_LOAD else gate for gate in known.gates),
+        deviations=(
+            *known.deviations,
+            "the maximum offered load was disturbed and measured again; the rates are of the former attempt",
+        ),
     )

@@ -5,6 +5,7 @@ It measures nothing and judges nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from labkit.record.model import Key, Measurement, Verdict
 from labkit.session.attempts import Attempts
 from labkit.session.plan import Plan
 from labkit.session.settings import Settings
+from labkit.targets.evaluation import unsure_limit
 
 if TYPE_CHECKING:
     from labkit.record.run import Run
@@ -64,7 +66,7 @@ class Recorder:
         return self._former.get((key.id, _name(kind, variant)), 0) + 1
 
     def keep(self, measurement: Measurement, *, bases: Sequence[Measurement] = ()) -> None:
-        """Remember a measurement, and store it. `bases`: those that it rests on and that were invalid themselves."""
+        """Remember a measurement, and store it. `bases`: those that it rests on, where no figure of them is valid."""
         name = _name(measurement.kind, measurement.variant)
         self._known.setdefault(measurement.key.id, {})[name] = measurement
         self._bases[measurement.key.id, name] = tuple(bases)
@@ -76,18 +78,32 @@ class Recorder:
         for key in keys:
             self._known.pop(key.id, None)
 
-    def repeat(self, test: str) -> None:
-        """Begin a test's next attempt.
+    def to_repeat(self, test: str) -> list[Measurement]:
+        """The measurements that the test's next attempt makes again: with the invalid ones that they rest on."""
+        found = [m for m in self.attempts.to_repeat(test) if not unsure_limit(m)]
+        for measurement in found:  # grows meanwhile
+            found += self._bases.get((measurement.key.id, _name(measurement.kind, measurement.variant)), ())
+        return [m for m in found if self.find(m.key, m.kind, m.variant) is m]
 
-        The measurements that made it invalid are forgotten, with the invalid ones that they rest on; all others stay.
+    def repeat(self, test: str) -> list[Measurement]:
+        """Begin a test's next attempt: forget what it makes again, keep all others.
+
+        Returns those whose figures stay, and whose maximum offered load is to be measured again.
         """
-        again = list(self.attempts.begin(test))
-        for measurement in again:  # grows meanwhile
-            row = self._known.get(measurement.key.id, {})
-            for name in [name for name, known in row.items() if known is measurement]:
-                del row[name]
-                self._former[measurement.key.id, name] = measurement.attempt
-                again += self._bases.pop((measurement.key.id, name), ())
+        for measurement in self.to_repeat(test):
+            self._forget(measurement)
+        return [m for m in self.attempts.begin(test) if unsure_limit(m)]
+
+    def replace(self, former: Measurement, measurement: Measurement) -> None:
+        """Keep a measurement as the next attempt of a former one."""
+        self._forget(former)
+        attempt = self.attempt(former.key, former.kind, former.variant)
+        self.keep(dataclasses.replace(measurement, attempt=attempt))
+
+    def _forget(self, measurement: Measurement) -> None:
+        name = _name(measurement.kind, measurement.variant)
+        self._known.get(measurement.key.id, {}).pop(name, None)
+        self._former[measurement.key.id, name] = measurement.attempt
 
     # --- the run -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
-from labkit.measure.gate import PASSING, Gate, invalid_for
+from labkit.measure.gate import BASE, MAX_OFFERED_LOAD, PASSING, Gate, invalid_for
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
 from labkit.targets.metrics import METRICS, Metric
 from labkit.targets.observed import Observed, Unknown
@@ -67,7 +67,7 @@ class Target:
         measurement = self._pick(measurements)
         if measurement is None:
             return self._end(Outcome.INVALID, None, f"not measured: needs {' or '.join(self.metric.kinds)}")
-        failing = invalid_for(measurement.gates, self.metric.name)
+        failing = self._invalid_gates(measurement)
         if failing:
             return self._distrusted(measurement, failing, "")
         engine = engine_of(measurement)
@@ -82,13 +82,14 @@ class Target:
                     if other is None
                     else f"not comparable: the tester's engine was {engine} here, {engine_of(other)} with the kernel",
                 )
-            failing = invalid_for(baseline.gates, self.metric.name)
+            failing = self._invalid_gates(baseline)
             if failing:
                 return self._distrusted(baseline, failing, "the kernel's measurement: ")
         observed = self.metric.read(measurement, self.load, baseline)
         if isinstance(observed, Unknown):
-            return self._end(Outcome.INVALID, None, observed.reason)
-        end = self._judge(observed)
+            end = self._end(Outcome.INVALID, None, observed.reason)
+            return _blaming_unsure_limits(end, measurement, baseline)
+        end = _blaming_unsure_limits(self._judge(observed), measurement, baseline)
         if observed.doubt and observed.doubt_passes:
             if strict and end.outcome is not Outcome.INVALID:
                 end = self._end(Outcome.INVALID, observed.quoted, f"{end.reason}; {observed.doubt}")
@@ -101,6 +102,14 @@ class Target:
             (m for kind in self.metric.kinds for m in measurements if m.kind == kind),
             None,
         )
+
+    def _invalid_gates(self, measurement: Measurement) -> list[Gate]:
+        """Those that concern this metric at this load: an invalid PDR says nothing of 10 kpps."""
+        found = invalid_for(measurement.gates, self.metric.name)
+        if self.load is None:
+            return found
+        rate = parse_load(self.load).of
+        return [g for g in found if not g.name.startswith(BASE) or g.name == f"{BASE}{rate}".lower()]
 
     def _distrusted(self, measurement: Measurement, failing: Sequence[Gate], whose: str) -> Evaluation:
         end = self._end(Outcome.INVALID, None, f"{whose}{gate_words(failing[0])}")
@@ -151,6 +160,18 @@ class Target:
             unit=unit,
             reason=reason,
         )
+
+
+def unsure_limit(measurement: Measurement) -> bool:
+    """Whether its rates are valid, but a disturbed maximum offered load decided whose limit they are."""
+    states = {gate.name: gate.state for gate in measurement.gates}
+    return states.get(MAX_OFFERED_LOAD) == "warn" and "invalid" not in states.values()
+
+
+def _blaming_unsure_limits(end: Evaluation, *measurements: Measurement | None) -> Evaluation:
+    """An outcome that is invalid, perhaps for such a limit alone, is worth another look at that."""
+    unsure = tuple(m for m in measurements if m is not None and unsure_limit(m))
+    return replace(end, blamed=unsure) if end.outcome is Outcome.INVALID and unsure else end
 
 
 def gate_words(gate: Gate) -> str:

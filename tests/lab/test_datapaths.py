@@ -17,11 +17,11 @@ from labkit.lab.topology import Topology
 from labkit.measure.search import search, software_goals
 from labkit.probe import build
 from labkit.progress import Silent
+from labkit.session import testbeds as running
 from labkit.session.datapaths import Datapath, default_datapath, enumerate_datapaths
 from labkit.session.plan import plan_for
 from labkit.session.session import Session
 from labkit.session.settings import Settings
-from labkit.session.testbeds import Testbeds
 from labkit.testers.frames import frame_spec
 from labkit.testers.probe import generating
 
@@ -179,7 +179,7 @@ def busy(core: int) -> Iterator[None]:
 def test_a_disturbed_maximum_offered_load_is_measured_again_when_a_measurement_is_repeated() -> None:
     datapath = default_datapath("kernel", [topology_file.load("veth")])
     frames = frame_spec(64)
-    testbeds = Testbeds(
+    testbeds = running.Testbeds(
         plan_for(quick=True, rfc2544=False),
         tester_engine="af_packet",
         seed=None,

@@ -292,7 +292,8 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
     reading = NoiseReading(cpus={}, clocksource="tsc", allowed_cores={})
     preflight = stability(search.trials, ndr=search.ndr.goal, pdr=search.pdr.goal).gates()
     of_host = (guest_gate(guest=True), beyond_gate(()), omitted_gate(()))
-    of_others = (MaxOfferedLoad(pps=1e6).gate([]), base_gate("pdr", preflight))
+    bases = (base_gate(rate, preflight) for rate in ("ndr", "pdr", "mrr"))
+    of_others = (MaxOfferedLoad(pps=1e6).gate(search), *bases)
     measured = gates(
         before=reading, after=reading, intended_cores={}, deciding=search.trials, proven=True, claim="x"
     )
