@@ -16,9 +16,8 @@ from _pytest.runner import runtestprotocol
 
 from labkit.errors import LabkitError
 from labkit.harness.collecting import Subject, measures, subject_of
-from labkit.measure.gate import BASE, MAX_OFFERED_LOAD
+from labkit.measure.gate import BASE, MAX_OFFERED_LOAD, limit_is_unsure
 from labkit.session.attempts import lasts
-from labkit.targets.evaluation import unsure_limit
 
 if TYPE_CHECKING:
     from labkit.session.session import Session
@@ -212,7 +211,7 @@ def _reasons(session: Session, test: str) -> set[str]:
     blamed = session.recorder.attempts.to_repeat(test)
     found = [*blamed, *session.recorder.to_repeat(test)]
     gates = {g.name for m in found for g in m.gates if g.state == "invalid"}
-    unsure = {MAX_OFFERED_LOAD for m in blamed if unsure_limit(m)}
+    unsure = {MAX_OFFERED_LOAD for m in blamed if limit_is_unsure(m.gates)}
     # The gates of the rate itself say more than that something rests on it.
     causes = {name for name in gates if not name.startswith(BASE)} or gates
     return causes | unsure or {"the tester stalled" if blamed else STAYS}

@@ -42,6 +42,12 @@ def invalid_for(gates: Iterable[Gate], metric: str) -> list[Gate]:
     return [g for g in gates if g.state == "invalid" and metric in GATE_SCOPE.get(g.name, {metric})]
 
 
+def limit_is_unsure(gates: Iterable[Gate]) -> bool:
+    """Whether rates are valid, but a disturbed maximum offered load decided whose limit they are."""
+    states = {gate.name: gate.state for gate in gates}
+    return states.get(MAX_OFFERED_LOAD) == "warn" and "invalid" not in states.values()
+
+
 def state_of(value: float, *, warn: float, invalid: float) -> str:
     """The state of a gate for which larger values are worse."""
     return "invalid" if value > invalid else "warn" if value > warn else "ok"

@@ -10,6 +10,7 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
+from labkit.measure.gate import limit_is_unsure
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import NONE, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
@@ -32,7 +33,6 @@ from labkit.session.plan import Plan
 from labkit.session.recorder import Recorder
 from labkit.session.testbed import Testbed
 from labkit.session.testbeds import Testbeds
-from labkit.targets.evaluation import unsure_limit
 from labkit.targets.rates import KINDS
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Load
@@ -252,7 +252,12 @@ class Kinds:
         for known in self._recorder.everything():
             rates = known.mrr or known.throughput
             same_link = _link(known.key) == _link(unsure.key)
-            if same_link and rates is not None and unsure_limit(known) and load.gate(rates).state == "ok":
+            if (
+                same_link
+                and rates is not None
+                and limit_is_unsure(known.gates)
+                and load.gate(rates).state == "ok"
+            ):
                 self._recorder.replace(known, settled(known, rates, load))
 
     def _of(self, measurement: Measurement) -> tuple[Datapath, FrameSpec]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.lab.topology import Topology
+from labkit.measure.gate import limit_is_unsure
 from labkit.record import environment
 from labkit.record.codec import encode
 from labkit.record.model import Key, Measurement, Verdict
 from labkit.session.attempts import Attempts
 from labkit.session.plan import Plan
 from labkit.session.settings import Settings
-from labkit.targets.evaluation import unsure_limit
 
 if TYPE_CHECKING:
     from labkit.record.run import Run
@@ -80,10 +80,14 @@ class Recorder:
 
     def to_repeat(self, test: str) -> list[Measurement]:
         """The measurements that the test's next attempt makes again: with the invalid ones that they rest on."""
-        found = [m for m in self.attempts.to_repeat(test) if not unsure_limit(m)]
-        for measurement in found:  # grows meanwhile
-            found += self._bases.get((measurement.key.id, _name(measurement.kind, measurement.variant)), ())
-        return [m for m in found if self.find(m.key, m.kind, m.variant) is m]
+        found: dict[int, Measurement] = {}
+        todo = [m for m in self.attempts.to_repeat(test) if not limit_is_unsure(m.gates)]
+        while todo:
+            one = todo.pop(0)
+            if self.find(one.key, one.kind, one.variant) is one:  # else it was replaced meanwhile
+                found[id(one)] = one
+                todo += self._bases.get((one.key.id, _name(one.kind, one.variant)), ())
+        return list(found.values())
 
     def repeat(self, test: str) -> list[Measurement]:
         """Begin a test's next attempt: forget what it makes again, keep all others.
@@ -92,7 +96,7 @@ class Recorder:
         """
         for measurement in self.to_repeat(test):
             self._forget(measurement)
-        return [m for m in self.attempts.begin(test) if unsure_limit(m)]
+        return [m for m in self.attempts.begin(test) if limit_is_unsure(m.gates)]
 
     def replace(self, former: Measurement, measurement: Measurement) -> None:
         """Keep a measurement as the next attempt of a former one."""

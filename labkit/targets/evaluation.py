@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
-from labkit.measure.gate import BASE, MAX_OFFERED_LOAD, PASSING, Gate, invalid_for
+from labkit.measure.gate import BASE, PASSING, Gate, invalid_for, limit_is_unsure
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
 from labkit.targets.metrics import METRICS, Metric
 from labkit.targets.observed import Observed, Unknown
@@ -162,15 +162,9 @@ class Target:
         )
 
 
-def unsure_limit(measurement: Measurement) -> bool:
-    """Whether its rates are valid, but a disturbed maximum offered load decided whose limit they are."""
-    states = {gate.name: gate.state for gate in measurement.gates}
-    return states.get(MAX_OFFERED_LOAD) == "warn" and "invalid" not in states.values()
-
-
 def _blaming_unsure_limits(end: Evaluation, *measurements: Measurement | None) -> Evaluation:
     """An outcome that is invalid, perhaps for such a limit alone, is worth another look at that."""
-    unsure = tuple(m for m in measurements if m is not None and unsure_limit(m))
+    unsure = tuple(m for m in measurements if m is not None and limit_is_unsure(m.gates))
     return replace(end, blamed=unsure) if end.outcome is Outcome.INVALID and unsure else end
 
 
