@@ -18,6 +18,9 @@ from labkit.targets.evaluation import Evaluation, Target, engine_of, kernel_base
 from labkit.targets.judge import declared_targets
 from labkit.testers.frames import frame_spec
 
+RATED = ("mrr", "throughput")
+"""Kinds of measurement that a ratio can be taken of."""
+
 
 class Judge:
     """Judges measurements by targets. Measures the kernel's baseline where a ratio needs one."""
@@ -63,11 +66,8 @@ class Judge:
         self, test: str, key: Key, targets: Sequence[Target], measurements: Sequence[Measurement]
     ) -> tuple[Verdict, ...]:
         if isinstance(key, DatapathKey) and any(target.metric.relative for target in targets):
+            self._repeat_kernel_baseline(test, key)
             self._measure_kernel_baseline(key)
-        for former in self._recorder.attempts.begun(test):
-            # The kernel's baseline that made the last attempt invalid: no other one takes its place.
-            if former.key != key and self._recorder.find(former.key, former.kind, former.variant) is None:
-                self._kinds.again(former)
         strict = self._recorder.attempts.strict(test)
         ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything(), strict=strict)
         return self._ended(test, key, ends)
@@ -83,6 +83,13 @@ class Judge:
         else:
             self._recorder.store_verdicts(verdicts)
         return verdicts
+
+    def _repeat_kernel_baseline(self, test: str, key: DatapathKey) -> None:
+        """Measure again the baseline that made the last attempt invalid, so that no other one takes its place."""
+        for former in self._recorder.attempts.begun(test):
+            forgotten = self._recorder.find(former.key, former.kind, former.variant) is None
+            if forgotten and kernel_baseline([former], key=key, kind=former.kind) and former.kind in RATED:
+                self._kinds.again(former)
 
     def _measure_kernel_baseline(self, key: DatapathKey) -> None:
         """Measure the kernel's MRR with the same frames, unless there is one that fits."""

@@ -10,7 +10,7 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
-from labkit.measure.gate import limit_is_unsure
+from labkit.measure.gate import MAX_OFFERED_LOAD
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import NONE, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
@@ -252,12 +252,8 @@ class Kinds:
         for known in self._recorder.everything():
             rates = known.mrr or known.throughput
             same_link = _link(known.key) == _link(unsure.key)
-            if (
-                same_link
-                and rates is not None
-                and limit_is_unsure(known.gates)
-                and load.gate(rates).state == "ok"
-            ):
+            warned = any(gate.name == MAX_OFFERED_LOAD and gate.state == "warn" for gate in known.gates)
+            if same_link and rates is not None and warned and load.gate(rates).state == "ok":
                 self._recorder.replace(known, settled(known, rates, load))
 
     def _of(self, measurement: Measurement) -> tuple[Datapath, FrameSpec]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
-from labkit.errors import LabkitBug
+from labkit.errors import LabkitBug, LabkitError
 from labkit.lab.live import Lab, lab_up
 from labkit.lab.topology import Topology
 from labkit.measure.limits import MaxOfferedLoad
@@ -118,20 +118,30 @@ class Testbeds:
         key = (datapath.topology.name, str(frames.size))
         known = self._max_offered_loads.get(key)
         if known is None or (again and known.disturbed):
-            self.close_testbed()
-            lab = self._lab_for(datapath)
-            self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
-            found = measure_max_offered_load(
-                lab,
-                engine=self._engine(lab)[0],
-                frames=frames,
-                trials=self._plan.offered_load_trials,
-                duration_s=self._plan.offered_load_duration_s,
-                read=readings.read,
-            )
+            try:
+                found = self._measure_max_offered_load(datapath, frames)
+            except LabkitError:
+                if known is None:
+                    raise
+                return (
+                    known  # it is as unsure as before; if the lab is broken, the next measurement reports it
+                )
             known = found if known is None else replace(found, pps=max(found.pps, known.pps))
             self._max_offered_loads[key] = known
         return known
+
+    def _measure_max_offered_load(self, datapath: Datapath, frames: FrameSpec) -> MaxOfferedLoad:
+        self.close_testbed()
+        lab = self._lab_for(datapath)
+        self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
+        return measure_max_offered_load(
+            lab,
+            engine=self._engine(lab)[0],
+            frames=frames,
+            trials=self._plan.offered_load_trials,
+            duration_s=self._plan.offered_load_duration_s,
+            read=readings.read,
+        )
 
     def close_testbed(self) -> None:
         """Stop tester and DUT; the next call of `testbed` starts new ones."""

@@ -9,12 +9,15 @@ from statistics import median
 
 import pytest
 
+from labkit.errors import ToolFailed
+from labkit.lab import topology_file
 from labkit.measure.gate import PASSING, Gate
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.progress import Silent
 from labkit.record.model import Measurement, Outcome, Verdict
 from labkit.session import testbeds
 from labkit.session.datapaths import Datapath, default_datapath
+from labkit.session.plan import plan_for
 from labkit.session.preflight import load_all
 from labkit.session.session import Session
 from labkit.session.settings import Settings
@@ -328,3 +331,52 @@ def test_a_kernel_that_was_invalid_is_measured_again_and_no_other_one_takes_its_
         (second,) = one.judge.by_bounds(TEST, fast, {"ratio_to_kernel": ">= 2"})
         assert second.outcome is Outcome.FAIL
         assert second.reason.endswith("on two)")
+
+
+def test_a_test_of_two_rows_repeats_the_one_that_was_invalid(tmp_path: Path) -> None:
+    datapath, larger = simulated(tmp_path, capacity="100 kpps"), frame_spec("128")
+    loads = [parse_load("10 kpps")]
+    with session(tmp_path) as one:
+        one.judge.by_bounds(TEST, one.measure.mrr(datapath, larger), {"mrr": ">= 1 kpps"})
+        latency = one.measure.latency(datapath, FRAMES, loads)
+        steal = Gate(name="steal", state="invalid", value="", limit="", why="")
+        one.recorder.replace(latency, replace(latency, gates=(steal,)))
+        again = one.measure.latency(datapath, FRAMES, loads)
+        one.judge.by_bounds(TEST, again, {"p50": "<= 1 s"})
+        one.repeat(TEST)
+        (first,) = one.judge.by_bounds(TEST, one.measure.mrr(datapath, larger), {"mrr": ">= 1 kpps"})
+        (second,) = one.judge.by_bounds(TEST, one.measure.latency(datapath, FRAMES, loads), {"p50": "<= 1 s"})
+    assert (first.outcome, second.outcome) == (Outcome.PASS, Outcome.PASS)
+
+
+def test_a_maximum_offered_load_that_fails_when_it_is_measured_again_stays_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    datapath = default_datapath("kernel", [topology_file.load("veth")])
+    steal = Gate(name="steal", state="invalid", value="", limit="", why="")
+    script: list[MaxOfferedLoad | ToolFailed] = [
+        ToolFailed("at first"),
+        MaxOfferedLoad(pps=1e6, disturbed=(steal,)),
+        ToolFailed("when it is measured again"),
+        MaxOfferedLoad(pps=5e5),
+    ]
+
+    def measured(*_: object) -> MaxOfferedLoad:
+        found = script.pop(0)
+        if isinstance(found, ToolFailed):
+            raise found
+        return found
+
+    monkeypatch.setattr(testbeds.Testbeds, "_measure_max_offered_load", measured)
+    links = testbeds.Testbeds(
+        plan_for(quick=True, rfc2544=False),
+        tester_engine=None,
+        seed=None,
+        progress=Silent(),
+        on_topology=lambda *_: None,
+    )
+    with pytest.raises(ToolFailed):
+        links.max_offered_load(datapath, FRAMES, again=False)
+    first = links.max_offered_load(datapath, FRAMES, again=False)
+    assert links.max_offered_load(datapath, FRAMES, again=True) is first
+    assert links.max_offered_load(datapath, FRAMES, again=True) == MaxOfferedLoad(pps=1e6)
