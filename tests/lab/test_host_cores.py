@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from host_namespace import Host
+from playbooks import output
 
 ANSIBLE = Path(__file__).parents[2] / "ansible"
 WORKQUEUES = Path("/sys/devices/virtual/workqueue/cpumask")
@@ -31,7 +32,7 @@ def play(tmp_path):
         variables: dict[str, object], *arguments: str, tasks: str = "main"
     ) -> subprocess.CompletedProcess[str]:
         role = {"name": "cpu_isolation", "tasks_from": tasks}
-        output = {"var": "cpu_isolation_boot_arguments"}
+        show = {"var": "cpu_isolation_boot_arguments"}
         playbook = tmp_path / "play.yml"
         playbook.write_text(
             yaml.safe_dump(
@@ -39,7 +40,7 @@ def play(tmp_path):
                     {
                         "hosts": "localhost",
                         "gather_facts": False,
-                        "tasks": [{"ansible.builtin.import_role": role}, {"ansible.builtin.debug": output}],
+                        "tasks": [{"ansible.builtin.import_role": role}, {"ansible.builtin.debug": show}],
                     }
                 ]
             )
@@ -68,10 +69,6 @@ def play(tmp_path):
         )
 
     return run
-
-
-def output(done: subprocess.CompletedProcess[str]) -> str:
-    return re.sub(r"\s+", " ", done.stdout + done.stderr)
 
 
 def changed(done: subprocess.CompletedProcess[str]) -> int:

@@ -121,13 +121,13 @@ def test_what_the_driver_cannot_do_is_refused_and_nothing_is_changed(host, wante
     assert host.notes("nic_tuning") == []
 
 
-@pytest.mark.parametrize(("state", "output"), [("up", False), ("down", True)])
-def test_what_a_driver_may_have_only_while_it_is_up_is_said_of_one_that_is_down(host, state, output):
+@pytest.mark.parametrize(("state", "expected"), [("up", False), ("down", True)])
+def test_what_a_driver_may_have_only_while_it_is_up_is_said_of_one_that_is_down(host, state, expected):
     host.run(f"ip link set va0 {state}")
 
     said = host.ethtool(channels={"combined": 1})
 
-    assert ("It is down" in said["msg"]) is output
+    assert ("It is down" in said["msg"]) is expected
 
 
 @pytest.mark.parametrize("spelling", ["va0", "longer-name-of-va0", "uplink"])

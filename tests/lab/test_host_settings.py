@@ -50,18 +50,18 @@ def test_value_that_the_kernel_refuses_is_told_and_the_others_are_set_and_go_bac
 
 
 @pytest.mark.parametrize(
-    ("path", "output"),
+    ("path", "expected"),
     [
         (f"{NET}/not_there", "this kernel does not have it"),
         ("/etc/hostname", "expected a file below /proc/sys or /sys"),
     ],
 )
-def test_file_that_cannot_be_set_is_told_before_the_first_is(host, path, output):
+def test_file_that_cannot_be_set_is_told_before_the_first_is(host, path, expected):
     before = values(host)
     done = host.module("settings", role="mine", values=[FORWARDING, {"path": path, "value": "1"}])
 
     assert path in done["msg"]
-    assert output in done["msg"]
+    assert expected in done["msg"]
     assert (values(host), noted(host)) == (before, [])
 
 

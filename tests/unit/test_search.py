@@ -255,8 +255,8 @@ def test_a_load_is_decided_by_the_first_eleven_trials_that_agree() -> None:
         assert lower.count(False) >= 11
         assert upper.count(True) >= 11
         assert max(len(lower), len(upper)) <= 21
-    output = deviations(software_goals()[1])[-1]
-    assert "decided by the first 11 that agree of at most 21 trials" in output
+    deviation = deviations(software_goals()[1])[-1]
+    assert "decided by the first 11 that agree of at most 21 trials" in deviation
     assert rfc2544_goals()[0].deciding == (1, 1)
 
 

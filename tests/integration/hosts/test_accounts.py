@@ -134,7 +134,7 @@ def test_group_into_which_others_came_stays_and_is_named(root):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "output"),
+    ("wanted", "expected"),
     [
         ({"users": ["Lab User"]}, "expected at most 32 of a-z"),
         ({"groups": ["-x"]}, "expected at most 32 of a-z"),
@@ -143,10 +143,10 @@ def test_group_into_which_others_came_stays_and_is_named(root):
         ({"groups": ["labkit"], "memberships": ["ann:nosuch"]}, "no such group"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_changed(root, wanted, output):
+def test_what_cannot_be_is_refused_before_anything_is_changed(root, wanted, expected):
     before = etc(root)
 
-    with pytest.raises(accounts.AccountRefused, match=output):
+    with pytest.raises(accounts.AccountRefused, match=expected):
         accounts.add("host", **wanted, root=root)
     assert etc(root) == before
     assert not (root / DIRECTORY).exists()

@@ -109,20 +109,20 @@ def test_arguments_that_came_while_the_trial_ran_are_told_and_all_is_put_back(ho
 
 
 @pytest.mark.parametrize(
-    ("change", "output"),
+    ("change", "expected"),
     [
         ('GRUB_CMDLINE_LINUX="mitigations=off"\n', "it would have mitigations=off"),
         ('GRUB_CMDLINE_LINUX_DEFAULT=""\n', "it would have no quiet, and what was tried had quiet"),
         ("GRUB_DEFAULT='1>1'\n", f"would be 1>1 and not kernel {RT}"),
     ],
 )
-def test_grub_cfg_that_is_older_than_its_settings_is_told_before_the_trial(host, step, change, output):
+def test_grub_cfg_that_is_older_than_its_settings_is_told_before_the_trial(host, step, change, expected):
     host.write("etc/default/grub.d/50-theirs.cfg", change)
 
     with pytest.raises(BootRefused, match="Run update-grub") as refused:
         step("try_once")
 
-    assert output in str(refused.value)
+    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize("default", ["2", "3>1"])

@@ -483,7 +483,7 @@ def test_apt_that_somebody_else_uses_is_waited_for_and_its_process_named(world, 
 
 
 @pytest.mark.parametrize(
-    ("output", "printed"),
+    ("output", "expected"),
     [
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "the disk is full"),
         (
@@ -506,8 +506,8 @@ def test_apt_that_somebody_else_uses_is_waited_for_and_its_process_named(world, 
         ),
     ],
 )
-def test_failures_of_apt_are_told_in_a_persons_words(output, printed):
-    assert printed in str(apt_trouble.explain(Done(("apt-get", "install"), 100, output)))
+def test_failures_of_apt_are_told_in_a_persons_words(output, expected):
+    assert expected in str(apt_trouble.explain(Done(("apt-get", "install"), 100, output)))
 
 
 def test_environment_asks_nobody_and_restarts_nothing(world, root, tmp_path, monkeypatch):

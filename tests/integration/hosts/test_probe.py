@@ -79,12 +79,12 @@ def test_a_build_of_former_sources_is_removed(host, monkeypatch):
 
 def test_only_what_needs_capabilities_is_kept_from_others(host, monkeypatch):
     host.sources(BUILDS)
-    output = []
-    monkeypatch.setattr(probe, "_let", lambda program, *what: bool(output.append((program.name, *what))))
+    calls = []
+    monkeypatch.setattr(probe, "_let", lambda program, *what: bool(calls.append((program.name, *what))))
 
     host.change(group="labkit", capabilities={"af_packet": "cap_net_raw", "xdp": "cap_bpf"})
 
-    assert output == [
+    assert calls == [
         ("labkit-probe-af_packet", "labkit", "cap_net_raw", False),
         ("labkit-probe-socket", "", "", False),
     ]
@@ -92,12 +92,12 @@ def test_only_what_needs_capabilities_is_kept_from_others(host, monkeypatch):
 
 def test_without_a_group_nobody_gets_capabilities(host, monkeypatch):
     host.sources(BUILDS)
-    output = []
-    monkeypatch.setattr(probe, "_let", lambda program, *what: bool(output.append((program.name, *what))))
+    calls = []
+    monkeypatch.setattr(probe, "_let", lambda program, *what: bool(calls.append((program.name, *what))))
 
     host.change(capabilities={"af_packet": "cap_net_raw"})
 
-    assert {one[1:] for one in output} == {("", "", False)}
+    assert {one[1:] for one in calls} == {("", "", False)}
 
 
 def test_what_it_lacks_is_an_error_but_not_in_check_mode_where_packages_are_still_to_come(host):

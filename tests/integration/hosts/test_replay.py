@@ -41,9 +41,9 @@ def test_only_what_is_to_persist_is_made_again_and_the_old_values_stay(root):
     tune(root, "three", "3", role="other")
     boot(root)
 
-    output = list(replay.replay(root))
+    replayed = list(replay.replay(root))
 
-    assert output == [("other: setting /proc/sys/three", None), ("tune: setting /proc/sys/one", None)]
+    assert replayed == [("other: setting /proc/sys/three", None), ("tune: setting /proc/sys/one", None)]
     assert values(root) == {"one": "1", "two": "0", "three": "3"}
     undo.undo("tune", root)
     assert values(root)["one"] == "0"
@@ -57,12 +57,12 @@ def test_one_that_fails_is_told_and_the_others_are_made(root):
     State("future", root).note("of_tomorrow", "/x", None, None, persist=True)
     (State("broken", root).path).write_text("{")
 
-    output = dict(replay.replay(root, patience_s=0))
+    replayed = dict(replay.replay(root, patience_s=0))
 
-    assert output["tune: setting /proc/sys/two"] is None
-    assert "No such file" in output["tune: setting /proc/sys/one"]
-    assert "not made again at boot" in output["future: of_tomorrow /x"]
-    assert "not a state file" in output["broken"]
+    assert replayed["tune: setting /proc/sys/two"] is None
+    assert "No such file" in replayed["tune: setting /proc/sys/one"]
+    assert "not made again at boot" in replayed["future: of_tomorrow /x"]
+    assert "not a state file" in replayed["broken"]
     assert values(root) == {"two": "2", "three": "0"}
 
 

@@ -72,9 +72,9 @@ def test_dpdk_from_its_source_is_foretold_to_the_last_file(run, tmp_path):
     )
 
     assert done.returncode == 0, done.stdout
-    output = re.findall(r"^changed: (.*)", done.stdout, re.MULTILINE)
-    assert len(output) == 6, done.stdout
-    assert output[1:3] == [f"[localhost] => (item={name})" for name in ("libdpdk.pc", "libdpdk-libs.pc")]
+    changes = re.findall(r"^changed: (.*)", done.stdout, re.MULTILINE)
+    assert len(changes) == 6, done.stdout
+    assert changes[1:3] == [f"[localhost] => (item={name})" for name in ("libdpdk.pc", "libdpdk-libs.pc")]
 
 
 REFUSED = "can be changed by others than root"

@@ -88,16 +88,16 @@ def test_unit_that_is_not_there_is_as_good_as_stopped_and_cannot_be_started(root
 
 
 @pytest.mark.parametrize(
-    ("file", "wanted", "output"),
+    ("file", "wanted", "expected"),
     [
         ("static", {"enabled": True}, "its unit file is static"),
         ("masked", {"running": True}, "it is masked"),
     ],
 )
-def test_what_systemd_would_not_do_is_refused_first(root, file, wanted, output):
+def test_what_systemd_would_not_do_is_refused_first(root, file, wanted, expected):
     units(root, {UNIT: {"file": file, "active": "inactive"}})
 
-    with pytest.raises(services.ServiceFailed, match=output):
+    with pytest.raises(services.ServiceFailed, match=expected):
         services.change("cpu", UNIT, **wanted, root=root)
     assert State("cpu", root).changes() == []
 

@@ -50,7 +50,7 @@ def bind_to_vfio(root):
 
 
 @pytest.mark.parametrize(
-    ("change", "output"),
+    ("change", "expected"),
     [
         (write("etc/grub.d/mine", "b\n"), "~ file /etc/grub.d/mine: sha256 "),
         (lambda root: (root / "etc/grub.d/mine").chmod(0o600), "~ file /etc/grub.d/mine: sha256 "),
@@ -74,13 +74,13 @@ def bind_to_vfio(root):
         (lambda root: (root / "lib/modules/6.9").mkdir(), "+ kernel modules 6.9: installed"),
     ],
 )
-def test_each_change_of_the_host_is_one_difference(root, change, output):
+def test_each_change_of_the_host_is_one_difference(root, change, expected):
     before = snapshot.take(root)
     change(root)
 
     [difference] = snapshot.compare(before, snapshot.take(root))
 
-    assert difference.startswith(output)
+    assert difference.startswith(expected)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_isolated_cores_and_the_rest_are_the_host(isolated):
 
 
 @pytest.mark.parametrize(
-    ("isolated", "present", "output"),
+    ("isolated", "present", "expected"),
     [
         ("2-4", "0-3", ["there is no core 4: this host has 0-3. Isolate some of those"]),
         ("0-3", "0-3", ["all cores of this host (0-3) would be isolated: leave at least core 0"]),
@@ -111,11 +111,11 @@ def test_isolated_cores_and_the_rest_are_the_host(isolated):
         ("one", "0-3", ["'one' is no core or range, expected core numbers"]),
     ],
 )
-def test_cores_that_can_not_be_isolated_are_refused(isolated, present, output):
+def test_cores_that_can_not_be_isolated_are_refused(isolated, present, expected):
     found = cpus.problems(isolated, present)
 
-    assert len(found) == len(output)
-    for problem, start in zip(found, output, strict=True):
+    assert len(found) == len(expected)
+    for problem, start in zip(found, expected, strict=True):
         assert start in problem
 
 
@@ -124,7 +124,7 @@ def test_none_isolated_is_right_on_every_host():
 
 
 @pytest.mark.parametrize(
-    ("more", "output"),
+    ("more", "expected"),
     [
         ({"rt_runtime_us": "0"}, "expected 1 to 1000000, or -1 for no limit"),
         ({"rt_runtime_us": "1000001"}, "expected 1 to 1000000, or -1 for no limit"),
@@ -133,10 +133,10 @@ def test_none_isolated_is_right_on_every_host():
         ({"max_cstate": "10"}, "expected a number from 0 to 9"),
     ],
 )
-def test_figures_that_no_kernel_takes_are_refused(more, output):
+def test_figures_that_no_kernel_takes_are_refused(more, expected):
     [problem] = cpus.problems("1", "0-1", **more)
 
-    assert output in problem
+    assert expected in problem
 
 
 def test_figures_that_kernels_take_are_right():

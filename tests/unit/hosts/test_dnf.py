@@ -48,17 +48,17 @@ def test_simulated_transaction_is_read(name, plan, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "kind", "output"),
+    ("name", "code", "kind", "expected"),
     [
         ("unknown", 1, PackageUnknown, "no package nosuch is in the repositories of this host"),
         ("no-network", 1, PackagesRefused, "the repositories cannot be reached: Error"),
         ("locked", 200, PackagesRefused, r"dnf is in use: process \d+ \("),
     ],
 )
-def test_failures_are_told_in_a_persons_words(name, code, kind, output, monkeypatch):
+def test_failures_are_told_in_a_persons_words(name, code, kind, expected, monkeypatch):
     monkeypatch.setattr(dnf, "run", lambda *command: recorded(name, code))
 
-    with pytest.raises(PackagesRefused, match=output) as caught:
+    with pytest.raises(PackagesRefused, match=expected) as caught:
         Dnf(lock_timeout_s=0).plan(["whatever"])
     assert type(caught.value) is kind
 
@@ -105,11 +105,11 @@ def test_simulation_has_the_options_of_the_real_run(monkeypatch):
     Dnf().plan_removal(["hello"])
     Dnf().remove(["hello"], purge=[])
 
-    output = [" ".join(command) for command in commands]
-    assert output[0].replace("--assumeno", "--assumeyes") == output[1]
-    assert output[2].replace("--assumeno", "--assumeyes") == output[3]
-    assert "--setopt=install_weak_deps=False" in output[0]
-    assert "--noautoremove" in output[2]
+    lines = [" ".join(command) for command in commands]
+    assert lines[0].replace("--assumeno", "--assumeyes") == lines[1]
+    assert lines[2].replace("--assumeno", "--assumeyes") == lines[3]
+    assert "--setopt=install_weak_deps=False" in lines[0]
+    assert "--noautoremove" in lines[2]
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_what_the_host_can_have_is_right():
 
 
 @pytest.mark.parametrize(
-    ("pools", "wanted", "output"),
+    ("pools", "wanted", "expected"),
     [
         (
             [pool(16, 4096)],
@@ -101,22 +101,23 @@ def test_what_the_host_can_have_is_right():
         ),
     ],
 )
-def test_what_can_not_be_is_refused_by_name(pools, wanted, output):
+def test_what_can_not_be_is_refused_by_name(pools, wanted, expected):
     [problem] = problems(*pools, **wanted)
 
-    assert output in problem
+    assert expected in problem
 
 
 @pytest.mark.parametrize(
-    ("count", "minimum", "output"),
+    ("count", "minimum", "expected"),
     [("64", 128, 1), ("127", 128, 1), ("128", 128, 0), ("64", 64, 0), ("0", 128, 0), ("auto", 128, 0)],
 )
-def test_count_that_carries_no_vhost_pair_is_refused(count, minimum, output):
+def test_count_that_carries_no_vhost_pair_is_refused(count, minimum, expected):
     found = problems(hugepages_count=count, hugepages_minimum=minimum)
 
-    assert len(found) == output
+    assert len(found) == expected
     assert (
-        not output or f"{count} hugepages of 2 MB are fewer than the 128 that a vhost pair needs" in found[0]
+        not expected
+        or f"{count} hugepages of 2 MB are fewer than the 128 that a vhost pair needs" in found[0]
     )
 
 
@@ -140,13 +141,13 @@ def test_gigabyte_pages_on_a_processor_without_are_refused_with_what_it_takes():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "output"),
+    ("kernel", "expected"),
     [("5.15.0-25-generic", True), ("5.16.0-1", False), ("6.1.0", False), ("5.14.0-427.el9.x86_64", False)],
 )
-def test_node_on_the_command_line_takes_a_kernel_that_reads_it(kernel, output):
+def test_node_on_the_command_line_takes_a_kernel_that_reads_it(kernel, expected):
     found = problems(pool(16, node=1, scope="boot"), host=host(kernel=kernel))
 
-    assert [("kernels before 5.16 take no node" in problem) for problem in found] == [True] * output
+    assert [("kernels before 5.16 take no node" in problem) for problem in found] == [True] * expected
     assert problems(pool(16, node=1), host=host(kernel=kernel)) == []
 
 
@@ -169,7 +170,7 @@ def mount(path="/mnt/huge", size_kib=2048, **more):
 
 
 @pytest.mark.parametrize(
-    ("mounts", "output"),
+    ("mounts", "expected"),
     [
         ([mount(mode="0777")], "mode 0777 lets everybody write"),
         ([mount(mode="1772")], "mode 1772 lets everybody write"),
@@ -181,10 +182,10 @@ def mount(path="/mnt/huge", size_kib=2048, **more):
         ([mount(), mount()], "/mnt/huge is there twice"),
     ],
 )
-def test_mount_that_can_not_be_is_refused(mounts, output):
+def test_mount_that_can_not_be_is_refused(mounts, expected):
     [problem] = problems(hugepages_mounts=mounts, hugepages_group="labkit")
 
-    assert output in problem
+    assert expected in problem
 
 
 def test_group_without_a_mount_is_refused():

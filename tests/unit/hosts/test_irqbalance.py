@@ -80,7 +80,7 @@ def theirs(systemd, text):
     return file
 
 
-def output(systemd):
+def banned_in_process(systemd):
     environment = (systemd.root / f"proc/{systemd.pid}/environ").read_text()
     return irqbalance_bans.of_process(environment.replace("\0", "\n")).cores
 
@@ -177,7 +177,7 @@ def test_dash_bans_nothing_and_is_no_trouble(systemd):
     systemd.start()
 
     assert ban(systemd) == (True, "banned cores: 1-3", [])
-    assert output(systemd) == {1, 2, 3}
+    assert banned_in_process(systemd) == {1, 2, 3}
 
 
 def test_what_irqbalance_does_not_read_is_told_with_file_and_line(systemd):
@@ -193,11 +193,11 @@ def test_what_irqbalance_does_not_read_is_told_with_file_and_line(systemd):
 def test_mask_of_the_user_does_not_count_before_our_list(systemd):
     theirs(systemd, "IRQBALANCE_BANNED_CPUS=80\n")
     systemd.start()
-    assert output(systemd) == {7}
+    assert banned_in_process(systemd) == {7}
 
     ban(systemd)
 
-    assert output(systemd) == {1, 2, 3, 7}
+    assert banned_in_process(systemd) == {1, 2, 3, 7}
 
 
 def test_ban_that_a_unit_has_in_its_environment_stays(systemd):
@@ -206,7 +206,7 @@ def test_ban_that_a_unit_has_in_its_environment_stays(systemd):
 
     ban(systemd)
 
-    assert output(systemd) == {1, 2, 3, 6, 7}
+    assert banned_in_process(systemd) == {1, 2, 3, 6, 7}
 
 
 def test_file_that_is_not_utf8_is_read_nevertheless(systemd):
@@ -215,14 +215,14 @@ def test_file_that_is_not_utf8_is_read_nevertheless(systemd):
 
     ban(systemd)
 
-    assert output(systemd) == {1, 2, 3, 7}
+    assert banned_in_process(systemd) == {1, 2, 3, 7}
 
 
 def test_running_irqbalance_is_restarted_once_with_the_cores(systemd):
     systemd.start()
 
     assert ban(systemd) == (True, "banned cores: 1-3", [])
-    assert output(systemd) == {1, 2, 3}
+    assert banned_in_process(systemd) == {1, 2, 3}
     assert ban(systemd)[0] is False
     assert systemd.changed() == ["daemon-reload", "try-restart"]
 
@@ -233,7 +233,7 @@ def test_cores_that_the_user_bans_stay_banned_and_the_users_file_is_left_alone(s
 
     ban(systemd)
 
-    assert output(systemd) == {1, 2, 3, 7}
+    assert banned_in_process(systemd) == {1, 2, 3, 7}
     assert file.read_text() == "IRQBALANCE_BANNED_CPULIST=7\n"
 
 
@@ -245,7 +245,7 @@ def test_run_that_broke_off_before_the_restart_is_mended_by_the_next(systemd):
 
     assert ban(systemd, check=True)[0] is True
     assert ban(systemd)[0] is True
-    assert output(systemd) == {1, 2, 3}
+    assert banned_in_process(systemd) == {1, 2, 3}
 
 
 def test_irqbalance_that_does_not_run_is_not_started(systemd):
@@ -281,7 +281,7 @@ def test_irqbalance_that_takes_a_moment_to_start_is_waited_for(systemd):
         return systemd(*words)
 
     assert irqbalance.change("cpu_isolation", "1-3", root=systemd.root, systemctl=slow)[0] is True
-    assert output(systemd) == {1, 2, 3}
+    assert banned_in_process(systemd) == {1, 2, 3}
 
 
 def test_check_mode_changes_nothing(systemd):
@@ -301,7 +301,7 @@ def test_undo_starts_it_as_it_was(systemd):
 
     assert left == []
     assert done[-1] == "irqbalance irqbalance.service"  # after its files
-    assert output(systemd) == {7}
+    assert banned_in_process(systemd) == {7}
     assert State("cpu_isolation", systemd.root).changes() == []
     assert sorted(path.name for path in (systemd.root / "etc").rglob("*")) == ["default", "irqbalance"]
 

@@ -89,13 +89,13 @@ def test_core_that_is_isolated_no_more_gets_its_irqs_back(host):
 
 
 def test_check_mode_tells_what_a_run_then_does(host):
-    printed = host.change(check=True)
+    in_check_mode = host.change(check=True)
 
     assert host.affinity(24) == "0-3"
     assert host.default() == "f"
     assert sorted(path.name for path in host.root.iterdir()) == ["proc", "sys"]
     done = host.change()
-    assert (printed.changed, printed.moved, printed.on_isolated) == (
+    assert (in_check_mode.changed, in_check_mode.moved, in_check_mode.on_isolated) == (
         done.changed,
         done.moved,
         done.on_isolated,

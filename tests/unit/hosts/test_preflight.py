@@ -51,12 +51,12 @@ def test_release_that_is_alone_is_the_only_one(version, known):
 
     problems = list(preflight.distribution(supported, Host("Rocky", version)))
 
-    output = f"Rocky {version} is not supported: expected Debian 12 or newer, Rocky 9.*"
-    assert problems == ([] if known else [output])
+    refused = f"Rocky {version} is not supported: expected Debian 12 or newer, Rocky 9.*"
+    assert problems == ([] if known else [refused])
 
 
 @pytest.mark.parametrize(
-    ("cores", "online", "output"),
+    ("cores", "online", "expected"),
     [
         ("1-3", "0-1", ["cpu_isolation_cpus: 2-3 of 1-3 are offline (SMT off?)"]),
         ("1", "0-1", []),
@@ -66,14 +66,14 @@ def test_release_that_is_alone_is_the_only_one(version, known):
         ("1-3", None, []),
     ],
 )
-def test_isolated_cores_that_do_not_run_are_told_and_no_reason_to_refuse(root, cores, online, output):
+def test_isolated_cores_that_do_not_run_are_told_and_no_reason_to_refuse(root, cores, online, expected):
     if online is not None:
         (root / "sys/devices/system/cpu/online").write_text(f"{online}\n")
     wanted = {"cpu_isolation_cpus": cores}
 
     found = list(preflight.offline_cores(wanted, root))
 
-    assert [note.partition(": nothing")[0] for note in found] == output
+    assert [note.partition(": nothing")[0] for note in found] == expected
 
 
 ANSIBLE = Path(__file__).parents[3] / "ansible"
@@ -136,12 +136,12 @@ def test_host_with_which_nothing_is_wrong(root):
     assert list(preflight.problems(wanted, Host("Debian", "13", root=root))) == []
 
 
-@pytest.mark.parametrize(("isolated", "output"), [("1-9", "there is no core 4-9"), ("0-3", "all cores")])
-def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, output):
+@pytest.mark.parametrize(("isolated", "expected"), [("1-9", "there is no core 4-9"), ("0-3", "all cores")])
+def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, expected):
     [problem] = preflight.cores({"cpu_isolation_cpus": isolated}, root)
 
     assert problem.startswith("cpu_isolation_cpus: ")
-    assert output in problem
+    assert expected in problem
 
 
 def test_one_core_may_be_given_as_a_number(root):

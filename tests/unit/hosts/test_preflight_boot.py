@@ -23,7 +23,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def output(root, **wanted):
+def problems_of(root, **wanted):
     return list(preflight_boot.problems(wanted, root))
 
 
@@ -43,7 +43,7 @@ def output(root, **wanted):
     ],
 )
 def test_host_without_a_boot_loader_that_can_be_told_is_refused_with_what_it_lacks(root, wanted, reason):
-    [problem] = output(root, **wanted)
+    [problem] = problems_of(root, **wanted)
 
     assert reason in problem
     assert "No GRUB was found" in problem
@@ -55,7 +55,7 @@ def test_host_that_was_given_all_of_it_from_outside_needs_no_boot_loader(root):
     pools = [{"size_kib": 1048576, "count": 1, "scope": "boot"}]
 
     assert (
-        output(
+        problems_of(
             root, cpu_isolation_cpus="1-3", boot_extra_arguments=["mitigations=off"], hugepages_pools=pools
         )
         == []
@@ -63,7 +63,7 @@ def test_host_that_was_given_all_of_it_from_outside_needs_no_boot_loader(root):
 
 
 def test_host_of_which_nothing_is_wanted_needs_none_either(root):
-    assert output(root, lowlatency_kernel_flavour="generic", cpu_isolation_cpus="") == []
+    assert problems_of(root, lowlatency_kernel_flavour="generic", cpu_isolation_cpus="") == []
 
 
 def test_all_that_is_in_the_way_is_told(root):
@@ -72,11 +72,11 @@ def test_all_that_is_in_the_way_is_told(root):
     (root / "usr/sbin").mkdir(parents=True)
     (root / "usr/sbin/update-grub").touch()
 
-    problems = "\n".join(output(root, lowlatency_kernel_release="6.99"))
+    problems = "\n".join(problems_of(root, lowlatency_kernel_release="6.99"))
 
     assert "no kernel 6.99 is installed, but 6.1.0-40-amd64" in problems
     wanted = {"lowlatency_kernel_release": "6.99", "lowlatency_kernel_packages": ["linux-image-6.99"]}
-    assert "no kernel 6.99" not in "\n".join(output(root, **wanted)), "its package comes first"
+    assert "no kernel 6.99" not in "\n".join(problems_of(root, **wanted)), "its package comes first"
     assert "does not follow next_entry" in problems
     assert "PID 1 is not systemd" in problems
 
@@ -86,25 +86,25 @@ def test_folder_of_grub_that_is_closed_is_told(root, monkeypatch):
     error = PermissionError(13, "Permission denied", "/boot/grub2/grub.cfg")
     monkeypatch.setattr(preflight_boot, "loader", lambda *_: (_ for _ in ()).throw(error))
 
-    [problem] = output(root, cpu_isolation_cpus="1")
+    [problem] = problems_of(root, cpu_isolation_cpus="1")
 
     assert f"can't be determined ({error})" in problem
 
 
 def test_argument_that_grub_would_read_otherwise_is_told(root):
-    [problem] = output(root, boot_extra_arguments=["dyndbg=file x +p"])
+    [problem] = problems_of(root, boot_extra_arguments=["dyndbg=file x +p"])
 
     assert problem.startswith("kernel argument 'dyndbg=file x +p': expected one word")
 
 
 def test_two_lists_of_cores_in_the_inventory_are_told(root):
-    [problem] = output(root, cpu_isolation_cpus="1, 2", boot_extra_arguments=["isolcpus=3"])
+    [problem] = problems_of(root, cpu_isolation_cpus="1, 2", boot_extra_arguments=["isolcpus=3"])
 
     assert problem.startswith(
         "kernel arguments isolcpus=3 and isolcpus=1-2: the kernel takes one of them alone"
     )
     own = {"cpu_isolation_boot_arguments": ["isolcpus=3"]}
-    assert "takes one" not in "\n".join(output(root, cpu_isolation_cpus="3", **own))
+    assert "takes one" not in "\n".join(problems_of(root, cpu_isolation_cpus="3", **own))
 
 
 def test_kernel_that_is_locked_down_lets_no_program_use_uio(root):

@@ -45,7 +45,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def output(wanted, root):
+def problems_of(wanted, root):
     return list(preflight_devices.problems(wanted, INTERFACES, touchable, root))
 
 
@@ -55,7 +55,7 @@ def bind(*addresses, driver="uio_pci_generic"):
 
 @pytest.mark.parametrize("address", ["0000:02:00.0", "02:00.0", "0000:04:00.0"])
 def test_free_nic_may_be_bound_also_when_it_is_already(root, address):
-    assert output(bind(address), root) == []
+    assert problems_of(bind(address), root) == []
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_free_nic_may_be_bound_also_when_it_is_already(root, address):
     ],
 )
 def test_device_that_may_not_be_bound_is_told(root, address, expected):
-    [problem] = output(bind(address), root)
+    [problem] = problems_of(bind(address), root)
 
     assert problem.startswith("dpdk_devices[0].pci: " + expected)
 
 
 def test_nics_of_the_host_are_listed_without_its_disks(root):
-    [problem] = output(bind("0000:05:00.0"), root)
+    [problem] = problems_of(bind("0000:05:00.0"), root)
 
     assert problem.endswith(
         "its NICs are 0000:01:00.0 (eth0), 0000:02:00.0 (eth1), 0000:03:00.0 (eth2), 0000:04:00.0, "
@@ -90,7 +90,7 @@ def test_nics_of_the_host_are_listed_without_its_disks(root):
 @pytest.mark.parametrize("variable", ["af_xdp_interfaces", "nic_tuning_interfaces"])
 @pytest.mark.parametrize("name", ["eth0", "eth9"])
 def test_interface_that_may_not_be_tuned_is_told_with_its_place(root, variable, name):
-    [problem] = output({variable: [{"name": "eth1"}, {"name": name}]}, root)
+    [problem] = problems_of({variable: [{"name": "eth1"}, {"name": name}]}, root)
 
     assert problem.startswith(f"{variable}[1].name: {name}")
 
@@ -98,14 +98,14 @@ def test_interface_that_may_not_be_tuned_is_told_with_its_place(root, variable, 
 def test_what_is_named_twice_is_told(root):
     wanted = {**bind("02:00.0", "0000:02:00.0"), "af_xdp_interfaces": [{"name": "eth2"}, {"name": "eth2"}]}
 
-    assert output(wanted, root) == [
+    assert problems_of(wanted, root) == [
         "af_xdp_interfaces[1].name: eth2 is named twice. Name it once",
         "dpdk_devices[1].pci: 0000:02:00.0 is named twice. Name it once",
     ]
 
 
 def test_nic_for_dpdk_that_another_role_wants_in_the_kernel_is_told(root):
-    [problem] = output({**bind("0000:02:00.0"), "nic_tuning_interfaces": [{"name": "eth1"}]}, root)
+    [problem] = problems_of({**bind("0000:02:00.0"), "nic_tuning_interfaces": [{"name": "eth1"}]}, root)
 
     assert problem == (
         "dpdk_devices[0].pci: 0000:02:00.0 is also nic_tuning_interfaces[0].name, which needs it in the kernel. "
@@ -116,7 +116,7 @@ def test_nic_for_dpdk_that_another_role_wants_in_the_kernel_is_told(root):
 def test_interface_may_be_in_both_lists_of_the_kernel(root):
     names = [{"name": "eth1"}]
 
-    assert output({"af_xdp_interfaces": names, "nic_tuning_interfaces": names}, root) == []
+    assert problems_of({"af_xdp_interfaces": names, "nic_tuning_interfaces": names}, root) == []
 
 
 def in_group(root, number, *addresses):
@@ -131,7 +131,7 @@ def in_group(root, number, *addresses):
 def test_nic_that_shares_its_iommu_group_with_another_driver_is_told(root):
     in_group(root, 3, "0000:02:00.0", "0000:05:00.0")
 
-    [problem] = output(bind("0000:02:00.0", driver="vfio-pci"), root)
+    [problem] = problems_of(bind("0000:02:00.0", driver="vfio-pci"), root)
 
     assert "shares IOMMU group 3 with 0000:05:00.0, whose driver nvme" in problem
 
@@ -140,13 +140,13 @@ def test_iommu_that_comes_with_the_next_boot_is_waited_for(root):
     (root / "sys/firmware/acpi/tables").mkdir(parents=True)
     (root / "sys/firmware/acpi/tables/DMAR").touch()
 
-    assert output(bind("0000:02:00.0", driver="vfio-pci"), root) == []
+    assert problems_of(bind("0000:02:00.0", driver="vfio-pci"), root) == []
 
 
 def test_machine_without_an_iommu_is_told(root):
     (root / "sys/firmware/acpi/tables").mkdir(parents=True)
 
-    [problem] = output(bind("0000:02:00.0", driver="vfio-pci"), root)
+    [problem] = problems_of(bind("0000:02:00.0", driver="vfio-pci"), root)
 
     assert problem.startswith(
         "dpdk_devices[0].pci: 0000:02:00.0 is in no IOMMU group, and the firmware reports no"
@@ -159,7 +159,7 @@ def test_vfio_with_the_iommu_switched_off_is_told_also_while_it_is_still_on(root
     if on:
         in_group(root, 3, "0000:02:00.0")
 
-    [problem] = output({**bind("0000:02:00.0", driver="vfio-pci"), "dpdk_iommu": "off"}, root)
+    [problem] = problems_of({**bind("0000:02:00.0", driver="vfio-pci"), "dpdk_iommu": "off"}, root)
 
     assert "vfio, which works on groups of the IOMMU, and dpdk_iommu is off: expected auto, on, or" in problem
 

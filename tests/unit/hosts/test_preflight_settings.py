@@ -46,7 +46,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def output(wanted, root):
+def problems_of(wanted, root):
     return [*preflight_settings.slips(wanted), *preflight_settings.lacks(wanted, INTERFACES, touchable, root)]
 
 
@@ -67,7 +67,7 @@ def output(wanted, root):
 def test_setting_that_the_interface_does_not_take_is_told(root, settings, expected):
     wanted = {"nic_tuning_interfaces": [{"name": "data0", "channels": {"combined": 2}, **settings}]}
 
-    assert output(wanted, root) == [f"nic_tuning_interfaces[0]: {expected}"]
+    assert problems_of(wanted, root) == [f"nic_tuning_interfaces[0]: {expected}"]
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_setting_that_the_interface_does_not_take_is_told(root, settings, expect
 def test_setting_of_af_xdp_is_told_as_the_role_gives_it_to_ethtool(root, settings, expected):
     wanted = {"af_xdp_interfaces": [{"name": "data0"}, {"name": "data0", **settings}]}
 
-    assert output(wanted, root) == [f"af_xdp_interfaces[1]: {expected}"]
+    assert problems_of(wanted, root) == [f"af_xdp_interfaces[1]: {expected}"]
 
 
 def test_what_the_interface_takes_is_no_problem(root):
     right = {"rings": {"rx": 4096}, "features": {"gro": False}, "channels": {"combined": 1}, "rss": None}
 
-    assert output({"nic_tuning_interfaces": [{"name": "data0", **right}]}, root) == []
+    assert problems_of({"nic_tuning_interfaces": [{"name": "data0", **right}]}, root) == []
 
 
 def test_all_that_is_wrong_in_a_group_is_told(root):
     wrong = {"gro": "of", "grow": False}
 
-    problems = output({"nic_tuning_interfaces": [{"name": "data0", "features": wrong}]}, root)
+    problems = problems_of({"nic_tuning_interfaces": [{"name": "data0", "features": wrong}]}, root)
 
     assert [word in problem for word, problem in zip(("gro of", "grow"), problems, strict=True)] == [True] * 2
 
@@ -102,7 +102,7 @@ def test_rss_is_not_judged_by_queues_that_an_earlier_role_changes(root):
     spread = {"name": "data0", "rss": {"indirection": "equal 2"}}
     wanted = {"nic_tuning_interfaces": [spread], "af_xdp_interfaces": [{"name": "data0", "queues": 2}]}
 
-    assert output(wanted, root) == []
+    assert problems_of(wanted, root) == []
 
 
 def test_ethtool_that_a_run_installs_first_is_waited_for(root, monkeypatch):
@@ -112,11 +112,11 @@ def test_ethtool_that_a_run_installs_first_is_waited_for(root, monkeypatch):
     monkeypatch.setattr(ethtool_groups.subprocess, "run", missing)
     wanted = {"nic_tuning_interfaces": [{"name": "data0", "rings": {"rx": 5000}, "features": {"gro": "of"}}]}
 
-    assert output(wanted, root) == ["nic_tuning_interfaces[0]: features gro of: expected on or off"]
+    assert problems_of(wanted, root) == ["nic_tuning_interfaces[0]: features gro of: expected on or off"]
 
 
 def test_interface_that_must_not_be_touched_is_not_asked(root):
-    assert output({"nic_tuning_interfaces": [{"name": "eth0", "rings": {"rx": 5000}}]}, root) == []
+    assert problems_of({"nic_tuning_interfaces": [{"name": "eth0", "rings": {"rx": 5000}}]}, root) == []
 
 
 def bind(driver, address=NIC, **more):
@@ -124,7 +124,7 @@ def bind(driver, address=NIC, **more):
 
 
 def test_driver_that_the_kernel_has_not_is_told(root):
-    [problem] = output(bind("vfio-pcii", dpdk_packages=["dpdk-dev"]), root)
+    [problem] = problems_of(bind("vfio-pcii", dpdk_packages=["dpdk-dev"]), root)
 
     assert problem.startswith(
         "dpdk_devices[0].driver: this kernel has no driver vfio-pcii (Module vfio-pcii not found)"
@@ -142,4 +142,4 @@ def test_driver_that_the_kernel_has_not_is_told(root):
     ],
 )
 def test_driver_that_is_there_or_comes_with_packages_is_no_problem(root, wanted):
-    assert output(wanted, root) == []
+    assert problems_of(wanted, root) == []

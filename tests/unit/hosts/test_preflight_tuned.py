@@ -63,7 +63,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def output(root, **wanted):
+def notes_of(root, **wanted):
     wanted = {"cpu_isolation_workqueues": False, **wanted}
     return list(preflight_tuned.notes(wanted, root))
 
@@ -87,7 +87,7 @@ def output(root, **wanted):
     ],
 )
 def test_other_value_of_a_thing_that_both_set_is_told(root, wanted, said):
-    notes = output(root, **{**CORES, **wanted})
+    notes = notes_of(root, **{**CORES, **wanted})
 
     assert any(said in note for note in notes), notes
 
@@ -95,10 +95,10 @@ def test_other_value_of_a_thing_that_both_set_is_told(root, wanted, said):
 def test_same_value_and_what_no_role_sets_are_not_told(root):
     same = {"cpu_isolation_governor": "performance", "cpu_isolation_vm_stat_interval_s": "10"}
 
-    assert output(root, **CORES, **same) == []
-    assert output(root) == []
+    assert notes_of(root, **CORES, **same) == []
+    assert notes_of(root) == []
     assert (
-        output(
+        notes_of(
             root, cpu_isolation_cpus="2-3", cpu_isolation_irq_affinity=False, cpu_isolation_irqbalance="keep"
         )
         == []
@@ -109,7 +109,7 @@ def test_profile_in_etc_hides_the_one_that_came_with_tuned(root):
     (root / "etc/tuned/cpu-partitioning").mkdir()
     (root / "etc/tuned/cpu-partitioning/tuned.conf").write_text("[cpu]\ngovernor=ondemand\n")
 
-    [note] = output(root, **CORES, cpu_isolation_governor="performance")
+    [note] = notes_of(root, **CORES, cpu_isolation_governor="performance")
 
     assert "sets governor to ondemand ([cpu] in /etc/tuned/cpu-partitioning/tuned.conf)" in note
 
@@ -127,12 +127,12 @@ def test_daemon_that_runs_is_told_from_one_that_is_left(root):
 def test_profile_that_cannot_be_read_or_includes_itself_tells_nothing(root, text):
     (root / "usr/lib/tuned/cpu-partitioning/tuned.conf").write_text(text)
 
-    assert output(root, **CORES, cpu_isolation_governor="powersave") == []
+    assert notes_of(root, **CORES, cpu_isolation_governor="powersave") == []
 
 
 def test_host_without_tuned_is_told_nothing(tmp_path):
     assert tuned.look(tmp_path) is None
-    assert output(tmp_path, **CORES, cpu_isolation_governor="powersave") == []
+    assert notes_of(tmp_path, **CORES, cpu_isolation_governor="powersave") == []
 
 
 def test_hugepages_of_tuned_are_found_where_it_keeps_them(root):

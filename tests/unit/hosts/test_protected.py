@@ -23,10 +23,10 @@ def address(name, *locals_):
 
 
 def names(network, *, ssh=(), over_ssh=False, management=()):
-    return sorted(output(network, ssh=ssh, over_ssh=over_ssh, management=management))
+    return sorted(protected_of(network, ssh=ssh, over_ssh=over_ssh, management=management))
 
 
-def output(network, *, ssh=(), over_ssh=False, management=(), peer=PEER):
+def protected_of(network, *, ssh=(), over_ssh=False, management=(), peer=PEER):
     connections = [Connection(own=own, peer=peer) for own in ssh]
     return protected(network, ssh=connections, over_ssh=over_ssh, management=management)
 
@@ -54,9 +54,9 @@ def test_ssh_connection_that_is_on_no_interface_stops_everything():
     network = Network(TWO, [address("eth0", "203.0.113.1")], [{"dst": "default", "dev": "eth0"}])
 
     with pytest.raises(WayUnknown, match="labkit_host_management_interfaces"):
-        output(network, ssh=[SSH], over_ssh=True)
+        protected_of(network, ssh=[SSH], over_ssh=True)
     with pytest.raises(WayUnknown):
-        output(network, over_ssh=True)
+        protected_of(network, over_ssh=True)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_physical_function_under_the_way_in_is_protected_and_a_sibling_function_
 
 def test_reason_names_the_way_over_the_kin():
     links = [link(2, "eth0", master="bond0"), link(3, "bond0")]
-    reasons = output(Network(links, [address("bond0", SSH)], []), ssh=[SSH], over_ssh=True)
+    reasons = protected_of(Network(links, [address("bond0", SSH)], []), ssh=[SSH], over_ssh=True)
 
     assert reasons["eth0"] == [
         "it is a member of bond0, which is protected: it carries the SSH connection to 192.0.2.10"
@@ -190,7 +190,7 @@ def test_management_interface_that_is_not_there_stops_everything(named):
     network = Network(TWO, [address("eth0", SSH)], [])
 
     with pytest.raises(WayUnknown, match=f"names {named}, and no interface here has that name"):
-        output(network, ssh=[SSH], over_ssh=True, management=[named])
+        protected_of(network, ssh=[SSH], over_ssh=True, management=[named])
 
 
 @pytest.mark.parametrize("peer", [PEER, f"::ffff:{PEER}"])
@@ -209,7 +209,7 @@ def test_interface_over_which_answers_leave_is_protected_though_the_address_is_o
     routes = [{"dst": "default", "dev": "eth0"}, {"dst": "203.0.112.0/20", "dev": "eth2"}, route]
     network = Network([*TWO, link(4, "eth2")], [address("lo", SSH)], routes, [{"id": 4, "dev": "eth1"}])
 
-    found = output(network, ssh=[SSH], over_ssh=True, peer=peer)
+    found = protected_of(network, ssh=[SSH], over_ssh=True, peer=peer)
 
     assert found["eth1"] == [f"answers to the SSH connection from {peer} may leave over it"]
     assert ("eth2" in found) == ("table" in route)
@@ -219,7 +219,10 @@ def test_answers_of_an_ipv6_only_host_leave_over_the_closest_route():
     routes = [{"dst": "2001:2:0:7::/64", "dev": "eth1"}, {"dst": "2001:2::/48", "dev": "eth2"}]
     network = Network([*TWO, link(4, "eth2")], [address("eth0", "2001:2::1")], routes)
 
-    assert sorted(output(network, ssh=["2001:2::1"], over_ssh=True, peer="2001:2:0:7::9")) == ["eth0", "eth1"]
+    assert sorted(protected_of(network, ssh=["2001:2::1"], over_ssh=True, peer="2001:2:0:7::9")) == [
+        "eth0",
+        "eth1",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["wireguard", "tun", "gre"])
@@ -284,7 +287,9 @@ def test_answers_to_a_link_local_address_leave_over_the_interface_of_its_zone():
     routes = [{"dst": "fe80::/64", "dev": name} for name in ("eth0", "eth1")]
     network = Network(TWO, [address("eth0", "fe80::1"), address("eth1", "fe80::2")], routes)
 
-    assert sorted(output(network, ssh=["fe80::1%eth0"], over_ssh=True, peer="fe80::99%eth0")) == ["eth0"]
+    assert sorted(protected_of(network, ssh=["fe80::1%eth0"], over_ssh=True, peer="fe80::99%eth0")) == [
+        "eth0"
+    ]
 
 
 def test_tap_of_a_guest_in_the_bridge_protects_no_more_than_the_bridge():

@@ -8,8 +8,8 @@ from ansible_collections.labkit.host.plugins.module_utils import packages, undo
 from ansible_collections.labkit.host.plugins.modules import revert as module
 
 
-@pytest.mark.parametrize(("done", "output"), [(["packages apt"], True), (["file /x"], False)])
-def test_package_that_stays_upgraded_is_named_where_the_packages_go(monkeypatch, done, output):
+@pytest.mark.parametrize(("done", "expected"), [(["packages apt"], True), (["file /x"], False)])
+def test_package_that_stays_upgraded_is_named_where_the_packages_go(monkeypatch, done, expected):
     warnings = []
     monkeypatch.setattr(module.AnsibleModule, "warn", lambda _, text: warnings.append(text))
     monkeypatch.setattr(packages, "upgraded", lambda _: ["libc6=1"])
@@ -17,4 +17,4 @@ def test_package_that_stays_upgraded_is_named_where_the_packages_go(monkeypatch,
     with patch_module_args({"role": "dpdk"}), pytest.raises(SystemExit):
         module.main()
 
-    assert any("libc6=1" in warning for warning in warnings) is output
+    assert any("libc6=1" in warning for warning in warnings) is expected

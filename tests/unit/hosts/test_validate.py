@@ -49,7 +49,7 @@ def schema(tmp_path):
     return Schema.of(tmp_path)
 
 
-def output(schema, text):
+def problems_of(schema, text):
     variables = yaml.safe_load(text)
     return [str(problem) for problem in check(variables, schema, variables.__getitem__)]
 
@@ -76,7 +76,7 @@ def output(schema, text):
     ],
 )
 def test_what_is_right_is_taken(schema, right):
-    assert output(schema, right) == []
+    assert problems_of(schema, right) == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_is_right_is_taken(schema, right):
     ],
 )
 def test_what_is_wrong_is_told_by_name_with_the_way_out(schema, wrong, name, found, way_out):
-    [problem] = output(schema, wrong)
+    [problem] = problems_of(schema, wrong)
 
     assert problem.startswith(f"{name}: ")
     assert found in problem
@@ -134,7 +134,9 @@ def test_what_is_wrong_is_told_by_name_with_the_way_out(schema, wrong, name, fou
 
 
 def test_all_mistakes_are_told_at_once(schema):
-    problems = output(schema, "{nic_count: x, nic_on: x, nic_devices: [{mode: 1.0, drivr: x}], nic_zzz: 1}")
+    problems = problems_of(
+        schema, "{nic_count: x, nic_on: x, nic_devices: [{mode: 1.0, drivr: x}], nic_zzz: 1}"
+    )
 
     assert [problem.partition(":")[0] for problem in problems] == [
         "nic_count",
@@ -161,7 +163,7 @@ def test_longest_role_name_owns_a_variable(tmp_path):
         spec = {"argument_specs": {"main": {"options": {f"{role}_user": {"type": "str"}}}}}
         (tmp_path / role / "meta/argument_specs.yml").write_text(yaml.safe_dump(spec))
 
-    [problem] = output(Schema.of(tmp_path), "lab_host_usr: me")
+    [problem] = problems_of(Schema.of(tmp_path), "lab_host_usr: me")
 
     assert "the role lab_host has no such option: did you mean lab_host_user?" in problem
 
