@@ -16,7 +16,6 @@ from _pytest.runner import runtestprotocol
 
 from labkit.errors import LabkitError
 from labkit.harness.collecting import Subject, measures, subject_of
-from labkit.measure.gate import BASE, MAX_OFFERED_LOAD, limit_is_unsure
 from labkit.session.attempts import lasts
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Repeats:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        if _is_invalid(reports) and self._session().recorder.attempts.to_repeat(item.nodeid):
+        if _is_invalid(reports) and self._session().recorder.attempts.worthwhile(item.nodeid):
             self._withheld.append(_Withheld(item, reports))
             item.ihook.pytest_runtest_logreport(report=_announcement(reports))
         else:
@@ -142,7 +141,7 @@ class Repeats:
                 one.item, nextitem=following.item if following is not None else None, log=False
             )
             one.reports = reports
-            if not (_is_invalid(reports) and own.recorder.attempts.to_repeat(one.item.nodeid)):
+            if not (_is_invalid(reports) and own.recorder.attempts.worthwhile(one.item.nodeid)):
                 self._withheld.remove(one)
                 self._report(one.item, reports)
 
@@ -208,13 +207,7 @@ def _tier(item: pytest.Item) -> str:
 
 
 def _reasons(session: Session, test: str) -> set[str]:
-    blamed = session.recorder.attempts.to_repeat(test)
-    found = [*blamed, *session.recorder.to_repeat(test)]
-    gates = {g.name for m in found for g in m.gates if g.state == "invalid"}
-    unsure = {MAX_OFFERED_LOAD for m in blamed if limit_is_unsure(m.gates)}
-    # The gates of the rate itself say more than that something rests on it.
-    causes = {name for name in gates if not name.startswith(BASE)} or gates
-    return causes | unsure or {"the tester stalled" if blamed else STAYS}
+    return session.recorder.reasons(test) or {STAYS}
 
 
 def _is_invalid(reports: Sequence[pytest.TestReport]) -> bool:

@@ -43,9 +43,8 @@ def invalid_for(gates: Iterable[Gate], metric: str) -> list[Gate]:
 
 
 def limit_is_unsure(gates: Iterable[Gate]) -> bool:
-    """Whether rates are valid, but a disturbed maximum offered load decided whose limit they are."""
-    states = {gate.name: gate.state for gate in gates}
-    return states.get(MAX_OFFERED_LOAD) == "warn" and "invalid" not in states.values()
+    """Whether a disturbed maximum offered load decided whose limit the rates show."""
+    return any(gate.name == MAX_OFFERED_LOAD and gate.state == "warn" for gate in gates)
 
 
 def state_of(value: float, *, warn: float, invalid: float) -> str:

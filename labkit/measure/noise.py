@@ -229,7 +229,7 @@ def base_gate(rate: str, failing: Sequence[Gate]) -> Gate:
         state="invalid",
         value=f"{rate.upper()} is invalid by {', '.join(gate.name for gate in failing)}",
         limit="the rate that loads are relative to, or that a search begins at, must be valid",
-        why="where the rate came out too low, so did what rests on it",
+        why="a load that is relative to a rate which is too low is too low itself",
     )
 
 

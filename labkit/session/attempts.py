@@ -22,6 +22,7 @@ class Attempts:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._blamed: dict[str, list[Measurement]] = {}
+        self._unsure: dict[str, list[Measurement]] = {}
         self._begun: dict[str, tuple[Measurement, ...]] = {}
         self._stood_still: set[str] = set()
 
@@ -29,14 +30,23 @@ class Attempts:
         """Which attempt of the test it is: 1 and up."""
         return self._numbers.get(test, 1)
 
-    def blame(self, test: str, measurements: Sequence[Measurement], *, stood_still: bool) -> None:
+    def blame(
+        self,
+        test: str,
+        measurements: Sequence[Measurement],
+        *,
+        unsure: Sequence[Measurement],
+        stood_still: bool,
+    ) -> None:
         """A target of the test was invalid because of these measurements.
 
+        `unsure`: by their limit, which a disturbed maximum offered load decided. Their rates are not measured again.
         `stood_still`: by a bound that was missed while the tester stood still. From then on the test's targets are
         invalid whenever the tester stood still, whether their bounds are met or not: otherwise only missed bounds
         would get a second chance, which would bias the result.
         """
         self._blamed.setdefault(test, []).extend(measurements)
+        self._unsure.setdefault(test, []).extend(unsure)
         if stood_still:
             self._stood_still.add(test)
 
@@ -45,15 +55,24 @@ class Attempts:
         return test in self._stood_still and self.number(test) > 1
 
     def to_repeat(self, test: str) -> tuple[Measurement, ...]:
-        """What would have to be measured again. Empty: the test is valid, or invalid for a permanent reason."""
+        """What would have to be measured again."""
         unique = {id(measurement): measurement for measurement in self._blamed.get(test, ())}
         return tuple(unique.values())
+
+    def unsure(self, test: str) -> tuple[Measurement, ...]:
+        """The measurements whose limit would have to be decided again, and whose rates stay."""
+        return tuple(self._unsure.get(test, ()))
+
+    def worthwhile(self, test: str) -> bool:
+        """Whether another attempt may help. If not, the test is valid, or invalid for a permanent reason."""
+        return bool(self._blamed.get(test) or self._unsure.get(test))
 
     def begin(self, test: str) -> tuple[Measurement, ...]:
         """The test's next attempt begins. Returns what is to be measured again."""
         self._numbers[test] = self.number(test) + 1
         measurements = self.to_repeat(test)
         self._blamed.pop(test, None)
+        self._unsure.pop(test, None)
         self._begun[test] = measurements
         return measurements
 

@@ -16,10 +16,8 @@ from labkit.session.recorder import Recorder
 from labkit.targets import judge
 from labkit.targets.evaluation import Evaluation, Target, engine_of, kernel_baseline, parse_targets
 from labkit.targets.judge import declared_targets
+from labkit.targets.rates import KINDS
 from labkit.testers.frames import frame_spec
-
-RATED = ("mrr", "throughput")
-"""Kinds of measurement that a ratio can be taken of."""
 
 
 class Judge:
@@ -76,7 +74,7 @@ class Judge:
         """Store how a test's targets ended, and note what is worth another attempt."""
         attempts = self._recorder.attempts
         for end in ends:
-            attempts.blame(test, end.blamed, stood_still=end.stood_still)
+            attempts.blame(test, end.blamed, unsure=end.unsure, stood_still=end.stood_still)
         verdicts = judge.verdicts(test, key, ends, attempt=attempts.number(test))
         if self._held is not None:
             self._held += verdicts
@@ -88,7 +86,11 @@ class Judge:
         """Measure again the baseline that made the last attempt invalid, so that no other one takes its place."""
         for former in self._recorder.attempts.begun(test):
             forgotten = self._recorder.find(former.key, former.kind, former.variant) is None
-            if forgotten and kernel_baseline([former], key=key, kind=former.kind) and former.kind in RATED:
+            if (
+                forgotten
+                and kernel_baseline([former], key=key, kind=former.kind)
+                and former.kind in KINDS.values()
+            ):
                 self._kinds.again(former)
 
     def _measure_kernel_baseline(self, key: DatapathKey) -> None:

@@ -10,7 +10,7 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
-from labkit.measure.gate import MAX_OFFERED_LOAD
+from labkit.measure.gate import limit_is_unsure
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import NONE, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
@@ -26,7 +26,7 @@ from labkit.session.on_testbed import (
     RoundTripsOnly,
     TestbedBody,
     measure_on,
-    settled,
+    with_later_limit,
     with_limit,
 )
 from labkit.session.plan import Plan
@@ -241,20 +241,24 @@ class Kinds:
         datapath, frames = self._of(former)
         return {"mrr": self.mrr, "throughput": self.throughput}[former.kind](datapath, frames)
 
-    def settle_limit(self, unsure: Measurement) -> None:
+    def decide_limit(self, unsure: Measurement) -> None:
         """Measure the maximum offered load again that makes a rate "at least", and decide whose limit it is by that.
 
         The rates stay what they are. If the maximum is disturbed again, nothing changes.
         """
         if self._recorder.find(unsure.key, unsure.kind, unsure.variant) is not unsure:
-            return  # settled meanwhile
+            return  # decided meanwhile
         load = self._testbeds.max_offered_load(*self._of(unsure), again=True)
         for known in self._recorder.everything():
             rates = known.mrr or known.throughput
             same_link = _link(known.key) == _link(unsure.key)
-            warned = any(gate.name == MAX_OFFERED_LOAD and gate.state == "warn" for gate in known.gates)
-            if same_link and rates is not None and warned and load.gate(rates).state == "ok":
-                self._recorder.replace(known, settled(known, rates, load))
+            if (
+                same_link
+                and rates is not None
+                and limit_is_unsure(known.gates)
+                and load.gate(rates).state == "ok"
+            ):
+                self._recorder.replace(known, with_later_limit(known, rates, load))
 
     def _of(self, measurement: Measurement) -> tuple[Datapath, FrameSpec]:
         """What it was measured on, and with."""

@@ -108,7 +108,7 @@ def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOf
     )
 
 
-def settled(known: Measurement, rates: Mrr | SearchResult, load: MaxOfferedLoad) -> Measurement:
+def with_later_limit(known: Measurement, rates: Mrr | SearchResult, load: MaxOfferedLoad) -> Measurement:
     """A measurement whose limit is decided by a maximum offered load that was measured later. Its rates stay."""
     return replace(
         known,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.lab.topology import Topology
-from labkit.measure.gate import limit_is_unsure
+from labkit.measure.gate import BASE, MAX_OFFERED_LOAD
 from labkit.record import environment
 from labkit.record.codec import encode
 from labkit.record.model import Key, Measurement, Verdict
@@ -81,7 +81,7 @@ class Recorder:
     def to_repeat(self, test: str) -> list[Measurement]:
         """The measurements that the test's next attempt makes again: with the invalid ones that they rest on."""
         found: dict[int, Measurement] = {}
-        todo = [m for m in self.attempts.to_repeat(test) if not limit_is_unsure(m.gates)]
+        todo = list(self.attempts.to_repeat(test))
         while todo:
             one = todo.pop(0)
             if self.find(one.key, one.kind, one.variant) is one:  # else it was replaced meanwhile
@@ -92,17 +92,30 @@ class Recorder:
     def repeat(self, test: str) -> list[Measurement]:
         """Begin a test's next attempt: forget what it makes again, keep all others.
 
-        Returns those whose figures stay, and whose maximum offered load is to be measured again.
+        Returns those whose limit is to be decided again.
         """
         for measurement in self.to_repeat(test):
             self._forget(measurement)
-        return [m for m in self.attempts.begin(test) if limit_is_unsure(m.gates)]
+        unsure = self.attempts.unsure(test)
+        self.attempts.begin(test)
+        return [m for m in unsure if self.find(m.key, m.kind, m.variant) is m]
+
+    def reasons(self, test: str) -> set[str]:
+        """Why a test is worth another attempt, by the names of gates. Empty: it is not."""
+        blamed = self.attempts.to_repeat(test)
+        gates = {g.name for m in (*blamed, *self.to_repeat(test)) for g in m.gates if g.state == "invalid"}
+        # The gates of a rate itself say more than that something rests on it.
+        causes = {name for name in gates if not name.startswith(BASE)} or gates
+        if blamed and not causes:
+            causes = {"the tester stalled"}
+        return causes | ({MAX_OFFERED_LOAD} if self.attempts.unsure(test) else set())
 
     def replace(self, former: Measurement, measurement: Measurement) -> None:
-        """Keep a measurement as the next attempt of a former one."""
+        """Keep a measurement as the next attempt of a former one, resting on what that rested on."""
         self._forget(former)
         attempt = self.attempt(former.key, former.kind, former.variant)
-        self.keep(dataclasses.replace(measurement, attempt=attempt))
+        bases = self._bases.get((former.key.id, _name(former.kind, former.variant)), ())
+        self.keep(dataclasses.replace(measurement, attempt=attempt), bases=bases)
 
     def _forget(self, measurement: Measurement) -> None:
         name = _name(measurement.kind, measurement.variant)

@@ -111,7 +111,7 @@ class Session:
     def repeat(self, test: str) -> None:
         """Begin a test's next attempt: what made it invalid is measured again when it is asked for."""
         for measurement in self.recorder.repeat(test):
-            self.measure.settle_limit(measurement)
+            self.measure.decide_limit(measurement)
 
     def close(self, *, interrupted: bool = False) -> None:
         """Take the lab down, end the run, write the report."""

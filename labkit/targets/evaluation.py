@@ -31,6 +31,8 @@ class Evaluation:
     reason: str
     blamed: tuple[Measurement, ...] = ()
     """Of an invalid outcome: the measurements that are worth another attempt, their reason being one that can pass."""
+    unsure: tuple[Measurement, ...] = ()
+    """Of an invalid outcome: the measurements whose rates stay, and whose limit is worth another look."""
     stood_still: bool = False
     """Whether it is invalid because the tester stood still while the bound was missed."""
 
@@ -88,8 +90,8 @@ class Target:
         observed = self.metric.read(measurement, self.load, baseline)
         if isinstance(observed, Unknown):
             end = self._end(Outcome.INVALID, None, observed.reason)
-            return _blaming_unsure_limits(end, measurement, baseline)
-        end = _blaming_unsure_limits(self._judge(observed), measurement, baseline)
+            return _with_unsure_limits(end, measurement, baseline)
+        end = _with_unsure_limits(self._judge(observed), measurement, baseline)
         if observed.doubt and observed.doubt_passes:
             if strict and end.outcome is not Outcome.INVALID:
                 end = self._end(Outcome.INVALID, observed.quoted, f"{end.reason}; {observed.doubt}")
@@ -162,10 +164,11 @@ class Target:
         )
 
 
-def _blaming_unsure_limits(end: Evaluation, *measurements: Measurement | None) -> Evaluation:
+def _with_unsure_limits(end: Evaluation, *measurements: Measurement | None) -> Evaluation:
     """An outcome that is invalid, perhaps for such a limit alone, is worth another look at that."""
-    unsure = tuple(m for m in measurements if m is not None and limit_is_unsure(m.gates))
-    return replace(end, blamed=unsure) if end.outcome is Outcome.INVALID and unsure else end
+    if end.outcome is not Outcome.INVALID:
+        return end
+    return replace(end, unsure=tuple(m for m in measurements if m is not None and limit_is_unsure(m.gates)))
 
 
 def gate_words(gate: Gate) -> str:

@@ -68,7 +68,7 @@ def attempts(session: Session, datapath: Datapath, kind: str, bound: str) -> Ite
         metric = {"throughput": "ndr", "loss_curve": "loss_at_10_percent"}[kind]
         (verdict,) = session.judge.by_bounds(TEST, measured, {metric: bound})
         yield verdict
-        if not session.recorder.attempts.to_repeat(TEST):
+        if not session.recorder.attempts.worthwhile(TEST):
             return
         session.recorder.repeat(TEST)
 
@@ -270,20 +270,21 @@ def test_a_limit_that_stays_unsure_is_decided_with_the_next_attempt_and_the_rate
         assert (mrr.limited_by, rates.limited_by) == ("tester", "tester")
         (at_least,) = one.judge.by_bounds(TEST, mrr, {"mrr": ">= 50 kpps"})
         assert at_least.outcome is Outcome.PASS  # a lower bound is enough for that
-        assert one.recorder.attempts.to_repeat(TEST) == ()
+        assert not one.recorder.attempts.worthwhile(TEST)
         (at_most,) = one.judge.by_bounds(TEST, mrr, {"mrr": "<= 150 kpps"})
         assert at_most.outcome is Outcome.INVALID
-        assert one.recorder.attempts.to_repeat(TEST) == (mrr,)
+        assert one.recorder.reasons(TEST) == {"max-offered-load"}
+        assert one.recorder.to_repeat(TEST) == []
         one.repeat(TEST)
         assert one.measure.mrr(datapath, FRAMES) is mrr  # disturbed once more
         one.judge.by_bounds(TEST, mrr, {"mrr": "<= 150 kpps"})
         disturbed.append(MaxOfferedLoad(pps=1e6))
         one.repeat(TEST)
-        settled = one.measure.mrr(datapath, FRAMES)
-        assert (settled.limited_by, settled.attempt, settled.mrr) == ("dut", 2, mrr.mrr)
-        (verdict,) = one.judge.by_bounds(TEST, settled, {"mrr": "<= 150 kpps"})
+        decided = one.measure.mrr(datapath, FRAMES)
+        assert (decided.limited_by, decided.attempt, decided.mrr) == ("dut", 2, mrr.mrr)
+        (verdict,) = one.judge.by_bounds(TEST, decided, {"mrr": "<= 150 kpps"})
         assert verdict.outcome is Outcome.PASS
-        # All rates on the link are settled with it.
+        # The limits of all rates on the link are decided with it.
         assert one.measure.throughput(datapath, FRAMES).throughput == rates.throughput
         assert one.measure.throughput(datapath, FRAMES).limited_by == "dut"
 
@@ -380,3 +381,27 @@ def test_a_maximum_offered_load_that_fails_when_it_is_measured_again_stays_as_it
     first = links.max_offered_load(datapath, FRAMES, again=False)
     assert links.max_offered_load(datapath, FRAMES, again=True) is first
     assert links.max_offered_load(datapath, FRAMES, again=True) == MaxOfferedLoad(pps=1e6)
+
+
+def test_the_limit_of_a_pdr_is_decided_again_beside_an_ndr_that_is_invalid(
+    tmp_path: Path, noisy: Datapath, disturbed: list[MaxOfferedLoad]
+) -> None:
+    with session(tmp_path, seed=unlucky_seed(tmp_path, noisy)) as one:
+        rates = one.measure.throughput(noisy, FRAMES)
+        assert rates.limited_by == "tester"
+        (verdict,) = one.judge.by_bounds("pdr", rates, {"pdr": "<= 150 kpps"})
+        assert verdict.outcome is Outcome.INVALID
+        assert one.recorder.reasons("pdr") == {"max-offered-load"}
+        disturbed.append(MaxOfferedLoad(pps=1e6))
+        one.repeat("pdr")
+        decided = one.measure.throughput(noisy, FRAMES)
+        assert (decided.throughput, decided.limited_by) == (
+            rates.throughput,
+            "dut",
+        )  # the search is not made again
+        (verdict,) = one.judge.by_bounds("pdr", decided, {"pdr": "<= 150 kpps"})
+        assert verdict.outcome is Outcome.PASS
+        (verdict,) = one.judge.by_bounds("ndr", decided, {"ndr": "<= 150 kpps"})
+        assert verdict.outcome is Outcome.INVALID
+        assert one.recorder.reasons("ndr") == {"stability-ndr"}
+        assert one.recorder.to_repeat("ndr") == [decided]

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "results": "targets record machine measure",
     "doctor": "lowlatency probe lab machine",
     "session": "doctor results targets lowlatency record backends testers probe lab measure machine",
-    "harness": "session targets record backends testers lab measure machine",
+    "harness": "session targets record backends testers lab machine",
     "faces": "harness session doctor results targets lowlatency record backends testers probe lab measure machine",
 }
 """By room; the ground (GROUND) may be imported by all."""

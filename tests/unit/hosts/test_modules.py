@@ -90,18 +90,18 @@ def wrong_options(given: Mapping[str, Any], options: Mapping[str, Any]) -> Itera
 
 def wrong(name: str, source: str) -> list[str]:
     """All that is wrong with a module's documentation."""
-    output = texts(source)
-    if missing := set(TEXTS) - set(output):
+    written = texts(source)
+    if missing := set(TEXTS) - set(written):
         return [f"there is no {', '.join(sorted(missing))}"]
-    options = output["DOCUMENTATION"].get("options") or {}
-    examples = output["EXAMPLES"]
+    options = written["DOCUMENTATION"].get("options") or {}
+    examples = written["EXAMPLES"]
     if not isinstance(examples, list):
         return ["EXAMPLES: expected a list of tasks"]
     others = {"ansible.builtin.debug", *(f"labkit.host.{path.stem}" for path in MODULES)}
     found = [text for task in examples for text in wrong_task(name, task, options, others)]
     if not any(isinstance(task, dict) and f"labkit.host.{name}" in task for task in examples):
         found.append("EXAMPLES: no task has the module itself")
-    values = output["RETURN"] or {}
+    values = written["RETURN"] or {}
     found += [
         f"RETURN: {key}: expected description, type and returned"
         for key, value in values.items()
