@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from labkit.units import parse_load
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
@@ -40,6 +42,11 @@ workers that share a core, will be the same in the next attempt."""
 def invalid_for(gates: Iterable[Gate], metric: str) -> list[Gate]:
     """The gates that make this metric (as targets name it) invalid."""
     return [g for g in gates if g.state == "invalid" and metric in GATE_SCOPE.get(g.name, {metric})]
+
+
+def concerns(gate: Gate, load: str) -> bool:
+    """Whether it says anything of a latency at this load: an invalid PDR says nothing of "10 kpps" or "50% NDR"."""
+    return not gate.name.startswith(BASE) or gate.name == f"{BASE}{parse_load(load).of}".lower()
 
 
 def limit_is_unsure(gates: Iterable[Gate]) -> bool:

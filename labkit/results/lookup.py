@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.measure.gate import GATE_SCOPE
+from labkit.measure.gate import BASE, GATE_SCOPE, Gate, concerns
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
 from labkit.record.model import Key, Measurement
@@ -35,19 +35,28 @@ def host_times(measurement: Measurement) -> HostTimes | None:
     return measurement.wakeup or measurement.timerlat or measurement.busy_loop
 
 
-def doubts(measurement: Measurement) -> list[str]:
-    """Why its figures can't be trusted: gates that it missed, a mode that it could not prove.
+def doubts(measurement: Measurement, load: str | None = None) -> list[str]:
+    """Why its figures can't be trusted (those at a load, for a latency): missed gates, a mode that it could not prove.
 
-    A gate that concerns one metric only speaks through the targets on that metric.
+    A gate that concerns one metric, or some of the loads, speaks through the targets on that metric or load.
     """
     kind = measurement.kind
     missed = [
         f"{kind}: {g.name}: {g.why}"
         for g in measurement.gates
-        if g.state == "invalid" and g.name not in GATE_SCOPE
+        if g.state == "invalid"
+        and g.name not in GATE_SCOPE
+        and (g not in of_some_loads(measurement) if load is None else concerns(g, load))
     ]
     return (
         missed
         if measurement.proof.proven
         else [*missed, f"{kind}: mode not proven: {measurement.proof.claim}"]
     )
+
+
+def of_some_loads(measurement: Measurement) -> list[Gate]:
+    """The missed gates of a latency that leave some of its figures alone: a rate that only some loads rest on."""
+    if measurement.latency is None:
+        return []
+    return [g for g in measurement.gates if g.state == "invalid" and g.name.startswith(BASE)]

@@ -43,9 +43,9 @@ class Plots:
         bounds = [b for g in goals for b in (g.relevant_lower_bound_pps, g.relevant_upper_bound_pps)]
         return (max_offered_load_pps(m), *bounds)
 
-    def status(self, row: Row, *kinds: str) -> str:
-        """Why the row's figures of these kinds can't be trusted: "invalid", "simulated", or empty."""
-        return status(self._run, row, *kinds)
+    def status(self, row: Row, *kinds: str, load: str | None = None) -> str:
+        """Why the row's figures of these kinds (at that load) can't be trusted: "invalid", "simulated", or empty."""
+        return status(self._run, row, *kinds, load=load)
 
     def colour(self, row: Row) -> str:
         """The CSS class of a backend's colour."""
@@ -139,7 +139,7 @@ class Plots:
                         self.colour(row),
                         self.dash(row),
                         p.trial.rtt,
-                        self.status(row, "latency"),
+                        self.status(row, "latency", load=load),
                     )
                 )
         title = "Unloaded" if load == IDLE else f"At {load}, each of its own"
@@ -149,9 +149,14 @@ class Plots:
         """One datapath at all of its loads."""
         m = of_kind(self._run, row.key, "latency")
         points = m.latency.points if m and m.latency else ()
-        doubt = self.status(row, "latency")
         curves = [
-            Curve(f"{p.load} ({fmt.pps(p.load_pps)})", f"load-{min(i, 4)}", 0, p.trial.rtt, doubt)
+            Curve(
+                f"{p.load} ({fmt.pps(p.load_pps)})",
+                f"load-{min(i, 4)}",
+                0,
+                p.trial.rtt,
+                self.status(row, "latency", load=p.load),
+            )
             for i, p in enumerate(points)
             if p.trial.rtt is not None
         ]

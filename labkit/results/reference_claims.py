@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from labkit import format as fmt
 from labkit.measure.hosttimes import CLAIM_US
+from labkit.measure.latency import LatencyPoint
 from labkit.record.run import Run
 from labkit.results.flavour import describe
 from labkit.results.lookup import HALF, doubts, of_kind, point
@@ -55,7 +56,7 @@ def reference_claims(run: Run) -> list[ReferenceClaim]:
         _gap(found),
         _low_latency(run, found),
         _onload(run, found),
-        _dpdk(found),
+        _dpdk(run, found),
     ]
 
 
@@ -177,7 +178,7 @@ def _low_latency(run: Run, found: list[Row]) -> ReferenceClaim:
 def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
     variations = []
     for row in found:
-        p = point(of_kind(run, row.key, "latency"), HALF)
+        p = _at_half(run, row)
         if p is not None and p.pdv_us is not None and row.frame == "64":
             variations.append((row, p.pdv_us))
     onload = [(r, pdv) for r, pdv in variations if r.backend == "onload"]
@@ -195,8 +196,14 @@ def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
     )
 
 
-def _dpdk(found: list[Row]) -> ReferenceClaim:
-    row = _best([r for r in found if r.rtt_50pdr_max_us is not None], backend="dpdk")
+def _at_half(run: Run, row: Row) -> LatencyPoint | None:
+    """Its latency at 50 % of PDR, where that can be trusted."""
+    latency = of_kind(run, row.key, "latency")
+    return None if latency is None or doubts(latency, HALF) else point(latency, HALF)
+
+
+def _dpdk(run: Run, found: list[Row]) -> ReferenceClaim:
+    row = _best([r for r in found if _at_half(run, r) is not None], backend="dpdk")
     measured = f"interrupts of a NIC: {NOT_MEASURED} (there is none)"
     if row:
         measured += (

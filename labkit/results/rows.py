@@ -6,14 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 from labkit import format as fmt
-from labkit.measure.gate import GATE_SCOPE
+from labkit.measure.gate import BASE, GATE_SCOPE
 from labkit.record.model import HOST, HOST_KINDS, HostKey, Key, Measurement
 from labkit.record.run import Run
-from labkit.results.lookup import HALF, host_times, of_kind, point, rate_of
+from labkit.results.lookup import HALF, host_times, of_kind, of_some_loads, point, rate_of
 from labkit.results.outcomes import row_verdict
 from labkit.results.row import Row
 from labkit.results.to_kernel import far_below, ratio_to_kernel
 from labkit.targets import rates
+from labkit.targets.evaluation import gate_words
 from labkit.units import IDLE
 
 
@@ -84,14 +85,18 @@ def _columns(key: Key) -> dict[str, Any]:
 
 
 def _doubt(run: Run, key: Key) -> str:
-    """What makes one rate doubtful and not the others; shown whatever the verdict."""
-    throughput = of_kind(run, key, "throughput")
+    """What makes some of the row's figures doubtful and not the others; shown whatever the verdict."""
+    throughput, latency = (of_kind(run, key, kind) for kind in ("throughput", "latency"))
     gates = [
-        f"{'/'.join(sorted(GATE_SCOPE[g.name])).upper()}: gate {g.name}: {g.value} ({g.limit})"
+        f"{'/'.join(sorted(GATE_SCOPE[g.name])).upper()}: {gate_words(g)}"
         for g in (throughput.gates if throughput else ())
         if g.state == "invalid" and g.name in GATE_SCOPE
     ]
-    return "; ".join(part for part in (*gates, far_below(run, key)) if part)
+    loads = [
+        f"round trips at loads relative to {g.name.removeprefix(BASE).upper()}: {gate_words(g)}"
+        for g in (of_some_loads(latency) if latency else ())
+    ]
+    return "; ".join(part for part in (*gates, *loads, far_below(run, key)) if part)
 
 
 def _host(measurement: Measurement | None) -> dict[str, Any]:

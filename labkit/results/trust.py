@@ -17,15 +17,18 @@ def simulated(run: Run) -> frozenset[str]:
     return frozenset(t.name for t in labs if t.tier == "simulated")
 
 
-def untrusted(run: Run, row: Row, *kinds: str) -> bool:
-    """Whether figures of a row can't be trusted: the row is invalid, or a measurement of these kinds (none: any) is."""
+def untrusted(run: Run, row: Row, *kinds: str, load: str | None = None) -> bool:
+    """Whether figures of a row can't be trusted: the row is invalid, or a measurement of these kinds (none: any) is.
+
+    `load`: of the kind "latency", the figures at that load.
+    """
     mine = [m for m in run.measurements if m.key == row.key and (not kinds or m.kind in kinds)]
-    return row.verdict == "invalid" or any(doubts(m) for m in mine)
+    return row.verdict == "invalid" or any(doubts(m, load) for m in mine)
 
 
-def status(run: Run, row: Row, *kinds: str) -> str:
-    """Why the row's figures of these kinds can't be trusted: "invalid", "simulated", or empty."""
-    if untrusted(run, row, *kinds):
+def status(run: Run, row: Row, *kinds: str, load: str | None = None) -> str:
+    """Why the row's figures of these kinds (at that load) can't be trusted: "invalid", "simulated", or empty."""
+    if untrusted(run, row, *kinds, load=load):
         return "invalid"
     return "simulated" if row.topology in simulated(run) else ""
 
@@ -51,7 +54,7 @@ def qualifications(
         out.append(f"{len(skipped)} more could not be measured here")
     if doubtful := [r for r in sound if r.doubt]:
         out.append(
-            f"a rate of {_n_rows(len(doubtful))} is doubtful in itself ({', '.join(map(name, doubtful))})"
+            f"a figure of {_n_rows(len(doubtful))} is doubtful in itself ({', '.join(map(name, doubtful))})"
         )
     if again := [r for r in sound if any(m.attempt > 1 for m in _of(run, r))]:
         out.append(f"{_n_rows(len(again))} needed another attempt ({', '.join(map(name, again))})")

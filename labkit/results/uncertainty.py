@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from math import floor, sqrt
 
-from labkit.measure.gate import GATE_SCOPE
+from labkit.measure.gate import GATE_SCOPE, concerns
 from labkit.measure.histogram import SAMPLES_BEYOND, decode, samples_needed
 from labkit.measure.trial import Histogram, TrialResult
 from labkit.record.model import HostKey, Measurement
@@ -79,7 +79,8 @@ def readings(measurement: Measurement) -> Iterator[Reading]:
     if measurement.latency is not None:
         for point in measurement.latency.points:
             if (rtt := point.trial.rtt) is not None:
-                for reading in _times(rtt, rtt, f" {point.load}", invalid, over_s=point.trial.duration_s):
+                at_load = _invalid(measurement, "", load=point.load)
+                for reading in _times(rtt, rtt, f" {point.load}", at_load, over_s=point.trial.duration_s):
                     yield replace(
                         reading,
                         load_pps=point.load_pps,
@@ -182,12 +183,13 @@ def _doubt(reading: Reading, trial: TrialResult) -> str:
     return stalled(trial, percentile, (reading.value or 0.0) / 1e6)
 
 
-def _invalid(measurement: Measurement, metric: str) -> str:
-    """The first reason why it can't be trusted."""
+def _invalid(measurement: Measurement, metric: str, *, load: str | None = None) -> str:
+    """The first reason why it can't be trusted (at that load)."""
     if not measurement.proof.proven:
         return f"not proven: {measurement.proof.claim}"
     for gate in measurement.gates:
         scope = GATE_SCOPE.get(gate.name)
-        if gate.state == "invalid" and (scope is None or metric in scope):
+        in_scope = (scope is None or metric in scope) and (load is None or concerns(gate, load))
+        if gate.state == "invalid" and in_scope:
             return f"gate {gate.name}: {gate.value}"
     return ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
-from labkit.measure.gate import BASE, PASSING, Gate, invalid_for, limit_is_unsure
+from labkit.measure.gate import PASSING, Gate, concerns, invalid_for, limit_is_unsure
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
 from labkit.targets.metrics import METRICS, Metric
 from labkit.targets.observed import Observed, Unknown
@@ -106,12 +106,9 @@ class Target:
         )
 
     def _invalid_gates(self, measurement: Measurement) -> list[Gate]:
-        """Those that concern this metric at this load: an invalid PDR says nothing of 10 kpps."""
+        """Those that concern this metric at this load."""
         found = invalid_for(measurement.gates, self.metric.name)
-        if self.load is None:
-            return found
-        rate = parse_load(self.load).of
-        return [g for g in found if not g.name.startswith(BASE) or g.name == f"{BASE}{rate}".lower()]
+        return [g for g in found if self.load is None or concerns(g, self.load)]
 
     def _distrusted(self, measurement: Measurement, failing: Sequence[Gate], whose: str) -> Evaluation:
         end = self._end(Outcome.INVALID, None, f"{whose}{gate_words(failing[0])}")

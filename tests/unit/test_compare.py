@@ -14,6 +14,7 @@ from sample_run import host_measurements, sample_run
 
 from labkit.cli import main
 from labkit.errors import ConfigInvalid
+from labkit.measure.gate import Gate
 from labkit.measure.hosttimes import HostTimes, core_times
 from labkit.measure.latency import LatencyPoint
 from labkit.record.codec import encode
@@ -345,6 +346,20 @@ def test_figures_of_two_tester_engines_are_not_compared() -> None:
     assert (
         of(compare(by("af_xdp"), by("af_xdp")), "throughput", "pdr", "kernel").finding == "within uncertainty"
     )
+
+
+def test_a_load_relative_to_an_invalid_rate_is_invalid_and_no_other_load_is() -> None:
+    base = Gate(name="base-pdr", state="invalid", value="PDR is invalid by stability", limit="valid", why="")
+    b = replace(
+        A,
+        measurements=tuple(
+            replace(m, gates=(*m.gates, base)) if m.kind == "latency" else m for m in A.measurements
+        ),
+    )
+    found = compare(A, b)
+    assert of(found, "latency", "p50 50% PDR", "kernel").finding == "invalid"
+    assert of(found, "latency", "p50 50% PDR", "kernel").reason.startswith("B: gate base-pdr")
+    assert of(found, "latency", "p50 idle", "kernel").finding == "within uncertainty"
 
 
 def test_a_round_trip_that_the_testers_own_stalls_explain_is_not_called_higher() -> None:

@@ -18,6 +18,7 @@ from sample_run import DATAPATHS, sample_run
 from labkit import format as fmt
 from labkit.cli import main
 from labkit.errors import EnvironmentBroken
+from labkit.measure.gate import Gate
 from labkit.record.codec import encode
 from labkit.record.model import HostKey, Outcome, Verdict
 from labkit.results import marks
@@ -33,6 +34,7 @@ from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.results.table import print_table
 from labkit.results.to_kernel import ratio_basis
+from labkit.results.trust import status
 from labkit.targets.rates import FAR_BELOW
 
 RUN = sample_run()
@@ -181,6 +183,33 @@ def test_a_figure_that_one_gate_makes_invalid_is_doubted_although_the_row_passes
     r = row(run, "kernel", "veth")
     assert r.verdict == "pass"
     assert r.doubt.startswith("NDR: gate stability-ndr: ")
+
+
+def relative_to_an_invalid_pdr(m):
+    base = Gate(name="base-pdr", state="invalid", value="PDR is invalid by stability", limit="valid", why="")
+    return replace(m, gates=(*m.gates, base))
+
+
+def test_a_load_relative_to_an_invalid_rate_is_doubted_alone():
+    run = with_row(RUN, "dpdk", "vhost", "latency", relative_to_an_invalid_pdr)
+    r = row(run, "dpdk", "vhost")
+    assert (r.verdict, r.ratio_note) == (row(RUN, "dpdk", "vhost").verdict, "")
+    assert r.verdict != "invalid"
+    why = "round trips at loads relative to PDR: gate base-pdr: PDR is invalid by stability (valid)"
+    assert r.doubt == why
+    assert f"doubt dpdk on vhost, 64 B: {why}" in printed(run)
+    assert [status(run, r, "latency", load=load) for load in ("idle", "50% PDR", "50% NDR", "10 kpps")] == [
+        "",
+        "invalid",
+        "",
+        "",
+    ]
+    page = Page(html(run)).text
+    assert page.count("invalid") > Page(html(RUN)).text.count("invalid")
+    assert why in page
+    assert "at 50% PDR: p50 1.48" not in reference_claims(run)[-1].measured
+    assert "memif" in reference_claims(run)[-1].measured  # the next best
+    assert "dpdk on vhost" not in reference_claims(run)[-2].measured
 
 
 def test_a_row_that_fails_says_too_what_of_it_cannot_be_trusted():
