@@ -81,7 +81,7 @@ def write(path: Path, text: str) -> Path:
         *(("unknown key", verb) for verb in ("trial", "run")),
     ],
 )
-def test_a_wrong_lab_file_is_told_with_its_line_and_nothing_is_changed(
+def test_a_wrong_lab_file_is_reported_with_its_line_and_nothing_is_changed(
     what: str, verb: str, folder: Path
 ) -> None:
     old, new, line, says = WRONG[what]
@@ -177,7 +177,7 @@ def test_a_test_of_ones_own_that_asks_for_what_cannot_be_fails_by_name(
     assert not (folder / "results").exists()
 
 
-def test_a_wrong_file_of_targets_is_told_before_anything_is_measured(folder: Path) -> None:
+def test_a_wrong_file_of_targets_is_reported_before_anything_is_measured(folder: Path) -> None:
     lab_file = folder.parent / "lab.yml"
     write(lab_file, GOOD.replace("cores: {tester: 0, dut: 1}\n", ""))
     targets = write(folder.parent / "lab.targets.yml", 'targets:\n  - pdrr: ">= 1 Mpps"\n')

@@ -64,7 +64,7 @@ def test_sudo_gets_the_full_path_for_its_own_path_has_other_folders(shell):
     assert fix.labkit("doctor", root=True) == f"sudo {LABKIT} doctor"
 
 
-def test_sudo_is_told_where_labkit_keeps_its_things(monkeypatch):
+def test_sudo_is_given_the_folder_where_labkit_keeps_its_things(monkeypatch):
     monkeypatch.setenv("LABKIT_PROBE_DIR", "/srv/my probe")
     assert fix.labkit("doctor", root=True) == f"sudo env 'LABKIT_PROBE_DIR=/srv/my probe' {LABKIT} doctor"
 

@@ -114,7 +114,7 @@ def test_rate(measure):
 @pytest.mark.parametrize(
     ("module", "test", "code"), [("rich", PLAIN, 0), ("rich", MEASURES, 3), ("yaml", PLAIN, 4)]
 )
-def test_in_pytest_it_is_told_too_and_tests_that_measure_nothing_go_on(tmp_path, module, test, code):
+def test_in_pytest_it_is_reported_too_and_tests_that_measure_nothing_go_on(tmp_path, module, test, code):
     (tmp_path / "sitecustomize.py").write_text(HIDES.format(module))
     (tmp_path / "test_it.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]

@@ -75,7 +75,7 @@ def test_a_pipe_that_is_closed_early_makes_no_success_of_a_failure(folder: Path,
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("verb", ["report", "--help"])
-def test_a_full_disk_is_told_in_one_line(folder: Path, verb: str) -> None:
+def test_a_full_disk_is_reported_in_one_line(folder: Path, verb: str) -> None:
     done = labkit(verb, *([str(folder)] if verb == "report" else []), shell='"$@" >/dev/full')
     assert done.returncode == 3
     assert done.stderr.decode().startswith(

@@ -633,7 +633,7 @@ def test_another(measure):
 """
 
 
-def test_a_rerun_measures_anew_and_both_ends_are_told(lab: pytest.Pytester) -> None:
+def test_a_rerun_measures_anew_and_both_ends_are_reported(lab: pytest.Pytester) -> None:
     """What pytest-rerunfailures and flaky do: the protocol of one test, twice."""
     lab.makepyfile(RERUN)
     lab.makeconftest(
@@ -702,7 +702,7 @@ def test_the_time_left_is_judged_by_tests_of_the_same_kind() -> None:
         ("datapaths(modes='some')", "modes='some': expected 'all' or 'default'"),
     ],
 )
-def test_wrong_markers_are_told_with_file_and_line_and_no_traceback(
+def test_wrong_markers_are_reported_with_file_and_line_and_no_traceback(
     pytester: pytest.Pytester, marker: str, says: str
 ) -> None:
     (pytester.path / "bad.yml").write_text("description: x\ntier: nowhere\nbackends: [dpdk]\n")

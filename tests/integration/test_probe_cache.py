@@ -81,7 +81,7 @@ def other(program: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, not_executable, remove, other])
-def test_a_damaged_executable_is_refused_with_its_fix_and_the_fix_mends_it(tiny, damage):
+def test_a_damaged_executable_is_refused_with_its_fix_and_the_fix_works(tiny, damage):
     folder, _ = built()
     assert "built already" in built()[1]
     damage(folder / "labkit-probe-dpdk")

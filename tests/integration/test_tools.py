@@ -19,13 +19,13 @@ from labkit.machine.undo import down
 DATA = Path(__file__).parents[1] / "unit" / "data"
 
 
-def test_a_program_that_is_not_there_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_not_there_is_reported_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.lowlatency.tools.running.shutil.which", lambda *_, **__: None)
     with pytest.raises(EnvironmentBroken, match=r"cyclictest: not found\n.*apt-get install rt-tests"):
         cyclictest.Cyclictest(cores=(0,), duration_s=1).argv("x")
 
 
-def test_tracing_is_put_back_although_hwlatdetect_turns_it_off(on_path: Path, tracing: Path) -> None:
+def test_tracing_is_reverted_although_hwlatdetect_turns_it_off(on_path: Path, tracing: Path) -> None:
     (on_path / "hwlatdetect").write_text(
         f"#!/bin/sh\necho 0 > {tracing}/tracing_on\ncat {DATA}/hwlatdetect/rt-tests-2.4-gaps.txt\nexit 1\n"
     )

@@ -47,16 +47,16 @@ def test_hugepages_are_granted_once_and_given_back(tmp_path):
     before = int(HUGEPAGES.read_text())
     count = ("--tags", "hugepages", "-e", f"hugepages_count={before + 128}")
     try:
-        foretold, first, second = (play(*more, lib=tmp_path) for more in ((*count, "--check"), count, count))
+        predicted, first, second = (play(*more, lib=tmp_path) for more in ((*count, "--check"), count, count))
         granted = int(HUGEPAGES.read_text())
         [change] = json.loads((tmp_path / "labkit/state/hugepages.json").read_text())["changes"]
     finally:
         back = play("--tags", "hugepages", playbook="revert.yml", lib=tmp_path)
 
-    assert [done.returncode for done in (foretold, first, second, back)] == [0, 0, 0, 0], output(
+    assert [done.returncode for done in (predicted, first, second, back)] == [0, 0, 0, 0], output(
         first
     ) + output(back)
-    changed = [re.findall(r"changed=(\d+)", done.stdout) for done in (foretold, first, second)]
+    changed = [re.findall(r"changed=(\d+)", done.stdout) for done in (predicted, first, second)]
     assert changed == [["1"], ["1"], ["0"]]
     assert granted == before + 128
     assert change["old"]["value"] == str(before)

@@ -160,7 +160,7 @@ def test_mistake_is_refused_by_name_with_the_way_out(run, host):
     assert re.search(rf"^{host} .* changed=0 .* failed=1 ", run.stdout, re.MULTILINE)
 
 
-def test_mistake_is_told_with_the_file_it_stands_in(run):
+def test_mistake_is_reported_with_the_file_it_stands_in(run):
     assert re.search(r"\(/\S+/hosts\.yml:\d+:\d+\)", of_host(run, "word-for-number"))
 
 
@@ -178,7 +178,7 @@ sys.stdin.read()
 """
 
 
-def test_full_disk_read_only_disk_and_another_apt_are_told_at_once(tmp_path):
+def test_full_disk_read_only_disk_and_another_apt_are_reported_at_once(tmp_path):
     lock = tmp_path / "dpkg/lock-frontend"
     lock.parent.mkdir()
     (tmp_path / "labkit").mkdir()
@@ -235,7 +235,7 @@ BECOMES = 'echo "$@" >> {log}; while [ "$1" != -u ]; do shift; done; shift 2; ex
 
 
 @pytest.mark.parametrize("become", ["", "ansible_become=true"])
-def test_missing_sudo_is_told_and_not_a_riddle(ordinary_user, become):
+def test_missing_sudo_is_reported_in_plain_words(ordinary_user, become):
     hosts = ordinary_user("echo 'sudo: a password is required' >&2; exit 1", become)
 
     done = play("-i", hosts, playbook="site.yml", environment=SAME_USER)

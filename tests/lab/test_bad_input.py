@@ -102,7 +102,7 @@ def test_with_too_little_lockable_memory_the_other_datapaths_still_run(tmp_path:
     assert json.loads(done.stdout)["tester"]["engine"] == "af_packet"
 
 
-def test_who_is_neither_root_nor_may_become_it_is_told_the_setting(tmp_path: Path) -> None:
+def test_who_is_neither_root_nor_may_become_it_is_shown_the_setting(tmp_path: Path) -> None:
     done = labkit("up", cwd=tmp_path, through=NO_USER_NAMESPACES)
     refused(done, "not root, and user namespaces are refused", "sysctl -w user.max_user_namespaces=10000")
 
@@ -203,7 +203,7 @@ def test_an_ordinary_user_who_became_root_of_a_user_namespace_keeps_a_journal(tm
     assert "journal.jsonl" in done.stdout
 
 
-def test_one_core_is_told_and_skipped_before_anything_is_measured(tmp_path: Path) -> None:
+def test_one_core_is_reported_and_skipped_before_anything_is_measured(tmp_path: Path) -> None:
     """A cpuset or container of one core: what doctor foresees is a skip with its fix, in each verb."""
     one = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
     refused(
@@ -231,7 +231,7 @@ def test_what_was_not_foreseen_is_reported_as_broken_off(tmp_path: Path) -> None
     assert "1 of the failed missed none: the measurement was aborted" in done.stdout
 
 
-def test_root_without_its_rights_is_told_so(tmp_path: Path) -> None:
+def test_root_without_its_rights_is_reported(tmp_path: Path) -> None:
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     refused(
         labkit("up", cwd=tmp_path, through=without),

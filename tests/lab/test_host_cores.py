@@ -88,7 +88,7 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
     before = affinities(), WORKQUEUES.read_text(), (IRQS / "default_smp_affinity").read_text()
     wanted = {"cpu_isolation_cpus": "1"}
     try:
-        foretold, first, second = (play(wanted, *more) for more in (["--check"], [], []))
+        predicted, first, second = (play(wanted, *more) for more in (["--check"], [], []))
         during = affinities()
         workqueues = int(WORKQUEUES.read_text().replace(",", ""), 16)
         emptied = play({})
@@ -96,7 +96,7 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
     finally:
         back = play({}, tasks="revert")
 
-    runs = (foretold, first, second, emptied, back)
+    runs = (predicted, first, second, emptied, back)
     assert [done.returncode for done in runs] == [0] * 5, output(first) + output(emptied)
     assert [changed(done) for done in runs] == [2, 2, 0, 1, 0]
     assert after == before[0]
@@ -109,22 +109,22 @@ def test_core_is_kept_for_packets_and_given_back(play, tmp_path):
 
 
 @TWO_CORES
-def test_value_that_is_wanted_no_more_is_put_back(play):
+def test_value_that_is_wanted_no_more_is_reverted(play):
     before = WORKQUEUES.read_text()
     if int(before.replace(",", ""), 16) == 1:
         pytest.skip("the kernel's workqueues are on core 0 alone already")
     more = {"cpu_isolation_cpus": "1"}
     less = {**more, "cpu_isolation_workqueues": False}
     try:
-        first, foretold = play(more), play(less, "--check")
+        first, predicted = play(more), play(less, "--check")
         during = WORKQUEUES.read_text()
         second, third = play(less), play(less)
         after = WORKQUEUES.read_text()
     finally:
         play({}, tasks="revert")
 
-    assert [done.returncode for done in (first, foretold, second, third)] == [0] * 4, output(second)
-    assert [changed(done) for done in (foretold, second, third)] == [1, 1, 0]
+    assert [done.returncode for done in (first, predicted, second, third)] == [0] * 4, output(second)
+    assert [changed(done) for done in (predicted, second, third)] == [1, 1, 0]
     assert during != before
     assert after == before
 
@@ -168,7 +168,7 @@ def test_cores_that_can_not_be_isolated_are_refused_before_anything_is_changed(
     assert list((tmp_path / "lib").iterdir()) == []
 
 
-def test_governor_is_set_on_the_cores_that_run_and_those_that_do_not_are_told(tmp_path):
+def test_governor_is_set_on_the_cores_that_run_and_those_that_do_not_are_reported(tmp_path):
     cpu = tmp_path / "cpu"
     for core, governor in enumerate(["powersave", "powersave", "powersave", None]):
         (cpu / f"cpu{core}/cpufreq").mkdir(parents=True)

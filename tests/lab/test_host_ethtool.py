@@ -33,7 +33,7 @@ def host(tmp_path):
     host.end()
 
 
-def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
+def test_features_channels_and_mtu_are_set_once_and_reverted_exactly(host):
     before = [host.shown(option) for option in ("-k", "-l")]
     wanted = {
         "features": {"tx": False, "gro": True},
@@ -42,7 +42,7 @@ def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
         "napi": {"napi_defer_hard_irqs": 2, "gro_flush_timeout": 20000, "threaded": True},
     }
 
-    foretold = host.ethtool("--check", **wanted)
+    predicted = host.ethtool("--check", **wanted)
     untouched = [host.shown(option) for option in ("-k", "-l")]
     first = host.ethtool(**wanted)
     second = host.ethtool(**wanted)
@@ -50,8 +50,8 @@ def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
     back = host.module("revert", role="nic_tuning")
 
     assert untouched == before
-    assert [one["changed"] for one in (foretold, first, second, back)] == [True, True, False, True]
-    assert (foretold["before"], foretold["after"]) == (first["before"], first["after"])
+    assert [one["changed"] for one in (predicted, first, second, back)] == [True, True, False, True]
+    assert (predicted["before"], predicted["after"]) == (first["before"], first["after"])
     assert first["after"] == {
         "mtu": {"mtu": "3000"},
         "channels": {"rx": "2", "tx": "2"},
@@ -69,7 +69,7 @@ def test_features_channels_and_mtu_are_set_once_and_put_back_exactly(host):
     assert host.notes("nic_tuning") == []
 
 
-def test_moderation_of_a_tap_is_set_and_put_back(host):
+def test_moderation_of_a_tap_is_set_and_reverted(host):
     before = host.shown("-c", "tap0")
 
     said = host.ethtool(name="tap0", coalescing={"rx-frames": 32}, persist=True)

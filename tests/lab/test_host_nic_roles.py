@@ -46,7 +46,7 @@ def written(host: Host) -> dict[str, str]:
     return {file.name: file.read_text() for file in host.folder.glob("own*/*")}
 
 
-def test_both_roles_tune_as_check_mode_foretold_once_and_go_back(host):
+def test_both_roles_tune_as_check_mode_predicted_once_and_go_back(host):
     roles = ["af_xdp", "nic_tuning"]
     variables = {
         **QUIET,
@@ -66,7 +66,7 @@ def test_both_roles_tune_as_check_mode_foretold_once_and_go_back(host):
     }
 
     before = host.run("ethtool -k vc0; ethtool -l vc0")
-    foretold = changed(host.play(roles, variables, "--check"))
+    predicted = changed(host.play(roles, variables, "--check"))
     untouched = host.run("ethtool -k vc0; ethtool -l vc0")
     first = changed(host.play(roles, variables))
     second = changed(host.play(roles, variables))
@@ -76,7 +76,7 @@ def test_both_roles_tune_as_check_mode_foretold_once_and_go_back(host):
     back = host.play(roles[::-1], variables, revert=True)
 
     assert untouched == before
-    assert (foretold, second) == (first, 0)
+    assert (predicted, second) == (first, 0)
     assert tuned == ["3000", "2", "20000"]
     assert "generic-receive-offload: on" in features
     assert channels[:4] == ["RX:", "1", "TX:", "3"]
@@ -144,8 +144,8 @@ def test_management_interfaces_of_the_inventory_are_left_alone(host):
 DPDK = {**QUIET, "dpdk_packages": [], "dpdk_group": "daemon", "dpdk_memlock_kib": "1048576"}
 
 
-def test_group_is_let_in_as_foretold_once_and_out_again(host):
-    foretold = changed(host.play(["dpdk"], DPDK, "--check"))
+def test_group_is_let_in_as_predicted_once_and_out_again(host):
+    predicted = changed(host.play(["dpdk"], DPDK, "--check"))
     untouched = written(host)
     first = changed(host.play(["dpdk"], DPDK))
     second = changed(host.play(["dpdk"], DPDK))
@@ -155,7 +155,7 @@ def test_group_is_let_in_as_foretold_once_and_out_again(host):
     back = changed(host.play(["dpdk"], DPDK, revert=True))
 
     assert untouched == {}
-    assert (foretold, first, second) == (2, 2, 0)
+    assert (predicted, first, second) == (2, 2, 0)
     assert files["90-labkit-dpdk.conf"].splitlines()[-1] == "@daemon - memlock 1048576"
     assert 'GROUP="daemon", MODE="0660"' in files["90-labkit-vfio.rules"]
     assert (fewer, set(left)) == (1, {"90-labkit-vfio.rules"})
@@ -277,7 +277,7 @@ def test_dpdk_is_built_from_its_source_found_by_everybody_and_removed_again(disp
     found = "pkg-config --modversion libdpdk; dpdk-testpmd --help"
     before = host.run("find /etc /usr/local -xdev | sort")
 
-    foretold = host.play(["dpdk"], variables, "--check")
+    predicted = host.play(["dpdk"], variables, "--check")
     untouched = host.run("find /etc /usr/local -xdev | sort")
     first = host.play(["dpdk"], variables)
     assert "failed=0" in first, first
@@ -287,7 +287,7 @@ def test_dpdk_is_built_from_its_source_found_by_everybody_and_removed_again(disp
     back = host.play(["dpdk"], variables, revert=True)
 
     assert untouched == before
-    assert changed(foretold) > 0
+    assert changed(predicted) > 0
     assert printed.split() == ["24.11", "EAL", "--help"]
     assert loaded == "/usr/local/lib/labkit/dpdk-24.11/lib/librte_eal.so.25"
     assert changed(first) > 0

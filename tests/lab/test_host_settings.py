@@ -30,10 +30,10 @@ def noted(host: Host) -> list[object]:
     return [(one["target"], one["new"]) for one in host.notes("mine")]
 
 
-def test_value_that_the_kernel_refuses_is_told_and_the_others_are_set_and_go_back(host):
+def test_value_that_the_kernel_refuses_is_reported_and_the_others_are_set_and_go_back(host):
     before = values(host)
-    foretold = host.module("settings", "--check", role="mine", values=[FORWARDING, ECN])
-    assert (foretold["set"], values(host), noted(host)) == (
+    predicted = host.module("settings", "--check", role="mine", values=[FORWARDING, ECN])
+    assert (predicted["set"], values(host), noted(host)) == (
         [f"{FORWARDING['path']}: 0 -> 1", f"{ECN['path']}: 2 -> 0"],
         before,
         [],
@@ -56,7 +56,7 @@ def test_value_that_the_kernel_refuses_is_told_and_the_others_are_set_and_go_bac
         ("/etc/hostname", "expected a file below /proc/sys or /sys"),
     ],
 )
-def test_file_that_cannot_be_set_is_told_before_the_first_is(host, path, expected):
+def test_file_that_cannot_be_set_is_reported_before_the_first_is(host, path, expected):
     before = values(host)
     done = host.module("settings", role="mine", values=[FORWARDING, {"path": path, "value": "1"}])
 

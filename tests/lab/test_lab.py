@@ -225,7 +225,7 @@ def test_ends_of_a_shared_memory_link_meet_in_a_private_directory(name: str) -> 
         assert lab.facts["hugepages"] is False
 
 
-def test_hugepages_are_raised_and_put_back(state: Path) -> None:
+def test_hugepages_are_raised_and_reverted(state: Path) -> None:
     before = hugepages.pool()
     lab_file = load("memif")
     more = (before.free + 3) * before.size_bytes
@@ -403,7 +403,7 @@ except EnvironmentBroken as error:
         ("", "echo 0 > /proc/sys/user/max_user_namespaces", "sudo sysctl -w user.max_user_namespaces=10000"),
     ],
 )
-def test_a_user_who_may_not_is_told_what_would_help(before: str, wrapper: str, said: str) -> None:
+def test_a_user_who_may_not_is_shown_what_would_help(before: str, wrapper: str, said: str) -> None:
     environment = {**os.environ, **unprivileged.SEEN}
     user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     if wrapper:  # in a user namespace of its own, where the setting is its own too

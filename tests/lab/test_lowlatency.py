@@ -106,7 +106,7 @@ def test_a_busy_loop_sees_it_too() -> None:
     assert core.times.n == core.counted
 
 
-def test_tracers_that_the_kernel_lacks_are_skipped_with_what_would_mend_it() -> None:
+def test_tracers_that_the_kernel_lacks_are_skipped_with_the_fix() -> None:
     for finding in doctor.run(["hwlatdetect", "timerlat"]):
         assert finding.ok or (finding.error and finding.fix), finding
 

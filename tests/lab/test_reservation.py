@@ -61,7 +61,7 @@ def run(namespace: int, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
-def test_a_second_measurement_is_refused_and_told_who_has_the_machine(
+def test_a_second_measurement_is_refused_and_names_who_has_the_machine(
     namespace: int, held: subprocess.Popen[str]
 ) -> None:
     done = run(namespace, "trial", "--topology", "veth", "--duration", "50 ms")

@@ -239,7 +239,7 @@ def test_kill_9_at_any_moment_of_a_run_leaves_nothing_after_down(
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_interface_in_use_is_told_apart(mark: str, state: Path, tmp_path: Path) -> None:
+def test_an_interface_in_use_is_named_as_that(mark: str, state: Path, tmp_path: Path) -> None:
     try:
         assert labkit("up", mark=mark, state=state, cwd=tmp_path).returncode == 0
         status = json.loads(labkit("status", "--json", mark=mark, state=state, cwd=tmp_path).stdout)

@@ -1,4 +1,4 @@
-"""site.yml in a copy of this machine: foretold, made, made again, verified and taken back."""
+"""site.yml in a copy of this machine: predicted, made, made again, verified and taken back."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def story(host):
     """Every playbook in its turn, and the host before and after."""
     before = host.snapshot()
     runs = {
-        "foretold": host.play("site.yml", INVENTORY, "--check"),
+        "predicted": host.play("site.yml", INVENTORY, "--check"),
         "made": host.play("site.yml", INVENTORY),
         "again": host.play("site.yml", INVENTORY),
         "verified": host.play("verify.yml", INVENTORY),
@@ -94,7 +94,7 @@ def changed(done):
     return names
 
 
-@pytest.mark.parametrize("name", ["foretold", "made", "again", "reverted", "nothing left"])
+@pytest.mark.parametrize("name", ["predicted", "made", "again", "reverted", "nothing left"])
 def test_every_playbook_comes_right(story, name):
     assert story[0][name].returncode == 0, story[0][name].stdout[-4000:]
 
@@ -102,7 +102,7 @@ def test_every_playbook_comes_right(story, name):
 def test_check_mode_foretells_what_a_run_then_changes(story):
     runs, _ = story
 
-    assert sorted(changed(runs["foretold"])) == sorted(changed(runs["made"]))
+    assert sorted(changed(runs["predicted"])) == sorted(changed(runs["made"]))
     assert {name.partition(" : ")[0] for name in changed(runs["made"])} >= {
         "labkit_host",
         "hugepages",
@@ -138,7 +138,7 @@ def test_verify_finds_what_is_made_and_what_is_not(story):
     assert runs["noticed"].returncode != 0
 
 
-def test_what_cannot_be_put_back_keeps_nothing_else_from_it(story):
+def test_what_cannot_be_reverted_keeps_nothing_else_from_it(story):
     runs, _ = story
 
     assert runs["in use"].returncode != 0
@@ -149,7 +149,7 @@ def test_what_cannot_be_put_back_keeps_nothing_else_from_it(story):
     assert {name.partition(" : ")[0] for name in changed(runs["reverted"])} == {"hugepages"}
 
 
-def test_what_is_changed_is_told_at_the_end(story):
+def test_what_is_changed_is_reported_at_the_end(story):
     output = re.sub(r"\s+", " ", story[0]["made"].stdout)
 
     assert "labkit_host: group labkit, user tester, member tester:labkit" in output

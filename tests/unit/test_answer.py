@@ -70,7 +70,7 @@ def test_it_names_the_fastest_bypass_datapath_with_lab_frames_figure_and_bound()
     assert "unloaded round trip of xdp 5.47 µs (p50)" in veth
 
 
-def test_like_is_held_against_like_only():
+def test_like_is_compared_with_like_only():
     """The kernel was measured on veth; what DPDK does over shared memory is no multiple of that."""
     found = answer(RUN)
     for line in found.details:
@@ -171,7 +171,7 @@ def test_over_several_labs_the_least_gain_is_named():
     assert lead.endswith("the least was xdp on cable, 64 B.")
 
 
-def test_mrr_is_held_against_mrr_and_named_where_there_is_no_search():
+def test_mrr_is_compared_with_mrr_and_named_where_there_is_no_search():
     run = only(RUN, ("kernel", "veth"), ("af_xdp", "veth"))
     run = replace(run, measurements=tuple(m for m in run.measurements if m.kind == "mrr"))
     assert answer(run).lead.endswith("as the kernel (MRR).")

@@ -83,7 +83,7 @@ def test_threads_that_are_not_prove_nothing(host, changed) -> None:
     assert not wakeup().proof.proven
 
 
-def test_what_disturbed_the_measuring_threads_is_told(host) -> None:
+def test_what_disturbed_the_measuring_threads_is_reported(host) -> None:
     host["switches"] = 600
     assert {g.name: g.state for g in wakeup().gates}["switches"] == "warn"
 

@@ -59,7 +59,7 @@ def test_the_interval_covers_the_median_as_often_as_it_says() -> None:
     assert hits / 2000 >= 0.94
 
 
-def test_the_loss_curve_goes_down_to_two_lossless_trials_and_has_the_low_point() -> None:
+def test_the_frame_loss_rate_goes_down_to_two_lossless_trials_and_has_the_low_point() -> None:
     curve = measure_loss_curve(simulated(noise=0.0, buffer_frames=0), max_load_pps=1.45e6, duration_s=0.1)
     percents = [p.percent_of_max for p in curve.points]
     assert percents == [100, 90, 80, 70, 60, 50, 10, 10, 10]

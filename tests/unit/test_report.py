@@ -726,7 +726,7 @@ def test_every_text_of_the_host_is_escaped():
     assert HOSTILE in page.text
 
 
-def test_the_claim_of_a_tenth_of_a_millisecond_is_held_against_the_wakeups():
+def test_the_claim_of_a_tenth_of_a_millisecond_is_compared_with_the_wakeups():
     run = sample_run(host=True)
     wake = reference_claims(run)[3]
     assert wake.measured.startswith("wake-ups (cyclictest, cores 0-1): 12 µs (p50)")

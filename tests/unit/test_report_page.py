@@ -156,7 +156,7 @@ def test_a_failed_row_with_invalid_rates_says_both_in_the_table(sound):
     assert re.search("fail .*invalid", plain(row))
 
 
-def test_of_what_was_skipped_no_missing_ratio_is_told(sound):
+def test_of_what_was_skipped_no_missing_ratio_is_reported(sound):
     skips = tuple(v for v in sample_run().verdicts if v.outcome is Outcome.SKIP)
     assert "no ratio" not in html(replace(sound, measurements=(), verdicts=skips))
 

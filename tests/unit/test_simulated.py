@@ -62,7 +62,7 @@ def test_time_is_virtual() -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_the_dut_dies_when_told() -> None:
+def test_the_dut_dies_after_the_trials_that_were_set() -> None:
     tester = SimulatedTester(SimulatedSpec(dies_after_trials=2))
     tester.measure(load_pps=1e5, duration_s=0.1)
     tester.measure_burst(10)

@@ -175,7 +175,7 @@ def test_a_tracer_in_use_is_left_alone(on_path: Path, tracing: Path) -> None:
     assert (tracing / "tracing_on").read_text().strip() == "1"
 
 
-def test_no_tracing_is_told_with_what_mends_it(on_path: Path, tmp_path: Path) -> None:
+def test_no_tracing_is_reported_with_the_fix(on_path: Path, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentBroken, match=r"No such file[^\n]*\n.*mount -t debugfs"):
         hwlatdetect.measure(hwlatdetect.Hwlatdetect(duration_s=1), tracing=tmp_path / "none")
 

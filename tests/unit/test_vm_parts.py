@@ -54,7 +54,7 @@ def test_another_release_comes_from_the_same_mirror(host, monkeypatch):
     assert apt_source.find().lines == ("deb http://mirror.example/debian trixie main",)
 
 
-def test_a_host_of_another_distribution_must_be_told_suite_and_mirror(host, monkeypatch):
+def test_a_host_of_another_distribution_must_be_given_suite_and_mirror(host, monkeypatch):
     monkeypatch.setattr(
         apt_source.platform, "freedesktop_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"}
     )
@@ -75,7 +75,7 @@ def test_a_mirror_that_is_given_is_the_only_one(host, monkeypatch):
     assert apt_source.find().lines == ("deb http://own.example/debian bookworm main",)
 
 
-def test_a_host_without_sources_is_told_what_to_give(host, monkeypatch):
+def test_a_host_without_sources_is_reported_with_what_to_give(host, monkeypatch):
     monkeypatch.setattr(apt_source, "_output", lambda *_: "")
 
     with pytest.raises(apt_source.NoSource, match="give LABKIT_VM_SUITE and LABKIT_VM_MIRROR"):

@@ -134,6 +134,19 @@ def test_help_has_no_retired_word() -> None:
     assert {command: retired(text) for command, text in shown.items() if retired(text)} == {}
 
 
+def test_names_of_tests_have_no_retired_word() -> None:
+    """`pytest -v` shows them. The ids of the perf suite stay: results name them."""
+    names = {
+        node.name
+        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
+        if path.parent.name != "perf"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    assert len(names) > 1000
+    assert {name for name in names if retired(name.replace("_", " "))} == set()
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -170,14 +170,14 @@ def site(
 ) -> Provisioned:
     """The DUT after site.yml, however that ended: in check mode first, where a test is about that, then really."""
     playbooks.host(dut, desired.DUT)
-    foretold = None
+    predicted = None
     if any("check_mode" in item.name for item in request.session.items):
-        foretold = playbooks.play("site.yml", "--check")
-        say(f"check mode took {foretold.took_s:.0f} s; now site.yml ...")
+        predicted = playbooks.play("site.yml", "--check")
+        say(f"check mode took {predicted.took_s:.0f} s; now site.yml ...")
     untouched = dut.run("test ! -e /var/lib/labkit", check=False).code == 0
     played = playbooks.play("site.yml")
     say(f"site.yml took {played.took_s:.0f} s and ended with {played.code}")
-    return Provisioned(foretold, untouched, played)
+    return Provisioned(predicted, untouched, played)
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ class Stock:
 class Provisioned:
     """How the DUT was provisioned, or was not: `played` has the outcome."""
 
-    foretold: Played | None
+    predicted: Played | None
     """site.yml in check mode, before. None: no test that was chosen is about that."""
     untouched: bool
     """Whether that left it as it was: whatever is changed is written down first."""

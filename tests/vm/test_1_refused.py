@@ -17,7 +17,7 @@ MISTAKES = {
 }
 
 
-def test_every_mistake_is_told_at_once_and_nothing_is_changed(dut: Guest, stock, playbooks: Playbooks):
+def test_every_mistake_is_reported_at_once_and_nothing_is_changed(dut: Guest, stock, playbooks: Playbooks):
     playbooks.host(dut, {name: value for name, (value, _) in MISTAKES.items()})
 
     played = playbooks.play("site.yml")

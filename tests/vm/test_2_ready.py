@@ -26,13 +26,13 @@ def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
 
 
 @pytest.mark.long
-def test_check_mode_foretold_what_the_run_changed(provisioned: Provisioned):
-    assert provisioned.foretold is not None
-    foretold, happened = (set(run.changed_tasks()) for run in (provisioned.foretold, provisioned.played))
-    assert provisioned.foretold.code == 0, provisioned.foretold.output[-4000:]
+def test_check_mode_predicted_what_the_run_changed(provisioned: Provisioned):
+    assert provisioned.predicted is not None
+    predicted, happened = (set(run.changed_tasks()) for run in (provisioned.predicted, provisioned.played))
+    assert provisioned.predicted.code == 0, provisioned.predicted.output[-4000:]
     assert provisioned.untouched, "check mode wrote something down, so changed something"
-    assert happened - foretold == set(), "changed, but not foretold"
-    assert foretold - happened == set(), "foretold, but not changed"
+    assert happened - predicted == set(), "changed, but not predicted"
+    assert predicted - happened == set(), "predicted, but not changed"
 
 
 @pytest.mark.long

@@ -72,11 +72,11 @@ def test_what_is_missing_is_added_once_and_goes_again(root):
     before = etc(root)
     wanted = {"groups": ["labkit"], "users": ["lab"], "memberships": ["lab:labkit", "ann:labkit"]}
 
-    foretold = accounts.add("host", **wanted, root=root, check=True)
+    predicted = accounts.add("host", **wanted, root=root, check=True)
     assert etc(root) == before
     added = accounts.add("host", **wanted, root=root)
 
-    assert foretold == added == ["group labkit", "user lab", "member lab:labkit", "member ann:labkit"]
+    assert predicted == added == ["group labkit", "user lab", "member lab:labkit", "member ann:labkit"]
     assert "labkit:x:993:ann,lab" in etc(root)["group"]
     assert accounts.add("host", **wanted, root=root) == []
     assert undo.undo("host", root)[1] == []
@@ -152,7 +152,7 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(root, wanted, expe
     assert not (root / DIRECTORY).exists()
 
 
-def test_refusal_of_the_tool_is_told_and_leaves_no_note(root):
+def test_refusal_of_the_tool_is_reported_and_leaves_no_note(root):
     (root / "etc/refuse").touch()
 
     with pytest.raises(accounts.AccountRefused, match=r"groupadd --root .* --system labkit: it is in use"):
@@ -160,7 +160,7 @@ def test_refusal_of_the_tool_is_told_and_leaves_no_note(root):
     assert State("host", root).changes() == []
 
 
-def test_user_who_is_logged_in_stays_and_is_told(root):
+def test_user_who_is_logged_in_stays_and_is_reported(root):
     accounts.add("host", users=["lab"], root=root)
     (root / "etc/refuse").touch()
 

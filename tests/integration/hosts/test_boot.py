@@ -95,7 +95,7 @@ def test_trial_is_booted_once_and_never_again(host, step):
     assert host.boot() == STOCK
 
 
-def test_kernel_that_panics_is_told_and_the_old_default_untouched(host, step):
+def test_kernel_that_panics_is_reported_and_the_old_default_untouched(host, step):
     step("pin")
     host.add_kernel(RT)
     before = content(host)
@@ -136,7 +136,7 @@ def test_kernel_that_cannot_be_loaded_gives_way_to_the_old_one_at_once(host, ste
     assert "labkit.trial" not in host.text("proc/cmdline")
 
 
-def test_kernel_that_boots_and_is_not_what_was_wanted_is_told_and_not_confirmed(host, step):
+def test_kernel_that_boots_and_is_not_what_was_wanted_is_reported_and_not_confirmed(host, step):
     wanted = Wanted(flavour="lowlatency", arguments=("preempt=full",))
     step("try_once", wanted)
     host.boot()
@@ -279,7 +279,7 @@ def test_check_mode_tells_the_changes_and_makes_none(host, step):
     assert content(host) == before
 
 
-def test_named_kernel_that_a_package_will_bring_is_foretold_but_must_be_there_in_a_run(step):
+def test_named_kernel_that_a_package_will_bring_is_predicted_but_must_be_there_in_a_run(step):
     wanted = Wanted(release=RT, packages=("linux-image-rt-amd64",))
 
     assert step("look", wanted, expected=False).needed == "trial"
@@ -542,7 +542,9 @@ def test_container_whose_host_has_what_is_wanted_is_fine(host, step):
         ),
     ],
 )
-def test_later_file_that_would_override_ours_is_told_before_the_trial(host, step, theirs, wanted, message):
+def test_later_file_that_would_override_ours_is_reported_before_the_trial(
+    host, step, theirs, wanted, message
+):
     host.add_kernel(RT)
     host.write("etc/default/grub.d/99-theirs.cfg", theirs + "\n")
     host.run(["update-grub"])
@@ -554,7 +556,7 @@ def test_later_file_that_would_override_ours_is_told_before_the_trial(host, step
     assert content(host) == before
 
 
-def test_later_file_that_overrides_ours_is_found_and_everything_put_back(host, step):
+def test_later_file_that_overrides_ours_is_found_and_everything_reverted(host, step):
     """It comes while the trial runs."""
     step("try_once", ARGUMENTS)
     host.boot()
@@ -608,7 +610,7 @@ def test_refused_arguments_and_kernels_change_nothing(host, step):
     assert content(host) == before
 
 
-def test_low_latency_is_refused_where_the_kernel_cannot_be_told(host, step):
+def test_low_latency_is_refused_where_the_kernel_is_unknown(host, step):
     host.write(f"boot/config-{STOCK}", "CONFIG_PREEMPT_VOLUNTARY=y\n")
 
     with pytest.raises(BootRefused, match="built without PREEMPT_DYNAMIC, so preempt=full would do nothing"):

@@ -14,7 +14,7 @@ from boot_host import STOCK, Host
 
 @pytest.mark.parametrize("on_trial", [True, False])
 @pytest.mark.parametrize("error", [boot.TrialFailed("no"), CommandFailed("update-grub: disk full")], ids=repr)
-def test_kernel_on_trial_that_was_not_confirmed_is_told_whatever_the_reason(
+def test_kernel_on_trial_that_was_not_confirmed_is_reported_whatever_the_reason(
     tmp_path, monkeypatch, capsys, error, on_trial
 ):
     host = Host(tmp_path)

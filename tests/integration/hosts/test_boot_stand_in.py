@@ -63,10 +63,10 @@ def test_newest_kernel_that_is_none_of_ours_is_tried_and_then_the_default(host):
     host.add_kernel(NEWER)
     before = files(host)
 
-    foretold = revert(host, check=True)
+    predicted = revert(host, check=True)
     assert files(host) == before
     tried = revert(host, panic_s=5)
-    assert foretold == tried
+    assert predicted == tried
     assert tried.reboot
     assert (
         tried.warning == f"Kernel {STOCK}, which ran first, is gone from this host. {NEWER} stands in for it"

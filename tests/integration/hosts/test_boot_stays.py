@@ -96,7 +96,7 @@ def test_kernel_that_came_without_update_grub_is_not_made_the_default_by_a_confi
     assert not (host.root / "boot/grub/custom.cfg").exists()
 
 
-def test_arguments_that_came_while_the_trial_ran_are_told_and_all_is_put_back(host, step):
+def test_arguments_that_came_while_the_trial_ran_are_reported_and_all_is_reverted(host, step):
     step("try_once")
     host.boot()
     host.write("etc/default/grub.d/50-theirs.cfg", 'GRUB_CMDLINE_LINUX="mitigations=off"\n')
@@ -116,7 +116,7 @@ def test_arguments_that_came_while_the_trial_ran_are_told_and_all_is_put_back(ho
         ("GRUB_DEFAULT='1>1'\n", f"would be 1>1 and not kernel {RT}"),
     ],
 )
-def test_grub_cfg_that_is_older_than_its_settings_is_told_before_the_trial(host, step, change, expected):
+def test_grub_cfg_that_is_older_than_its_settings_is_reported_before_the_trial(host, step, change, expected):
     host.write("etc/default/grub.d/50-theirs.cfg", change)
 
     with pytest.raises(BootRefused, match="Run update-grub") as refused:
@@ -193,7 +193,7 @@ def test_saved_default_is_not_changed_by_the_entry_of_a_trial(host, step):
 
 
 @pytest.mark.parametrize("pid", [None, 812])
-def test_cores_that_tuned_isolates_are_told_by_its_name_before_anything_changes(host, step, pid):
+def test_cores_that_tuned_isolates_are_reported_by_its_name_before_anything_changes(host, step, pid):
     isolates_by_tuned(host, "isolcpus=2-3 nohz_full=2-3 rcu_nocbs=2-3", pid=pid)
     state = "running" if pid else "not running"
 
@@ -267,7 +267,7 @@ def test_list_on_the_running_command_line_that_nothing_tells_of_counts(host):
         ("ro $unknown", "ro quiet", []),
     ],
 )
-def test_next_boot_is_held_against_what_was_tried(line, tried, differs):
+def test_next_boot_is_compared_with_what_was_tried(line, tried, differs):
     target = Target(STOCK, "/vmlinuz", tuple(line.split()), (), "", ())
 
     found = boot_line.differences(target, Tried(STOCK, tuple(tried.split())), 15)

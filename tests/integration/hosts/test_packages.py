@@ -147,7 +147,7 @@ def test_installation_that_would_remove_a_package_is_refused(world, root):
     assert not any(root.iterdir())
 
 
-def test_package_that_had_to_be_upgraded_is_told_and_stays(world, root):
+def test_package_that_had_to_be_upgraded_is_reported_and_stays(world, root):
     assert install(root, "newer") == packages.Done(True, ["newer"], ["libc6"])
     assert packages.upgraded("tools", root) == ["libc6=1"]
 
@@ -156,7 +156,7 @@ def test_package_that_had_to_be_upgraded_is_told_and_stays(world, root):
     assert packages.upgraded("tools", root) == []
 
 
-def test_version_that_was_there_first_is_the_one_that_is_told(world, root):
+def test_version_that_was_there_first_is_the_one_that_is_reported(world, root):
     install(root, "newer")
     newer = {"libc6": {"version": "3"}, "newest": {"version": "1", "depends": ["libc6"]}}
     world.write(archive={**ARCHIVE, **newer}, index=[*ARCHIVE, "newest"])
@@ -196,7 +196,7 @@ def test_check_mode_fetches_an_index_of_its_own(world, root):
     assert not Path(folder).exists()
 
 
-def test_unknown_name_is_told_after_one_update(world, root):
+def test_unknown_name_is_reported_after_one_update(world, root):
     with pytest.raises(
         PackagesRefused, match="no package nosuch is in the index of this host, nor after apt-get update"
     ):
@@ -215,7 +215,7 @@ def test_index_that_is_out_of_date_is_fetched_and_the_installation_goes_on(world
     assert len(world.called("update")) == 1
 
 
-def test_no_network_is_told(world, root):
+def test_no_network_is_reported(world, root):
     world.write(index=[], offline=True)
 
     with pytest.raises(
@@ -407,10 +407,10 @@ def test_undo_that_would_take_a_package_of_somebody_else_along_is_refused_by_nam
     install(root, "hello")
     world.install("greet")
 
-    foretold = undo.undo("tools", root, check=True)
+    predicted = undo.undo("tools", root, check=True)
     done, [left] = undo.undo("tools", root)
 
-    assert foretold == (done, [left])
+    assert predicted == (done, [left])
     assert done == []
     assert (
         "removing what labkit added would affect other packages: greet removed. Nothing was removed" in left
@@ -419,7 +419,7 @@ def test_undo_that_would_take_a_package_of_somebody_else_along_is_refused_by_nam
     assert noted(root) == [["hello", "libhello"]]
 
 
-def test_undo_of_what_is_broken_and_would_be_mended_first_is_not_foretold_to_fail(world, root):
+def test_undo_of_what_is_broken_and_would_be_repaired_first_is_not_predicted_to_fail(world, root):
     install(root, "hello")
     world.write(interrupted=True)
 
@@ -506,7 +506,7 @@ def test_apt_that_somebody_else_uses_is_waited_for_and_its_process_named(world, 
         ),
     ],
 )
-def test_failures_of_apt_are_told_in_a_persons_words(output, expected):
+def test_failures_of_apt_are_reported_in_plain_words(output, expected):
     assert expected in str(apt_trouble.explain(Done(("apt-get", "install"), 100, output)))
 
 
@@ -529,7 +529,7 @@ def test_environment_asks_nobody_and_restarts_nothing(world, root, tmp_path, mon
     assert "SUDO_FORCE_REMOVE" not in apt.run("tell").output
 
 
-def test_host_without_a_package_manager_is_told(tmp_path, monkeypatch):
+def test_host_without_a_package_manager_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", os.devnull)
 
     with pytest.raises(PackagesRefused, match="neither apt-get nor dnf"):

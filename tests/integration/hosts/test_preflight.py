@@ -24,7 +24,7 @@ def rpm_locks(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_other_rpm_is_told_by_its_process(rpm_locks):
+def test_other_rpm_is_reported_by_its_process(rpm_locks):
     command = [sys.executable, "-c", HOLD, str(rpm_locks / ".rpm.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
@@ -35,7 +35,7 @@ def test_other_rpm_is_told_by_its_process(rpm_locks):
     assert list(preflight.locks(0)) == []
 
 
-def test_other_dnf_is_told_by_the_process_that_its_lock_names_until_that_has_ended(rpm_locks):
+def test_other_dnf_is_reported_by_the_process_that_its_lock_names_until_that_has_ended(rpm_locks):
     command = [sys.executable, "-c", HOLD, str(rpm_locks / "another.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dnf:
         assert dnf.stdout.readline() == b"held\n"
@@ -48,7 +48,7 @@ def test_other_dnf_is_told_by_the_process_that_its_lock_names_until_that_has_end
     assert list(preflight.locks(0)) == []
 
 
-def test_other_apt_is_told_by_its_process_and_command(tmp_path, monkeypatch):
+def test_other_apt_is_reported_by_its_process_and_command(tmp_path, monkeypatch):
     lock = tmp_path / "lock-frontend"
     monkeypatch.setattr(apt_trouble, "LOCKS", (str(lock),))
     holder = subprocess.Popen(

@@ -10,7 +10,7 @@ from boot_host import RT, Host
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_users_own_list_of_other_cores_is_told(tmp_path, running):
+def test_users_own_list_of_other_cores_is_reported(tmp_path, running):
     host = Host(tmp_path)
     host.write("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="isolcpus=1-2 nohz_full=1-2"\n')
     host.run(["update-grub"])
@@ -48,7 +48,7 @@ def test_machine_that_ansible_runs_on_itself_is_not_made_to_reboot(tmp_path):
     ],
     ids=["overlay", "ordinary user"],
 )
-def test_what_cannot_be_looked_at_is_told_once_and_beside_the_rest(tmp_path, monkeypatch, error):
+def test_what_cannot_be_looked_at_is_reported_once_and_beside_the_rest(tmp_path, monkeypatch, error):
     def closed(*_):
         raise error
 

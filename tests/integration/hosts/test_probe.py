@@ -1,4 +1,4 @@
-"""The probe on a host: foretold, built, and whose it is. What compiles it is a stand-in here."""
+"""The probe on a host: predicted, built, and whose it is. What compiles it is a stand-in here."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def host(tmp_path):
     return Host()
 
 
-def test_it_is_foretold_before_the_sources_are_there(host):
+def test_it_is_predicted_before_the_sources_are_there(host):
     assert host.change(check=True) == (True, [])
     assert not host.folder.exists()
 
 
-def test_it_is_foretold_with_the_sources_there_and_nothing_built(host):
+def test_it_is_predicted_with_the_sources_there_and_nothing_built(host):
     host.sources(BUILDS)
 
     assert host.change(check=True) == (True, [])

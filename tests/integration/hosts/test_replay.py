@@ -49,7 +49,7 @@ def test_only_what_is_to_persist_is_made_again_and_the_old_values_stay(root):
     assert values(root)["one"] == "0"
 
 
-def test_one_that_fails_is_told_and_the_others_are_made(root):
+def test_one_that_fails_is_reported_and_the_others_are_made(root):
     tune(root, "one", "1")
     tune(root, "two", "2")
     boot(root)
@@ -98,7 +98,7 @@ def test_what_a_role_changes_or_takes_back_meanwhile_is_not_made_as_it_was(root)
     assert values(root) == {"one": "7", "two": "0", "three": "0"}
 
 
-def test_notes_that_become_unreadable_meanwhile_are_told(root):
+def test_notes_that_become_unreadable_meanwhile_are_reported(root):
     tune(root, "one", "1")
     (root / "proc/sys/one").unlink()
 

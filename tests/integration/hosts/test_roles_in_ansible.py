@@ -60,7 +60,7 @@ def test_revert_of_the_machine_that_ansible_runs_on_asks_for_the_reboot(run, reb
     assert "reboot it (by hand: Ansible runs on this machine itself) and revert again" in done.stdout
 
 
-def test_dpdk_from_its_source_is_foretold_to_the_last_file(run, tmp_path):
+def test_dpdk_from_its_source_is_predicted_to_the_last_file(run, tmp_path):
     prefix = tmp_path / "not/built"
 
     done = run(

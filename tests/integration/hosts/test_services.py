@@ -60,7 +60,7 @@ def test_unit_is_stopped_and_disabled_once_and_comes_back(root):
     assert units(root) == before
 
 
-def test_only_what_was_asked_for_is_changed_and_put_back(root):
+def test_only_what_was_asked_for_is_changed_and_reverted(root):
     services.change("cpu", UNIT, running=False, root=root)
     assert units(root)[UNIT] == {"file": "enabled", "active": "inactive"}
     units(root, {UNIT: {"file": "disabled", "active": "inactive"}})  # by somebody else
@@ -70,7 +70,7 @@ def test_only_what_was_asked_for_is_changed_and_put_back(root):
     assert units(root)[UNIT] == {"file": "disabled", "active": "active"}
 
 
-def test_what_an_earlier_call_changed_of_a_unit_is_put_back_too(root):
+def test_what_an_earlier_call_changed_of_a_unit_is_reverted_too(root):
     before = units(root)
     services.change("cpu", UNIT, enabled=False, root=root)
     services.change("cpu", UNIT, running=False, root=root)
@@ -111,7 +111,7 @@ def test_unit_that_says_it_started_and_did_not_is_an_error(root):
         services.change("cpu", UNIT, running=True, root=root)
 
 
-def test_unit_that_cannot_be_put_back_is_named(root):
+def test_unit_that_cannot_be_reverted_is_named(root):
     services.change("cpu", UNIT, enabled=False, root=root)
     units(root, {UNIT: {"file": "disabled", "active": "active", "stubborn": True}})
 

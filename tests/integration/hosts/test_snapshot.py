@@ -92,7 +92,7 @@ def test_each_change_of_the_host_is_one_difference(root, change, expected):
         write("etc/passwd-", "the one before"),
     ],
 )
-def test_what_differs_from_boot_to_boot_is_left_out_and_told(root, change):
+def test_what_differs_from_boot_to_boot_is_left_out_and_reported(root, change):
     before = snapshot.take(root)
     change(root)
 
@@ -107,7 +107,7 @@ def test_snapshot_survives_json_and_tells_what_is_left_out_and_why(root):
     assert all(one["what"] and one["why"] for one in taken["excluded"])
 
 
-def test_package_that_changed_its_version_or_mark_is_told():
+def test_package_that_changed_its_version_or_mark_is_reported():
     def of(packages):
         return {"format": snapshot.FORMAT, "facts": {"package": packages}}
 

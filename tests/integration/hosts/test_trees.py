@@ -116,7 +116,7 @@ def test_revert_that_was_killed_when_it_had_handed_the_folder_on_comes_right(roo
     assert state.roles(root) == []
 
 
-def test_folder_with_something_of_nobody_in_it_stays_and_is_told(root):
+def test_folder_with_something_of_nobody_in_it_stays_and_is_reported(root):
     files.change("replay", "/usr/local/lib/labkit/replay.py", "text", root=root)
     (root / "usr/local/lib/labkit/theirs").touch()
 

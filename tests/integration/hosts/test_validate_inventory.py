@@ -87,7 +87,7 @@ def test_example_inventory_shows_every_role(role):
     assert re.search(rf"^ +{role}_\w+:", EXAMPLE.read_text(), re.MULTILINE)
 
 
-def test_mistake_is_told_with_the_line_it_stands_in(tmp_path):
+def test_mistake_is_reported_with_the_line_it_stands_in(tmp_path):
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"one": {"hugepages_minimum": "many"}}}}))
 
@@ -99,7 +99,7 @@ def test_mistake_is_told_with_the_line_it_stands_in(tmp_path):
     )
 
 
-def test_template_that_cannot_be_worked_out_is_told_with_its_variable(tmp_path):
+def test_template_that_cannot_be_worked_out_is_reported_with_its_variable(tmp_path):
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"one": {"af_xdp_bpffs": "{{ nosuch }}/bpf"}}}}))
 

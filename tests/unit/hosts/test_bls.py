@@ -181,7 +181,7 @@ def test_real_time_kernel_is_tried_then_the_default_then_taken_back(host):
     assert sorted(path.name for path in (host.root / "etc/kernel").iterdir()) == ["there"]
 
 
-def test_default_that_somebody_else_set_is_told(host):
+def test_default_that_somebody_else_set_is_reported(host):
     options = {"run": host.run, "root": host.root}
     boot.pin(**options)
     host.add_kernel(RT)
@@ -202,7 +202,7 @@ def test_trial_of_an_entry_keeps_what_grub_fills_in(host):
     assert "labkit-trial.service $tuned_params; then" in trial.block()
 
 
-def test_cores_that_tuned_isolates_over_its_variable_are_told_by_its_name(host):
+def test_cores_that_tuned_isolates_over_its_variable_are_reported_by_its_name(host):
     """Its plugin bootloader keeps $tuned_params of every entry in grubenv."""
     host._write_environment({"tuned_params": "isolcpus=managed_irq,domain,2-3"})
     host.write("etc/tuned/active_profile", "realtime\n")
@@ -222,7 +222,7 @@ def test_cores_that_tuned_isolates_over_its_variable_are_told_by_its_name(host):
     assert list(preflight_boot.problems({"cpu_isolation_cpus": "2-3"}, host.root, host.run)) == []
 
 
-def test_later_list_of_tuneds_that_the_kernel_would_take_is_told(host):
+def test_later_list_of_tuneds_that_the_kernel_would_take_is_reported(host):
     """Its variable stands behind our arguments."""
     host._write_environment({"tuned_params": "rcu_nocbs=2-3"})
     host.write("etc/tuned/bootcmdline", 'TUNED_BOOT_CMDLINE="rcu_nocbs=2-3"\n')
@@ -248,7 +248,7 @@ def test_later_list_of_tuneds_that_the_kernel_would_take_is_told(host):
         ("0", f"{MACHINE}-{STOCK}", RT),
     ],
 )
-def test_entry_that_grub_starts_is_told_from_grubbys_default(host, default, saved, starts):
+def test_entry_that_grub_starts_is_distinguished_from_grubbys_default(host, default, saved, starts):
     """grubby asks saved_entry alone, also where GRUB_DEFAULT says otherwise; a number must be all that there is."""
     host.add_kernel(RT)
     host.write("boot/grub2/grub.cfg", MENU.replace("${saved_entry}", default))
@@ -260,7 +260,7 @@ def test_entry_that_grub_starts_is_told_from_grubbys_default(host, default, save
     assert ("grubby's default is" in refusal) == (menu.default() is None or menu.default().release != starts)
 
 
-def test_entry_that_came_out_otherwise_than_it_was_tried_is_put_back(host):
+def test_entry_that_came_out_otherwise_than_it_was_tried_is_reverted(host):
     wanted = Wanted(arguments=ISOLATED)
     boot.try_once(wanted, panic_s=5, confirm_s=60, run=host.run, root=host.root)
     line = host.text("boot/grub2/custom.cfg").partition("if linux ")[2].partition("; then")[0]

@@ -47,7 +47,7 @@ def test_argument_that_may_take_the_way_to_the_host_is_refused_by_name(argument,
     assert why in fault
 
 
-def test_modules_that_are_forbidden_are_told_with_the_argument():
+def test_modules_that_are_forbidden_are_reported_with_the_argument():
     both = "module_blacklist=nouveau,virtio-net"
 
     assert blacklisted(["quiet", both, "modprobe.blacklist=igb", "igb.blacklist=e1000e"]) == {

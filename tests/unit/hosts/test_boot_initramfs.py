@@ -59,7 +59,7 @@ def test_what_was_built_under_our_file_is_built_again_after_it_is_gone(root):
     assert ran == [["update-initramfs", "-u", "-k", "6.1.0-2"]]
 
 
-def test_build_that_fails_is_told(root):
+def test_build_that_fails_is_reported(root):
     boot_initramfs.change("kernel", modules="dep", compress="", root=root)
     os.utime(root / "boot/initrd.img-6.1.0-1", (1, 1))
 

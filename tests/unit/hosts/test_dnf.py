@@ -55,7 +55,7 @@ def test_simulated_transaction_is_read(name, plan, monkeypatch):
         ("locked", 200, PackagesRefused, r"dnf is in use: process \d+ \("),
     ],
 )
-def test_failures_are_told_in_a_persons_words(name, code, kind, expected, monkeypatch):
+def test_failures_are_reported_in_plain_words(name, code, kind, expected, monkeypatch):
     monkeypatch.setattr(dnf, "run", lambda *command: recorded(name, code))
 
     with pytest.raises(PackagesRefused, match=expected) as caught:

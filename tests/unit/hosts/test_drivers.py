@@ -125,13 +125,13 @@ def notes(bus):
 
 @pytest.mark.parametrize("spelling", [NIC, "03:00.0", "3:0.0", " 0000:03:00.0"])
 def test_nic_is_bound_once_kept_over_boots_and_given_back_with_its_interface(bus, spelling):
-    foretold, _ = bind(bus, spelling, check=True)
+    predicted, _ = bind(bus, spelling, check=True)
     untouched = (bus.driver(NIC), list(bus.log), notes(bus))
     first, before = bind(bus, spelling)
     second, _ = bind(bus, spelling)
     [note] = notes(bus)
 
-    assert (foretold, first, second) == (True, True, False)
+    assert (predicted, first, second) == (True, True, False)
     assert untouched == ("ixgbe", [], [])
     assert before.interfaces == ["data0"]
     assert bus.driver(NIC) == bus.override(NIC) == "vfio-pci"
@@ -199,7 +199,7 @@ def test_driver_that_does_not_take_the_device_is_an_error_and_the_old_one_has_it
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
 @pytest.mark.parametrize("mend", ["again", "revert"])
-def test_run_that_is_killed_at_any_write_is_mended(bus, monkeypatch, writes, mend):
+def test_run_that_is_killed_at_any_write_is_repaired(bus, monkeypatch, writes, mend):
     def dying(file, text):
         if len(bus.log) == writes:
             raise KeyboardInterrupt
@@ -217,7 +217,7 @@ def test_run_that_is_killed_at_any_write_is_mended(bus, monkeypatch, writes, men
     assert (bus.driver(NIC), bus.override(NIC)) == ("ixgbe", "(null)")
 
 
-def test_override_that_somebody_else_had_set_is_put_back(bus):
+def test_override_that_somebody_else_had_set_is_reverted(bus):
     (bus.device(NIC) / "driver_override").write_text("ixgbe\n")
 
     bind(bus)
@@ -314,7 +314,7 @@ def test_nic_that_the_inventory_calls_management_is_refused(bus, named):
         bind(bus, management=[named])
 
 
-def test_nothing_is_bound_where_the_way_of_ssh_cannot_be_told(bus):
+def test_nothing_is_bound_where_the_route_of_ssh_is_unknown(bus):
     with pytest.raises(WayUnknown):
         bind(bus, over_ssh=True)
 
@@ -410,7 +410,7 @@ def test_device_in_use_is_not_pulled_away_from_under_its_program(bus):
     assert len(notes(bus)) == 1
 
 
-def test_interface_that_does_not_come_back_is_told_and_the_note_stays(bus):
+def test_interface_that_does_not_come_back_is_reported_and_the_note_stays(bus):
     bind(bus)
     bus.net[NIC] = "other0"
 
@@ -420,7 +420,7 @@ def test_interface_that_does_not_come_back_is_told_and_the_note_stays(bus):
     assert len(notes(bus)) == 1
 
 
-def test_device_that_is_gone_is_told(bus):
+def test_device_that_is_gone_is_reported(bus):
     bind(bus)
     (bus.device(NIC)).rename(bus.root / "gone")
 

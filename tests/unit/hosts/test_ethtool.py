@@ -126,12 +126,12 @@ ALL = {
 }
 
 
-def test_all_is_set_in_the_order_in_which_it_lasts_and_put_back_the_other_way_round(nic):
+def test_all_is_set_in_the_order_in_which_it_lasts_and_reverted_the_other_way_round(nic):
     before = nic.all()
 
-    foretold = change(nic, ALL, check=True)
+    predicted = change(nic, ALL, check=True)
     assert nic.log == []
-    assert change(nic, ALL) == foretold
+    assert change(nic, ALL) == predicted
     assert nic.log == [
         "-L combined 4",
         "-G rx 4096 tx 1024",
@@ -158,11 +158,11 @@ def tuned(nic):
 
 @pytest.mark.parametrize("wanted", [{"channels": {"combined": 4}}, ALL])
 @pytest.mark.parametrize("persist", [False, True])
-def test_what_other_channels_make_anew_is_put_back_with_them(tuned, wanted, persist):
+def test_what_other_channels_make_anew_is_reverted_with_them(tuned, wanted, persist):
     before = tuned.all()
 
-    foretold = change(tuned, wanted, persist=persist, check=True)
-    assert change(tuned, wanted, persist=persist) == foretold
+    predicted = change(tuned, wanted, persist=persist, check=True)
+    assert change(tuned, wanted, persist=persist) == predicted
     assert change(tuned, wanted, persist=persist) == ({}, {})
 
     assert undo.undo("nic_tuning", tuned.root)[1] == []
@@ -190,7 +190,7 @@ def test_channels_that_do_not_take_leave_what_they_made_anew_as_it_was(tuned, mo
     assert notes(tuned) == []
 
 
-def test_revert_that_is_killed_after_the_channels_is_mended_by_the_next(tuned, monkeypatch):
+def test_revert_that_is_killed_after_the_channels_is_repaired_by_the_next(tuned, monkeypatch):
     before = tuned.all()
     change(tuned, {"channels": {"combined": 4}})
     run = tuned.run
@@ -217,7 +217,7 @@ def test_channels_are_left_alone_that_would_lose_an_rss_table_for_good(tuned):
     assert (tuned.log, notes(tuned)) == ([], [])
 
 
-def test_value_that_does_not_take_is_put_back_and_told_with_both(nic):
+def test_value_that_does_not_take_is_reverted_and_reported_with_both(nic):
     nic.stuck = {"rx": "2048"}
     before = nic.all()
 
@@ -240,7 +240,7 @@ def test_value_that_does_not_take_is_put_back_and_told_with_both(nic):
     assert notes(nic) == []
 
 
-def test_refusal_of_the_driver_is_told_in_its_words(nic):
+def test_refusal_of_the_driver_is_reported_in_its_words(nic):
     nic.refuses = {"-A": "netlink error: link autonegotiation is on"}
 
     with pytest.raises(
@@ -296,7 +296,7 @@ def test_value_that_no_driver_takes_is_refused_before_the_first_change(nic, want
 
 @pytest.mark.parametrize("point", range(6))
 @pytest.mark.parametrize("mend", ["again", "revert"])
-def test_run_that_is_killed_at_any_point_is_mended(nic, monkeypatch, point, mend):
+def test_run_that_is_killed_at_any_point_is_repaired(nic, monkeypatch, point, mend):
     before = nic.all()
     run = nic.run
 
@@ -359,7 +359,7 @@ def test_alternative_name_is_taken(nic):
     assert nic.rings["rx"] == 1024
 
 
-def test_rss_table_that_could_not_be_put_back_is_left_alone(nic):
+def test_rss_table_that_could_not_be_reverted_is_left_alone(nic):
     nic.table = [3, 0, 0, 1] * 4
 
     with pytest.raises(EthtoolFailed, match="could not be reverted, since ethtool has no words for it"):
@@ -375,7 +375,7 @@ def test_putting_back_that_fails_keeps_the_note(nic):
     assert len(notes(nic)) == 1
 
 
-def test_ethtool_that_is_missing_is_told(nic, monkeypatch):
+def test_ethtool_that_is_missing_is_reported(nic, monkeypatch):
     def missing(command, **_):
         raise FileNotFoundError(command[0])
 

@@ -45,7 +45,7 @@ def test_adaptive_moderation_is_not_mistaken_for_the_cqe_mode(version):
     }
 
 
-def test_label_that_is_not_the_word_that_sets_it_is_told_as_that_word():
+def test_label_that_is_not_the_word_that_sets_it_is_reported_as_that_word():
     assert "rx-frames-low" in ethtool_text.coalescing("rx-frame-low:\t7\n")
 
 

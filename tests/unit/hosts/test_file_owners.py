@@ -35,7 +35,7 @@ def test_file_that_was_somebodys_comes_back_as_theirs(root, last):
 
 
 @pytest.mark.parametrize("now", ["ours\n", "theirs\n"])
-def test_note_that_does_not_tell_whose_the_file_was_is_put_back_all_the_same(root, now):
+def test_note_that_does_not_tell_whose_the_file_was_is_reverted_all_the_same(root, now):
     """As they were written before owners were."""
     old, new = ({"content": text, "mode": "0644"} for text in ("dGhlaXJzCg==", "b3Vycwo="))
     State("boot", root).note("file", "/theirs", old, new)

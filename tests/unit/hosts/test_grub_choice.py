@@ -258,7 +258,7 @@ def test_recorded_menus_leave_no_doubt(name):
         ("keystatus --shift", None),
     ],
 )
-def test_conditions_are_followed_as_far_as_they_are_told(condition, holds):
+def test_conditions_are_followed_as_far_as_they_are_known(condition, holds):
     known = grub_script.run(f"set p=no\nif {condition}; then set p=yes; fi", {})
 
     assert known.get("p") == {True: "yes", False: "no", None: None}[holds]

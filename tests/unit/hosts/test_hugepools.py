@@ -183,7 +183,7 @@ def test_after_a_boot_they_are_made_again_and_never_fewer_than_there_are(host):
     assert [host.count(pool) for pool in (NODE0, NODE1)] == [256, 300]
 
 
-def test_pages_in_use_that_stay_are_told_with_the_way_out(host, monkeypatch):
+def test_pages_in_use_that_stay_are_reported_with_the_way_out(host, monkeypatch):
     host.grant(NODE0)
     monkeypatch.setattr(Setting, "read", lambda _: "256")
 
@@ -193,7 +193,7 @@ def test_pages_in_use_that_stay_are_told_with_the_way_out(host, monkeypatch):
     assert len(host.changes()) == 1
 
 
-def test_short_grant_at_boot_is_told_with_the_memory(host):
+def test_short_grant_at_boot_is_reported_with_the_memory(host):
     pool = Pool(2048, 256, scope="boot")
     host.set(pool, 200)
 

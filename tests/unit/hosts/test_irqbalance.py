@@ -180,7 +180,7 @@ def test_dash_bans_nothing_and_is_no_trouble(systemd):
     assert banned_in_process(systemd) == {1, 2, 3}
 
 
-def test_what_irqbalance_does_not_read_is_told_with_file_and_line(systemd):
+def test_what_irqbalance_does_not_read_is_reported_with_file_and_line(systemd):
     theirs(systemd, "# ours\nIRQBALANCE_BANNED_CPULIST=7, 8\n")
 
     (note,) = ban(systemd)[2]
@@ -237,7 +237,7 @@ def test_cores_that_the_user_bans_stay_banned_and_the_users_file_is_left_alone(s
     assert file.read_text() == "IRQBALANCE_BANNED_CPULIST=7\n"
 
 
-def test_run_that_broke_off_before_the_restart_is_mended_by_the_next(systemd):
+def test_run_that_broke_off_before_the_restart_is_repaired_by_the_next(systemd):
     systemd.start()
     ban(systemd)
     systemd.files = systemd.files[:1]

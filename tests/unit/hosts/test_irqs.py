@@ -103,7 +103,7 @@ def test_check_mode_tells_what_a_run_then_does(host):
     assert not host.change(check=True).changed
 
 
-def test_irq_that_nobody_may_move_is_told_and_does_not_make_every_run_a_change(host):
+def test_irq_that_nobody_may_move_is_reported_and_does_not_make_every_run_a_change(host):
     host.managed = {25}
 
     first, check, second = host.change(), host.change(check=True), host.change()
@@ -132,7 +132,7 @@ def test_irq_without_room_on_the_others_is_tried_again_by_the_next_run(host, mon
     assert host.change().moved == ["24 (virtio0-config)", "25 (eth0-rx)"]
 
 
-def test_irq_that_moves_with_its_next_interrupt_is_told_as_still_there(host):
+def test_irq_that_moves_with_its_next_interrupt_is_reported_as_still_there(host):
     host.idle = {25}
 
     first, second = host.change(), host.change()
@@ -163,7 +163,7 @@ def test_irq_that_somebody_moved_meanwhile_goes_back_to_where_it_was_first(host)
     assert host.affinity(24) == "0-3"
 
 
-def test_irq_that_came_later_is_moved_and_one_that_is_another_by_now_is_not_put_back(host):
+def test_irq_that_came_later_is_moved_and_one_that_is_another_by_now_is_not_reverted(host):
     host.change()
     (host.root / "proc/irq/25/eth0-rx").rename(host.root / "proc/irq/25/nvme0q1")
     host.add(27, "eth1-rx", "3", "3")
@@ -252,14 +252,14 @@ class TestSmtOff:
         assert (host.affinity(28), outcome.stay, outcome.on_isolated) == ("0,2-3", {}, [])
         assert not host.change(isolated="1").changed
 
-    def test_offline_cores_among_the_isolated_are_told(self, host):
+    def test_offline_cores_among_the_isolated_are_reported(self, host):
         host.add(28, "eth0-tx", "1,3", "1")
 
         outcome = host.change(isolated="1,3")
 
         assert (host.affinity(28), outcome.stay, outcome.offline) == ("0,2", {}, "3")
 
-    def test_irq_that_can_not_go_back_to_offline_cores_is_told_with_the_reason(self, host):
+    def test_irq_that_can_not_go_back_to_offline_cores_is_reported_with_the_reason(self, host):
         (host.root / "sys/devices/system/cpu/online").write_text("0-3\n")
         host.add(28, "eth0-tx", "1", "1")
         host.change(isolated="1")

@@ -72,7 +72,7 @@ def test_ssh_over_what_is_no_internet_address_is_passed_over(tmp_path):
     assert list(links.ssh_connections(tmp_path, 30)) == []
 
 
-def test_no_ssh_connection_is_told_where_there_is_none(tmp_path):
+def test_no_ssh_connection_is_reported_where_there_is_none(tmp_path):
     process(tmp_path, 30, 1, "bash")
 
     assert list(links.ssh_connections(tmp_path, 30)) == []
@@ -132,7 +132,7 @@ def test_interface_of_a_name_may_be_touched(network):
     ("text", "found"),
     [("eth9", "none"), ("data", "eth1 and eth2"), ("3b:00.1", "eth1 and eth2"), ("", "none")],
 )
-def test_name_that_is_not_of_one_interface_is_told_with_those_there_are(network, text, found):
+def test_name_that_is_not_of_one_interface_is_reported_with_those_there_are(network, text, found):
     with pytest.raises(
         links.Untouchable, match=rf"of one interface, found {found}\. There are eth0, eth1, eth2\."
     ):

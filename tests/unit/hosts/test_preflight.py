@@ -37,7 +37,7 @@ def test_supported_distribution_is_taken(name, version):
 @pytest.mark.parametrize(
     ("name", "version"), [("Debian", "11"), ("Debian", "9.13"), ("Ubuntu", "22.04"), ("Alpine", "3.20")]
 )
-def test_unsupported_distribution_is_told_with_those_that_are(name, version):
+def test_unsupported_distribution_is_reported_with_those_that_are(name, version):
     [problem] = preflight.distribution(SUPPORTED, Host(name, version))
 
     assert problem == (
@@ -66,7 +66,7 @@ def test_release_that_is_alone_is_the_only_one(version, known):
         ("1-3", None, []),
     ],
 )
-def test_isolated_cores_that_do_not_run_are_told_and_no_reason_to_refuse(root, cores, online, expected):
+def test_isolated_cores_that_do_not_run_are_reported_and_no_reason_to_refuse(root, cores, online, expected):
     if online is not None:
         (root / "sys/devices/system/cpu/online").write_text(f"{online}\n")
     wanted = {"cpu_isolation_cpus": cores}
@@ -113,7 +113,7 @@ def test_distributions_that_are_shipped_as_supported(playbook, name, version, ta
     assert (problems == []) == (playbook in taken_by)
 
 
-def test_all_problems_are_told_at_once(root):
+def test_all_problems_are_reported_at_once(root):
     (root / "var/lib/labkit").touch()
     host = Host("Alpine", "3.20", "sudo: a password is required", root)
 
@@ -137,7 +137,7 @@ def test_host_with_which_nothing_is_wrong(root):
 
 
 @pytest.mark.parametrize(("isolated", "expected"), [("1-9", "there is no core 4-9"), ("0-3", "all cores")])
-def test_cores_that_cannot_be_isolated_are_told_with_their_variable(root, isolated, expected):
+def test_cores_that_cannot_be_isolated_are_reported_with_their_variable(root, isolated, expected):
     [problem] = preflight.cores({"cpu_isolation_cpus": isolated}, root)
 
     assert problem.startswith("cpu_isolation_cpus: ")
@@ -149,7 +149,7 @@ def test_one_core_may_be_given_as_a_number(root):
 
 
 @pytest.mark.parametrize("full", ["/", "/var", "/boot"])
-def test_full_disk_is_told_with_what_is_free(root, full):
+def test_full_disk_is_reported_with_what_is_free(root, full):
     def free(folder):
         return 3 * MIB if folder == root / full.lstrip("/") else 10_000 * MIB
 
@@ -160,7 +160,7 @@ def test_full_disk_is_told_with_what_is_free(root, full):
 
 
 @pytest.mark.parametrize("place", ["/", "/var", "/boot"])
-def test_disk_without_inodes_is_told(root, place):
+def test_disk_without_inodes_is_reported(root, place):
     def look(folder):
         left = 3 if folder == root / place.lstrip("/") else 100_000
         return SimpleNamespace(f_files=200_000, f_favail=left)
@@ -190,7 +190,7 @@ def kernels(root):
 
 
 @pytest.mark.parametrize(("left_mib", "fits"), [(89, False), (90, True)])
-def test_boot_folder_without_room_for_another_kernel_is_told(root, left_mib, fits):
+def test_boot_folder_without_room_for_another_kernel_is_reported(root, left_mib, fits):
     kernels(root)
 
     problems = list(preflight.room_for_kernel(root, lambda _: left_mib * MIB))
@@ -205,7 +205,7 @@ def test_boot_folder_without_a_kernel_tells_nothing_of_the_room_for_one(root):
     assert list(preflight.room_for_kernel(root, lambda _: 0)) == []
 
 
-def test_state_folder_on_a_read_only_disk_is_told(root):
+def test_state_folder_on_a_read_only_disk_is_reported(root):
     [problem] = preflight.state_folder(root, lambda _: False)
 
     assert "/var/lib can't be written to, so old values can't be kept in /var/lib/labkit" in problem
@@ -233,7 +233,7 @@ class Manager:
         return self._broken
 
 
-def test_installation_that_somebody_broke_off_is_told_and_one_of_ours_is_not(root):
+def test_installation_that_somebody_broke_off_is_reported_and_one_of_ours_is_not(root):
     manager = Manager("theirs (half-configured)")
 
     [problem] = preflight.wreck(0, root, manager)

@@ -42,7 +42,7 @@ def problems_of(root, **wanted):
         ),
     ],
 )
-def test_host_without_a_boot_loader_that_can_be_told_is_refused_with_what_it_lacks(root, wanted, reason):
+def test_host_without_a_boot_loader_that_is_known_is_refused_with_what_it_lacks(root, wanted, reason):
     [problem] = problems_of(root, **wanted)
 
     assert reason in problem
@@ -66,7 +66,7 @@ def test_host_of_which_nothing_is_wanted_needs_none_either(root):
     assert problems_of(root, lowlatency_kernel_flavour="generic", cpu_isolation_cpus="") == []
 
 
-def test_all_that_is_in_the_way_is_told(root):
+def test_all_that_is_in_the_way_is_reported(root):
     (root / "boot/grub").mkdir()
     (root / "boot/grub/grub.cfg").write_text("menuentry 'Other' {\n}\n")
     (root / "usr/sbin").mkdir(parents=True)
@@ -81,7 +81,7 @@ def test_all_that_is_in_the_way_is_told(root):
     assert "PID 1 is not systemd" in problems
 
 
-def test_folder_of_grub_that_is_closed_is_told(root, monkeypatch):
+def test_folder_of_grub_that_is_closed_is_reported(root, monkeypatch):
     """To an ordinary user on EL, where it is root's alone."""
     error = PermissionError(13, "Permission denied", "/boot/grub2/grub.cfg")
     monkeypatch.setattr(preflight_boot, "loader", lambda *_: (_ for _ in ()).throw(error))
@@ -91,13 +91,13 @@ def test_folder_of_grub_that_is_closed_is_told(root, monkeypatch):
     assert f"can't be determined ({error})" in problem
 
 
-def test_argument_that_grub_would_read_otherwise_is_told(root):
+def test_argument_that_grub_would_read_otherwise_is_reported(root):
     [problem] = problems_of(root, boot_extra_arguments=["dyndbg=file x +p"])
 
     assert problem.startswith("kernel argument 'dyndbg=file x +p': expected one word")
 
 
-def test_two_lists_of_cores_in_the_inventory_are_told(root):
+def test_two_lists_of_cores_in_the_inventory_are_reported(root):
     [problem] = problems_of(root, cpu_isolation_cpus="1, 2", boot_extra_arguments=["isolcpus=3"])
 
     assert problem.startswith(
@@ -140,7 +140,7 @@ def test_secure_boot_is_mentioned_where_a_kernel_is_to_be_changed(root, byte, no
         ("modprobe.blacklist=igb", None),
     ],
 )
-def test_argument_that_forbids_the_driver_of_the_way_in_is_told(tmp_path, argument, driver):
+def test_argument_that_forbids_the_driver_of_the_way_in_is_reported(tmp_path, argument, driver):
     way_in, free = "0000:00:02.0", "0000:00:03.0"
     device = tmp_path / "sys/bus/pci/devices" / way_in
     (tmp_path / "sys/bus/pci/drivers/virtio-pci").mkdir(parents=True)

@@ -72,7 +72,7 @@ def test_free_nic_may_be_bound_also_when_it_is_already(root, address):
         ("0000:03:00.0", "0000:03:00.0 must keep its driver mlx5_core: DPDK works beside it"),
     ],
 )
-def test_device_that_may_not_be_bound_is_told(root, address, expected):
+def test_device_that_may_not_be_bound_is_reported(root, address, expected):
     [problem] = problems_of(bind(address), root)
 
     assert problem.startswith("dpdk_devices[0].pci: " + expected)
@@ -89,13 +89,13 @@ def test_nics_of_the_host_are_listed_without_its_disks(root):
 
 @pytest.mark.parametrize("variable", ["af_xdp_interfaces", "nic_tuning_interfaces"])
 @pytest.mark.parametrize("name", ["eth0", "eth9"])
-def test_interface_that_may_not_be_tuned_is_told_with_its_place(root, variable, name):
+def test_interface_that_may_not_be_tuned_is_reported_with_its_place(root, variable, name):
     [problem] = problems_of({variable: [{"name": "eth1"}, {"name": name}]}, root)
 
     assert problem.startswith(f"{variable}[1].name: {name}")
 
 
-def test_what_is_named_twice_is_told(root):
+def test_what_is_named_twice_is_reported(root):
     wanted = {**bind("02:00.0", "0000:02:00.0"), "af_xdp_interfaces": [{"name": "eth2"}, {"name": "eth2"}]}
 
     assert problems_of(wanted, root) == [
@@ -104,7 +104,7 @@ def test_what_is_named_twice_is_told(root):
     ]
 
 
-def test_nic_for_dpdk_that_another_role_wants_in_the_kernel_is_told(root):
+def test_nic_for_dpdk_that_another_role_wants_in_the_kernel_is_reported(root):
     [problem] = problems_of({**bind("0000:02:00.0"), "nic_tuning_interfaces": [{"name": "eth1"}]}, root)
 
     assert problem == (
@@ -128,7 +128,7 @@ def in_group(root, number, *addresses):
         (device / "iommu_group").symlink_to(group.parent)
 
 
-def test_nic_that_shares_its_iommu_group_with_another_driver_is_told(root):
+def test_nic_that_shares_its_iommu_group_with_another_driver_is_reported(root):
     in_group(root, 3, "0000:02:00.0", "0000:05:00.0")
 
     [problem] = problems_of(bind("0000:02:00.0", driver="vfio-pci"), root)
@@ -143,7 +143,7 @@ def test_iommu_that_comes_with_the_next_boot_is_waited_for(root):
     assert problems_of(bind("0000:02:00.0", driver="vfio-pci"), root) == []
 
 
-def test_machine_without_an_iommu_is_told(root):
+def test_machine_without_an_iommu_is_reported(root):
     (root / "sys/firmware/acpi/tables").mkdir(parents=True)
 
     [problem] = problems_of(bind("0000:02:00.0", driver="vfio-pci"), root)
@@ -155,7 +155,7 @@ def test_machine_without_an_iommu_is_told(root):
 
 
 @pytest.mark.parametrize("on", [False, True])
-def test_vfio_with_the_iommu_switched_off_is_told_also_while_it_is_still_on(root, on):
+def test_vfio_with_the_iommu_switched_off_is_reported_also_while_it_is_still_on(root, on):
     if on:
         in_group(root, 3, "0000:02:00.0")
 
@@ -185,7 +185,7 @@ SOURCE = {
         ({}, []),
     ],
 )
-def test_source_of_dpdk_that_is_told_by_halves_is_told(given, expected):
+def test_source_of_dpdk_that_is_reported_by_halves_is_reported(given, expected):
     problems = list(preflight_devices.source({**SOURCE, **given}))
 
     assert len(problems) == len(expected)

@@ -64,7 +64,7 @@ def problems_of(wanted, root):
         ({"rings": {"tx": 64}}, "data0: its driver has no rings tx; it has rx"),
     ],
 )
-def test_setting_that_the_interface_does_not_take_is_told(root, settings, expected):
+def test_setting_that_the_interface_does_not_take_is_reported(root, settings, expected):
     wanted = {"nic_tuning_interfaces": [{"name": "data0", "channels": {"combined": 2}, **settings}]}
 
     assert problems_of(wanted, root) == [f"nic_tuning_interfaces[0]: {expected}"]
@@ -78,7 +78,7 @@ def test_setting_that_the_interface_does_not_take_is_told(root, settings, expect
         ({"gro_flush_timeout_ns": -1}, "napi gro_flush_timeout -1: expected 0 or more"),
     ],
 )
-def test_setting_of_af_xdp_is_told_as_the_role_gives_it_to_ethtool(root, settings, expected):
+def test_setting_of_af_xdp_is_reported_as_the_role_gives_it_to_ethtool(root, settings, expected):
     wanted = {"af_xdp_interfaces": [{"name": "data0"}, {"name": "data0", **settings}]}
 
     assert problems_of(wanted, root) == [f"af_xdp_interfaces[1]: {expected}"]
@@ -90,7 +90,7 @@ def test_what_the_interface_takes_is_no_problem(root):
     assert problems_of({"nic_tuning_interfaces": [{"name": "data0", **right}]}, root) == []
 
 
-def test_all_that_is_wrong_in_a_group_is_told(root):
+def test_all_that_is_wrong_in_a_group_is_reported(root):
     wrong = {"gro": "of", "grow": False}
 
     problems = problems_of({"nic_tuning_interfaces": [{"name": "data0", "features": wrong}]}, root)
@@ -123,7 +123,7 @@ def bind(driver, address=NIC, **more):
     return {"dpdk_devices": [{"pci": address, "driver": driver}], **more}
 
 
-def test_driver_that_the_kernel_has_not_is_told(root):
+def test_driver_that_the_kernel_has_not_is_reported(root):
     [problem] = problems_of(bind("vfio-pcii", dpdk_packages=["dpdk-dev"]), root)
 
     assert problem.startswith(

@@ -86,13 +86,13 @@ def notes_of(root, **wanted):
         ),
     ],
 )
-def test_other_value_of_a_thing_that_both_set_is_told(root, wanted, said):
+def test_other_value_of_a_thing_that_both_set_is_reported(root, wanted, said):
     notes = notes_of(root, **{**CORES, **wanted})
 
     assert any(said in note for note in notes), notes
 
 
-def test_same_value_and_what_no_role_sets_are_not_told(root):
+def test_same_value_and_what_no_role_sets_are_not_reported(root):
     same = {"cpu_isolation_governor": "performance", "cpu_isolation_vm_stat_interval_s": "10"}
 
     assert notes_of(root, **CORES, **same) == []
@@ -114,7 +114,7 @@ def test_profile_in_etc_hides_the_one_that_came_with_tuned(root):
     assert "sets governor to ondemand ([cpu] in /etc/tuned/cpu-partitioning/tuned.conf)" in note
 
 
-def test_daemon_that_runs_is_told_from_one_that_is_left(root):
+def test_daemon_that_runs_is_reported_from_one_that_is_left(root):
     assert not tuned.look(root).running
     (root / "run/tuned").mkdir(parents=True)
     (root / "run/tuned/tuned.pid").write_text("77\n")
@@ -130,7 +130,7 @@ def test_profile_that_cannot_be_read_or_includes_itself_tells_nothing(root, text
     assert notes_of(root, **CORES, cpu_isolation_governor="powersave") == []
 
 
-def test_host_without_tuned_is_told_nothing(tmp_path):
+def test_host_without_tuned_is_reported_nothing(tmp_path):
     assert tuned.look(tmp_path) is None
     assert notes_of(tmp_path, **CORES, cpu_isolation_governor="powersave") == []
 

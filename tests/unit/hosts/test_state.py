@@ -245,7 +245,7 @@ def test_undo_goes_on_where_it_was_broken_off(root, monkeypatch):
     assert sorted(path.name for path in root.iterdir()) == ["sys", "var"]
 
 
-def test_what_is_wanted_no_more_is_put_back_and_all_else_stays(root):
+def test_what_is_wanted_no_more_is_reverted_and_all_else_stays(root):
     for name in ("one", "two", "three"):
         (root / f"sys/{name}").write_text("1\n")
         settings.change("tuning", settings.Setting(f"/sys/{name}", root=root), "2", persist=name == "two")
@@ -267,7 +267,7 @@ def test_what_is_wanted_no_more_is_put_back_and_all_else_stays(root):
     )
 
 
-def test_what_cannot_even_be_looked_at_keeps_nothing_else_from_being_put_back(root, monkeypatch):
+def test_what_cannot_even_be_looked_at_keeps_nothing_else_from_being_reverted(root, monkeypatch):
     setting = knob(root, "1")
     settings.change("tuning", setting, "2")
     for name in ("link", "slow"):
@@ -329,7 +329,7 @@ def test_role_names_no_path():
         State("../boot")
 
 
-def test_setting_of_an_offline_core_is_left_alone_at_boot_and_told_when_it_can_not_go_back(tmp_path):
+def test_setting_of_an_offline_core_is_left_alone_at_boot_and_reported_when_it_can_not_go_back(tmp_path):
     path = "/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor"
     file = tmp_path / path.lstrip("/")
     file.parent.mkdir(parents=True)

@@ -36,7 +36,7 @@ def network(*, link=None, links=(), addresses=(), routes=()):
         ),
     ],
 )
-def test_what_would_be_lost_is_told(given, expected):
+def test_what_would_be_lost_is_reported(given, expected):
     assert uses(network(**given), "data0") == [expected]
 
 

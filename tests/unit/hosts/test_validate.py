@@ -125,7 +125,7 @@ def test_what_is_right_is_taken(schema, right):
         ("nix_devices: []", "nix_devices", "no role reads this", "did you mean nic_devices?"),
     ],
 )
-def test_what_is_wrong_is_told_by_name_with_the_way_out(schema, wrong, name, found, way_out):
+def test_what_is_wrong_is_reported_by_name_with_the_way_out(schema, wrong, name, found, way_out):
     [problem] = problems_of(schema, wrong)
 
     assert problem.startswith(f"{name}: ")
@@ -133,7 +133,7 @@ def test_what_is_wrong_is_told_by_name_with_the_way_out(schema, wrong, name, fou
     assert way_out in problem
 
 
-def test_all_mistakes_are_told_at_once(schema):
+def test_all_mistakes_are_reported_at_once(schema):
     problems = problems_of(
         schema, "{nic_count: x, nic_on: x, nic_devices: [{mode: 1.0, drivr: x}], nic_zzz: 1}"
     )

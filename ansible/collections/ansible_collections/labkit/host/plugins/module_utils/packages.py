@@ -208,7 +208,7 @@ def restore(change: Change, root: Path, manager: Manager | None = None) -> str |
 
 
 def refusal(change: Change, root: Path, manager: Manager | None = None) -> str | None:
-    """Why `restore` would leave them, as far as that can be foretold. Changes nothing.
+    """Why `restore` would leave them, as far as that can be predicted. Changes nothing.
 
     A manager that cannot simulate now may well remove then: what is broken is repaired first, or another kernel runs.
     """

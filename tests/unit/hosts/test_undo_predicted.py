@@ -18,7 +18,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_what_would_be_left_is_foretold_with_the_reason(root):
+def test_what_would_be_left_is_predicted_with_the_reason(root):
     (root / "sys/two").unlink()
     (root / "etc/edited").write_text("edited\n")
     (root / "etc/replaced").unlink()
