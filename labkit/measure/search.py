@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,11 @@ class SearchResult:
         """Trials that the quoted figures rest on: those at a goal's relevant lower bound."""
         bounds = {self.ndr.relevant_lower_bound_pps, self.pdr.relevant_lower_bound_pps} - {None}
         return tuple(trial for bound in bounds for trial in at_load(self.trials[1:], bound))
+
+
+def with_pdr_of(former: SearchResult, later: SearchResult) -> SearchResult:
+    """The later search, with the PDR of the former one and the trials that it rests on."""
+    return replace(later, pdr=former.pdr, trials=(later.trials[0], *former.trials[1:], *later.trials[1:]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

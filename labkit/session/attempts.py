@@ -17,14 +17,13 @@ def lasts(before: Usage | None, now: Usage | None) -> bool:
 
 
 class Attempts:
-    """Remembers, for each test, the measurements that were invalid for a transient reason."""
+    """Remembers, for each test, the measurements that are worth another attempt: see `Evaluation.blamed`."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._blamed: dict[str, list[Measurement]] = {}
         self._unsure: dict[str, list[Measurement]] = {}
         self._begun: dict[str, tuple[Measurement, ...]] = {}
-        self._stood_still: set[str] = set()
 
     def number(self, test: str) -> int:
         """Which attempt of the test it is: 1 and up."""
@@ -36,23 +35,14 @@ class Attempts:
         measurements: Sequence[Measurement],
         *,
         unsure: Sequence[Measurement],
-        stood_still: bool,
     ) -> None:
-        """A target of the test was invalid because of these measurements.
+        """Another attempt at these measurements is worthwhile: see `Evaluation.blamed`.
 
-        `unsure`: by their limit, which a disturbed maximum offered load decided. Their rates are not measured again.
-        `stood_still`: by a bound that was missed while the tester stood still. From then on the test's targets are
-        invalid whenever the tester stood still, whether their bounds are met or not: otherwise only missed bounds
-        would get a second chance, which would bias the result.
+        `unsure`: at their limit alone, which a disturbed maximum offered load decided. Their rates are not measured
+        again.
         """
         self._blamed.setdefault(test, []).extend(measurements)
         self._unsure.setdefault(test, []).extend(unsure)
-        if stood_still:
-            self._stood_still.add(test)
-
-    def strict(self, test: str) -> bool:
-        """Whether the test's targets are invalid whenever the tester stood still (see `blame`)."""
-        return test in self._stood_still and self.number(test) > 1
 
     def to_repeat(self, test: str) -> tuple[Measurement, ...]:
         """What would have to be measured again."""

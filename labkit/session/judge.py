@@ -47,6 +47,22 @@ class Judge:
             return self._ended(test, key, (judge.without_target(measurements),))
         return self._by_targets(test, key, targets, measurements)
 
+    def without_targets(self, test: str, measurements: Sequence[Measurement]) -> tuple[Verdict, ...]:
+        """Judge measurements of a test that has no target: each row is invalid by its gates, or measured."""
+        rows = dict.fromkeys(m.key for m in measurements)
+        return tuple(
+            verdict
+            for key in rows
+            for verdict in self._ended(
+                test, key, (judge.without_target([m for m in measurements if m.key == key]),)
+            )
+        )
+
+    @property
+    def held(self) -> tuple[Verdict, ...]:
+        """The verdicts that are held."""
+        return tuple(self._held or ())
+
     def skip(self, test: str, key: Key, reason: str) -> None:
         """Store a verdict for a row that cannot run here."""
         self._ended(test, key, (judge.skipped(reason),))
@@ -66,15 +82,14 @@ class Judge:
         if isinstance(key, DatapathKey) and any(target.metric.relative for target in targets):
             self._repeat_kernel_baseline(test, key)
             self._measure_kernel_baseline(key)
-        strict = self._recorder.attempts.strict(test)
-        ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything(), strict=strict)
+        ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything())
         return self._ended(test, key, ends)
 
     def _ended(self, test: str, key: Key, ends: Sequence[Evaluation]) -> tuple[Verdict, ...]:
         """Store how a test's targets ended, and note what is worth another attempt."""
         attempts = self._recorder.attempts
         for end in ends:
-            attempts.blame(test, end.blamed, unsure=end.unsure, stood_still=end.stood_still)
+            attempts.blame(test, end.blamed, unsure=end.unsure)
         verdicts = judge.verdicts(test, key, ends, attempt=attempts.number(test))
         if self._held is not None:
             self._held += verdicts

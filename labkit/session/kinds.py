@@ -10,11 +10,11 @@ from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
-from labkit.measure.gate import limit_is_unsure
+from labkit.measure.gate import invalid_for, limit_is_unsure
 from labkit.measure.latency import IDLE_LOAD_PPS, load_rates, measure_latency
 from labkit.measure.limits import NONE, search_limited_by
 from labkit.measure.rates import Mrr, measure_loss_curve, measure_mrr
-from labkit.measure.search import SearchProgress, search_upwards
+from labkit.measure.search import SearchProgress, search_upwards, with_pdr_of
 from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
@@ -106,6 +106,14 @@ class Kinds:
                 on_progress=lambda state: self._progress.update(_search_line(state)),
                 on_trial=notes.count,
             )
+            for former in self._recorder.former(_key(datapath, frames), "throughput"):
+                if former.throughput is not None and not invalid_for(former.gates, "pdr"):
+                    # Only its NDR was invalid. Others may have been judged by its PDR, or measured relative to it.
+                    result = with_pdr_of(former.throughput, result)
+                    notes.deviations.append(
+                        f"PDR is that of attempt {former.attempt}: only its NDR was invalid"
+                    )
+                    break
             notes.deciding = tuple(result.deciding_trials())
             notes.rates = result
             if search_limited_by(result, max_offered_load_pps=None) == NONE:
@@ -171,6 +179,7 @@ class Kinds:
                 on_trial=notes.count,
             )
             notes.deviations += result.deviations
+            notes.rest_on(self._recorder.find(_key(datapath, frames), "throughput"), "pdr")
             return {"back_to_back": result}
 
         return self._datapath("back_to_back", datapath, frames, body)

@@ -41,8 +41,10 @@ class Recorder:
         """By row (`Key.id`), then by `Measurement.kind` with its variant: later measurements build on earlier ones."""
         self._bases: dict[tuple[str, str], tuple[Measurement, ...]] = {}
         """By row and name: the invalid measurements that a measurement rests on."""
-        self._former: dict[tuple[str, str], int] = {}
-        """Number of invalid attempts at a measurement, by row and name."""
+        self._former: dict[tuple[str, str], list[Measurement]] = {}
+        """The attempts at a measurement that no longer count, by row and name."""
+        self._outdated: set[int] = set()
+        """By identity: attempts that were made before a test was rerun from the beginning."""
         self._store: RunStore | None = None
         self._folder: Path | None = None
         self._finished: Run | None = None
@@ -63,7 +65,12 @@ class Recorder:
 
     def attempt(self, key: Key, kind: str, variant: str = "") -> int:
         """Number of the next attempt at a measurement: 1 and up."""
-        return self._former.get((key.id, _name(kind, variant)), 0) + 1
+        former = self._former.get((key.id, _name(kind, variant)), ())
+        return former[-1].attempt + 1 if former else 1
+
+    def former(self, key: Key, kind: str) -> Sequence[Measurement]:
+        """The attempts at a measurement that were repeated; those that a rerun was to forget are not among them."""
+        return [m for m in self._former.get((key.id, _name(kind, "")), ()) if id(m) not in self._outdated]
 
     def keep(self, measurement: Measurement, *, bases: Sequence[Measurement] = ()) -> None:
         """Remember a measurement, and store it. `bases`: those that it rests on, where no figure of them is valid."""
@@ -77,6 +84,8 @@ class Recorder:
         """Have these rows measured anew when they are next asked for; what was stored of them stays."""
         for key in keys:
             self._known.pop(key.id, None)
+            for (row, _), former in self._former.items():
+                self._outdated |= {id(m) for m in former if row == key.id}
 
     def to_repeat(self, test: str) -> list[Measurement]:
         """The measurements that the test's next attempt makes again: with the invalid ones that they rest on."""
@@ -120,7 +129,7 @@ class Recorder:
     def _forget(self, measurement: Measurement) -> None:
         name = _name(measurement.kind, measurement.variant)
         self._known.get(measurement.key.id, {}).pop(name, None)
-        self._former[measurement.key.id, name] = measurement.attempt
+        self._former.setdefault((measurement.key.id, name), []).append(measurement)
 
     # --- the run -------------------------------------------------------------------------------------------
 

@@ -30,11 +30,13 @@ class Evaluation:
     """pps, us, 1 (a share) or x (a ratio); None where there is no figure to have one."""
     reason: str
     blamed: tuple[Measurement, ...] = ()
-    """Of an invalid outcome: the measurements that are worth another attempt, their reason being one that can pass."""
+    """The measurements that are worth another attempt: of an invalid outcome, where the reason is one that can pass.
+
+    Also those in which the tester stalled by as much as matters, whether the bound was missed (invalid) or met: if only
+    missed bounds had another chance, the choice would be by value.
+    """
     unsure: tuple[Measurement, ...] = ()
     """Of an invalid outcome: the measurements whose rates stay, and whose limit is worth another look."""
-    stood_still: bool = False
-    """Whether it is invalid because the tester stood still while the bound was missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +62,8 @@ class Target:
         measurements: Sequence[Measurement],
         *,
         kernel: Sequence[Measurement] = (),
-        strict: bool = False,
     ) -> Evaluation:
-        """Judge the measurements of one row; `kernel` are those that ratios are taken to.
-
-        `strict`: it is invalid whenever the tester stood still, even where the bound holds (see session.attempts).
-        """
+        """Judge the measurements of one row; `kernel` are those that ratios are taken to."""
         measurement = self._pick(measurements)
         if measurement is None:
             return self._end(Outcome.INVALID, None, f"not measured: needs {' or '.join(self.metric.kinds)}")
@@ -92,11 +90,8 @@ class Target:
             end = self._end(Outcome.INVALID, None, observed.reason)
             return _with_unsure_limits(end, measurement, baseline)
         end = _with_unsure_limits(self._judge(observed), measurement, baseline)
-        if observed.doubt and observed.doubt_passes:
-            if strict and end.outcome is not Outcome.INVALID:
-                end = self._end(Outcome.INVALID, observed.quoted, f"{end.reason}; {observed.doubt}")
-            if end.outcome is Outcome.INVALID:
-                return replace(end, blamed=(measurement,), stood_still=True)
+        if observed.doubt and observed.doubt_passes and end.outcome is not Outcome.FAIL:
+            return replace(end, blamed=(measurement,))
         return end
 
     def _pick(self, measurements: Sequence[Measurement]) -> Measurement | None:

@@ -22,10 +22,9 @@ def by_targets(
     measurements: Sequence[Measurement],
     *,
     kernel: Sequence[Measurement],
-    strict: bool = False,
 ) -> tuple[Evaluation, ...]:
-    """One evaluation per target; ratios are to those of `kernel` that fit. `strict`: see `Target.evaluate`."""
-    return tuple(target.evaluate(measurements, kernel=kernel, strict=strict) for target in targets)
+    """One evaluation per target; ratios are to those of `kernel` that fit."""
+    return tuple(target.evaluate(measurements, kernel=kernel) for target in targets)
 
 
 def without_target(measurements: Sequence[Measurement]) -> Evaluation:
