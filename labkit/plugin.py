@@ -144,6 +144,11 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
 @pytest.fixture
 def labkit_target_of_test(request: pytest.FixtureRequest) -> Subject:
     """The datapath and frame size, or the host, that this test measures (set by its markers)."""
+    if not hasattr(request, "param"):
+        raise pytest.UsageError(
+            f"{request.node.name}: the fixture measure is asked for by getfixturevalue: name it as an argument of the "
+            "test, or of a fixture that the test names"
+        )
     subject: Subject = request.param
     return subject
 
@@ -204,6 +209,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     own, subject = state_of(item.config), subject_of(item)
     reporting.report(item, report, error)
     if isinstance(subject, Subject):
+        error = reporting.judge_untargeted(item, own, report) or error
         reporting.follow(item, own, subject, report, error)
     if report.when == "call" or report.outcome != "passed":
         own.outcomes.add(report.outcome)
@@ -213,7 +219,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> terminal.StatusWord | None:
     """Count invalid apart from failed, skipped and passed."""
-    return terminal.INVALID if getattr(report, "labkit_invalid", False) else None
+    # What another plugin reruns is counted as that plugin says.
+    invalid = getattr(report, "labkit_invalid", False) and str(report.outcome) != "rerun"
+    return terminal.INVALID if invalid else None
 
 
 @pytest.hookimpl(trylast=True)

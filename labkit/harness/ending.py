@@ -22,7 +22,7 @@ def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> 
             state.begun.recorder.store_verdicts(state.later)
         state.begun.close(interrupted=interrupted)
     except EnvironmentBroken as error:
-        session.config.get_terminal_writer().line(f"labkit: {error}", red=True)
+        terminal.last_line(session.config, f"labkit: {error}", red=True)
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         return False
     return True

@@ -65,10 +65,6 @@ def conclude(
         verdicts += everywhere(Outcome.SKIP, ending.skipped)
     if ending.skipped and ending.required:
         verdicts = [_turned(v, Outcome.SKIP, Outcome.FAIL, "required, and skipped") for v in verdicts]
-    if not verdicts and measured:
-        for key in rows:
-            end = judge.without_target([m for m in measured if m.key == key])
-            verdicts += judge.verdicts(test, key, (end,), attempt=attempt)
     return tuple(verdicts)
 
 

@@ -1,7 +1,7 @@
-"""The part of the pytest plugin that repeats measurements which were invalid for a transient reason.
+"""The part of the pytest plugin that repeats measurements which were disturbed for a transient reason.
 
-A test that ends invalid is withheld: it is reported to pytest after the other tests, when its further attempts are made
-or the budget is used up. So it is reported once: on the terminal, in junit.xml and in the exit code.
+A test that was disturbed is withheld: it is reported to pytest after the other tests, when its further attempts are
+made or the budget is used up. So it is reported once: on the terminal, in junit.xml and in the exit code.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from labkit.errors import LabkitError
+from labkit.harness import terminal
 from labkit.harness.collecting import Subject, measures, subject_of
 from labkit.session.attempts import lasts
 
@@ -35,6 +36,10 @@ class _Withheld:
 
     item: pytest.Item
     reports: Sequence[pytest.TestReport]
+    attempt: int
+    """Their number."""
+    reasons: frozenset[str]
+    """Why it is repeated."""
 
 
 class Repeats:
@@ -53,28 +58,33 @@ class Repeats:
         self._session = session
         self._clock = clock
         self._withheld: list[_Withheld] = []
+        self._attempt: list[pytest.TestReport] | None = None
+        """Reports of the further attempt that is being made; None: none is."""
         self._over = False
-        self.rounds = 0
+        self._rounds = 0
         """How many rounds of further attempts there were."""
-        self.invalid = 0
-        """Tests that stayed invalid."""
-        self.reasons: set[str] = set()
+        self._invalid: dict[str, int] = {}
+        """Tests that stayed invalid, and the number of attempts at each."""
+        self._reasons: set[str] = set()
         """Why."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
         """Run a measuring test, and withhold its report if it is worth another attempt."""
+        if self._attempt is not None:
+            self._attempt += runtestprotocol(item, nextitem=nextitem, log=False)
+            return True
         if self._over or not self._budget_s or not isinstance(subject_of(item), Subject):
             return None
         if _is_rerun_by_another(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        if _is_invalid(reports) and self._session().recorder.attempts.worthwhile(item.nodeid):
-            self._withheld.append(_Withheld(item, reports))
+        if self._is_disturbed(item, reports):
+            self._withheld.append(_Withheld(item, reports, 1, _reasons(self._session(), item.nodeid)))
             item.ihook.pytest_runtest_logreport(report=_announcement(reports))
         else:
-            self._report(item, reports)
+            self._report(item, reports, 1, _reasons(self._session(), item.nodeid))
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
@@ -87,10 +97,18 @@ class Repeats:
             self._repeat(session)
         finally:
             self._over = True
+            self._attempt = None
             for one in self._withheld:
-                self._report(one.item, one.reports)
+                self._report(one.item, one.reports, one.attempt, one.reasons)
             self._withheld.clear()
         return result
+
+    def _is_disturbed(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> bool:
+        """Whether another attempt may help: one that failed as well is not measured again, nor one that is skipped."""
+        invalid = any(getattr(r, "labkit_invalid", False) for r in reports)
+        clean = all(r.passed or getattr(r, "labkit_invalid", False) for r in reports)
+        ran = invalid or _is_measured(reports)
+        return clean and ran and self._session().recorder.attempts.worthwhile(item.nodeid)
 
     def _reserve(self, session: pytest.Session) -> None:
         """Refuse the whole run if another process measures on this machine."""
@@ -114,72 +132,102 @@ class Repeats:
         budget_s = self._busy_budget_s if live and _stays_busy(own) else self._budget_s
         end = self._clock() + budget_s
         shorter = "" if budget_s == self._budget_s else " (other programs keep this machine busy)"
-        reasons = ", ".join(sorted({g for one in self._withheld for g in _reasons(own, one.item.nodeid)}))
+        reasons = ", ".join(sorted({reason for one in self._withheld for reason in one.reasons}))
         own.progress.say(
-            f"{_tests(len(self._withheld))} invalid ({reasons}): repeating, for up to {budget_s:g} s{shorter}"
+            f"{_tests(len(self._withheld))} {self._words()} ({reasons}): repeating, for up to {budget_s:g} s{shorter}"
         )
         while self._withheld and not (session.shouldfail or session.shouldstop):
-            pause_s = PAUSES_S[min(self.rounds, len(PAUSES_S) - 1)] if live else 0.0
+            pause_s = PAUSES_S[min(self._rounds, len(PAUSES_S) - 1)] if live else 0.0
             able = [w for w in self._withheld if self._cost_s(w.item.nodeid) <= end - self._clock() - pause_s]
-            if not able or (not live and self.rounds >= len(PAUSES_S)):
+            if not able or (not live and self._rounds >= len(PAUSES_S)):
                 return
             if pause_s:
-                own.progress.phase(f"{_tests(len(self._withheld))} still invalid: pausing for {pause_s:g} s")
+                own.progress.phase(
+                    f"{_tests(len(self._withheld))} still {self._words()}: pausing for {pause_s:g} s"
+                )
                 own.listen(pause_s)
-            self.rounds += 1
+            self._rounds += 1
             self._round(session, able, end)
+
+    def _words(self) -> str:
+        """Invalid; disturbed, where bounds were met all the same; or both, of several tests."""
+        invalid = [any(getattr(r, "labkit_invalid", False) for r in one.reports) for one in self._withheld]
+        return "invalid" if all(invalid) else "invalid or disturbed" if any(invalid) else "disturbed"
 
     def _round(self, session: pytest.Session, able: Sequence[_Withheld], end: float) -> None:
         own = self._session()
-        for one, following in zip(able, (*able[1:], None), strict=True):
+        for one in able:
             if session.shouldfail or session.shouldstop:
                 return
             if self._cost_s(one.item.nodeid) > end - self._clock():
                 continue
             own.repeat(one.item.nodeid)
-            reports = runtestprotocol(
-                one.item, nextitem=following.item if following is not None else None, log=False
-            )
-            one.reports = reports
-            if not (_is_invalid(reports) and own.recorder.attempts.worthwhile(one.item.nodeid)):
+            one.reports = self._run_again(one.item)
+            one.attempt = own.recorder.attempts.number(one.item.nodeid)
+            one.reasons = _reasons(own, one.item.nodeid)
+            if not self._is_disturbed(one.item, one.reports):
                 self._withheld.remove(one)
-                self._report(one.item, reports)
+                self._report(one.item, one.reports, one.attempt, one.reasons)
+
+    def _run_again(self, item: pytest.Item) -> Sequence[pytest.TestReport]:
+        """Run a test through the hooks of all plugins (a timeout, faulthandler), and withhold its reports.
+
+        No test follows it for pytest, so that all fixtures are torn down: whether the next one still fits into the
+        budget is known only afterwards.
+        """
+        self._attempt = []
+        try:
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+            return self._attempt
+        finally:
+            self._attempt = None
 
     def _cost_s(self, test: str) -> float:
         return AROUND_S + sum(m.duration_s for m in self._session().recorder.to_repeat(test))
 
-    def _report(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
-        number = self._session().recorder.attempts.number(item.nodeid) if _is_measured(reports) else 1
+    def _report(
+        self,
+        item: pytest.Item,
+        reports: Sequence[pytest.TestReport],
+        attempt: int,
+        reasons: frozenset[str],
+    ) -> None:
+        if any(getattr(report, "labkit_invalid", False) for report in reports):
+            self._invalid[item.nodeid] = attempt
+            self._reasons |= reasons
         for report in reports:
-            if number > 1:
-                report.user_properties.append(("labkit_attempt", number))
+            if attempt > 1 and _is_measured(reports):
+                report.user_properties.append(("labkit_attempt", attempt))
             item.ihook.pytest_runtest_logreport(report=report)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count what stays invalid."""
-        if getattr(report, "labkit_invalid", False):
-            self.invalid += 1
-            self.reasons |= _reasons(self._session(), report.nodeid)
+        """Note what stays invalid also of a test that another plugin reruns: how its last run ends."""
+        invalid = getattr(report, "labkit_invalid", False) and str(report.outcome) != "rerun"
+        if invalid and report.nodeid not in self._invalid:
+            self._invalid[report.nodeid] = 1
+            self._reasons |= _reasons(self._session(), report.nodeid)
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:  # noqa: ANN401
         """Say that the test will be run again."""
         if report.outcome != AGAIN:
             return None
-        return "measured again", "A", ("INVALID, will be repeated", {"yellow": True})
+        word = "INVALID" if report.labkit_announced_invalid else "DISTURBED"
+        return "measured again", "A", (f"{word}, will be repeated", {"yellow": True})
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """The last line, if a test stayed invalid: why, and what to do."""
-        if self.invalid:
-            config.get_terminal_writer().line(f"labkit: {self._closing()}", yellow=True)
+        if self._invalid:
+            terminal.last_line(config, f"labkit: {self._closing()}", yellow=True)
 
     def _closing(self) -> str:
         own = self._session()
         used = f": {own.usage.describe()}" if own.usage is not None and own.usage.busy else ""
-        attempts = f" after {self.rounds + 1} attempts" if self.rounds else ""
-        why = ", ".join(sorted(self.reasons - {STAYS})) or STAYS
+        most = max(self._invalid.values())
+        attempts = f" after {'' if len(self._invalid) == 1 else 'up to '}{most} attempts" if most > 1 else ""
+        why = ", ".join(sorted(self._reasons - {STAYS})) or STAYS
         rest = "" if STAYS in why else "; repeat the run when the machine is idle"
-        return f"{_tests(self.invalid)} invalid{attempts} ({why}){used}{rest}"
+        return f"{_tests(len(self._invalid))} invalid{attempts} ({why}){used}{rest}"
 
 
 def _stays_busy(session: Session) -> bool:
@@ -206,25 +254,19 @@ def _tier(item: pytest.Item) -> str:
     return str(subject.topology.tier) if isinstance(subject, Subject) else ""
 
 
-def _reasons(session: Session, test: str) -> set[str]:
-    return session.recorder.reasons(test) or {STAYS}
-
-
-def _is_invalid(reports: Sequence[pytest.TestReport]) -> bool:
-    """Whether the test is invalid and nothing else: one that failed as well is not measured again."""
-    return any(getattr(r, "labkit_invalid", False) for r in reports) and not any(
-        r.failed and not getattr(r, "labkit_invalid", False) for r in reports
-    )
+def _reasons(session: Session, test: str) -> frozenset[str]:
+    return frozenset(session.recorder.reasons(test) or {STAYS})
 
 
 def _is_measured(reports: Sequence[pytest.TestReport]) -> bool:
-    return any(r.when == "call" for r in reports)
+    """Whether it came so far that it measured."""
+    return any(r.when == "call" or getattr(r, "labkit_invalid", False) for r in reports)
 
 
 def _announcement(reports: Sequence[pytest.TestReport]) -> pytest.TestReport:
     """A report in place of the one that is withheld; pytest does not count it."""
-    (call,) = [report for report in reports if report.when == "call"]
-    return pytest.TestReport(
+    call = next((report for report in reports if report.when == "call"), reports[0])
+    announcement = pytest.TestReport(
         nodeid=call.nodeid,
         location=call.location,
         keywords=call.keywords,
@@ -232,3 +274,5 @@ def _announcement(reports: Sequence[pytest.TestReport]) -> pytest.TestReport:
         longrepr=None,
         when="call",
     )
+    announcement.labkit_announced_invalid = getattr(call, "labkit_invalid", False)  # type: ignore[attr-defined]
+    return announcement

@@ -48,6 +48,27 @@ def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | No
         made.longrepr = f"{type(error).__name__}: {error}"
 
 
+def judge_untargeted(
+    item: pytest.Item, state: PluginState, made: pytest.TestReport
+) -> InvalidMeasurement | None:
+    """A test that passed without a target is invalid, if a gate says so of what it measured. None: it is not."""
+    measured = item.stash.get(_MEASURED, None)
+    if made.when != "call" or not made.passed or measured is None or not measured.taken:
+        return None
+    from labkit.record.model import Outcome
+
+    judge = state.session.judge
+    if judge.held:
+        return None
+    found = judge.without_targets(item.nodeid, measured.taken)
+    invalid = [f"{v.target}: {v.reason}" for v in found if v.outcome is Outcome.INVALID]
+    if not invalid:
+        return None
+    error = InvalidMeasurement("; ".join(invalid))
+    report(item, made, error)
+    return error
+
+
 def follow(
     item: pytest.Item,
     state: PluginState,

@@ -72,6 +72,14 @@ def summarize(
         reporter.write_line(f"labkit: {line}", red=True)
 
 
+def last_line(config: pytest.Config, text: str, **markup: bool) -> None:
+    """Write a line after all of pytest's: to stderr, if pytest has no terminal (-p no:terminal)."""
+    if config.pluginmanager.has_plugin("terminalreporter"):
+        config.get_terminal_writer().line(text, **markup)
+    else:
+        print(text, file=sys.stderr)
+
+
 def report_problems(config: pytest.Config, problems: Sequence[str]) -> None:
     """Write the reasons for a failed run to stderr if pytest has no summary (-p no:terminal)."""
     if not config.pluginmanager.has_plugin("terminalreporter"):

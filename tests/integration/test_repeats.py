@@ -152,3 +152,199 @@ def test_a_time_that_is_none_is_bad_input(suite: pytest.Pytester) -> None:
         result = suite.runpytest_inprocess(f"{option}=soon")
         assert result.ret == 4
         result.stderr.fnmatch_lines([f"*{option} 'soon': expected a time such as '90s'*"])
+
+
+def test_a_fixture_that_judges_is_repeated_with_its_test(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def rates(measure, target):
+            found = measure.throughput()
+            target(found, ndr=">= 1 kpps")
+            return found
+
+        @pytest.mark.kernel
+        def test_ndr(rates):
+            assert rates.throughput
+
+        @pytest.mark.kernel
+        def test_after(measure, target):
+            target(measure.mrr(), mrr=">= 1 kpps")
+        """
+    )
+    seed = seed_that_needs(2, suite.path)
+    result, stored, _ = run(suite, f"--labkit-seed={seed}", "-v")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*test_ndr* INVALID, will be repeated*", "*test_after* PASSED*"])
+    assert [(v["outcome"], v["attempt"]) for v in stored["verdicts"]] == [("pass", 1), ("pass", 2)]
+
+
+def test_without_a_target_an_invalid_measurement_is_repeated_and_ends_no_run_green(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.kernel
+        def test_my_own(measure):
+            assert measure.throughput().throughput
+        """
+    )
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
+    result, stored, _ = run(suite, "--labkit-seed=1")
+    assert result.ret == 1
+    result.assert_outcomes()  # neither passed nor failed
+    result.stdout.fnmatch_lines(["*test_my_own*: INVALID: measured: gate stability: *", "*1 invalid*"])
+    assert [(v["outcome"], v["attempt"]) for v in stored["verdicts"]] == [("invalid", 6)]
+    result, stored, _ = run(suite, "--labkit-seed=1", "--labkit-allow-invalid", "--labkit-results=allowed")
+    assert result.ret == 0
+
+
+SLOW = """
+import time
+from labkit.session import testbed
+
+measure = testbed.SimulatedTestbed.measure
+
+def slow(self, **arguments):  # as on a machine: a simulated trial takes no time
+    time.sleep(0.005)
+    return measure(self, **arguments)
+
+testbed.SimulatedTestbed.measure = slow
+"""
+
+
+@pytest.mark.parametrize("budget_s", [4, 6])
+def test_a_repeat_that_no_longer_fits_leaves_no_fixture_to_the_next(
+    suite: pytest.Pytester, budget_s: int
+) -> None:
+    suite.makeconftest(SLOW)
+    for name in ("a", "b"):
+        suite.makepyfile(
+            **{
+                f"test_{name}": """
+                import pytest
+
+                @pytest.fixture(scope="module")
+                def of_module():
+                    yield 1
+
+                @pytest.mark.kernel
+                @pytest.mark.parametrize("size", [64, 128])
+                def test_ndr(measure, target, of_module, size):
+                    target(measure.throughput(frame_size_bytes=size), ndr=">= 1 kpps")
+                """
+            }
+        )
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
+    result = suite.runpytest_inprocess(
+        "--labkit-seed=1", f"--labkit-retry={budget_s}s", "test_a.py", "test_b.py"
+    )
+    assert "not torn down" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*4 invalid*"])
+
+
+def test_another_plugin_wraps_a_further_attempt_as_the_first(suite: pytest.Pytester) -> None:
+    suite.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_protocol(item, nextitem):
+            print("WRAPPED", item.name)
+            return (yield)
+        """
+    )
+    seed = seed_that_needs(2, suite.path)
+    result, _, junit = run(suite, f"--labkit-seed={seed}", "-s", "-k", "test_ndr")
+    assert result.ret == 0
+    assert result.stdout.str().count("WRAPPED test_ndr") == 2
+    assert [suite_.get("tests") for suite_ in junit.iter("testsuite")] == ["1"]
+
+
+def test_the_last_line_is_there_without_pytests_terminal(suite: pytest.Pytester) -> None:
+    seed = seed_that_needs(2, suite.path)
+    result = suite.runpytest_subprocess(f"--labkit-seed={seed}", "--labkit-retry=0", "-p", "no:terminal")
+    assert result.ret == 1
+    assert "Traceback" not in result.stderr.str()
+    result.stderr.fnmatch_lines(["labkit: 1 test is invalid (*"])
+
+
+def test_a_repeat_that_is_interrupted_keeps_the_reason_of_the_attempt_before(suite: pytest.Pytester) -> None:
+    suite.makeconftest(
+        """
+        from labkit.session import session
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        session.Session.repeat, begin = interrupted, session.Session.repeat
+        """
+    )
+    seed = seed_that_needs(2, suite.path)
+    result = suite.runpytest_subprocess(f"--labkit-seed={seed}")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["labkit: 1 test is invalid (*stability-ndr); repeat the run*"])
+
+
+def test_the_number_of_attempts_is_that_of_the_invalid_tests(suite: pytest.Pytester) -> None:
+    """One is repeated to the end and the other not at all, since it failed besides."""
+    suite.makepyfile(
+        SUITE
+        + """
+@pytest.fixture
+def broken():
+    yield
+    raise RuntimeError("teardown")
+
+@pytest.mark.kernel
+def test_both(broken, measure, target):
+    target(measure.throughput(frame_size_bytes=128), ndr=">= 1 kpps")
+"""
+    )
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
+    result, _, _ = run(suite, "--labkit-seed=1")
+    assert result.stdout.lines[-1].startswith("labkit: 2 tests are invalid after up to 6 attempts (")
+
+
+def test_a_stall_under_which_a_bound_was_met_is_repeated_and_said_so(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.kernel
+        def test_time(measure, target):
+            target(measure.latency("80 kpps"), p99="<= 1 s")
+        """
+    )
+    (suite.path / "noisy.yml").write_text(
+        "description: it always stalls\ntier: simulated\nbackends: [kernel]\n"
+        "simulation:\n  kernel: {capacity: 100 kpps, stalled_trials: 100 %}\n"
+    )
+    result, stored, _ = run(suite, "--labkit-seed=1", "-v")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "*test_time* DISTURBED, will be repeated*",
+            "*1 test is disturbed (the tester stalled): repeating, for up to 90 s*",
+            "*test_time* PASSED*",
+        ]
+    )
+    assert [(v["outcome"], v["attempt"]) for v in stored["verdicts"]] == [("pass", 6)]
+
+
+def test_measure_by_getfixturevalue_is_answered_with_what_to_do(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.kernel
+        def test_it(request):
+            request.getfixturevalue("measure")
+        """
+    )
+    result = suite.runpytest_inprocess()
+    result.stdout.fnmatch_lines(["*measure is asked for by getfixturevalue: name it as an argument*"])
