@@ -173,7 +173,7 @@ def _carried(run: Run, row: Row) -> str:
 
 def _round_trip(run: Run, row: Row, kernel: Row) -> str:
     """Round trips of both at the same load, unloaded; empty where there is no such."""
-    own, base = (point(of_kind(run, r.key, "latency"), IDLE) for r in (row, kernel))
+    own, base = (point(run, r.key, IDLE) for r in (row, kernel))
     if own is None or base is None or not math.isclose(own.load_pps, base.load_pps, rel_tol=SAME_LOAD):
         return ""
 

@@ -18,11 +18,28 @@ def of_kind(run: Run, key: Key, kind: str) -> Measurement | None:
     return next((m for m in reversed(run.measurements) if m.key == key and m.kind == kind), None)
 
 
-def point(measurement: Measurement | None, load: str) -> LatencyPoint | None:
-    """The latency at a load of the ladder."""
-    if measurement is None or measurement.latency is None:
-        return None
-    return next((p for p in measurement.latency.points if p.load == load), None)
+def latencies(run: Run, key: Key) -> list[Measurement]:
+    """The row's measurements of latency, one for each set of loads: the one of most loads first.
+
+    Not in the order in which they were made: a repeat of one changes that.
+    """
+    found = [m for m in run.measurements if m.key == key and m.latency is not None]
+    return sorted(found, key=lambda m: (-len(m.latency.points) if m.latency else 0, m.variant))
+
+
+def at_load(run: Run, key: Key, load: str) -> tuple[Measurement, LatencyPoint] | None:
+    """The row's latency at a load, and the measurement that it is of; None where it was not measured."""
+    for measurement in latencies(run, key):
+        for point in measurement.latency.points if measurement.latency else ():
+            if point.load == load:
+                return measurement, point
+    return None
+
+
+def point(run: Run, key: Key, load: str) -> LatencyPoint | None:
+    """The row's latency at a load."""
+    found = at_load(run, key, load)
+    return found[1] if found else None
 
 
 def rate_of(run: Run, key: Key, name: str) -> Rate | None:

@@ -10,6 +10,10 @@ MARKS = {"at least": "≥ ", "at most": "≤ ", "": ""}
 """Put before a figure that is a bound."""
 
 
+INVALID = "?"
+"""Put behind a figure that is invalid by itself."""
+
+
 def rate(found: Rate) -> str:
     """A rate with its own mark, such as "≥ 11.2 Mpps"."""
     bound = "at least" if found.at_least else ""
@@ -34,3 +38,8 @@ def limits(row: Row) -> str:
     if len(by_limit) > 1:
         return ", ".join(f"{limit} ({', '.join(names)})" for limit, names in by_limit.items())
     return next(iter(by_limit), fmt.DASH)
+
+
+def invalid(row: Row) -> str:
+    """The mark of a figure that is invalid by itself; empty in a row that is invalid as a whole."""
+    return "" if row.verdict == "invalid" else INVALID

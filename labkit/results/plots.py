@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from labkit import format as fmt
-from labkit.measure.latency import LatencyPoint
 from labkit.measure.trial import TrialResult
 from labkit.record.model import Key, Measurement
 from labkit.record.run import Run
 from labkit.results.axes import Axis, decades, loss_decades, percent, span
 from labkit.results.bounds import load_bounds, ndr_unstable, rate_words
 from labkit.results.drawing import Dot, Series, Whisker, bar, plot
-from labkit.results.lookup import of_kind
+from labkit.results.lookup import doubts, of_kind, point
 from labkit.results.names import frame_words, name, name_of
 from labkit.results.percentile_plot import Curve, over_percentile
 from labkit.results.row import Row
-from labkit.results.trust import status
+from labkit.results.trust import status, status_of
 from labkit.targets.rates import max_offered_load_pps
 from labkit.units import IDLE
 
@@ -46,6 +45,10 @@ class Plots:
     def status(self, row: Row, *kinds: str, load: str | None = None) -> str:
         """Why the row's figures of these kinds (at that load) can't be trusted: "invalid", "simulated", or empty."""
         return status(self._run, row, *kinds, load=load)
+
+    def status_of(self, row: Row, m: Measurement, load: str) -> str:
+        """The same of one measurement of latency, at one of its loads."""
+        return status_of(self._run, row, doubts(m, load))
 
     def colour(self, row: Row) -> str:
         """The CSS class of a backend's colour."""
@@ -130,7 +133,7 @@ class Plots:
         """All datapaths at one load."""
         curves = []
         for row in self._rows:
-            p = self._point(row.key, load)
+            p = point(self._run, row.key, load)
             if frame_words(row) == frame and p is not None and p.trial.rtt is not None:
                 label = f"{name(row)} · {row.topology}"
                 curves.append(
@@ -145,17 +148,16 @@ class Plots:
         title = "Unloaded" if load == IDLE else f"At {load}, each of its own"
         return over_percentile(f"{title}, frames of {frame}", curves)
 
-    def latency_of(self, row: Row) -> Markup:
-        """One datapath at all of its loads."""
-        m = of_kind(self._run, row.key, "latency")
-        points = m.latency.points if m and m.latency else ()
+    def latency_of(self, row: Row, m: Measurement) -> Markup:
+        """One datapath at the loads of one measurement."""
+        points = m.latency.points if m.latency else ()
         curves = [
             Curve(
                 f"{p.load} ({fmt.pps(p.load_pps)})",
                 f"load-{min(i, 4)}",
                 0,
                 p.trial.rtt,
-                self.status(row, "latency", load=p.load),
+                self.status_of(row, m, p.load),
             )
             for i, p in enumerate(points)
             if p.trial.rtt is not None
@@ -191,10 +193,6 @@ class Plots:
                 )
             )
         return plot("Frame loss rate over load (RFC 2544, 26.3)", f"{len(found)} datapaths", x, y, series)
-
-    def _point(self, key: Key, load: str) -> LatencyPoint | None:
-        m = of_kind(self._run, key, "latency")
-        return next((p for p in m.latency.points if p.load == load), None) if m and m.latency else None
 
 
 def judge(trial: TrialResult, pdr_loss_ratio: float) -> str:

@@ -13,7 +13,7 @@ from labkit.measure.hosttimes import CLAIM_US
 from labkit.measure.latency import LatencyPoint
 from labkit.record.run import Run
 from labkit.results.flavour import describe
-from labkit.results.lookup import HALF, doubts, of_kind, point
+from labkit.results.lookup import HALF, at_load, doubts
 from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.targets.rates import Rate
@@ -198,8 +198,8 @@ def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
 
 def _at_half(run: Run, row: Row) -> LatencyPoint | None:
     """Its latency at 50 % of PDR, where that can be trusted."""
-    latency = of_kind(run, row.key, "latency")
-    return None if latency is None or doubts(latency, HALF) else point(latency, HALF)
+    found = at_load(run, row.key, HALF)
+    return None if found is None or doubts(found[0], HALF) else found[1]
 
 
 def _dpdk(run: Run, found: list[Row]) -> ReferenceClaim:

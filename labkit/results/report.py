@@ -32,7 +32,7 @@ from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.drawing import DOUBTS, HATCH, x_ticks
 from labkit.results.flavour import tuning
 from labkit.results.host_plots import host_histogram, host_percentiles
-from labkit.results.lookup import host_times, of_kind
+from labkit.results.lookup import host_times, latencies, of_kind
 from labkit.results.names import frame_size, frame_words, name, name_of
 from labkit.results.outcomes import closing_lines, counts
 from labkit.results.plots import Plots
@@ -125,6 +125,7 @@ def html(run: Run) -> str:
         ladder=_ladder,
         measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in shown},
         of_kind=of_kind,
+        latencies=latencies,
         reference_claims=reference_claims(run),
         environment=_environment(run),
         flat=_flat,

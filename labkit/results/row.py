@@ -47,6 +47,10 @@ class Row:
     mrr_ratio_bound: str
     mrr_ratio_note: str
     mrr_ratio_base: str
+    ndr_invalid: bool
+    """By a gate of the search, be it one of NDR alone."""
+    rtt_50pdr_invalid: bool
+    """By a gate of its measurement, or because that PDR is invalid."""
     rtt_p50_us: float | None
     rtt_p99_us: float | None
     rtt_p999_us: float | None

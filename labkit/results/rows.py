@@ -6,10 +6,20 @@ from dataclasses import asdict
 from typing import Any
 
 from labkit import format as fmt
-from labkit.measure.gate import BASE, GATE_SCOPE
+from labkit.measure.gate import BASE, GATE_SCOPE, invalid_for
 from labkit.record.model import HOST, HOST_KINDS, HostKey, Key, Measurement
 from labkit.record.run import Run
-from labkit.results.lookup import HALF, host_times, of_kind, of_some_loads, point, rate_of
+from labkit.results.lookup import (
+    HALF,
+    at_load,
+    doubts,
+    host_times,
+    latencies,
+    of_kind,
+    of_some_loads,
+    point,
+    rate_of,
+)
 from labkit.results.outcomes import row_verdict
 from labkit.results.row import Row
 from labkit.results.to_kernel import far_below, ratio_to_kernel
@@ -35,8 +45,8 @@ def place(key: Key) -> int:
 
 def _row(run: Run, key: Key) -> Row:
     measurements = [m for m in run.measurements if m.key == key]
-    throughput, mrr, latency = (of_kind(run, key, k) for k in ("throughput", "mrr", "latency"))
-    idle, half = point(latency, IDLE), point(latency, HALF)
+    throughput, mrr = (of_kind(run, key, k) for k in ("throughput", "mrr"))
+    idle, half = point(run, key, IDLE), point(run, key, HALF)
     verdict, reason = row_verdict(run, key, measurements)
     ndr, pdr, peak = (rate_of(run, key, name) for name in rates.KINDS)
     ratio, mrr_ratio = (ratio_to_kernel(run, key, name, verdict) for name in ("pdr", "mrr"))
@@ -58,6 +68,8 @@ def _row(run: Run, key: Key) -> Row:
         mrr_ratio_bound=mrr_ratio.bound,
         mrr_ratio_note=mrr_ratio.why,
         mrr_ratio_base=mrr_ratio.base,
+        ndr_invalid=bool(throughput and invalid_for(throughput.gates, "ndr")),
+        rtt_50pdr_invalid=bool((at_half := at_load(run, key, HALF)) and doubts(at_half[0], HALF)),
         rtt_p50_us=idle.p50_us if idle else None,
         rtt_p99_us=idle.p99_us if idle else None,
         rtt_p999_us=idle.p999_us if idle else None,
@@ -86,7 +98,7 @@ def _columns(key: Key) -> dict[str, Any]:
 
 def _doubt(run: Run, key: Key) -> str:
     """What makes some of the row's figures doubtful and not the others; shown whatever the verdict."""
-    throughput, latency = (of_kind(run, key, kind) for kind in ("throughput", "latency"))
+    throughput = of_kind(run, key, "throughput")
     gates = [
         f"{'/'.join(sorted(GATE_SCOPE[g.name])).upper()}: {gate_words(g)}"
         for g in (throughput.gates if throughput else ())
@@ -94,9 +106,10 @@ def _doubt(run: Run, key: Key) -> str:
     ]
     loads = [
         f"round trips at loads relative to {g.name.removeprefix(BASE).upper()}: {gate_words(g)}"
-        for g in (of_some_loads(latency) if latency else ())
+        for latency in latencies(run, key)
+        for g in of_some_loads(latency)
     ]
-    return "; ".join(part for part in (*gates, *loads, far_below(run, key)) if part)
+    return "; ".join(part for part in (*gates, *dict.fromkeys(loads), far_below(run, key)) if part)
 
 
 def _host(measurement: Measurement | None) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def notes(run: Run, found: list[Row]) -> list[str]:
             "≥: at least: the tester was the bottleneck (within 5 % of its maximum offered load, or most of the "
             "missing frames were never sent), or no load with too much loss was found"
         )
+    if any((r.ndr_invalid or r.rtt_50pdr_invalid) and marks.invalid(r) for r in found):
+        out.append(f"{marks.INVALID}: invalid by itself; the reason is above")
     if again := _measured_again(run, found):
         out.append(again)
     engines: dict[str, list[str]] = {}
@@ -177,7 +179,7 @@ def _rates(found: list[Row]) -> Columns:
     basis = ratio_basis(found)
     return [
         *(
-            Column(head=which.upper(), cells=tuple(marks.rate(r.rate(which)) for r in found))
+            Column(head=which.upper(), cells=tuple(_rate(r, which) for r in found))
             for which in ("ndr", "pdr", "mrr")
         ),
         Column(
@@ -186,6 +188,10 @@ def _rates(found: list[Row]) -> Columns:
             cells=tuple(marks.times_kernel(r.ratio(basis)) for r in found),
         ),
     ]
+
+
+def _rate(r: Row, which: str) -> str:
+    return marks.rate(r.rate(which)) + (marks.invalid(r) if which == "ndr" and r.ndr_invalid else "")
 
 
 def _times_of(found: list[Row]) -> Columns:
@@ -216,7 +222,8 @@ def _host_columns(hosts: list[Row]) -> Columns:
 def _both_times(r: Row) -> list[str]:
     return [
         _times(r.rtt_p50_us, r.rtt_p99_us, r.rtt_p999_us, r.rtt_max_us),
-        _times(r.rtt_50pdr_p50_us, r.rtt_50pdr_p99_us, r.rtt_50pdr_p999_us, r.rtt_50pdr_max_us),
+        _times(r.rtt_50pdr_p50_us, r.rtt_50pdr_p99_us, r.rtt_50pdr_p999_us, r.rtt_50pdr_max_us)
+        + (marks.invalid(r) if r.rtt_50pdr_invalid else ""),
     ]
 
 

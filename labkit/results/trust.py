@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from labkit.record.model import Measurement
 from labkit.record.run import Run
-from labkit.results.lookup import doubts
+from labkit.results.lookup import at_load, doubts
 from labkit.results.names import name
 from labkit.results.row import Row
 
@@ -22,13 +22,22 @@ def untrusted(run: Run, row: Row, *kinds: str, load: str | None = None) -> bool:
 
     `load`: of the kind "latency", the figures at that load.
     """
-    mine = [m for m in run.measurements if m.key == row.key and (not kinds or m.kind in kinds)]
+    if load is not None:
+        found = at_load(run, row.key, load)
+        mine = [found[0]] if found else []
+    else:
+        mine = [m for m in run.measurements if m.key == row.key and (not kinds or m.kind in kinds)]
     return row.verdict == "invalid" or any(doubts(m, load) for m in mine)
 
 
 def status(run: Run, row: Row, *kinds: str, load: str | None = None) -> str:
     """Why the row's figures of these kinds (at that load) can't be trusted: "invalid", "simulated", or empty."""
-    if untrusted(run, row, *kinds, load=load):
+    return status_of(run, row, untrusted(run, row, *kinds, load=load))
+
+
+def status_of(run: Run, row: Row, doubted: object) -> str:
+    """The same, where it is known whether the figures are in doubt."""
+    if row.verdict == "invalid" or doubted:
         return "invalid"
     return "simulated" if row.topology in simulated(run) else ""
 

@@ -204,12 +204,37 @@ def test_a_load_relative_to_an_invalid_rate_is_doubted_alone():
         "",
         "",
     ]
+    (line,) = [line for line in printed(run).splitlines() if re.search(r" / [\d.]+\?", line)]
+    assert line.split()[:3] == ["dpdk", "vhost", "64"]
+    assert "?: invalid by itself; the reason is above" in printed(run)
+    assert (r.as_json()["rtt_50pdr_invalid"], r.as_json()["ndr_invalid"]) == (True, False)
     page = Page(html(run)).text
     assert page.count("invalid") > Page(html(RUN)).text.count("invalid")
     assert why in page
     assert "at 50% PDR: p50 1.48" not in reference_claims(run)[-1].measured
     assert "memif" in reference_claims(run)[-1].measured  # the next best
     assert "dpdk on vhost" not in reference_claims(run)[-2].measured
+
+
+def single_load(run):
+    """The run with a latency at one load besides, made after the ladder."""
+    ladder = next(
+        m for m in run.measurements if (m.key.backend, m.key.topology, m.kind) == ("xdp", "veth", "latency")
+    )
+    one = replace(ladder.latency.points[1], load="10 kpps", load_pps=1e4)
+    later = replace(ladder, latency=replace(ladder.latency, points=(one,)), variant="10 kpps")
+    return replace(run, measurements=(*run.measurements, later))
+
+
+def test_a_latency_at_one_load_hides_no_other_of_its_row():
+    run = single_load(RUN)
+    assert row(run, "xdp", "veth") == row(RUN, "xdp", "veth")
+    assert row(run, "xdp", "veth").rtt_50pdr_p50_us is not None
+    page, before = Page(html(run)).text, Page(html(RUN)).text
+    assert page.count("10 kpps") > before.count("10 kpps")
+    assert page.count("90% PDR") == before.count("90% PDR")
+    last_first = replace(run, measurements=tuple(reversed(run.measurements)))
+    assert row(last_first, "xdp", "veth").rtt_p50_us == row(run, "xdp", "veth").rtt_p50_us
 
 
 def test_a_row_that_fails_says_too_what_of_it_cannot_be_trusted():
