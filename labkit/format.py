@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
+from labkit.units import parse_whole
+
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
 
 
@@ -64,7 +66,7 @@ def count(value: int) -> str:
 
 def frame(name: str) -> str:
     """A frame size as "64 B"; a mix of sizes by its name."""
-    return f"{name} B" if name.isdigit() else name
+    return f"{name} B" if parse_whole(name) is not None else name
 
 
 def size(value: int | None) -> str:

@@ -51,6 +51,15 @@ def parse_quantity(text: str, unit: Unit) -> float:
     return float(Decimal(match["number"]) * Decimal(repr(table[match["unit"]])))
 
 
+def parse_whole(text: str) -> int | None:
+    """Read digits as a whole number. None: they make none.
+
+    Not by str.isdigit, which takes digits that int() refuses ("²") and such of other scripts; int() refuses more than
+    4300 of them.
+    """
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """One side of a comparison: `operator` is one of >=, <=, >, <; `value` is in the base unit of `unit`."""

@@ -16,6 +16,7 @@ from typing import NoReturn
 import yaml
 
 from labkit.errors import AlreadyNoted, ConfigInvalid, Mistakes
+from labkit.units import parse_whole
 
 
 def suggest(wrong: str, known: Iterable[str], *, likely: Iterable[str] = ()) -> str:
@@ -117,9 +118,12 @@ class Node:
     def integer(self, low: int, high: int) -> int:
         """The value as an integer in [low, high]."""
         text = self.text()
-        if not text.removeprefix("-").isdecimal() or not low <= int(text) <= high:
+        found = parse_whole(text.removeprefix("-"))
+        if found is not None and text.startswith("-"):
+            found = -found
+        if found is None or not low <= found <= high:
             self.fail(f"expected an integer from {low} to {high}, got {text!r}")
-        return int(text)
+        return found
 
     def _seen(self) -> str:
         if isinstance(self.value, dict):

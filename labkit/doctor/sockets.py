@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 import select
 import socket
 import struct
@@ -163,7 +164,7 @@ def busy_poll() -> str:
         if sock.getsockopt(socket.SOL_SOCKET, _SO_BUSY_POLL) != 20:
             raise Unavailable("SO_BUSY_POLL did not read back as set")
         # Before Linux 6.13 a veth's NAPI context came with the first frame: there the proof reads it later.
-        if not sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) and _kernel() >= (6, 13):
+        if not sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) and kernel() >= (6, 13):
             raise Unavailable(
                 "the options were accepted, but an AF_XDP socket on a veth has no NAPI context to poll "
                 "(SO_INCOMING_NAPI_ID is 0), so busy polling would do nothing",
@@ -172,9 +173,10 @@ def busy_poll() -> str:
     return "set SO_PREFER_BUSY_POLL, SO_BUSY_POLL and SO_BUSY_POLL_BUDGET on an AF_XDP socket on a veth"
 
 
-def _kernel() -> tuple[int, int]:
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int("".join(c for c in minor if c.isdigit()))
+def kernel() -> tuple[int, int]:
+    """The version of the kernel that runs, such as (6, 12)."""
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def memlock() -> str:

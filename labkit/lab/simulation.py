@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import ClassVar
 
 from labkit.errors import ConfigInvalid
-from labkit.units import Unit, parse_quantity
+from labkit.units import Unit, parse_quantity, parse_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +104,10 @@ class SimulatedSpec:
             name, unit = known[key]
             if unit is None:
                 # Text too: that is what files and command lines hold.
-                if isinstance(value, bool) or not str(value).isdecimal():
+                number = None if isinstance(value, bool) else parse_whole(str(value))
+                if number is None:
                     raise ConfigInvalid(f"simulated DUT: {key}: expected a whole number, got {value!r}")
-                values[name] = int(str(value))
+                values[name] = number
             else:
                 try:
                     values[name] = parse_quantity(str(value), unit)

@@ -34,7 +34,7 @@ def where(row: Row) -> str:
 
 def frame_size(row: Row) -> str:
     """Such as "64 B", "imix"; empty where there is no frame."""
-    return f"{row.frame} B" if row.frame.isdigit() else row.frame
+    return fmt.frame(row.frame)
 
 
 def frame_words(row: Row) -> str:

@@ -25,7 +25,7 @@ from labkit.results.row import Row
 from labkit.results.to_kernel import far_below, ratio_to_kernel
 from labkit.targets import rates
 from labkit.targets.evaluation import gate_words
-from labkit.units import IDLE
+from labkit.units import IDLE, parse_whole
 
 
 def rows(run: Run) -> list[Row]:
@@ -93,7 +93,7 @@ def _columns(key: Key) -> dict[str, Any]:
         none = {"frame": "", "frame_size_bytes": None, "ip_version": 4, "flows": 1}
         return {"backend": HOST, "mode": key.kind, "topology": key.topology, "link": "host", **none}
     columns = asdict(key)
-    return {**columns, "frame_size_bytes": int(key.frame) if key.frame.isdigit() else None}
+    return {**columns, "frame_size_bytes": parse_whole(key.frame)}
 
 
 def _doubt(run: Run, key: Key) -> str:

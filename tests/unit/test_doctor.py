@@ -11,7 +11,7 @@ import pytest
 
 from labkit import doctor
 from labkit.backends import registry
-from labkit.doctor import lowlatency, machine, table
+from labkit.doctor import lowlatency, machine, sockets, table
 from labkit.doctor.model import Unavailable
 from labkit.errors import LabkitBug
 from labkit.lab import topology_file
@@ -170,3 +170,15 @@ def test_hwlatdetect_needs_debugfs_where_it_looks_for_tracing(tmp_path, monkeypa
     else:
         with pytest.raises(Unavailable, match="no debugfs on /sys/kernel/debug"):
             lowlatency.hwlat()
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [("6.12.74+deb13+1-amd64", (6, 12)), ("6.13-rc3", (6, 13)), ("6.13-lab²", (6, 13)), ("6", (0, 0))],
+)
+def test_version_of_the_kernel_is_read_from_its_release(
+    release: str, version: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = os.uname_result(("Linux", "lab", release, "#1", "x86_64"))
+    monkeypatch.setattr(sockets.os, "uname", lambda: system)
+    assert sockets.kernel() == version

@@ -20,11 +20,11 @@ from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.measure.gate import Gate
 from labkit.record.codec import encode
-from labkit.record.model import HostKey, Outcome, Verdict
+from labkit.record.model import DatapathKey, HostKey, Outcome, Verdict
 from labkit.results import marks
 from labkit.results import reference_claims as claims_module
 from labkit.results.answer import answer
-from labkit.results.names import name
+from labkit.results.names import frame_size, name
 from labkit.results.outcomes import closing_lines
 from labkit.results.percentile_plot import rarity
 from labkit.results.plots import judge
@@ -81,6 +81,18 @@ def test_a_rows_figures_are_those_of_its_measurements():
     assert (r.rtt_p50_us, r.rtt_p999_us, r.rtt_max_us) == (idle.p50_us, idle.p999_us, idle.max_us)
     assert (r.rtt_50pdr_p50_us, r.rtt_50pdr_max_us) == (half.p50_us, half.max_us)
     assert r.frame_size_bytes == 64
+
+
+def test_a_frame_size_that_is_no_number_is_shown_as_it_is():
+    """A file of results may come from elsewhere."""
+    odd = replace(RUN, measurements=tuple(replace(m, key=odd_key(m.key)) for m in RUN.measurements))
+    r = row(odd, "dpdk", "vhost", "²")
+    assert r.frame_size_bytes is None
+    assert fmt.frame(r.frame) == frame_size(r) == "²"
+
+
+def odd_key(key):
+    return replace(key, frame="²") if isinstance(key, DatapathKey) and key.frame == "64" else key
 
 
 def test_the_ratio_is_to_the_kernel_with_the_same_frames():

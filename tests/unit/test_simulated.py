@@ -143,6 +143,7 @@ def test_a_spec_is_read_with_units() -> None:
         ({"capacity": "0 pps"}, "capacity: out of range"),
         ({"noise": "60 %"}, "noise: out of range"),
         ({"buffer_frames": "many"}, "buffer_frames: expected a whole number"),
+        ({"buffer_frames": "٤"}, "buffer_frames: expected a whole number"),
         ({"buffer_frames": True}, "buffer_frames: expected a whole number"),
         ({"drop_one_in": 1}, "drop_one_in: out of range"),
     ],

@@ -82,6 +82,8 @@ def test_reads_units_of_shared_memory() -> None:
         ("name: dut0", "name: a-very-long-interface", 14, "at most 15 characters"),
         ("{tester: 0, dut: 1}", "{tester: 1, dut: 1}", 3, "two different cores"),
         ("{tester: 0, dut: 1}", "{tester: x, dut: 1}", 3, "integer from 0"),
+        ("{tester: 0, dut: 1}", "{tester: ٣, dut: 1}", 3, "integer from 0"),
+        ("{tester: 0, dut: 1}", f"{{tester: {'9' * 5000}, dut: 1}}", 3, "integer from 0"),
         ("    kind: veth", "    kind: veth\n    hugepages: yes", 7, "has no 'hugepages'"),
         ("    kind: veth", "    kind: memif\n    ring: 1000", 7, "power of two"),
         ("    kind: veth", "    kind: memif\n    hugepages: maybe", 7, "yes or no"),

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigInvalid
-from labkit.units import Unit, format_quantity, parse_bound, parse_load, parse_quantity, parse_trial_load
+from labkit.units import (
+    Unit,
+    format_quantity,
+    parse_bound,
+    parse_load,
+    parse_quantity,
+    parse_trial_load,
+    parse_whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +49,24 @@ def test_a_quantity_is_read_into_its_base_unit(text: str, unit: Unit, value: flo
 def test_a_wrong_unit_is_refused_and_the_right_ones_are_named(text: str, unit: Unit, expected: str) -> None:
     with pytest.raises(ConfigInvalid, match=expected):
         parse_quantity(text, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("064", 64),
+        ("²", None),
+        ("٦٤", None),
+        ("-1", None),
+        ("", None),
+        ("64\n", None),
+        ("1_0", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_a_whole_number_has_digits_of_ascii_alone(text: str, value: int | None) -> None:
+    assert parse_whole(text) == value
 
 
 @given(

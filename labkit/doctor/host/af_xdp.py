@@ -12,6 +12,7 @@ from labkit.doctor.host.interfaces import differences, resolved, text_of
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostReader
 from labkit.errors import ConfigInvalid
+from labkit.units import parse_whole
 
 _NAPI = {
     "napi_defer_hard_irqs": "napi_defer_hard_irqs",
@@ -114,7 +115,7 @@ def memlock(reader: HostReader, desired: Desired, name: str, group: str) -> Outc
         return NotApplicable(f"{name} is empty: not configured")
     if wanted in _UNLIMITED:
         wanted = "unlimited"
-    elif not wanted.isdecimal():
+    elif parse_whole(wanted) is None:
         raise ConfigInvalid(f"{desired.host}: {name}: {wanted!r}, expected a number of KiB or unlimited")
     found = reader.look(commands={"limit": members.memlock(group)}).commands["limit"].out
     found = found.splitlines()[-1] if found else "nothing"

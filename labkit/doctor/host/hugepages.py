@@ -10,6 +10,7 @@ from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostFacts, HostReader
 from labkit.errors import ConfigInvalid
+from labkit.units import parse_whole
 
 _POOLS = "/sys/kernel/mm/hugepages"
 _NODES = "/sys/devices/system/node"
@@ -45,9 +46,10 @@ def _wanted(desired: Desired, facts: HostFacts) -> dict[tuple[int, int | None], 
 
 
 def _number(desired: Desired, count: str) -> int:
-    if not re.fullmatch(r"\d+", count):
+    pages = parse_whole(count)
+    if pages is None:
         raise ConfigInvalid(f"{desired.host}: hugepages_count: {count!r}, expected auto or a number")
-    return int(count)
+    return pages
 
 
 def _auto(desired: Desired, facts: HostFacts) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from labkit.units import parse_whole
+
 _NOBODY = 65534
 """The overflow user: owns nothing, so what it may do as a member of a group is what the group may do."""
 
@@ -33,6 +35,5 @@ def enough(limit_kib: str, wanted_kib: str) -> bool:
     """Whether a limit as `ulimit` prints it allows as much."""
     if limit_kib == "unlimited":
         return True
-    if wanted_kib == "unlimited" or not limit_kib.isdecimal():
-        return False
-    return int(limit_kib) >= int(wanted_kib)
+    limit, wanted = parse_whole(limit_kib), parse_whole(wanted_kib)
+    return limit is not None and wanted is not None and limit >= wanted

@@ -185,9 +185,10 @@ def test_number_of_pages_that_the_kernel_does_not_have_fails_and_auto_does_not(p
     assert isinstance(BY_ID["hugepages.granted"].check(reader, desired(**wanted)), kind)
 
 
-def test_number_of_pages_that_is_none_is_reported_with_its_variable():
-    with pytest.raises(ConfigInvalid, match="hugepages_count: 'many', expected auto or a number"):
-        BY_ID["hugepages.granted"].run(FakeReader(), desired(hugepages_count="many", hugepages_pools=[]))
+@pytest.mark.parametrize("count", ["many", "²", "٥١٢"])
+def test_number_of_pages_that_is_none_is_reported_with_its_variable(count):
+    with pytest.raises(ConfigInvalid, match=f"hugepages_count: '{count}', expected auto or a number"):
+        BY_ID["hugepages.granted"].run(FakeReader(), desired(hugepages_count=count, hugepages_pools=[]))
 
 
 def test_mode_that_is_none_is_reported_with_its_mount():
@@ -209,13 +210,14 @@ def test_limit_of_locked_memory_is_read_as_limits_conf_has_it(wanted):
     assert isinstance(BY_ID["dpdk.memlock"].check(less, desired(**values)), Failed)
 
 
-def test_limit_that_is_none_is_reported_with_its_variable():
+@pytest.mark.parametrize("wanted", ["lots", "٦٥٥٣٦"])
+def test_limit_that_is_none_is_reported_with_its_variable(wanted):
     case = CASES["dpdk.memlock"]
 
     with pytest.raises(
-        ConfigInvalid, match="dpdk_memlock_kib: 'lots', expected a number of KiB or unlimited"
+        ConfigInvalid, match=f"dpdk_memlock_kib: '{wanted}', expected a number of KiB or unlimited"
     ):
-        BY_ID["dpdk.memlock"].run(case.passing, desired(**{**case.wanted, "dpdk_memlock_kib": "lots"}))
+        BY_ID["dpdk.memlock"].run(case.passing, desired(**{**case.wanted, "dpdk_memlock_kib": wanted}))
 
 
 def test_dpdk_of_a_source_is_the_version_that_is_wanted_and_starts():

@@ -280,6 +280,19 @@ def test_all_is_looked_at_before_the_first_change(nic):
     assert nic.log == []
 
 
+@pytest.mark.parametrize(("group", "key"), [("rings", "rx"), ("mtu", "mtu")])
+@pytest.mark.parametrize("value", ["²", "٤"])
+def test_digit_that_is_none_for_ethtool_is_no_number(group, key, value):
+    """It is left to the driver to refuse it."""
+    assert ethtool_groups.slip(group, key, value) is None
+
+
+def test_value_that_only_looks_like_a_number_is_compared_with_no_maximum(nic):
+    nic.refuses["-G"] = "bad command line argument(s)"
+    with pytest.raises(EthtoolFailed, match="bad command line"):
+        change(nic, {"rings": {"rx": "²"}})
+
+
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [

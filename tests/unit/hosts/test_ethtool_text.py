@@ -123,7 +123,9 @@ def test_table_for_which_there_are_no_words_has_none():
     assert Indirection((3, 0, 0, 1), 4).words() is None
 
 
-@pytest.mark.parametrize("words", ["equal 0", "equal", "weight 0 0", "weight 9 8", "queue 3", "equal 4 5"])
+@pytest.mark.parametrize(
+    "words", ["equal 0", "equal", "weight 0 0", "weight 9 8", "queue 3", "equal 4 5", "equal ٤", "weight ٢ ٢"]
+)
 def test_words_that_are_none_are_refused(words):
     with pytest.raises(ValueError, match="expected default, equal N"):
         Indirection((0,) * 16, 4).of(words)

@@ -80,6 +80,9 @@ def test_what_the_host_can_have_is_right():
         ([pool(8065)], {}, "hugepages_pools: 16130 MiB are asked for"),
         ([], {"hugepages_count": "many"}, "hugepages_count: 'many', expected auto or a number"),
         ([], {"hugepages_count": "-1"}, "hugepages_count: '-1', expected auto or a number"),
+        ([], {"hugepages_count": "²"}, "hugepages_count: '²', expected auto or a number"),
+        ([], {"hugepages_count": "٥١٢"}, "hugepages_count: '٥١٢', expected auto or a number"),
+        ([], {"hugepages_count": "9" * 5000}, "9', expected auto or a number"),
         ([], {"hugepages_count": "9000"}, "hugepages_count: 18000 MiB are asked for"),
         ([pool(9, GIB, node=1)], {}, "9216 MiB are asked for on node 1, which has 8192 MiB"),
         (

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import ethtool_text, links, protected
+from . import digits, ethtool_text, links, protected
 from .ethtool_groups import (
     GROUPS,
     EthtoolFailed,
@@ -114,7 +114,8 @@ def _allowed(name: str, group: str, wanted: Mapping[str, str]) -> Values:
         one = values[key]
         if one.fixed and one.now != value:
             raise EthtoolFailed(f"{name}: {group} {key} is fixed by the driver at {one.now}, wanted {value}")
-        if one.most is not None and value.isdigit() and int(value) > one.most:
+        number = digits.whole(value)
+        if one.most is not None and number is not None and number > one.most:
             raise EthtoolFailed(
                 f"{name}: {group} {key} {value} is more than the driver's maximum, {one.most}"
             )

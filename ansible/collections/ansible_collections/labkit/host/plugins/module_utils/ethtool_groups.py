@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import ethtool_text
+from . import digits, ethtool_text
 from .ethtool_text import Value, Values
 from .programs import environment
 
@@ -236,9 +236,10 @@ def slip(group: str, key: str, value: str) -> str | None:
     """Why no driver takes the value; None: one may."""
     if group == "features" and value not in ("on", "off"):
         return f"{group} {key} {value}: expected on or off"
-    if group == "mtu" and value.isdigit() and int(value) < LEAST_MTU:
+    number = digits.whole(value)
+    if group == "mtu" and number is not None and number < LEAST_MTU:
         return f"{key} {value}: expected at least {LEAST_MTU} bytes, or leave it out"
-    if re.fullmatch(r"-\d+", value):
+    if re.fullmatch(r"-\d+", value, re.ASCII):
         return f"{group} {key} {value}: expected 0 or more"
     return None
 

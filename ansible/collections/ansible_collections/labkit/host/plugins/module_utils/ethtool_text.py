@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from . import digits
+
 
 @dataclass(frozen=True)
 class Value:
@@ -71,8 +73,8 @@ def labelled(text: str) -> Values:
             continue
         if not above:
             now[key] = value
-        elif value.isdigit():
-            most[key] = int(value)
+        elif (number := digits.whole(value)) is not None:
+            most[key] = number
     return {
         key: Value(value, value, fixed=key.endswith("-negotiated"), most=most.get(key))
         for key, value in now.items()
@@ -146,10 +148,10 @@ class Indirection:
         size = len(self.table)
         if words == "default":
             return tuple(slot % self.rings for slot in range(size))
-        equal = re.fullmatch(r"equal (\d+)(?: start (\d+))?", words)
+        equal = re.fullmatch(r"equal ([0-9]{1,9})(?: start ([0-9]{1,9}))?", words)
         if equal and int(equal.group(1)) > 0:
             return tuple(int(equal.group(2) or 0) + slot % int(equal.group(1)) for slot in range(size))
-        weight = re.fullmatch(r"weight((?: \d+)+)", words)
+        weight = re.fullmatch(r"weight((?: [0-9]{1,9})+)", words)
         weights = [int(word) for word in weight.group(1).split()] if weight else []
         if 0 < sum(weights) <= size:
             return _weighted(weights, size)

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import digits
+
 DEFAULT_SIZE_KIB = 2048
 """Of `hugepages_count`."""
 MINIMUM = 128
@@ -124,18 +126,21 @@ def problems(wanted: Mapping[str, Any], memory: Memory) -> list[str]:
     entries = wanted.get("hugepages_pools") or []
     pools = [Pool.of(entry) for entry in entries if not doubled(entry)]
     count = str(wanted.get("hugepages_count", "auto"))
+    pages = digits.whole(count)
     found = (
-        [] if re.fullmatch(r"auto|\d+", count) else [f"hugepages_count: {count!r}, expected auto or a number"]
+        [f"hugepages_count: {count!r}, expected auto or a number"]
+        if pages is None and count != "auto"
+        else []
     )
     found += [f"hugepages_pools[{at}]: {why}" for at, entry in enumerate(entries) if (why := doubled(entry))]
-    found += [*_each(pools, memory), *_owners(pools, count, memory), *_room(pools, count, memory)]
-    if count.isdigit() and int(count) and DEFAULT_SIZE_KIB not in memory.sizes_kib:
+    found += [*_each(pools, memory), *_owners(pools, pages or 0, memory), *_room(pools, pages or 0, memory)]
+    if pages and DEFAULT_SIZE_KIB not in memory.sizes_kib:
         found.append(
             f"hugepages_count: {count} hugepages of 2 MB can't be reserved: {_unknown_size(DEFAULT_SIZE_KIB, memory)}. "
             "Take another kernel, hugepages_pools with a size that it has, or hugepages_count: auto"
         )
     minimum = int(wanted.get("hugepages_minimum", MINIMUM))
-    if count.isdigit() and 0 < int(count) < minimum:
+    if pages and pages < minimum:
         found.append(
             f"hugepages_count: {count} hugepages of 2 MB are fewer than the {minimum} that a vhost pair needs: ask for "
             f"{minimum} or more, or for 0 to leave the hugepages alone"
@@ -179,7 +184,7 @@ def _too_old(kernel: str) -> bool:
     return bool(found) and ".el" not in kernel and tuple(map(int, found.groups())) < NODES_AT_BOOT
 
 
-def _owners(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
+def _owners(pools: Sequence[Pool], pages: int, memory: Memory) -> Iterator[str]:
     for at, pool in enumerate(pools):
         for other in pools[:at]:
             if pool.size_kib == other.size_kib and (
@@ -189,9 +194,9 @@ def _owners(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
                     f"hugepages_pools: {other} ({other.scope}) and {pool} ({pool.scope}) set the same pages: "
                     "make them one entry, or give each a node of its own"
                 )
-    if count not in ("auto", "0") and any(pool.size_kib == DEFAULT_SIZE_KIB for pool in pools):
+    if pages and any(pool.size_kib == DEFAULT_SIZE_KIB for pool in pools):
         yield (
-            f"hugepages_count: {count} and an entry of hugepages_pools set the same pages of 2 MB: "
+            f"hugepages_count: {pages} and an entry of hugepages_pools set the same pages of 2 MB: "
             "leave hugepages_count out"
         )
     if any(pool.size_kib == memory.default_kib for pool in pools):
@@ -208,10 +213,8 @@ def _owners(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
             )
 
 
-def _room(pools: Sequence[Pool], count: str, memory: Memory) -> Iterator[str]:
-    total = sum(pool.size_kib * pool.count for pool in pools)
-    if count.isdigit():
-        total += DEFAULT_SIZE_KIB * int(count)
+def _room(pools: Sequence[Pool], pages: int, memory: Memory) -> Iterator[str]:
+    total = DEFAULT_SIZE_KIB * pages + sum(pool.size_kib * pool.count for pool in pools)
     if total > max(0, memory.total_kib - LEFT_KIB):
         name = "hugepages_pools" if pools else "hugepages_count"
         yield (
