@@ -13,11 +13,13 @@ from labkit.errors import EnvironmentBroken
 
 _ISOLATED = Path("/sys/devices/system/cpu/isolated")
 _REGION = re.compile(
-    r"(?:(?P<all>[aA][lL]{2})|(?P<first>\d{1,5}|N)(?:-(?P<stop>\d{1,5}|N))?(?(stop)|(?!:)))"
-    r"(?::(?P<used>\d{1,5}|N)/(?P<group>\d{1,5}|N))?",
+    r"(?:(?P<all>[aA][lL]{2})|(?P<first>\d+|N)(?:-(?P<stop>\d+|N))?(?(stop)|(?!:)))"
+    r"(?::(?P<used>\d+|N)/(?P<group>\d+|N))?",
     re.ASCII,
 )
 """lib/bitmap-str.c of the kernel."""
+_MOST = 1 << 16
+"""A core above that has no kernel: the bound of a list where the last core is not known."""
 
 
 def isolated() -> set[int]:
@@ -73,7 +75,7 @@ def parse_list(text: str, last: int | None = None) -> set[int]:
     `last`: the last core that the kernel may have; where it is not known, N and all can't be read. Raises ValueError.
     """
     cores: set[int] = set()
-    for part in re.split(r"[\s,]+", text):
+    for part in re.split(r"[\s,]+", text, flags=re.ASCII):
         if part:
             cores |= _region(part, last)
     return cores
@@ -87,14 +89,17 @@ def _region(part: str, last: int | None) -> set[int]:
     first = 0 if found["all"] else _core(found["first"], last)
     stop = _core("N" if found["all"] else found["stop"] or found["first"], last)
     group, used = _core(found["group"] or "1", last), _core(found["used"] or "1", last)
-    if stop < first or used > group or not group or (last is not None and stop > last):
+    if stop < first or used > group or not group or stop > (_MOST if last is None else last):
         raise ValueError(f"cores: the kernel refuses {part!r}")
     return {core for core in range(first, stop + 1) if (core - first) % group < used}
 
 
 def _core(text: str, last: int | None) -> int:
     if text != "N":
-        return int(text)
+        number = int(text.lstrip("0")[:11] or 0)  # 11 digits are too much in any case
+        if number >> 32:
+            raise ValueError(f"cores: the kernel refuses {text[:20]!r}: expected a number of 32 bits")
+        return number
     if last is None:
         raise ValueError("cores: N is the last core that the kernel may have, and that is not known here")
     return last

@@ -136,6 +136,13 @@ def test_list_that_the_kernel_refuses_is_none(text: str, last: int | None) -> No
         parse_list(text, last)
 
 
+def test_list_without_a_known_last_core_ends_where_no_kernel_has_one() -> None:
+    assert parse_list("0065536") == {65536}
+    for text in ("65537", "0-4294967295", "9" * 5000):
+        with pytest.raises(ValueError, match="cores: the kernel refuses"):
+            parse_list(text)
+
+
 def test_pins_this_process_and_lets_go() -> None:
     before = affinity(os.getpid())
     core = min(os.sched_getaffinity(0))

@@ -48,6 +48,9 @@ KERNELS, IRQBALANCES = (cpus.KERNEL, 7), (cpus.IRQBALANCE, None)
         ("0-8", set(range(9)), REFUSED, set(range(9))),  # with 7 the last that the kernel may have
         ("000001", REFUSED, {1}, {1}),
         ("4096", {4096}, REFUSED, REFUSED),
+        ("0" * 5000 + "1", REFUSED, {1}, {1}),
+        ("9" * 5000, REFUSED, REFUSED, REFUSED),
+        ("1\u20033", REFUSED, REFUSED, REFUSED),
     ],
 )
 def test_programs_differ_in_the_lists_that_they_take(text, inventory, kernel, irqbalance):

@@ -83,7 +83,7 @@ def scan(text: str, syntax: Syntax, last: int | None = None) -> tuple[frozenset[
 def _parts(text: str, syntax: Syntax) -> Iterator[str]:
     """Without the blanks that may stand there."""
     if syntax.blanks == "between":
-        yield from filter(None, re.split(r"[\s,]+", text))
+        yield from filter(None, re.split(r"[\s,]+", text, flags=re.ASCII))
     elif syntax.blanks == "around":
         yield from (part.strip(_BLANKS) for part in text.strip().split(",") if text.strip())
     else:
@@ -116,7 +116,10 @@ def _region(part: str, syntax: Syntax, last: int | None) -> set[int]:
 
 def _number(text: str, last: int | None) -> int:
     if text != "N":
-        return int(text or 0)
+        number = int(text.lstrip("0")[:11] or 0)  # 11 digits are too much in any case
+        if number >> 32:  # the kernel's limit; irqbalance's is far below
+            raise ValueError(f"{text[:20]!r} is no valid range")
+        return number
     if last is None:
         raise ValueError("N is the last core that the kernel may have, and that is not known")
     return last
