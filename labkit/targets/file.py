@@ -4,6 +4,8 @@ targets:
   - backend: [xdp, af_xdp]      # a name or a list; left out: all. mode and frame likewise
     frame: 64
     offered_within: "<= 1 %"    # any metrics, and `load` for those of latency
+
+Several topologies may name one file: an entry may be for a backend or a mode that one of them does not have.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from pathlib import Path
 
 from labkit.errors import ConfigInvalid, Mistakes
 from labkit.lab.topology import Tier
+from labkit.measure import frame_size
 from labkit.record.model import HOST, HostKey, Key
 from labkit.targets.evaluation import Target, parse_targets
-from labkit.targets.metrics import METRICS
+from labkit.targets.metrics import METRICS, Metric
 from labkit.units import parse_load
 from labkit.yamlfile import Node, parse_yaml, suggest
 
@@ -92,11 +95,12 @@ def _entry(
 ) -> TargetsEntry:
     keys = node.mapping(required=(), optional=(*_MATCH, "load", *METRICS))
     match: dict[str, tuple[str, ...]] = {}
-    for part in _MATCH:
+    right: set[str] = set()
+    for part in [part for part in _MATCH if part in keys]:
         with mistakes.noted():
-            if part in keys:
-                match[part] = _words(keys[part])
-                _check_words(part, keys[part], match, modes)
+            match[part] = _frames(keys[part]) if part == "frame" else _words(keys[part])
+            _check_words(part, keys[part], match, modes)
+            right.add(part)
     load: str | None = None
     with mistakes.noted():
         load = _load(keys["load"]) if "load" in keys else None
@@ -105,6 +109,9 @@ def _entry(
     for name in metrics:
         with mistakes.noted():
             targets += _targets(name, keys[name], load, path, tier)
+        with mistakes.noted():
+            if right >= keys.keys() & set(_MATCH):
+                _check_rows(METRICS[name], keys[name], match, modes)
     if not metrics and not (isinstance(node.value, dict) and node.value.keys() - keys.keys()):
         node.fail("expected at least one metric", hint=f"one or more of {', '.join(METRICS)}")
     if "load" in keys and all(METRICS[name].kinds != ("latency",) for name in metrics):
@@ -116,14 +123,11 @@ def _check_words(
     part: str, node: Node, match: Mapping[str, tuple[str, ...]], modes: Mapping[str, Iterable[str]] | None
 ) -> None:
     """Refuse a word that no row has: such an entry would be for no row at all, and every run would pass it."""
-    if part == "frame":
-        known = [word for word in match[part] if word.isascii() and word.isdigit()] + ["imix"]
-        what = "unknown frame size"
-    elif part == "backend":
+    if part == "backend":
         known = sorted({HOST, *(entry.name for entry in entry_points(group="labkit.backends"))})
         what = "unknown backend"
-    elif modes is None:
-        return
+    elif part == "frame" or modes is None:
+        return  # frame sizes are read, not looked up
     else:
         backends = list(match.get("backend", modes))
         if any(name not in modes for name in backends):
@@ -132,12 +136,40 @@ def _check_words(
         what = f"unknown mode of {' or '.join(backends)}:"
     unknown = [word for word in match[part] if word not in known]
     if unknown:
-        hint = (
-            "a number of bytes with FCS, such as 64, or imix"
-            if part == "frame"
-            else suggest(unknown[0], known)
-        )
-        node.fail(f"{what} {unknown[0]!r}", hint=hint)
+        node.fail(f"{what} {unknown[0]!r}", hint=suggest(unknown[0], known))
+
+
+def _check_rows(
+    metric: Metric,
+    node: Node,
+    match: Mapping[str, tuple[str, ...]],
+    modes: Mapping[str, Iterable[str]] | None,
+) -> None:
+    """Refuse a metric that no row of the entry can have: the host itself has others than a datapath."""
+    backends, chosen = match.get("backend"), match.get("mode")
+    if metric.of_host:
+        if backends is not None and HOST not in backends:
+            node.fail(
+                f"only the host itself has it, not {' or '.join(backends)}",
+                hint=f"write backend: {HOST}, or leave it out",
+            )
+        if "frame" in match:
+            node.fail("the host itself has it, without frames", hint="leave frame out")
+        if chosen is not None and not set(chosen) & set(metric.kinds):
+            node.fail(
+                f"no row of mode {' or '.join(map(repr, chosen))} has it",
+                hint=f"write mode: {metric.kinds[0]}, or leave it out",
+            )
+        return
+    if backends is not None and set(backends) == {HOST}:
+        node.fail("only a datapath has it, not the host itself", hint="name another backend, or leave it out")
+    if chosen is not None and modes is not None:
+        others = [name for name in backends or modes if name != HOST]
+        if all(name in modes for name in others) and not any(set(chosen) & set(modes[n]) for n in others):
+            node.fail(
+                f"no datapath has the mode {' or '.join(map(repr, chosen))}",
+                hint="name another, or leave it out",
+            )
 
 
 def _targets(name: str, node: Node, load: str | None, path: Path, tier: Tier) -> list[Target]:
@@ -165,6 +197,16 @@ def _load(node: Node) -> str:
         return parse_load(node.text()).text
     except ConfigInvalid as error:
         node.fail(error.message, hint=error.hint)
+
+
+def _frames(node: Node) -> tuple[str, ...]:
+    """Frame sizes as rows name them: `064` is 64."""
+    try:
+        return tuple(str(frame_size.parse(word)) for word in _words(node))
+    except ConfigInvalid as error:
+        if error.line:
+            raise  # with its place already
+        node.fail(error.message)
 
 
 def _words(node: Node) -> tuple[str, ...]:

@@ -11,15 +11,12 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from labkit.errors import ConfigInvalid
+from labkit.measure import frame_size
+from labkit.measure.frame_size import FCS_BYTES, SMALLEST_BYTES
 
-FCS_BYTES = 4
-"""Frame sizes count it; no buffer holds it."""
 FRAME_OVER_MTU_BYTES = 14 + FCS_BYTES
 """What a frame has beyond the MTU: the Ethernet header and the FCS."""
 SIGNATURE_BYTES = 18
-SMALLEST_BYTES = {4: 64, 6: 84}
-"""Ethernet 14, IP 20 or 40, UDP 8, signature 18, FCS 4: 64 for IPv4, 84 for IPv6."""
-LARGEST_BYTES = 9216 + FCS_BYTES
 FLOWS_MAX = 32768
 
 IMIX: tuple[tuple[int, int], ...] = ((64, 28), (570, 16), (1518, 4))
@@ -44,16 +41,7 @@ class FrameSpec:
     def __post_init__(self) -> None:
         if self.ip_version not in (4, 6):
             raise ConfigInvalid(f"IP version {self.ip_version!r}: expected 4 or 6")
-        smallest = SMALLEST_BYTES[self.ip_version]
-        if self.size != "imix" and (
-            not isinstance(self.size, int)
-            or isinstance(self.size, bool)
-            or not smallest <= self.size <= LARGEST_BYTES
-        ):
-            raise ConfigInvalid(
-                f"frame size {self.size!r}: expected {smallest} to {LARGEST_BYTES} bytes with FCS for "
-                f"IPv{self.ip_version}, or imix"
-            )
+        frame_size.check(self.size, ip_version=self.ip_version)
         if not 1 <= self.flows <= FLOWS_MAX:
             raise ConfigInvalid(f"{self.flows} flows: expected 1 to {FLOWS_MAX}")
 
@@ -84,10 +72,10 @@ def frame_spec(size: str | int, *, ip_version: int = 4, flows: int = 1) -> Frame
     """Read a frame size as people write it ("64", 1518, "imix"). Raises ConfigInvalid."""
     if ip_version not in (4, 6):
         raise ConfigInvalid(f"IP version {ip_version!r}: expected 4 or 6")
-    if str(size) != "imix" and not str(size).isdecimal():
-        raise ConfigInvalid(f"frame size {size!r}: expected bytes with FCS (64, 1518), or imix")
     return FrameSpec(
-        size="imix" if str(size) == "imix" else int(size), ip_version=6 if ip_version == 6 else 4, flows=flows
+        size=frame_size.parse(size, ip_version=ip_version),
+        ip_version=6 if ip_version == 6 else 4,
+        flows=flows,
     )
 
 

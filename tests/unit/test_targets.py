@@ -373,12 +373,26 @@ targets:
         (
             "targets:\n  - backend: [dpdk]\n    frame: 64 B\n    pdr: '>= 1 pps'\n",
             3,
-            "unknown frame size '64 B'",
+            "frame size '64 B': expected bytes with FCS",
         ),
+        ("targets:\n  - {frame: 063, pdr: '>= 1 pps'}\n", 2, "frame size 63: expected 64 to 9220 bytes"),
+        ("targets:\n  - {frame: [64, 99999], pdr: '>= 1 pps'}\n", 2, "frame size 99999: expected 64 to"),
+        ("targets:\n  - {frame: ٦٤, pdr: '>= 1 pps'}\n", 2, "frame size '٦٤': expected bytes"),
+        (f"targets:\n  - {{frame: {'9' * 5000}, pdr: '>= 1 pps'}}\n", 2, "9': expected bytes"),
+        ("targets:\n  - {frame: [{a: b}], pdr: '>= 1 pps'}\n", 2, "expected a word"),
+        (
+            "targets:\n  - backend: [dpdk, xdp]\n    wakeup_max: '<= 1 us'\n",
+            3,
+            "wakeup_max: only the host itself has it, not dpdk or xdp",
+        ),
+        ("targets:\n  - frame: 64\n    wakeup_max: '<= 1 us'\n", 3, "the host itself has it, without frames"),
+        ("targets:\n  - {mode: wakeup, timerlat_max: '<= 1 us'}\n", 2, "no row of mode 'wakeup' has it"),
+        ("targets:\n  - backend: lowlatency\n    pdr: '>= 1 pps'\n", 3, "not the host itself"),
+        ("targets:\n  - mode: wakeup\n    pdr: '>= 1 pps'\n", 3, "no datapath has the mode 'wakeup'"),
         (
             "targets:\n  - {mode: nonesuch, pdr: '>= 1 pps'}\n",
             2,
-            "unknown mode of dpdk or xdp: 'nonesuch'",
+            "unknown mode of dpdk or xdp or lowlatency: 'nonesuch'",
         ),
         ("targets:\n  - {backend: dpdk, mode: af_xdp, pdr: '>= 1 pps'}\n", 2, "did you mean 'net_af_xdp'"),
         ("", 1, "empty"),
@@ -386,11 +400,43 @@ targets:
 )
 def test_a_wrong_file_is_answered_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     path = write(tmp_path, text)
-    modes = {"dpdk": {"", "net_af_xdp"}, "xdp": {""}}
+    modes = {"dpdk": {"", "net_af_xdp"}, "xdp": {""}, "lowlatency": {"wakeup", "timerlat"}}
     with pytest.raises(ConfigInvalid) as caught:
         load_targets(path, tier=Tier.HARDWARE, modes=modes)
     assert message in str(caught.value)
     assert f"{path}:{line}:" in str(caught.value)
+
+
+def test_a_frame_size_is_compared_as_a_number(tmp_path: Path) -> None:
+    entries = load_targets(
+        write(tmp_path, "targets: [{frame: [064, imix], pdr: '>= 1 pps'}]\n"), tier=Tier.HARDWARE
+    )
+    for frame, found in (("64", 1), ("imix", 1), ("128", 0)):
+        key = dataclasses.replace(KEY, frame=frame)
+        assert len(declared(entries, key=key, kinds=("throughput",))) == found
+
+
+def test_what_some_row_of_an_entry_has_is_no_mistake(tmp_path: Path) -> None:
+    """An entry for all rows, or for rows of both sorts, may bound what only some of them have."""
+    path = write(
+        tmp_path,
+        "targets:\n  - {wakeup_max: '<= 1 us', pdr: '>= 1 pps'}\n"
+        "  - {backend: [lowlatency, dpdk], mode: [wakeup, ''], wakeup_max: '<= 1 us', pdr: '>= 1 pps'}\n",
+    )
+    assert load_targets(path, tier=Tier.HARDWARE, modes={"dpdk": {""}, "lowlatency": {"wakeup"}})
+
+
+def test_a_backend_that_the_topology_does_not_have_is_for_others_that_share_the_file(tmp_path: Path) -> None:
+    (tmp_path / "all.yml").write_text("targets: [{backend: dpdk, loss_at_10_percent: '<= 1 %'}]\n")
+    veth = (directories()[0] / "veth.yml").read_text()
+    for name, text in (
+        ("mine", veth.replace("backends: [kernel, af_packet, xdp, af_xdp, dpdk]", "backends: [kernel]")),
+        ("other", veth),
+    ):
+        (tmp_path / f"{name}.yml").write_text(f"{text}targets: [all.yml]\n")
+        lab_file = load_checked(tmp_path / f"{name}.yml")
+        assert lab_file.targets == (tmp_path / "all.yml",)
+        assert ("dpdk" in lab_file.backends) is (name == "other")
 
 
 def test_a_mode_of_another_topology_is_known_and_one_of_none_is_refused(tmp_path: Path) -> None:
@@ -410,6 +456,10 @@ def test_a_wrong_backend_is_one_mistake_whatever_its_mode(tmp_path: Path) -> Non
         load_targets(path, tier=Tier.HARDWARE, modes={"dpdk": {""}})
     assert "did you mean 'dpdk'" in str(caught.value)
     assert "nonesuch" not in str(caught.value)
+    path = write(tmp_path, "targets:\n  - {backend: lowlatancy, wakeup_max: '<= 1 us'}\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        load_targets(path, tier=Tier.HARDWARE, modes={})
+    assert str(caught.value).count(str(path)) == 1
 
 
 def test_a_backend_that_cannot_be_imported_leaves_the_targets_of_others_alone(

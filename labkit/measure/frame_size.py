@@ -1,0 +1,36 @@
+"""Sizes of frames: which there are, and how people write them."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from labkit.errors import ConfigInvalid
+from labkit.units import parse_whole
+
+FCS_BYTES: Final = 4
+"""Frame sizes count it; no buffer holds it."""
+SMALLEST_BYTES: Final = {4: 64, 6: 84}
+"""Ethernet 14, IP 20 or 40, UDP 8, signature 18, FCS 4: 64 for IPv4, 84 for IPv6."""
+LARGEST_BYTES: Final = 9216 + FCS_BYTES
+
+
+def check(size: object, *, ip_version: int = 4) -> None:
+    """Raise ConfigInvalid for what is no frame size: bytes in range, or "imix"."""
+    smallest = SMALLEST_BYTES[ip_version]
+    if size != "imix" and (
+        not isinstance(size, int) or isinstance(size, bool) or not smallest <= size <= LARGEST_BYTES
+    ):
+        raise ConfigInvalid(
+            f"frame size {size!r}: expected {smallest} to {LARGEST_BYTES} bytes with FCS for IPv{ip_version}, or imix"
+        )
+
+
+def parse(written: str | int, *, ip_version: int = 4) -> int | Literal["imix"]:
+    """Read a frame size as people write it ("64", 1518, "imix"). Raises ConfigInvalid."""
+    if written == "imix":
+        return "imix"
+    size = parse_whole(str(written))
+    if size is None:
+        raise ConfigInvalid(f"frame size {written!r}: expected bytes with FCS (64, 1518), or imix")
+    check(size, ip_version=ip_version)
+    return size
