@@ -7,7 +7,7 @@ lab is brought up.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -82,6 +82,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
     name, description = source.stem, ""
     tier: Tier | None = None  # None: the file names no valid tier, and what depends on it is not checked
     backends: tuple[str, ...] = ()
+    whole = False  # False: its list of backends is wrong, and may mean others
     targets: tuple[Path, ...] = ()
     links: tuple[Link, ...] = ()
     simulation: Mapping[str, SimulatedSpec] = {}
@@ -92,23 +93,25 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
     with mistakes.noted():
         tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
     with mistakes.noted():
-        backends = _backends(keys["backends"], mistakes)
+        backends, whole = _backends(keys["backends"], mistakes)
     with mistakes.noted():
         if tier is Tier.SIMULATED and "links" in keys:
             keys["links"].fail("a simulated lab has no links", hint="remove the key, or choose another tier")
         if tier not in (Tier.SIMULATED, None) and "simulation" in keys:
             keys["simulation"].fail("only a lab of tier 'simulated' has this key")
     with mistakes.noted():
-        if tier is Tier.SIMULATED:
-            if "simulation" not in keys:
-                root.fail(
-                    "a simulated lab needs 'simulation': what each backend does",
-                    hint="see topologies/sim.yml",
-                )
-            simulation, links = _simulation(keys["simulation"], backends, mistakes), (NO_WIRE,)
-        elif "links" in keys:
+        if tier in (Tier.SIMULATED, None) and "simulation" in keys:
+            others = () if whole else _known_backends()
+            simulation, links = _simulation(keys["simulation"], backends, others, mistakes), (NO_WIRE,)
+        elif tier is Tier.SIMULATED:
+            root.fail(
+                "a simulated lab needs 'simulation': what each backend does",
+                hint="see topologies/sim.yml",
+            )
+    with mistakes.noted():
+        if tier is not Tier.SIMULATED and "links" in keys:
             links = read_links(keys["links"], tier or Tier.HARDWARE, mistakes)
-        elif tier is not None:
+        elif tier not in (Tier.SIMULATED, None):
             root.fail("missing key 'links'", hint="one link (the DUT reflects) or two (it forwards)")
     cores: dict[str, Node] = {}
     chosen: dict[str, int] = {}
@@ -142,10 +145,13 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
     )
 
 
-def _simulation(node: Node, backends: tuple[str, ...], mistakes: Mistakes) -> dict[str, SimulatedSpec]:
-    """What each backend of a simulated lab does."""
+def _simulation(
+    node: Node, backends: Sequence[str], others: Sequence[str], mistakes: Mistakes
+) -> dict[str, SimulatedSpec]:
+    """What each backend of a simulated lab does. `others`: those that the wrong list of backends may mean."""
     specs: dict[str, SimulatedSpec] = {}
-    for name, entry in node.mapping(required=backends, optional=()).items():
+    optional = [name for name in others if name not in backends]
+    for name, entry in node.mapping(required=backends, optional=optional).items():
         with mistakes.noted():
             fields = entry.mapping(required=(), optional=SimulatedSpec.keys(), renamed=SimulatedSpec.RENAMED)
             alone: dict[str, SimulatedSpec] = {}
@@ -164,16 +170,22 @@ def _simulated(node: Node, fields: Mapping[str, Node]) -> SimulatedSpec:
         node.fail(error.message)
 
 
-def _backends(node: Node, mistakes: Mistakes) -> tuple[str, ...]:
-    known = sorted(entry.name for entry in entry_points(group="labkit.backends"))
+def _known_backends() -> list[str]:
+    return sorted(entry.name for entry in entry_points(group="labkit.backends"))
+
+
+def _backends(node: Node, mistakes: Mistakes) -> tuple[tuple[str, ...], bool]:
+    """Those that are right, each once, and whether that is all of the list."""
+    known = _known_backends()
     items, found = list(node.items()), list[str]()
     for item in items:
         with mistakes.noted():
             found.append(item.one_of(known))
-    chosen = tuple(found)
-    if not items or len(set(chosen)) != len(chosen):
-        node.fail("expected each backend once, at least one", hint=f"known: {', '.join(known)}")
-    return chosen
+    chosen = tuple(dict.fromkeys(found))
+    with mistakes.noted():
+        if not items or len(chosen) != len(found):
+            node.fail("expected each backend once, at least one", hint=f"known: {', '.join(known)}")
+    return chosen, bool(items) and len(chosen) == len(items)
 
 
 def targets_beside(source: Path) -> tuple[Path, ...]:

@@ -163,6 +163,44 @@ def test_a_simulated_lab_says_all_that_is_wrong_too() -> None:
     assert ["capacity" in lines[0], "noise" in lines[1], "'buffer'" in lines[2]] == [True] * 3, lines
 
 
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (
+            "tier: simulated\nbackends: [kernel, foo, kernel]",
+            [(3, "'foo'"), (3, "each backend once"), (5, "noise"), (6, "capacity")],
+        ),
+        ("tier: simulatd\nbackends: [kernel, dpdk]", [(2, "'simulatd'"), (5, "noise"), (6, "capacity")]),
+        ("tier: simulated\nbackends: kernel", [(3, "expected a list"), (5, "noise"), (6, "capacity")]),
+        ("tier: simulated\nbackends: [kernal]", [(3, "'kernal'"), (5, "noise"), (6, "capacity")]),
+        ("tier: simulated\n", [(1, "missing key 'backends'"), (5, "noise"), (6, "capacity")]),
+        (
+            "tier: simulated\nbackends: [kernel, xdp, xpd]",
+            [(3, "'xpd'"), (4, "missing key 'xdp'"), (5, "noise"), (6, "capacity")],
+        ),
+        ("tier: simulatd\nbackends: [kernel]", [(2, "'simulatd'"), (5, "noise"), (6, "unknown key 'dpdk'")]),
+    ],
+)
+def test_what_depends_on_a_mistake_is_read_as_far_as_it_is_known(
+    head: str, expected: list[tuple[int, str]]
+) -> None:
+    text = f"description: x\n{head}\nsimulation:\n  kernel: {{noise: 90 %}}\n  dpdk: {{capacity: 400}}\n"
+    with pytest.raises(ConfigInvalid) as caught:
+        parse(text, Path("lab.yml"))
+    said = [line for line in str(caught.value).splitlines() if line.startswith("lab.yml:")]
+    for (line, words), one in zip(expected, said, strict=True):
+        assert one.startswith(f"lab.yml:{line}: ")
+        assert words in one
+
+
+def test_a_wrong_tier_hides_neither_links_nor_simulation() -> None:
+    text = GOOD.replace("description: a lab", "description: a lab\ntier: hardwar").replace("1500 B", "1500")
+    with pytest.raises(ConfigInvalid) as caught:
+        parse(text + "simulation:\n  kernel: {noise: 90 %}\n", Path("lab.yml"))
+    for words in ("'hardwar'", "units 'B'", "noise"):
+        assert words in str(caught.value)
+
+
 def test_refuses_links_of_different_kinds() -> None:
     second = GOOD[GOOD.index("  - name") :].replace("veth0", "m").replace("kind: veth", "kind: memif")
     second = second.replace("er0", "er1").replace("dut0", "dut1").replace("00:00:0", "01:00:0")
