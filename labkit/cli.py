@@ -86,6 +86,7 @@ def _where(parser: argparse.ArgumentParser, default: str | None = "veth") -> Non
     action = parser.add_argument(
         "--topology",
         metavar="NAME|FILE",
+        type=flags.given,
         default=default,
         help="a topology: a YAML file, or the name of one that labkit ships"
         + f" (default: {default or 'the lab that is up, else one that suits the backend'})",
@@ -163,7 +164,7 @@ def _add_trial(verbs: Verbs) -> None:
     trial = verbs.add_parser("trial", help="one trial; its numbers on the terminal")
     _where(trial, default=None)
     action = trial.add_argument(
-        "--backend", default="kernel", help="the DUT's datapath (default: %(default)s)"
+        "--backend", type=flags.given, default="kernel", help="the DUT's datapath (default: %(default)s)"
     )
     _complete(action, _backend_completer)
     trial.add_argument("--mode", default="", help="the backend's mode (default: its first)")
@@ -211,6 +212,7 @@ def _add_doctor(verbs: Verbs) -> None:
     doctor.add_argument(
         "--host",
         action=_Once,
+        type=flags.given,
         metavar="H",
         help="validate this host against its configuration: values in effect, over SSH or here",
     )
@@ -219,11 +221,16 @@ def _add_doctor(verbs: Verbs) -> None:
         "-i",
         "--inventory",
         action="append",
+        type=flags.given,
         metavar="INVENTORY",
         help="the Ansible inventory that has the host (repeatable: a later one overrides)",
     )
     written.add_argument(
-        "--desired", action=_Once, metavar="FILE", help="a YAML file of the roles' variables instead"
+        "--desired",
+        action=_Once,
+        type=flags.given,
+        metavar="FILE",
+        help="a YAML file of the roles' variables instead",
     )
     doctor.set_defaults(handler=_verb("doctor"))
 
@@ -231,13 +238,24 @@ def _add_doctor(verbs: Verbs) -> None:
 def _add_report(verbs: Verbs) -> None:
     report = verbs.add_parser("report", help="the table of the latest run, or of one; writes report.html")
     report.add_argument(
-        "run", nargs="?", metavar="FOLDER|results.json", help="default: the latest under --results"
+        "run",
+        nargs="?",
+        type=flags.given,
+        metavar="FOLDER|results.json",
+        help="default: the latest under --results",
     )
     report.add_argument(
-        "--results", default="results", metavar="DIR", help="where run folders are (default: %(default)s)"
+        "--results",
+        type=flags.given,
+        default="results",
+        metavar="DIR",
+        help="where run folders are (default: %(default)s)",
     )
     report.add_argument(
-        "--html", metavar="FILE", help="where to write report.html (default: into the run's folder)"
+        "--html",
+        type=flags.given,
+        metavar="FILE",
+        help="where to write report.html (default: into the run's folder)",
     )
     report.add_argument("--json", action="store_true", help="the rows as a JSON list")
     report.set_defaults(handler=_verb("report"))
@@ -261,7 +279,9 @@ def _add_compare(verbs: Verbs) -> None:
         ("run_a", "A, such as the generic boot"),
         ("run_b", "B, such as the low-latency boot"),
     ):
-        action = compare.add_argument(name, metavar=name.upper(), help=f"{text}: its folder or results.json")
+        action = compare.add_argument(
+            name, type=flags.given, metavar=name.upper(), help=f"{text}: its folder or results.json"
+        )
         _complete(action, _run_completer)
     compare.add_argument(
         "--all", action="store_true", help="every figure of both runs, not only those that differ"

@@ -84,7 +84,7 @@ def trial(arguments: argparse.Namespace) -> int:
             )
             session.use(live)
         else:
-            names = (arguments.topology,) if arguments.topology else DEFAULT_TOPOLOGIES
+            names = (arguments.topology,) if arguments.topology is not None else DEFAULT_TOPOLOGIES
             datapath = default_datapath(backend.name, load_all(names), mode=arguments.mode)
         datapath.check_frames(frames)
         lacking = [*session.lacking(datapath), *filter(None, [datapath.unfit(frames)])]
@@ -152,9 +152,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     With --host, 1 if no check applies.
     """
-    if arguments.host:
+    if arguments.host is not None:
         return _doctor_of_host(arguments)
-    if arguments.inventory or arguments.desired:
+    if arguments.inventory or arguments.desired is not None:
         raise ConfigInvalid(
             "-i and --desired need --host: they define how a host should be configured",
             hint="name the host: labkit doctor --host H",

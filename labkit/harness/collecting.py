@@ -6,6 +6,7 @@ Wrong markers raise ConfigInvalid; the plugin adds file and line of the test.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,8 +125,9 @@ class Topologies:
 def _file(wanted: str, folders: Sequence[Path]) -> Path:
     places = list(dict.fromkeys(folder / wanted for folder in folders))
     for place in places:
-        if place.is_file():
-            return place
+        with suppress(OSError):  # a folder that is closed, a name that is too long
+            if place.is_file():
+                return place
     raise ConfigInvalid(
         f"topology={wanted!r}: no such file: {', '.join(map(str, places))}",
         hint="a relative path is tried from the test's folder, then the working directory, then pytest's rootdir",

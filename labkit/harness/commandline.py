@@ -31,11 +31,18 @@ def joined(arguments: Sequence[str], folder: Path) -> list[str]:
         value = next(rest, None) if argument in valued else None
         if value is None:
             out.append(argument)
-        elif not value.startswith("-") and (folder / value).exists():
+        elif not value.startswith("-") and _exists(folder / value):
             out.append(f"{argument}={value}")
         else:
             out += [argument, value]
     return out
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that is closed, a name that is too long: not found by pytest either
+        return False
 
 
 def misread(config: pytest.Config) -> bool:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 PREFIX = "--labkit-"
+
+
+def given(value: str) -> str:
+    """The value of an option that may not be empty: a variable of a script that is not set would mean the default."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError(f"expected a value, got {value!r}")
+    return value
 
 
 class _ArgumentParser(Protocol):
@@ -29,7 +36,7 @@ class Flag:
     """"values": it may be repeated."""
     metavar: str | None = None
     default: str | None = None
-    type: type[int] | None = None
+    type: Callable[[str], Any] = given
     bare: str | None = None
     """On the command line of `labkit`, the value of an option that is given without one.
 
@@ -58,11 +65,14 @@ class Flag:
     def _settings(self) -> dict[str, Any]:
         if self.takes == "nothing":
             return {"action": "store_true", "help": self.help}
-        settings: dict[str, Any] = {"help": self.help, "metavar": self.metavar, "default": self.default}
+        settings: dict[str, Any] = {
+            "help": self.help,
+            "metavar": self.metavar,
+            "default": self.default,
+            "type": self.type,
+        }
         if self.takes == "values":
             settings["action"] = "append"
-        if self.type is not None:
-            settings["type"] = self.type
         return settings
 
     def add_to_run(self, parser: _ArgumentParser) -> argparse.Action:

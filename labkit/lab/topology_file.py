@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -44,11 +45,24 @@ def load(name_or_path: str | Path) -> Topology:
 
 
 def _find(wanted: str) -> Path:
+    try:
+        return _place(wanted)
+    except OSError as error:  # a folder that is closed, a name that is too long
+        raise ConfigInvalid(f"{wanted}: cannot be read: {error.strerror}") from None
+
+
+def _place(wanted: str) -> Path:
+    if not wanted.strip():
+        raise ConfigInvalid(
+            f"expected the name of a topology or a path to its file, got {wanted!r}",
+            hint=f"topologies by name: {', '.join(names())}",
+        )
     if "/" in wanted or wanted.endswith((".yml", ".yaml")):
         if not Path(wanted).is_file():
-            raise ConfigInvalid(
-                f"{wanted}: no such topology file", hint=f"topologies by name: {', '.join(names())}"
+            what = (
+                "is a folder, expected a topology file" if Path(wanted).is_dir() else "no such topology file"
             )
+            raise ConfigInvalid(f"{wanted}: {what}", hint=f"topologies by name: {', '.join(names())}")
         return Path(wanted)
     for directory in directories():
         if (directory / f"{wanted}.yml").is_file():
@@ -190,8 +204,11 @@ def _backends(node: Node, mistakes: Mistakes) -> tuple[tuple[str, ...], bool]:
 
 def targets_beside(source: Path) -> tuple[Path, ...]:
     """NAME.targets.yml beside a topology, where there is one."""
-    beside = source.with_suffix("").with_suffix(".targets.yml")
-    return (beside,) if source.name and beside.is_file() else ()
+    if source.name:  # a folder such as / has none
+        beside = source.with_suffix("").with_suffix(".targets.yml")
+        with suppress(OSError):
+            return (beside,) if beside.is_file() else ()
+    return ()
 
 
 def _targets(node: Node | None, source: Path, mistakes: Mistakes) -> tuple[Path, ...]:
@@ -202,7 +219,11 @@ def _targets(node: Node | None, source: Path, mistakes: Mistakes) -> tuple[Path,
     for item in node.items():
         with mistakes.noted():
             path = source.parent / item.text()
-            if not path.is_file():
+            try:
+                there = path.is_file()
+            except OSError as error:
+                item.fail(f"{path}: cannot be read: {error.strerror}")
+            if not there:
                 item.fail(f"no such file: {path}")
             paths.append(path)
     return tuple(paths)

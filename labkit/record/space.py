@@ -15,7 +15,10 @@ RESERVED_BYTES = 4 << 20
 
 def check_root(root: Path, *, room_bytes: int = 0) -> None:
     """Raise EnvironmentBroken where no run folder can be made below `root`, or no file of `room_bytes` in it."""
-    place = next(p for p in (root, *root.absolute().parents) if p.exists())
+    try:
+        place = next(p for p in (root, *root.absolute().parents) if p.exists())
+    except OSError as error:  # a folder that is closed, a name that is too long
+        raise unwritable(root, str(error.strerror)) from error
     if not place.is_dir():
         raise unwritable(root, f"{place} is no folder")
     if not os.access(place, os.W_OK | os.X_OK):

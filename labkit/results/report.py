@@ -55,8 +55,9 @@ def render(run: Run, destination: Path) -> Path:
 
     Raises EnvironmentBroken where it cannot be written.
     """
-    target = destination / "report.html" if destination.is_dir() else destination
+    target = destination
     try:
+        target = destination / "report.html" if destination.is_dir() else destination
         with replacing(target) as draft:
             draft.write_text(html(run), encoding="utf-8")
         hand_over(target)

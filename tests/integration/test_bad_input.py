@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sample_run import sample_run
+
+from labkit.record.codec import encode
 
 GOOD = """\
 description: a lab
@@ -191,6 +195,9 @@ def test_a_wrong_file_of_targets_is_reported_before_anything_is_measured(folder:
         (["--quick", "--rfc2544"], ["not allowed with"]),
         (["--seed", "x"], ["--seed", "invalid int value"]),
         (["--topology", "no/such.yml"], ["no such topology file", "topologies by name"]),
+        (["--topology", "/"], ["/: is a folder, expected a topology file"]),
+        (["--topology", ""], ["--topology: expected a value"]),
+        (["--topology", "sim", "--results", ""], ["--results: expected a value"]),
         (["--topology", "sim", "--", "--no-such-option"], ["--no-such-option"]),
     ],
 )
@@ -216,6 +223,21 @@ def test_results_that_could_not_be_stored_are_not_measured(folder: Path) -> None
     refused(
         call("labkit", "run", "--topology", "sim", cwd=folder), "results is no folder", "--results", code=3
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", "--topology", "sim", "--results"], 3),
+        (["doctor", "--host", "localhost", "-i"], 2),
+        (["report", "run", "--html"], 3),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_name_that_no_disk_takes_is_no_crash(arguments: list[str], code: int, folder: Path) -> None:
+    (folder / "run").mkdir()
+    write(folder / "run" / "results.json", json.dumps(encode(sample_run())))
+    refused(call("labkit", *arguments, "a" * 300, cwd=folder), "File name too long", code=code)
 
 
 def test_a_probe_that_is_not_built_is_missing_not_broken(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from labkit.cli import build_parser
@@ -28,6 +30,40 @@ def test_an_unknown_argument_hints_at_the_help_that_lists_what_there_is(
     assert ended.value.code == 2
     assert said.startswith(f"usage: {hint.removesuffix(' --help')} ")
     assert said.endswith(f"  hint: {hint}\n")
+
+
+EMPTY = [
+    *(
+        ["run", f"--{name}="]
+        for name in ("topology", "results", "tester", "retry", "wait", "require", "seed")
+    ),
+    *(["trial", f"--{name}="] for name in ("topology", "backend", "wait", "flows")),
+    ["up", "--topology="],
+    *(["doctor", "--host=lab", f"--{name}="] for name in ("host", "inventory", "desired")),
+    ["doctor", "--host", ""],
+    ["doctor", "--host", " "],
+    *(["report", argument] for argument in ("", "--results=", "--html=")),
+    ["compare", "", "b"],
+    ["compare", "a", ""],
+]
+
+
+@pytest.mark.parametrize("arguments", EMPTY, ids=" ".join)
+def test_an_empty_value_is_not_taken_for_none(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script's variable that is not set: the default would be measured, checked or overwritten instead."""
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args(arguments)
+    assert ended.value.code == 2
+    assert re.search(
+        r": (expected a value, got|invalid int value:) ' ?'$", capsys.readouterr().err, re.MULTILINE
+    )
+
+
+def test_an_empty_mode_and_no_markers_are_values_of_their_own() -> None:
+    assert build_parser().parse_args(["trial", "--mode="]).mode == ""
+    assert build_parser().parse_args(["run", "-m", ""]).markers == ""
 
 
 def test_what_pytest_gets_is_passed_on() -> None:

@@ -78,6 +78,14 @@ def test_what_labkit_run_is_given_reaches_pytest() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", sorted(flag.name for flag in flags.TABLE if flag.takes != "nothing"))
+def test_an_empty_value_is_refused_by_pytest_too(name: str) -> None:
+    parser = pytest.Parser(_ispytest=True)
+    plugin.pytest_addoption(parser)
+    with pytest.raises(pytest.UsageError, match=r"expected a value, got ''|invalid int value: ''"):
+        parser.parse([f"{flags.PREFIX}{name}="])
+
+
 def test_topology_has_two_names_in_pytest() -> None:
     parser = pytest.Parser(_ispytest=True)
     plugin.pytest_addoption(parser)
@@ -89,3 +97,5 @@ def test_topology_has_two_names_in_pytest() -> None:
 def test_the_value_of_an_option_is_not_taken_for_the_path_of_a_test(option: str, tmp_path: Path) -> None:
     (tmp_path / "lab.yml").touch()
     assert joined([option, "lab.yml", "-q"], tmp_path) == [f"{option}=lab.yml", "-q"]
+    long = "a" * 300
+    assert joined([option, long, "-q"], tmp_path) == [option, long, "-q"]

@@ -9,6 +9,7 @@ import pytest
 from labkit.errors import ConfigInvalid
 from labkit.lab.topology import LinkKind, Napi, Topology
 from labkit.lab.topology_file import load, names, parse
+from labkit.session.preflight import load_checked
 
 GOOD = """\
 description: a lab
@@ -220,6 +221,32 @@ def test_refuses_a_file_that_is_missing_and_suggests_names() -> None:
         load("vet")
     with pytest.raises(ConfigInvalid, match="no such topology file"):
         load("no/such.yml")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("", "expected the name of a topology or a path to its file, got ''"),
+        (" ", "got ' '"),
+        (".", "no topology is named '.'"),
+        ("..", "no topology is named '..'"),
+        ("/", "/: is a folder, expected a topology file"),
+        ("./", "./: is a folder"),
+        ("a" * 300, "cannot be read: File name too long"),
+        ("a" * 300 + ".yml", "cannot be read: File name too long"),
+    ],
+)
+def test_refuses_what_is_no_file(wanted: str, said: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load_checked(wanted)
+    assert said in str(caught.value)
+
+
+def test_targets_that_cannot_be_looked_at_are_reported_with_their_line() -> None:
+    with pytest.raises(
+        ConfigInvalid, match=r"lab\.yml:18: targets\[0\]: .*cannot be read: File name too long"
+    ):
+        parse(GOOD + f"targets: [{'a' * 300}]\n", Path("lab.yml"))
 
 
 def test_loads_by_path_with_the_targets_beside_it(tmp_path: Path) -> None:

@@ -84,7 +84,13 @@ def of_inventory(host: str, *inventories: str | Path) -> Source:
     """Ansible inventories, of which a later one overrides an earlier one. Raises ConfigInvalid where one is missing."""
     for inventory in inventories:
         # As Ansible has it, a list of hosts is written with a comma.
-        if "," not in str(inventory) and not Path(inventory).exists():
+        if "," in str(inventory):
+            continue
+        try:
+            there = Path(inventory).exists()
+        except OSError as error:  # a folder that is closed, a name that is too long
+            raise ConfigInvalid(f"{inventory}: cannot be read: {error.strerror}") from error
+        if not there:
             raise ConfigInvalid(
                 f"{inventory}: no such inventory", hint="give an Ansible inventory: -i INVENTORY"
             )
