@@ -224,6 +224,12 @@ def pytest_report_teststatus(report: pytest.TestReport) -> terminal.StatusWord |
     return terminal.INVALID if invalid else None
 
 
+@pytest.hookimpl(tryfirst=True, specname="pytest_sessionfinish")
+def pytest_sessionfinish_first(session: pytest.Session) -> None:
+    """Make the folders that pytest's plugin junitxml would make: what sudo makes belongs to who called it."""
+    junit.make_folders_of_own(session.config)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Take the lab down and write the results, however the run ended. Fail a run that measured nothing."""

@@ -83,13 +83,15 @@ def test_a_run_leaves_results_report_and_junit(run_folder: Path) -> None:
 QUICK_RUN = ("run", "--quick", "-m", "dpdk and loss", "--topology", "sim")
 
 
-def test_a_run_goes_its_own_way_whatever_the_users_pytest_is_set_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("out", ["out", "$OUT"])
+def test_a_run_goes_its_own_way_whatever_the_users_pytest_is_set_to(out: str, tmp_path: Path) -> None:
     """Entry points off, options of other plugins, a broken pytest.ini above; and the file that CI wants is made."""
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option -n auto\n")
     here = tmp_path / "ci"
     here.mkdir()
     environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-n2 --no-such-option"}
-    done = labkit(*QUICK_RUN, "--", "--junitxml=out/ci.xml", cwd=here, **environment)
+    environment["OUT"] = "out"  # pytest reads variables
+    done = labkit(*QUICK_RUN, "--", f"--junitxml={out}/ci.xml", cwd=here, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PYTEST_ADDOPTS" in done.stderr
     (folder,) = (here / "results").iterdir()
@@ -108,6 +110,7 @@ def test_a_run_goes_its_own_way_whatever_the_users_pytest_is_set_to(tmp_path: Pa
         (["--", "--collect-only"], 0, "test_latency"),
         (["--", "--lf"], 2, "--lf: labkit run keeps nothing"),
         (["--", "--junitxml=/proc/ci.xml"], 2, "--junitxml /proc/ci.xml"),
+        (["--", "-p", "no:junitxml"], 2, "hint: leave -p no:junitxml out"),
         (["--", "--no-such-option"], 2, "unrecognized arguments: --no-such-option"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,21 @@ def test_run_folder_and_report_are_the_callers(by_sudo, tmp_path):
     found = {str(p.relative_to(tmp_path)): owner(p) for p in tmp_path.rglob("*")}
     assert set(found.values()) == {(USER.pw_uid, USER.pw_gid)}, found
     assert {Path(name).name for name in found} >= {"results", "records.jsonl", "results.json", "report.html"}
+
+
+@needs_root
+def test_folders_of_a_junit_file_of_ones_own_are_the_callers(by_sudo, tmp_path):
+    (tmp_path / "there").mkdir()
+    run = ("run", "--quick", "-m", "dpdk and loss", "--topology", "sim", "--", "--junitxml=there/k/l/j.xml")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit.cli", *run], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert owner(tmp_path / "there") == (0, 0)
+    made = [tmp_path / "there" / name for name in ("k", "k/l", "k/l/j.xml")]
+    assert {owner(path) for path in made} == {(USER.pw_uid, USER.pw_gid)}
 
 
 @pytest.mark.parametrize(
