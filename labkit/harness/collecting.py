@@ -116,7 +116,7 @@ class Topologies:
         if known is not None:
             raise ConfigInvalid(
                 f"{lab_file.source}: another topology named {lab_file.name!r} is in use already: {known.source}",
-                hint="rename it (its key name:, or the file itself), or choose it: --labkit-topology FILE",
+                hint="rename it (its key name:, or the file itself), or choose it: --topology FILE",
             )
         self._known[lab_file.name] = lab_file
         return lab_file

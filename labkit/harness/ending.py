@@ -7,6 +7,7 @@ import pytest
 from labkit.errors import EnvironmentBroken
 from labkit.harness import options, terminal
 from labkit.harness.collecting import Subject, subject_of
+from labkit.harness.spelling import spelt
 from labkit.harness.state import PluginState
 
 NOTHING_MEASURED = 5
@@ -36,7 +37,7 @@ def check(session: pytest.Session, state: PluginState) -> None:
     passed = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if not passed and session.exitstatus != pytest.ExitCode.TESTS_FAILED:
         return  # it ended before measuring, and reports why itself
-    missing = _not_selected(state)
+    missing = _not_selected(state, option=spelt(config, "require"))
     nothing = _nothing_measured(config, state) if passed else ""
     state.problems = [*missing, *([nothing] if nothing else [])]
     if missing:
@@ -46,12 +47,12 @@ def check(session: pytest.Session, state: PluginState) -> None:
     terminal.report_problems(config, state.problems)
 
 
-def _not_selected(state: PluginState) -> list[str]:
+def _not_selected(state: PluginState, *, option: str) -> list[str]:
     """What is required, but no test of it was selected."""
     subjects = [subject_of(item) for item in state.selected]
     there = {subject.backend for subject in subjects if isinstance(subject, Subject)}
     return [
-        f"{name} is required (--labkit-require), but no test of it was selected"
+        f"{name} is required ({option}), but no test of it was selected"
         for name in sorted(state.required - there)
     ]
 

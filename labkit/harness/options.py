@@ -9,6 +9,7 @@ import pytest
 
 from labkit.errors import ConfigInvalid
 from labkit.harness.collecting import LOWLATENCY
+from labkit.harness.spelling import spelt
 
 RETRY_S, RETRY_BUSY_S = 90.0, 30.0
 """Time for repeats by default, as --help says; the shorter one shows that they are of no use."""
@@ -32,11 +33,11 @@ def times(config: pytest.Config) -> Times:
     retry = config.getoption("--labkit-retry")
     try:
         return Times(
-            parse_wait(config.getoption("--labkit-wait"), option="--labkit-wait"),
+            parse_wait(config.getoption("--labkit-wait"), option=spelt(config, "wait")),
             *(
                 (RETRY_S, RETRY_BUSY_S)
                 if retry is None
-                else (parse_span(retry, option="--labkit-retry"),) * 2
+                else (parse_span(retry, option=spelt(config, "retry")),) * 2
             ),
         )
     except ConfigInvalid as error:
@@ -51,21 +52,24 @@ def engine(config: pytest.Config) -> str | None:
     if name is None:
         return None
     try:
-        return interface_engine(name, option="--labkit-tester")
+        return interface_engine(name, option=spelt(config, "tester"))
     except ConfigInvalid as error:
         raise pytest.UsageError(str(error)) from error
 
 
-def required(words: Sequence[str]) -> frozenset[str]:
+def required(config: pytest.Config) -> frozenset[str]:
     """Read the names in --labkit-require a,b --labkit-require c."""
     from labkit.backends import registry
     from labkit.yamlfile import suggest
 
     known = (*registry.names(), LOWLATENCY)
+    words: Sequence[str] = config.getoption("--labkit-require") or ()
     names = [name.strip() for one in words for name in one.split(",")]
     for name in names:
         if name not in known:
-            raise pytest.UsageError(f"--labkit-require {name!r}: no such backend ({suggest(name, known)})")
+            raise pytest.UsageError(
+                f"{spelt(config, 'require')} {name!r}: no such backend ({suggest(name, known)})"
+            )
     return frozenset(names)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from labkit.errors import ConfigInvalid, LabkitError
 from labkit.harness.collecting import Subject
+from labkit.harness.spelling import spelt
 from labkit.harness.state import PluginState
 from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
 
@@ -106,7 +107,8 @@ def _gather(
         if subject.backend in state.required:
             ending.required = True
             made.outcome = "failed"
-            made.longrepr = f"{subject.backend} is required (--labkit-require), and skipped: {ending.skipped}"
+            option = spelt(item.config, "require")
+            made.longrepr = f"{subject.backend} is required ({option}), and skipped: {ending.skipped}"
     elif made.outcome == "failed" and not isinstance(error, TargetMissed | InvalidMeasurement):
         if isinstance(error, LabkitError) and not isinstance(error, ConfigInvalid):
             ending.broken = _first_line(error)

@@ -12,6 +12,7 @@ from labkit.errors import LabkitError
 from labkit.harness import options, terminal
 from labkit.harness.collecting import Topologies
 from labkit.harness.pace import Pace
+from labkit.harness.spelling import spelt
 
 if TYPE_CHECKING:
     from labkit.record.model import Verdict
@@ -33,7 +34,7 @@ class PluginState:
                 self._topologies = Topologies(config.getoption("--labkit-topology"))
             except LabkitError as error:
                 raise pytest.UsageError(str(error)) from error
-        self.required = options.required(config.getoption("--labkit-require") or ())
+        self.required = options.required(config)
         """Names of backends that must be measured."""
         self.times = options.times(config)
         self._engine = options.engine(config)
@@ -70,6 +71,7 @@ class PluginState:
                     quick=option("--labkit-quick"),
                     rfc2544=option("--labkit-rfc2544"),
                     tester_engine=self._engine,
+                    tester_option=spelt(self._config, "tester"),
                     seed=option("--labkit-seed"),
                     wait_s=self.times.wait_s,
                     listen_s=LISTEN_S,

@@ -11,6 +11,7 @@ import pytest
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.harness import flags
+from labkit.harness.spelling import LabkitRun
 
 
 def path() -> Path:
@@ -24,11 +25,10 @@ def path() -> Path:
     )
 
 
-class _Interrupts:
+class _Interrupts(LabkitRun):
     """Distinguishes Ctrl-C from pytest's own reasons to stop (wrong tests, --maxfail), with the same exit code."""
 
-    def __init__(self) -> None:
-        self.by_user = False
+    by_user = False
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.by_user = excinfo.errisinstance(KeyboardInterrupt) and not excinfo.errisinstance(
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         command += ["-m", " and ".join(expressions)]
     for flag in flags.of_run().values():
         command += flag.as_pytest(arguments)
-    interrupts = _Interrupts()
+    interrupts = _Interrupts(arguments.pytest_arguments)
     code = int(pytest.main([*command, *arguments.pytest_arguments], plugins=[interrupts]))
     if code == pytest.ExitCode.INTERRUPTED:
         return 130 if interrupts.by_user else ConfigInvalid.exit_code

@@ -129,4 +129,7 @@ def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:
                 return True
 
 
-_HINT = "two at once falsify each other's figures: wait for it (--wait, or LABKIT_WAIT=10min), or end it"
+_HINT = (
+    "two at once falsify each other's figures: wait for it (LABKIT_WAIT=10min, labkit --wait, pytest --labkit-wait), "
+    "or end it"
+)

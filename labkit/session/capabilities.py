@@ -9,8 +9,10 @@ from labkit.session.datapaths import Datapath
 from labkit.testers.probe import AF_XDP_TESTER
 
 
-def lacking(datapath: Datapath, *, tester_engine: str | None = None) -> tuple[str, ...]:
-    """What this machine lacks for a datapath. Empty: it can run."""
+def lacking(
+    datapath: Datapath, *, tester_engine: str | None = None, tester_option: str = "--labkit-tester"
+) -> tuple[str, ...]:
+    """What this machine lacks for a datapath. Empty: it can run. `tester_option`: what chose the engine."""
     lab_file, engine = datapath.topology, tester_engine
     if lab_file.tier is Tier.SIMULATED:
         return ()
@@ -20,13 +22,13 @@ def lacking(datapath: Datapath, *, tester_engine: str | None = None) -> tuple[st
             # The path itself can run: what prevents it is the engine that was asked for.
             return tuple(
                 f"the tester engine af_xdp was asked for: {reason.partition(' (fix: ')[0]} "
-                "(fix: leave --labkit-tester out)"
+                f"(fix: leave {tester_option} out)"
                 for reason in lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
             )
         if engine == "af_packet" and datapath.backend.name == "xdp":
             return (
                 "the xdp backend on veth needs a tester with an XDP program of its own, which the engine "
-                "af_packet does not have (fix: leave --labkit-tester out)",
+                f"af_packet does not have (fix: leave {tester_option} out)",
             )
     return lacking_checks(checks, lab_file.mtu_bytes)
 

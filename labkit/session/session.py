@@ -57,7 +57,11 @@ class Session:
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that fixes it. Empty: it can run."""
-        return capabilities.lacking(datapath, tester_engine=self.settings.tester_engine)
+        return capabilities.lacking(
+            datapath,
+            tester_engine=self.settings.tester_engine,
+            tester_option=self.settings.tester_option,
+        )
 
     def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:
         """Which of these doctor checks fail here, each with the command that fixes it."""

@@ -14,6 +14,8 @@ class Settings:
     rfc2544: bool = False
     tester_engine: str | None = None
     """None: the fastest for the link."""
+    tester_option: str = "--labkit-tester"
+    """The option that chose it, as the user spelt it."""
     seed: int | None = None
     results: Path = Path("results")
     store: bool = True

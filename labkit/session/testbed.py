@@ -122,7 +122,7 @@ def live_testbed(
         # Observed: without an XDP program at the far end, frames sent by XDP_TX get stuck in the ring of a veth.
         raise ConfigInvalid(
             "the xdp backend on veth needs a tester with an XDP program of its own; the engine af_packet has none",
-            hint="leave --labkit-tester out",
+            hint="leave the engine out: one that fits is taken then",
         )
     with ExitStack() as stack:
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))

@@ -105,8 +105,12 @@ def test_a_run_goes_its_own_way_whatever_the_users_pytest_is_set_to(out: str, tm
     [
         (["-m", "burst"], 5, "nothing was measured: no test of the suite"),
         (["-m", "lowlatency and not kernel"], 5, "all 3 tests were skipped"),  # a simulated lab has no host
-        (["-m", "burst", "--require", "dpdk"], 1, "dpdk is required"),
-        (["--require", "dpdk,xpd"], 2, "did you mean 'xdp'?"),
+        (["-m", "burst", "--require", "dpdk"], 1, "dpdk is required (--require)"),
+        (["--require", "dpdk,xpd"], 2, "--require 'xpd': no such backend (did you mean 'xdp'?"),
+        (["--retry", "soon"], 2, "ERROR: --retry 'soon'"),
+        (["--wait", "soon"], 2, "ERROR: --wait 'soon'"),
+        (["--tester", "packet"], 2, "ERROR: --tester packet: packet is now called af_packet"),
+        (["--", "--labkit-retry=soon"], 2, "ERROR: --labkit-retry 'soon'"),
         (["--", "--collect-only"], 0, "test_latency"),
         (["--", "--lf"], 2, "--lf: labkit run keeps nothing"),
         (["--", "--junitxml=/proc/ci.xml"], 2, "--junitxml /proc/ci.xml"),

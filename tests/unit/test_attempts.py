@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from labkit.harness.options import times
@@ -36,6 +38,8 @@ def test_a_time_for_repeats_that_the_user_chose_is_not_shortened(
     given: str | None, expected: tuple[float, float]
 ) -> None:
     class Config:
+        invocation_params = pytest.Config.InvocationParams(args=(), plugins=None, dir=Path())
+
         def getoption(self, name: str) -> str | None:
             return given if name == "--labkit-retry" else None
 

@@ -11,6 +11,7 @@ from labkit import plugin
 from labkit.cli import build_parser
 from labkit.harness import flags
 from labkit.harness.commandline import joined
+from labkit.harness.spelling import LabkitRun, spelt
 
 ONLY_RUN = {"help", "slow"}
 """pytest selects tests by its own -m."""
@@ -84,6 +85,24 @@ def test_an_empty_value_is_refused_by_pytest_too(name: str) -> None:
     plugin.pytest_addoption(parser)
     with pytest.raises(pytest.UsageError, match=r"expected a value, got ''|invalid int value: ''"):
         parser.parse([f"{flags.PREFIX}{name}="])
+
+
+@pytest.mark.parametrize(
+    ("plugins", "expected"),
+    [
+        (None, "--labkit-retry"),
+        ([], "--labkit-retry"),
+        ([LabkitRun()], "--retry"),
+        ([LabkitRun(["--labkit-retry", "5min"])], "--labkit-retry"),
+        ([LabkitRun(["--labkit-retry=5min"])], "--labkit-retry"),
+        ([LabkitRun(["--labkit-wait=5min"])], "--retry"),
+    ],
+)
+def test_an_option_is_named_as_the_user_spelt_it(plugins: list[object] | None, expected: str) -> None:
+    class Config:
+        invocation_params = pytest.Config.InvocationParams(args=(), plugins=plugins, dir=Path())
+
+    assert spelt(Config(), "retry") == expected  # type: ignore[arg-type]
 
 
 def test_topology_has_two_names_in_pytest() -> None:
