@@ -131,6 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_compare,
         _add_build,
         _add_completion,
+        _add_agent,
     ):
         add(verbs)
     return parser
@@ -181,6 +182,7 @@ def _add_trial(verbs: Verbs) -> None:
     )
     trial.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
     trial.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
+    flags.INVENTORY.add_to_run(trial)
     flags.WAIT.add_to_run(trial)
     trial.add_argument("--json", action="store_true", help="counts, percentiles and proof as JSON")
     trial.set_defaults(handler=_verb("trial"))
@@ -308,6 +310,14 @@ def _add_completion(verbs: Verbs) -> None:
     completion = verbs.add_parser("completion", help="print the shell code that completes labkit's arguments")
     completion.add_argument("shell", choices=["bash", "zsh", "fish"])
     completion.set_defaults(handler=_verb("completion"))
+
+
+def _add_agent(verbs: Verbs) -> None:
+    # Without a line in --help: labkit starts it, over SSH.
+    agent = verbs.add_parser(
+        "agent", description="Answers a controller on standard input; `labkit run` starts it."
+    )
+    agent.set_defaults(handler=_verb("agent"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

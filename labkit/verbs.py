@@ -71,7 +71,12 @@ def trial(arguments: argparse.Namespace) -> int:
         wait_s = parse_wait(arguments.wait, option="--wait")
     mistakes.check()
     with ExitStack() as stack:
-        settings = Settings(store=False, wait_s=wait_s, listen_s=TRIAL_LISTEN_S)
+        settings = Settings(
+            store=False,
+            wait_s=wait_s,
+            listen_s=TRIAL_LISTEN_S,
+            inventories=tuple(arguments.inventory or ()),
+        )
         session = stack.enter_context(Session(settings, progress=_progress()))
         records = [record for record in lab.status() if record.alive]
         if arguments.topology is None and records:
@@ -260,3 +265,10 @@ def completion(arguments: argparse.Namespace) -> int:
 
     print(argcomplete.shell_integration.shellcode(["labkit"], shell=arguments.shell))
     return 0
+
+
+def agent(_: argparse.Namespace) -> int:
+    """`labkit agent`: what a controller elsewhere starts here."""
+    from labkit.agent.server import serve
+
+    return serve()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab.live import Lab
-from labkit.lab.topology import LinkKind, Topology
+from labkit.lab.topology import Topology
 
 
 class AfPacket:
@@ -20,7 +20,7 @@ class AfPacket:
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
         """Network interfaces only."""
-        if topology.links[0].kind is not LinkKind.VETH:
+        if not topology.links[0].kind.has_interfaces:
             return ()
         requires = ("namespaces", "af_packet", "probe_af_packet")
         return (Mode(name="", description="TPACKET rings, qdisc bypass", requires=requires),)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab.live import Lab
-from labkit.lab.topology import LinkKind, Topology
+from labkit.lab.topology import Topology
 
 _REQUIRES = ("namespaces", "bpf", "xdp_native", "af_xdp", "memlock", "probe_af_xdp")
 
@@ -22,7 +22,7 @@ class AfXdp:
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
         """With and without busy polling."""
-        if topology.links[0].kind is not LinkKind.VETH:
+        if not topology.links[0].kind.has_interfaces:
             return ()
         return (
             Mode(name="", description="AF_XDP, polling the rings", requires=_REQUIRES),

@@ -33,7 +33,7 @@ class Dpdk:
             return (Mode(name="", description="vhost-user to virtio-user", requires=(*base, "dpdk_vhost")),)
         if kind is LinkKind.MEMIF:
             return (Mode(name="", description="memif", requires=(*base, "dpdk_memif")),)
-        if kind is not LinkKind.VETH:
+        if not kind.has_interfaces:
             return ()
         return (
             Mode(

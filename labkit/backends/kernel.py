@@ -10,7 +10,7 @@ from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import reflecting
 from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab, LivePort
-from labkit.lab.topology import LinkKind, Topology
+from labkit.lab.topology import Topology
 from labkit.measure.proof import Proof
 
 ECHO_PORT = 7  # RFC 862
@@ -71,7 +71,7 @@ class KernelStack:
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
         """Interfaces only: shared-memory links do not reach the kernel."""
-        if topology.links[0].kind is not LinkKind.VETH:
+        if not topology.links[0].kind.has_interfaces:
             return ()
         if topology.forwards:
             return (

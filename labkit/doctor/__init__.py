@@ -7,13 +7,14 @@ stays unchanged: what a check creates ends with its process. `labkit.doctor.tabl
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from labkit.doctor import scratch
 from labkit.doctor.catalog import CHECKS
 from labkit.doctor.model import Check, Finding
 from labkit.errors import LabkitBug
 
-__all__ = ["Check", "Finding", "checks", "run"]
+__all__ = ["Check", "Finding", "as_json", "checks", "run"]
 
 _found: dict[tuple[str, int], Finding] = {}
 """By check id and the MTU at which it ran."""
@@ -55,3 +56,8 @@ def run(
                 fix=None if ok else attempt.fix or check.fix(),
             )
     return tuple(_found[key] for key in keys.values())
+
+
+def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Findings as JSON values: id, ok, detail, error, fix."""
+    return [{"id": f.id, "ok": f.ok, "detail": f.detail, "error": f.error, "fix": f.fix} for f in findings]

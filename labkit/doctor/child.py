@@ -11,7 +11,7 @@ from typing import TextIO
 from labkit.doctor.catalog import CHECKS
 from labkit.doctor.model import Unavailable
 from labkit.doctor.scratch import FAR, NEAR
-from labkit.lab.links.netlink import NetlinkError, rtnetlink
+from labkit.machine.netlink import NetlinkError, rtnetlink
 
 
 def _prepare(mtu_bytes: int) -> None:

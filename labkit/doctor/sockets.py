@@ -22,7 +22,7 @@ from labkit.doctor.syscalls import (
     register_umem,
     xdp_options,
 )
-from labkit.lab.links.netlink import rtnetlink
+from labkit.machine.netlink import rtnetlink
 
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_VERSION, _PACKET_QDISC_BYPASS, _TPACKET_V3 = 263, 5, 10, 20, 2
 _ETHERTYPE_EXPERIMENTAL = 0x88B5

@@ -103,6 +103,12 @@ WAIT = Flag(
     help="if another process measures on this machine, wait up to this time ('10min'), or 'forever' (for labkit also: "
     "--wait without a time); default: the variable LABKIT_WAIT, else refuse to run",
 )
+INVENTORY = Flag(
+    name="inventory",
+    takes="values",
+    metavar="FILE",
+    help="Ansible inventory of the hosts that a topology names (repeatable; default: their names are ssh's)",
+)
 TABLE = (
     Flag(
         name="topology",
@@ -139,6 +145,7 @@ TABLE = (
         metavar="ENGINE",
         help="tester engine on network interfaces: af_xdp or af_packet (default: af_xdp where it can run)",
     ),
+    INVENTORY,
     Flag(name="seed", metavar="N", type=int, help="seed of all random values; recorded with the results"),
     Flag(
         name="retry",

@@ -72,6 +72,7 @@ class PluginState:
                     rfc2544=option("--labkit-rfc2544"),
                     tester_engine=self._engine,
                     tester_option=spelt(self._config, "tester"),
+                    inventories=tuple(option("--labkit-inventory") or ()),
                     seed=option("--labkit-seed"),
                     wait_s=self.times.wait_s,
                     listen_s=LISTEN_S,

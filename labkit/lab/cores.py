@@ -43,7 +43,20 @@ def check(topology: Topology, available: Iterable[int] | None = None) -> list[in
 def choose(
     topology: Topology, available: Iterable[int] | None = None, apart: Iterable[int] | None = None
 ) -> Cores:
-    """Pick one core each for tester and DUT, the rest for the controller.
+    """Pick one core each for tester and DUT of a lab on one machine; see `choose_for`.
+
+    Raises ConfigInvalid for a core that is not available, EnvironmentBroken where there is only one.
+    """
+    return choose_for(topology.tester_core, topology.dut_core, check(topology, available), apart)
+
+
+def choose_for(
+    tester: int | None,
+    dut: int | None,
+    available: Iterable[int] | None = None,
+    apart: Iterable[int] | None = None,
+) -> Cores:
+    """Pick one core each for tester and DUT on one machine, where they are not given, the rest for the controller.
 
     Core 0 takes most interrupts and housekeeping, so it is given out last; no two of a physical core while there
     are others; and isolated cores (`apart`) before others, the first to the DUT, never to the controller while it
@@ -52,18 +65,47 @@ def choose(
 
     Raises ConfigInvalid for a core that is not available, EnvironmentBroken where there is only one.
     """
-    cores = check(topology, available)
+    cores = _available(available, tester, dut)
     if len(cores) < 2:
         raise EnvironmentBroken(
             f"tester and DUT need a core each, only {listed(cores)} is available",
             hint="run on a machine (or in a cpuset) with two cores or more",
         )
     quiet = set(apart) if apart is not None else machine_cores.isolated()
-    dut = topology.dut_core if topology.dut_core is not None else _pick(cores, {topology.tester_core}, quiet)
-    tester = topology.tester_core if topology.tester_core is not None else _pick(cores, {dut}, quiet)
-    free = [core for core in cores if core not in (tester, dut)]
-    rest = tuple([core for core in free if core not in quiet] or free)
+    dut = dut if dut is not None else _pick(cores, {tester}, quiet)
+    tester = tester if tester is not None else _pick(cores, {dut}, quiet)
+    rest = _rest(cores, {tester, dut}, quiet)
     return Cores(tester=tester, dut=dut, controller=rest or (tester,), shared=() if rest else (tester,))
+
+
+def choose_one(
+    wanted: int | None, available: Iterable[int] | None = None, apart: Iterable[int] | None = None
+) -> tuple[int, tuple[int, ...]]:
+    """Pick the core of the only role on a machine, where it is not given; and those that are left for the controller.
+
+    The only core of a machine is shared with the controller. Raises ConfigInvalid for a core that is not available.
+    """
+    cores = _available(available, wanted)
+    quiet = set(apart) if apart is not None else machine_cores.isolated()
+    core = wanted if wanted is not None else _pick(cores, set(), quiet)
+    return core, _rest(cores, {core}, quiet) or (core,)
+
+
+def _available(available: Iterable[int] | None, *wanted: int | None) -> list[int]:
+    cores = sorted(available if available is not None else machine_cores.reachable())
+    for core in wanted:
+        if core is not None and core not in cores:
+            raise ConfigInvalid(
+                f"core {core} is not available",
+                hint=f"available: {listed(cores)}; leave cores out to have them chosen",
+            )
+    return cores
+
+
+def _rest(cores: list[int], taken: set[int], quiet: set[int]) -> tuple[int, ...]:
+    """Cores for the controller: those that are not isolated, if there are such."""
+    free = [core for core in cores if core not in taken]
+    return tuple([core for core in free if core not in quiet] or free)
 
 
 def _pick(cores: list[int], taken: set[int | None], quiet: set[int]) -> int:

@@ -15,8 +15,8 @@ TEST_NETWORKS: Final = (IPv4Network("198.18.0.0/15"), IPv6Network("2001:2::/48")
 """Set aside for benchmarking (RFC 2544 C.2.2, RFC 5180 8): software labs use no others."""
 
 _MTU_LOW, _MTU_IPV6_LOW = 68, 1280
-_MTU_HIGH: Final = {"veth": 9202, "vhost": 2034, "memif": 2034}
-"""veth: the probe's largest frame less the Ethernet header; shared memory: one mbuf (2048 bytes) a frame."""
+_MTU_HIGH: Final = {"veth": 9202, "nic": 9202, "vhost": 2034, "memif": 2034}
+"""On interfaces the probe's largest frame less the Ethernet header; shared memory: one mbuf (2048 bytes) a frame."""
 _RING: Final = (64, 4096)
 
 
@@ -46,8 +46,9 @@ def _link(node: Node, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Link:
     name, mtu, ring, memory, hugepages, napi = "", 1500, 1024, 512 << 20, True, DEFAULT_NAPI
     with mistakes.noted():
         kind = LinkKind(keys["kind"].one_of([k for k in LinkKind if k is not LinkKind.SIM]))
-    others: tuple[str, ...] = () if kind is None else ("napi",)
-    for key in ("ring", "hugepages", "memory") if kind is LinkKind.VETH else others:
+    memory_keys = ("ring", "hugepages", "memory")
+    foreign = {LinkKind.VETH: memory_keys, LinkKind.NIC: (*memory_keys, "napi"), None: ()}
+    for key in foreign.get(kind, ("napi",)):
         with mistakes.noted():
             if key in keys:
                 keys.pop(key).fail(
@@ -57,9 +58,9 @@ def _link(node: Node, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Link:
         name = seen.check(keys["name"], "link name", word(keys["name"], 15))
     tester = dut = NO_PORT
     with mistakes.noted():
-        tester = _port(keys["tester"], kind, tier, seen, mistakes)
+        tester = _port(keys["tester"], f"{name}-tester", kind, tier, seen, mistakes)
     with mistakes.noted():
-        dut = _port(keys["dut"], kind, tier, seen, mistakes)
+        dut = _port(keys["dut"], f"{name}-dut", kind, tier, seen, mistakes)
     with mistakes.noted():
         mtu = _mtu(keys["mtu"], kind, ipv6=bool(tester.ipv6 or dut.ipv6)) if "mtu" in keys else mtu
     for family in ("ipv4", "ipv6"):
@@ -79,7 +80,7 @@ def _link(node: Node, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Link:
         memory = _bytes(keys["memory"]) if "memory" in keys else memory
     with mistakes.noted():
         napi = Napi(keys["napi"].one_of(list(Napi))) if "napi" in keys else napi
-    shared = kind is not LinkKind.VETH
+    shared = kind is not None and not kind.has_interfaces
     return Link(
         name=name,
         kind=kind or LinkKind.SIM,
@@ -104,24 +105,54 @@ def _mtu(node: Node, kind: LinkKind | None, *, ipv6: bool) -> int:
     return mtu
 
 
-def _port(node: Node, kind: LinkKind | None, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Port:
-    keys = node.mapping(required=("name", "mac"), optional=("ipv4", "ipv6"))
-    name = mac = ""
+def _port(
+    node: Node, called: str, kind: LinkKind | None, tier: Tier, seen: _Unique, mistakes: Mistakes
+) -> Port:
+    nic = kind is LinkKind.NIC
+    required, way = ((), ("interface", "mac", "pci")) if nic else (("name", "mac"), ())
+    keys = node.mapping(required=required, optional=("ipv4", "ipv6", *way))
+    name, mac, interface, address = called if nic else "", "", "", ""
     v4 = v6 = None
     with mistakes.noted():
         if not {"ipv4", "ipv6"} & keys.keys():
             node.fail("expected an ipv4 address, an ipv6 address or both", hint="such as ipv4: 198.18.0.1/24")
     with mistakes.noted():
-        name = seen.check(keys["name"], "port name", word(keys["name"], 15 if kind is LinkKind.VETH else 31))
+        if nic and not set(way) & keys.keys():
+            node.fail("expected the NIC's interface, mac or pci", hint="such as interface: enp1s0f0")
     with mistakes.noted():
-        mac = seen.check(keys["mac"], "MAC address", _mac(keys["mac"]))
+        if not nic:
+            longest = 15 if kind is LinkKind.VETH else 31
+            name = seen.check(keys["name"], "port name", word(keys["name"], longest))
+    with mistakes.noted():
+        interface = _interface(keys["interface"]) if "interface" in keys else ""
+    with mistakes.noted():
+        address = _pci(keys["pci"]) if "pci" in keys else ""
+    with mistakes.noted():
+        mac = seen.check(keys["mac"], "MAC address", _mac(keys["mac"])) if "mac" in keys else ""
     with mistakes.noted():
         v4 = _address(keys["ipv4"], 4, tier, seen) if "ipv4" in keys else None
     with mistakes.noted():
         v6 = _address(keys["ipv6"], 6, tier, seen) if "ipv6" in keys else None
     assert v4 is None or isinstance(v4, IPv4Interface)
     assert v6 is None or isinstance(v6, IPv6Interface)
-    return Port(name=name, mac=mac, ipv4=v4, ipv6=v6)
+    return Port(name=name, mac=mac, ipv4=v4, ipv6=v6, interface=interface, pci=address)
+
+
+def _interface(node: Node) -> str:
+    """A name that the kernel takes (dev_valid_name)."""
+    text = node.text()
+    if not 0 < len(text) <= 15 or text in (".", "..") or re.search(r"[/:\s]", text):
+        node.fail(f"expected the name of an interface, at most 15 characters, got {text!r}")
+    return text
+
+
+def _pci(node: Node) -> str:
+    """Its long form; lspci leaves out the domain 0000."""
+    match = re.fullmatch(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", node.text().lower())
+    if match is None:
+        node.fail(f"expected a PCI address such as 0000:01:00.0, got {node.text()!r}")
+    domain, bus, device, function = match.groups()
+    return f"{domain or '0000'}:{bus}:{device}.{function}"
 
 
 def _mac(node: Node) -> str:
@@ -144,7 +175,7 @@ def _address(node: Node, version: int, tier: Tier, seen: _Unique) -> IPv4Interfa
             f"expected an IPv{version} address with prefix length such as {example}, got {node.value!r}"
         )
     inside = any(address.version == net.version and address.ip in net for net in TEST_NETWORKS)
-    if tier is Tier.SOFTWARE and not inside:
+    if tier is not Tier.HARDWARE and not inside:
         allowed = TEST_NETWORKS[version == 6]
         node.fail(
             f"expected an address in {allowed} (set aside for benchmarks), got {address}",

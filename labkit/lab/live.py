@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug
 from labkit.lab.cores import Cores, choose
 from labkit.lab.links import shared_memory
+from labkit.lab.machines import Machine, Reach
 from labkit.lab.records import LabRecord, status
 from labkit.lab.topology import Link, LinkKind, Port, Role, Tier, Topology
 from labkit.machine import fix, hugepages
@@ -23,6 +25,9 @@ from labkit.machine.privilege import Privileges, ensure_privileges, join_user_na
 from labkit.machine.tunables import ProcessTunable
 from labkit.machine.undo import Undone, down
 from labkit.progress import ReportLine
+
+if TYPE_CHECKING:
+    from labkit.lab.nic_lab import Wired
 
 __all__ = [
     "Cores",
@@ -65,17 +70,29 @@ class Lab:
     facts: Mapping[str, object]
     """Read back from the live lab: "ports" (by name: offloads, NAPI, qdisc, MTU, ...), "hugepages" (granted or not),
     "privileges" (root, or how it works without)."""
+    machines: Mapping[Role, Machine] = field(default_factory=dict)
+    """Of a lab on NICs: the machine of each role. Empty: all of it is on this one."""
 
 
 @contextmanager
-def lab_up(topology: Topology, *, progress: ReportLine | None = None) -> Iterator[Lab]:
+def lab_up(
+    topology: Topology, *, reach: Reach | None = None, progress: ReportLine | None = None
+) -> Iterator[Lab]:
     """Bring a lab up for the time of the context. It ends with this process (and this thread), however that ends.
 
     The controller (this process) is kept off the DUT's core meanwhile. Only hugepages outlive a kill -9; they are in
-    the journal, and `down` reverts them.
+    the journal, and `down` reverts them. `reach` connects to the machines of a lab on NICs.
 
     Raises ConfigInvalid (cores), EnvironmentBroken (privileges, hugepages, the kernel refuses a link).
     """
+    if topology.links[0].kind is LinkKind.NIC:
+        from labkit.lab.nic_lab import wired  # pyroute2 takes long to import
+
+        if reach is None:
+            raise LabkitBug("a lab on NICs needs a way to reach its machines")
+        with wired(topology, reach) as found:
+            yield _on_nics(topology, found)
+        return
     cores, privileges = _prepare(topology)
     journal, lab = Journal(state_directory()), _new_id(topology)
     with ExitStack() as stack:
@@ -140,6 +157,11 @@ def _prepare(topology: Topology) -> tuple[Cores, Privileges]:
         raise ConfigInvalid(
             f"{topology.source}: a simulated lab cannot be brought up",
             hint="labkit run measures it without a lab",
+        )
+    if topology.links[0].kind is LinkKind.NIC:
+        raise ConfigInvalid(
+            f"{topology.source}: a lab on NICs is up only while it is measured on",
+            hint="labkit run and labkit trial bring it up, and revert it",
         )
     return choose(topology), ensure_privileges()
 
@@ -237,6 +259,33 @@ def _live(
         tester_ports=tester_ports,
         dut_ports=dut_ports,
         facts={"ports": ports, "hugepages": hugepages, "privileges": privileges.why},
+    )
+
+
+def _on_nics(topology: Topology, found: Wired) -> Lab:
+    """The lab on these machines."""
+
+    def ends(role: Role) -> tuple[LivePort, ...]:
+        pairs = [
+            (link, *((link.tester, link.dut) if role == "tester" else (link.dut, link.tester)))
+            for link in found.links
+        ]
+        host = found.machines[role].host
+        return tuple(
+            LivePort(
+                role=role, port=port, peer=peer, link=link, host=host, interface=port.interface, vdev=None
+            )
+            for link, port, peer in pairs
+        )
+
+    hosts = {role: machine.name for role, machine in found.machines.items()}
+    return Lab(
+        topology=topology,
+        cores=found.cores,
+        tester_ports=ends("tester"),
+        dut_ports=ends("dut"),
+        facts={"ports": found.ports, "hugepages": False, "privileges": "root", "hosts": hosts},
+        machines=found.machines,
     )
 
 

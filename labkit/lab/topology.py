@@ -12,6 +12,10 @@ from typing import Final, Literal
 from labkit.lab.simulation import SimulatedSpec
 
 Role = Literal["tester", "dut"]
+ROLES: Final[tuple[Role, ...]] = ("tester", "dut")
+
+HERE: Final = "here"
+"""The machine that labkit runs on, as a topology names it."""
 
 
 class Tier(StrEnum):
@@ -30,8 +34,15 @@ class LinkKind(StrEnum):
     VETH = "veth"
     VHOST = "vhost"
     MEMIF = "memif"
+    NIC = "nic"
+    """Interfaces that are there already, on one machine or on two, with a cable (or an emulator) between them."""
     SIM = "sim"
     """No wire: the link of a simulated lab."""
+
+    @property
+    def has_interfaces(self) -> bool:
+        """Whether its ends are network interfaces of a kernel."""
+        return self in (LinkKind.VETH, LinkKind.NIC)
 
 
 class Napi(StrEnum):
@@ -56,10 +67,15 @@ class Port:
     """One end of a link."""
 
     name: str
-    """Interface name (at most 15 characters) or the name of a shared-memory port."""
+    """Interface name (at most 15 characters) or the name of a port on shared memory, or of a NIC."""
     mac: str
+    """On a NIC: empty until it is found, unless the file names the NIC by it."""
     ipv4: IPv4Interface | None
     ipv6: IPv6Interface | None
+    interface: str = ""
+    """A NIC's interface; empty where the file names it otherwise."""
+    pci: str = ""
+    """A NIC's PCI address in its long form (0000:01:00.0); empty where the file names it otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +119,10 @@ class Topology:
     """The file as read: a lab that is up keeps it, even if the file changes."""
     core_lines: Mapping[str, int] = field(default_factory=dict, repr=False)
     """Line of each role's core in the file: whether the core exists is only known on the machine."""
+    hosts: Mapping[Role, str] = field(default_factory=lambda: {"tester": HERE, "dut": HERE})
+    """Where each role is: HERE, or a host that is reached by SSH."""
+    host_lines: Mapping[Role, int] = field(default_factory=dict, repr=False)
+    """Line of each host in the file: whether it can be reached is only known later."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 
@@ -110,6 +130,11 @@ class Topology:
     def mtu_bytes(self) -> int:
         """The largest MTU of its links."""
         return max(link.mtu_bytes for link in self.links)
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether tester and DUT are on machines of their own, each with cores and readings of its own."""
+        return self.hosts["tester"] != self.hosts["dut"]
 
     @property
     def forwards(self) -> bool:

@@ -7,6 +7,7 @@ lab is brought up.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -15,7 +16,7 @@ from pathlib import Path
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
 from labkit.lab.link_file import read_links, word
 from labkit.lab.simulation import SimulatedSpec
-from labkit.lab.topology import NO_WIRE, Link, Tier, Topology
+from labkit.lab.topology import HERE, NO_WIRE, ROLES, Link, LinkKind, Role, Tier, Topology
 from labkit.yamlfile import Node, parse_yaml, suggest
 
 
@@ -91,7 +92,7 @@ def parse(text: str, source: Path, *, alone: bool = False) -> Topology:
 def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone: bool) -> Topology:
     keys = root.mapping(
         required=("description", "backends"),
-        optional=("name", "tier", "cores", "targets", "links", "simulation"),
+        optional=("name", "tier", "hosts", "cores", "targets", "links", "simulation"),
     )
     name, description = source.stem, ""
     tier: Tier | None = None  # None: the file names no valid tier, and what depends on it is not checked
@@ -127,15 +128,27 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
             links = read_links(keys["links"], tier or Tier.HARDWARE, mistakes)
         elif tier not in (Tier.SIMULATED, None):
             root.fail("missing key 'links'", hint="one link (the DUT reflects) or two (it forwards)")
+    hosts: dict[Role, str] = {"tester": HERE, "dut": HERE}
+    host_nodes: dict[str, Node] = {}
+    with mistakes.noted():
+        host_nodes = keys["hosts"].mapping(required=(), optional=ROLES) if "hosts" in keys else {}
+        if host_nodes and {link.kind for link in links} - {LinkKind.NIC, LinkKind.SIM}:
+            keys["hosts"].fail(
+                f"a lab with links of kind {links[0].kind} is on this machine alone",
+                hint="remove the key, or describe links of kind nic",
+            )
+    for role in ROLES:
+        with mistakes.noted():
+            hosts[role] = _host(host_nodes[role]) if role in host_nodes else HERE
     cores: dict[str, Node] = {}
     chosen: dict[str, int] = {}
     with mistakes.noted():
         cores = keys["cores"].mapping(required=(), optional=("tester", "dut")) if "cores" in keys else {}
-    for role, node in cores.items():
+    for name_of_role, node in cores.items():
         with mistakes.noted():
-            chosen[role] = node.integer(0, 65535)
+            chosen[name_of_role] = node.integer(0, 65535)
     with mistakes.noted():
-        if chosen.get("tester", -1) == chosen.get("dut", -2):
+        if hosts["tester"] == hosts["dut"] and chosen.get("tester", -1) == chosen.get("dut", -2):
             keys["cores"].fail(
                 f"expected two different cores, got {chosen['dut']} for both tester and dut",
                 hint="leave cores out to have them chosen",
@@ -155,8 +168,21 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         text=text,
         core_lines={role: node.line for role, node in cores.items()},
+        hosts=hosts,
+        host_lines={role: host_nodes[role].line for role in ROLES if role in host_nodes},
         simulation=simulation,
     )
+
+
+def _host(node: Node) -> str:
+    """The name of a host, as an inventory or ssh's own configuration has it; no option of ssh's."""
+    text = node.text()
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*", text):
+        node.fail(
+            f"expected the name of a host, got {text!r}",
+            hint="here, a host of the inventory (--inventory), or a name that ssh knows",
+        )
+    return text
 
 
 def _simulation(

@@ -228,6 +228,14 @@ def tunable_from(described: Mapping[str, Any]) -> Tunable:
             return HugepagesTunable(Path(described["path"]))
         case ProcessTunable.kind:
             return ProcessTunable(Identity(described["pid"], described["start_ticks"]))
+        case "interface":
+            from labkit.machine.interface import InterfaceTunable  # pyroute2 takes long to import
+
+            return InterfaceTunable(described["interface"], described["what"], described["subject"])
+        case "link-local":
+            from labkit.machine.interface import LinkLocalTunable
+
+            return LinkLocalTunable(described["interface"])
     raise LabkitBug(f"the journal names an unknown kind of tunable: {dict(described)}")
 
 
@@ -257,10 +265,12 @@ def turn(tunable: Tunable, value: str, *, journal: Journal, lab: str) -> Entry:
 
 
 def title(described: Mapping[str, Any]) -> str:
-    """A setting as people call it: its path, or the process that it is."""
-    return (
-        f"process {described['pid']}" if "pid" in described else str(described.get("path") or dict(described))
-    )
+    """A setting as people call it: its path, the process that it is, or an interface's ("eth1 mtu")."""
+    if "pid" in described:
+        return f"process {described['pid']}"
+    if "interface" in described:
+        return " ".join(filter(None, (described[key] for key in ("interface", "what", "subject"))))
+    return str(described.get("path") or dict(described))
 
 
 def undo(entry: Entry, *, journal: Journal) -> str | None:

@@ -6,8 +6,8 @@ verdict, neither pass nor fail).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from labkit.measure.gate import BASE, Gate, state_of
@@ -233,23 +233,43 @@ def base_gate(rate: str, failing: Sequence[Gate]) -> Gate:
     )
 
 
+ONE_MACHINE = ""
+"""The name of the only machine, where there is no other."""
+_STATES = ("ok", "warn", "invalid")
+
+
+def of_machines(found: Mapping[str, Gate]) -> Gate:
+    """One gate of those of several machines: the worst state, and the value of each."""
+    worst = max(found.values(), key=lambda gate: _STATES.index(gate.state))
+    if list(found) == [ONE_MACHINE]:
+        return worst
+    return replace(worst, value="; ".join(f"{machine}: {gate.value}" for machine, gate in found.items()))
+
+
 def gates(
     *,
-    before: NoiseReading,
-    after: NoiseReading,
-    intended_cores: Mapping[str, int],
+    before: Mapping[str, NoiseReading],
+    after: Mapping[str, NoiseReading],
+    intended_cores: Mapping[str, Mapping[str, int]],
     deciding: Sequence[TrialResult],
     proven: bool,
     claim: str,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Gate, ...]:
-    """All gates of one measurement; `deciding` are the trials that its figures rest on, not those on the way."""
+    """All gates of one measurement; `deciding` are the trials that its figures rest on, not those on the way.
+
+    Readings and cores (by role) are by machine: ONE_MACHINE, or the names of several.
+    """
+
+    def each(gate: Callable[[str], Gate]) -> Gate:
+        return of_machines({machine: gate(machine) for machine in after})
+
     return (
         proof_gate(proven=proven, claim=claim),
-        steal_gate(before, after, limits=limits),
-        contention_gate(before, after, limits=limits),
-        affinity_gate(after, intended=intended_cores),
-        clock_gate(before, after),
+        each(lambda m: steal_gate(before[m], after[m], limits=limits)),
+        each(lambda m: contention_gate(before[m], after[m], limits=limits)),
+        each(lambda m: affinity_gate(after[m], intended=intended_cores.get(m, {}))),
+        each(lambda m: clock_gate(before[m], after[m])),
         unsent_gate(deciding, limits=limits),
         offered_gate(deciding, limits=limits),
         stall_gate(deciding, limits=limits),

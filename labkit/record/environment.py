@@ -30,13 +30,15 @@ def collect(
     tools: Mapping[str, Path] | None = None,
     seed: int | None = None,
     parameters: Mapping[str, object] | None = None,
+    hosts: Mapping[str, object] | None = None,
     root: Path = Path("/"),
 ) -> Environment:
     """Read the machine.
 
     `links` are the facts that a Lab read back of its links, `tools` the executables that take part (name to file:
-    the probe's), `parameters` all that steers the search; links and parameters are JSON values. `root` is another
-    file system to read (tests). Takes some 10 ms; the files' hashes are kept for the life of the process.
+    the probe's), `parameters` all that steers the search, `hosts` what other machines collected of themselves; links,
+    parameters and hosts are JSON values. `root` is another file system to read (tests). Takes some 10 ms; the files'
+    hashes are kept for the life of the process.
     """
     reader = FactReader(root)
     info = hardware.cpuinfo(reader)
@@ -65,6 +67,7 @@ def collect(
         parameters=dict(parameters or {}),
         host=system.host_hash(reader),
         unreadable=reader.unreadable,
+        hosts=dict(hosts or {}),
     )
 
 

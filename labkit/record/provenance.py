@@ -188,3 +188,5 @@ class Environment:
     """Shows whether two runs are of one host, and nothing else: the machine's id, hashed for labkit alone."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """What could not be read, with the system's error."""
+    hosts: Mapping[str, object] = field(default_factory=dict)
+    """Other machines that took part, by the names that topologies have for them: each as this record."""

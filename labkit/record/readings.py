@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from labkit.machine.cores import parse_list
 from labkit.measure.noise import CpuTicks, NoiseReading
@@ -72,4 +74,24 @@ def read(workers: Mapping[str, tuple[int, int]]) -> NoiseReading:
         clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",
         allowed_cores={role: cores for role, cores in allowed.items() if cores is not None},
         own_user=_own_user(workers),
+    )
+
+
+def as_json(reading: NoiseReading) -> dict[str, Any]:
+    """A reading as a JSON value, for another machine: `from_json` reads it."""
+    return {
+        "cpus": {str(core): asdict(ticks) for core, ticks in reading.cpus.items()},
+        "clocksource": reading.clocksource,
+        "allowed_cores": {role: list(cores) for role, cores in reading.allowed_cores.items()},
+        "own_user": {str(core): ticks for core, ticks in reading.own_user.items()},
+    }
+
+
+def from_json(value: Mapping[str, Any]) -> NoiseReading:
+    """The reading that another machine sent."""
+    return NoiseReading(
+        cpus={int(core): CpuTicks(**ticks) for core, ticks in value["cpus"].items()},
+        clocksource=value["clocksource"],
+        allowed_cores={role: tuple(cores) for role, cores in value["allowed_cores"].items()},
+        own_user={int(core): ticks for core, ticks in value["own_user"].items()},
     )

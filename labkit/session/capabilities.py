@@ -1,30 +1,40 @@
-"""What this machine lacks for a datapath or a measurement, each with the command that fixes it."""
+"""What a machine lacks for a datapath or a measurement, each with the command that fixes it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from labkit.lab.topology import LinkKind, Tier
+from labkit.lab.topology import ROLES, LinkKind, Role, Tier
 from labkit.session.datapaths import Datapath
 from labkit.testers.probe import AF_XDP_TESTER
 
+Check = Callable[[Role, Sequence[str], int], tuple[str, ...]]
+"""Which of these doctor checks fail on the machine of a role, at this MTU [bytes]: see `lacking_checks`."""
+
 
 def lacking(
-    datapath: Datapath, *, tester_engine: str | None = None, tester_option: str = "--labkit-tester"
+    datapath: Datapath,
+    *,
+    tester_engine: str | None = None,
+    tester_option: str = "--labkit-tester",
+    check: Check | None = None,
 ) -> tuple[str, ...]:
-    """What this machine lacks for a datapath. Empty: it can run. `tester_option`: what chose the engine."""
+    """What the machine of a datapath lacks. Empty: it can run.
+
+    `tester_option`: what chose the engine. `check` asks the machines of a lab on NICs.
+    """
     lab_file, engine = datapath.topology, tester_engine
     if lab_file.tier is Tier.SIMULATED:
         return ()
+    if lab_file.links[0].kind is LinkKind.NIC and check is not None:
+        return _on_nics(datapath, check, engine, tester_option)
     checks = ["cores", *datapath.mode.requires]
     if lab_file.links[0].kind is LinkKind.VETH:
         if engine == "af_xdp" and not lacking_checks(checks, lab_file.mtu_bytes):
             # The path itself can run: what prevents it is the engine that was asked for.
-            return tuple(
-                f"the tester engine af_xdp was asked for: {reason.partition(' (fix: ')[0]} "
-                f"(fix: leave {tester_option} out)"
-                for reason in lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
-            )
+            why = lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
+            return tuple(_engine_lacks(reason, tester_option) for reason in why)
         if engine == "af_packet" and datapath.backend.name == "xdp":
             return (
                 "the xdp backend on veth needs a tester with an XDP program of its own, which the engine "
@@ -33,13 +43,42 @@ def lacking(
     return lacking_checks(checks, lab_file.mtu_bytes)
 
 
+def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option: str) -> tuple[str, ...]:
+    lab_file = datapath.topology
+    apart = lab_file.spans_hosts
+    needs: Mapping[Role, Sequence[str]] = {
+        "dut": [*([] if apart else ["cores"]), *datapath.mode.requires],
+        "tester": AF_XDP_TESTER if engine == "af_xdp" else ("probe_af_packet",),
+    }
+    found = {role: check(role, needs[role], lab_file.mtu_bytes) for role in ROLES}
+    on_tester: Iterable[str] = found["tester"]
+    if engine == "af_xdp":
+        on_tester = [_engine_lacks(reason, tester_option) for reason in on_tester]
+    pairs: tuple[tuple[Role, Iterable[str]], ...] = (("dut", found["dut"]), ("tester", on_tester))
+    return tuple(
+        f"on {lab_file.hosts[role]}: {why}" if apart else why for role, lacks in pairs for why in lacks
+    )
+
+
+def _engine_lacks(reason: str, tester_option: str) -> str:
+    return (
+        f"the tester engine af_xdp was asked for: {reason.partition(' (fix: ')[0]} "
+        f"(fix: leave {tester_option} out)"
+    )
+
+
 def lacking_checks(checks: Sequence[str], mtu_bytes: int = 1500) -> tuple[str, ...]:
     """Which of these doctor checks fail on links of this MTU; checks with the same cause are reported together."""
     from labkit import doctor
 
+    return reasons(doctor.as_json(doctor.run(checks, mtu_bytes=mtu_bytes) if checks else ()))
+
+
+def reasons(findings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Why checks failed; those with the same cause are reported together."""
     found: dict[str, list[str]] = {}
-    for finding in doctor.run(checks, mtu_bytes=mtu_bytes) if checks else ():
-        if not finding.ok:
-            why = f"{finding.error or finding.detail} (fix: {finding.fix or 'none known'})"
-            found.setdefault(why, []).append(finding.id)
+    for finding in findings:
+        if not finding["ok"]:
+            why = f"{finding['error'] or finding['detail']} (fix: {finding['fix'] or 'none known'})"
+            found.setdefault(why, []).append(str(finding["id"]))
     return tuple(f"{', '.join(ids)}: {why}" for why, ids in found.items())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Topology
 from labkit.record.model import DatapathKey, Key, Measurement, Verdict
-from labkit.session.capabilities import lacking
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.kinds import Kinds
 from labkit.session.recorder import Recorder
@@ -23,10 +22,12 @@ from labkit.testers.frames import frame_spec
 class Judge:
     """Judges measurements by targets. Measures the kernel's baseline where a ratio needs one."""
 
-    def __init__(self, recorder: Recorder, kinds: Kinds, *, tester_engine: str | None) -> None:
+    def __init__(
+        self, recorder: Recorder, kinds: Kinds, *, lacking: Callable[[Datapath], Sequence[str]]
+    ) -> None:
         self._recorder = recorder
         self._kinds = kinds
-        self._tester_engine = tester_engine
+        self._lacking = lacking
         self._held: list[Verdict] | None = None
 
     def by_bounds(
@@ -125,5 +126,5 @@ class Judge:
             datapath.check_frames(frames)
         except ConfigInvalid:
             return  # too large for the link of that lab: the verdict says that the ratio has no baseline
-        if not lacking(datapath, tester_engine=self._tester_engine):
+        if not self._lacking(datapath):
             self._kinds.mrr(datapath, frames)

@@ -12,7 +12,6 @@ from labkit.measure.rates import Mrr
 from labkit.measure.search import SearchResult
 from labkit.measure.trial import TrialResult
 from labkit.progress import Progress
-from labkit.record import readings
 from labkit.record.model import Measurement
 from labkit.session.frame import Measured
 from labkit.session.testbed import Testbed
@@ -71,16 +70,16 @@ class RoundTripsOnly:
 
 def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations: Sequence[str]) -> Measured:
     """Run the body between two readings of the machine. `deviations`: those of the plan."""
-    before = readings.read(testbed.workers())
+    before = testbed.read()
     payload = body(testbed, notes)
-    after = readings.read(testbed.workers())
+    after = testbed.read()
     proof, tester = testbed.proof(), testbed.tester()
     if "engine_note" in tester:
         notes.deviations.append(str(tester["engine_note"]))
     gates = noise.gates(
         before=before,
         after=after,
-        intended_cores={role: core for role, (_, core) in testbed.workers().items()},
+        intended_cores=testbed.cores(),
         deciding=notes.deciding,
         proven=proof.proven,
         claim=proof.claim,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
 from labkit.lab import cores, topology_file
-from labkit.lab.topology import Tier, Topology
+from labkit.lab.topology import LinkKind, Tier, Topology
 from labkit.session.datapaths import known_modes
 from labkit.targets.file import load_targets
 
@@ -29,7 +29,8 @@ def load_checked(name_or_path: str | Path) -> Topology:
         mistakes.check()
         raise LabkitBug(f"{name_or_path}: not read, and no mistake was noted")
     with mistakes.noted():
-        if lab_file.tier is not Tier.SIMULATED:
+        # The cores of a lab on NICs are those of its hosts, which are asked later.
+        if lab_file.tier is not Tier.SIMULATED and lab_file.links[0].kind is not LinkKind.NIC:
             cores.check(lab_file)
     for path in lab_file.targets:
         with mistakes.noted():

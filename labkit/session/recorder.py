@@ -37,6 +37,8 @@ class Recorder:
         """All topologies that were measured on, by name."""
         self._links: dict[str, Mapping[str, object]] = {}
         """Facts read back from their links."""
+        self._hosts: dict[str, object] = {}
+        """What other machines that take part are, by name."""
         self._known: dict[str, dict[str, Measurement]] = {}
         """By row (`Key.id`), then by `Measurement.kind` with its variant: later measurements build on earlier ones."""
         self._bases: dict[tuple[str, str], tuple[Measurement, ...]] = {}
@@ -165,9 +167,18 @@ class Recorder:
             for verdict in verdicts:
                 store.add_verdict(verdict)
 
-    def note_topology(self, topology: Topology, links: Mapping[str, object] | None = None) -> None:
-        """Record that this topology is measured on, with the facts that were read back from its links."""
+    def note_topology(
+        self,
+        topology: Topology,
+        links: Mapping[str, object] | None = None,
+        hosts: Mapping[str, object] | None = None,
+    ) -> None:
+        """Record that this topology is measured on, with the facts that were read back from its links.
+
+        `hosts`: what other machines that take part are (environment records as JSON values, by name).
+        """
         self.topologies[topology.name] = topology
+        self._hosts.update(hosts or {})
         if links is not None:
             self._links[topology.name] = links
         self._record_environment()
@@ -182,6 +193,7 @@ class Recorder:
                 topologies=list(self.topologies.values()),
                 links=self._links,
                 tools=built_executables(),
+                hosts=self._hosts,
                 seed=self.seed,
                 parameters={**encode(self._plan), "retry_budget_s": self._settings.retry_s},
             )

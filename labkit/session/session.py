@@ -22,6 +22,7 @@ from labkit.session.datapaths import Datapath
 from labkit.session.frame import Frame
 from labkit.session.judge import Judge
 from labkit.session.kinds import Kinds
+from labkit.session.machines import Machines
 from labkit.session.plan import plan_for
 from labkit.session.recorder import Recorder
 from labkit.session.reservation import reserved
@@ -38,8 +39,10 @@ class Session:
         self.settings = settings
         self.progress = progress
         self.recorder = Recorder(settings, plan)
+        self._machines = Machines(settings.inventories)
         self._testbeds = Testbeds(
             plan,
+            reach=self._machines.reach,
             tester_engine=settings.tester_engine,
             seed=settings.seed,
             progress=progress,
@@ -47,7 +50,7 @@ class Session:
         )
         frame = Frame(self.recorder, reserve=self.reserve, progress=progress)
         self.measure = Kinds(self.recorder, frame, self._testbeds, plan=plan, progress=progress)
-        self.judge = Judge(self.recorder, self.measure, tester_engine=settings.tester_engine)
+        self.judge = Judge(self.recorder, self.measure, lacking=self.lacking)
         self._reservation = ExitStack()
         self._reserved = False
         self.usage: Usage | None = None
@@ -61,6 +64,7 @@ class Session:
             datapath,
             tester_engine=self.settings.tester_engine,
             tester_option=self.settings.tester_option,
+            check=self._machines.check(datapath.topology),
         )
 
     def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:
@@ -120,7 +124,10 @@ class Session:
     def close(self, *, interrupted: bool = False) -> None:
         """Take the lab down, end the run, write the report."""
         try:
-            self._testbeds.close()
+            try:
+                self._testbeds.close()
+            finally:
+                self._machines.close()
         finally:
             self._reservation.close()
             self.progress.done()

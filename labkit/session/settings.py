@@ -16,6 +16,8 @@ class Settings:
     """None: the fastest for the link."""
     tester_option: str = "--labkit-tester"
     """The option that chose it, as the user spelt it."""
+    inventories: tuple[str, ...] = ()
+    """Ansible inventories, by which the hosts of a topology are reached; none: as ssh knows them."""
     seed: int | None = None
     results: Path = Path("results")
     store: bool = True

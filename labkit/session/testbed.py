@@ -15,9 +15,13 @@ from labkit.backends.base import Dut
 from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab
 from labkit.lab.simulation import SimulatedSpec
+from labkit.lab.topology import Role
+from labkit.measure.noise import ONE_MACHINE, NoiseReading
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
+from labkit.record import readings
 from labkit.session.datapaths import Datapath
+from labkit.session.machines import Workers, cores_by_machine, reader
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import DrainTime, ProbeTester, generating
 from labkit.testers.simulated import SimulatedTester
@@ -46,8 +50,12 @@ class Testbed(Protocol):
         """Facts of the tester, for the record."""
         ...
 
-    def workers(self) -> Mapping[str, tuple[int, int]]:
-        """Thread id and intended core, by role ("tester", "dut"): their affinity is read back."""
+    def read(self) -> Mapping[str, NoiseReading]:
+        """What the gates judge, of each machine that takes part."""
+        ...
+
+    def cores(self) -> Mapping[str, Mapping[str, int]]:
+        """The intended core of each worker, by machine and role: their affinity is read back."""
         ...
 
     @property
@@ -98,9 +106,17 @@ class LiveTestbed:
         note = {"engine_note": self._engine_note} if self._engine_note else {}
         return {**self._tester.describe(), **note}
 
-    def workers(self) -> Mapping[str, tuple[int, int]]:
+    def read(self) -> Mapping[str, NoiseReading]:
+        """The machines of the lab."""
+        return reader(self._lab)(self._workers())
+
+    def cores(self) -> Mapping[str, Mapping[str, int]]:
+        """Those of the workers that run."""
+        return cores_by_machine(self._lab, self._workers())
+
+    def _workers(self) -> Workers:
         """The workers of the probes that run."""
-        found = {"tester": (self._tester.worker_tid, self._lab.cores.tester)}
+        found: dict[Role, tuple[int, int]] = {"tester": (self._tester.worker_tid, self._lab.cores.tester)}
         tid = getattr(self._dut, "worker_tid", None)
         if isinstance(tid, int):
             found["dut"] = (tid, self._lab.cores.dut)
@@ -165,6 +181,10 @@ class SimulatedTestbed:
         """The simulated tester."""
         return {"engine": "simulated", "max_offered_load_pps": self._spec.max_offered_load_pps}
 
-    def workers(self) -> Mapping[str, tuple[int, int]]:
+    def read(self) -> Mapping[str, NoiseReading]:
+        """Of this machine: no process of the testbed runs."""
+        return {ONE_MACHINE: readings.read({})}
+
+    def cores(self) -> Mapping[str, Mapping[str, int]]:
         """No process runs."""
         return {}

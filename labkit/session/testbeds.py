@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from labkit.errors import LabkitBug, LabkitError
 from labkit.lab.live import Lab, lab_up
+from labkit.lab.machines import Reach
 from labkit.lab.topology import Topology
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.progress import Progress
-from labkit.record import readings
 from labkit.session.datapaths import Datapath
+from labkit.session.machines import environments, findings_of, reader
 from labkit.session.plan import Plan
 from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed
 from labkit.testers.frames import FrameSpec
@@ -24,7 +25,11 @@ from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
 
 class Testbeds:
-    """Brings labs and testbeds up on demand. `on_topology` is called with each that comes up, and its links' facts."""
+    """Brings labs and testbeds up on demand.
+
+    `on_topology` is called with each that comes up, its links' facts, and what its other machines are. `reach` is
+    needed for labs on NICs.
+    """
 
     def __init__(
         self,
@@ -33,9 +38,11 @@ class Testbeds:
         tester_engine: str | None,
         seed: int | None,
         progress: Progress,
-        on_topology: Callable[[Topology, Mapping[str, object] | None], None],
+        on_topology: Callable[[Topology, Mapping[str, object] | None, Mapping[str, object]], None],
+        reach: Reach | None = None,
     ) -> None:
         self._plan = plan
+        self._reach = reach
         self._tester_engine = tester_engine
         self._seed = seed
         self._progress = progress
@@ -62,8 +69,8 @@ class Testbeds:
         if self._lab is None or self._lab.topology != datapath.topology:
             self.close()
             self._progress.phase(f"lab {datapath.topology.name}: bringing it up")
-            self._lab = self._lab_stack.enter_context(lab_up(datapath.topology))
-            self._on_topology(datapath.topology, self._lab.facts)
+            self._lab = self._lab_stack.enter_context(lab_up(datapath.topology, reach=self._reach))
+            self._on_topology(datapath.topology, self._lab.facts, environments(self._lab))
         return self._lab
 
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
@@ -72,14 +79,13 @@ class Testbeds:
             return default_engine(lab, af_xdp_ok=False), None
         if self._tester_engine is not None:
             return self._tester_engine, None
-        from labkit import doctor
-
-        findings = doctor.run(AF_XDP_TESTER, mtu_bytes=lab.topology.mtu_bytes)
-        lacking = next((finding for finding in findings if not finding.ok), None)
+        findings = findings_of(lab, "tester", AF_XDP_TESTER)
+        lacking = next((finding for finding in findings if not finding["ok"]), None)
         engine = default_engine(lab, af_xdp_ok=lacking is None)
         if lacking is None:
             return engine, None
-        return engine, f"the tester sends through AF_PACKET, not AF_XDP: {lacking.id}: {lacking.error}"
+        why = f"{lacking['id']}: {lacking['error']}"
+        return engine, f"the tester sends through AF_PACKET, not AF_XDP: {why}"
 
     def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
         """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""
@@ -88,7 +94,7 @@ class Testbeds:
             self.close_testbed()
             simulated = datapath.topology.simulation.get(datapath.backend.name)
             if simulated is not None:
-                self._on_topology(datapath.topology, None)
+                self._on_topology(datapath.topology, None, {})
                 spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
                 self._testbed, self._testbed_key = SimulatedTestbed(spec), key
                 return self._testbed
@@ -140,7 +146,7 @@ class Testbeds:
             frames=frames,
             trials=self._plan.offered_load_trials,
             duration_s=self._plan.offered_load_duration_s,
-            read=readings.read,
+            read=reader(lab),
         )
 
     def close_testbed(self) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 
 from labkit.errors import ToolFailed
 from labkit.lab.live import Lab
+from labkit.lab.topology import Role
 from labkit.measure.limits import MaxOfferedLoad
-from labkit.measure.noise import NoiseReading, contention_gate, steal_gate
+from labkit.measure.noise import NoiseReading, contention_gate, of_machines, steal_gate
 from labkit.probe.client import Probe
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import generating, port_arguments
@@ -29,11 +30,11 @@ def measure_max_offered_load(
     frames: FrameSpec,
     trials: int,
     duration_s: float,
-    read: Callable[[Mapping[str, tuple[int, int]]], NoiseReading],
+    read: Callable[[Mapping[Role, tuple[int, int]]], Mapping[str, NoiseReading]],
 ) -> MaxOfferedLoad:
     """The highest rate that the far end counted in `trials` trials without a pace.
 
-    `read` reads the machine; its argument maps a role to (thread id, intended core). Where other programs or guests
+    `read` reads the machines; its argument maps a role to (thread id, intended core). Where other programs or guests
     had a core meanwhile, it is measured again at once, ATTEMPTS times in all. The highest rate of all attempts counts,
     and it is disturbed if the last of them was.
     """
@@ -50,9 +51,9 @@ def measure_max_offered_load(
             tester.measure_one_way(load_pps=None, duration_s=duration_s)
             return int(far_end.command("stop")["received"]) / duration_s
 
-        workers = {
+        workers: dict[Role, tuple[int, int]] = {
             "tester": (tester.worker_tid, lab.cores.tester),
-            "far end": (int(far_end.opened["worker_tid"]), core),
+            "dut": (int(far_end.opened["worker_tid"]), core),
         }
         tester.set_frames(frames, own_mac=False)
         rate_pps()  # warms caches and rings up
@@ -61,7 +62,10 @@ def measure_max_offered_load(
             before = read(workers)
             highest_pps = max(highest_pps, *(rate_pps() for _ in range(trials)))
             after = read(workers)
-            found = (steal_gate(before, after), contention_gate(before, after))
+            found = (
+                of_machines({machine: gate(before[machine], after[machine]) for machine in after})
+                for gate in (steal_gate, contention_gate)
+            )
             disturbed = tuple(gate for gate in found if gate.state == "invalid")
             if not disturbed:
                 break

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from labkit.errors import ConfigInvalid, LabkitBug
 from labkit.lab.live import Lab, LivePort
-from labkit.lab.topology import LinkKind
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe
 from labkit.testers.answer import trial_from_answer
@@ -148,7 +147,7 @@ def interface_engine(name: str, *, option: str) -> str:
 
 def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
     """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on memory."""
-    if lab.topology.links[0].kind is LinkKind.VETH:
+    if lab.topology.links[0].kind.has_interfaces:
         return "af_xdp" if af_xdp_ok else "af_packet"
     return "dpdk"
 

@@ -8,8 +8,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from labkit.machine.hosts import LocalHost
 from labkit.probe.client import Probe
 from labkit.testers.frames import FrameSpec, frames_command
 
@@ -29,17 +29,13 @@ def run(*argv: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(LocalHost):
     """Where a probe starts: behind a command such as `ip netns exec NAME`."""
 
-    name: str
     prefix: tuple[str, ...] = ()
 
-    def argv(self, command: Sequence[str]) -> list[str]:
+    def argv(self, command: Sequence[str], *, cleans_up: bool = False) -> list[str]:
         return [*self.prefix, *command]
-
-    def path(self, absolute: str) -> Path:
-        return Path(absolute)
 
 
 HERE = Place("here")
@@ -51,7 +47,7 @@ class VethLab:
     def __init__(self, links: int = 1) -> None:
         token = secrets.token_hex(3)
         self.names = (f"lkeng-t-{token}", f"lkeng-d-{token}")
-        self.tester, self.dut = (Place(name, ("ip", "netns", "exec", name)) for name in self.names)
+        self.tester, self.dut = (Place(name, prefix=("ip", "netns", "exec", name)) for name in self.names)
         self.links = links
 
     def __enter__(self) -> VethLab:

@@ -176,7 +176,7 @@ def test_too_little_lockable_memory_is_named(one):
         "--bounding-set=-ipc_lock",
         "--inh-caps=-ipc_lock",
     )
-    place = lab.Place("limited", (*one.dut.prefix, *limited))
+    place = lab.Place("limited", prefix=(*one.dut.prefix, *limited))
     with pytest.raises(EnvironmentBroken, match="memlock"):
         Probe("af_xdp", place, core=None, ports=lab.interfaces("d"))
 

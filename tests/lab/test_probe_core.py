@@ -17,6 +17,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
+from labkit.machine.hosts import LocalHost
 from labkit.probe.build import build, engine_path
 from labkit.probe.client import Probe
 from labkit.testers.answer import trial_from_answer
@@ -36,16 +37,11 @@ def ip(*arguments: str) -> None:
 
 
 @dataclass(frozen=True)
-class Namespace:
+class Namespace(LocalHost):
     """A host in a named network namespace."""
 
-    name: str
-
-    def argv(self, command):
+    def argv(self, command, *, cleans_up=False):
         return ["ip", "netns", "exec", self.name, *command]
-
-    def path(self, absolute: str) -> Path:
-        return Path(absolute)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -170,7 +170,7 @@ def test_it_runs_without_root_over_memif(tmp_path):
     sockets.chmod(0o777)
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-Urn")
     run_it = ("sh", "-c", f'exec "{program}/labkit-probe-dpdk"')
-    place = _Instead("nobody", (*nobody, "env", f"XDG_RUNTIME_DIR={sockets}", *run_it))
+    place = _Instead("nobody", prefix=(*nobody, "env", f"XDG_RUNTIME_DIR={sockets}", *run_it))
     dut_vdev, tester_vdev = memif(sockets)
     with dpdk("dut", dut_vdev, place=place) as dut, dpdk("tester", tester_vdev, place=place) as tester:
         assert Path(f"/proc/{dut.pid}/status").read_text().split("Uid:")[1].split()[1] == "65534"
@@ -183,7 +183,7 @@ def test_it_runs_without_root_over_memif(tmp_path):
 class _Instead(lab.Place):
     """Starts a program of its own: one that another user may read."""
 
-    def argv(self, command):
+    def argv(self, command, *, cleans_up=False):
         return list(self.prefix)
 
 

@@ -148,7 +148,9 @@ def test_errors_name_the_interface_and_the_way_out(one):
         xdp(one, attach="offload")
     with xdp(one), pytest.raises(EnvironmentBroken, match="another XDP program"):
         xdp(one)
-    no_rights = lab.Place("no rights", (*one.dut.prefix, "setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    no_rights = lab.Place(
+        "no rights", prefix=(*one.dut.prefix, "setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    )
     with pytest.raises(EnvironmentBroken, match=r"Operation not permitted.*CAP_BPF"):
         Probe("xdp", no_rights, core=None, ports=lab.interfaces("d"))
 

@@ -31,9 +31,11 @@ MAY_IMPORT = {
     "targets": "record lab measure",
     "results": "targets record machine measure",
     "doctor": "lowlatency probe lab machine",
+    "agent": "doctor record probe lab machine",
     "session": "doctor results targets lowlatency record backends testers probe lab measure machine",
     "harness": "session targets record backends testers lab machine",
-    "faces": "harness session doctor results targets lowlatency record backends testers probe lab measure machine",
+    "faces": "agent harness session doctor results targets lowlatency record backends testers probe lab measure "
+    "machine",
 }
 """By room; the ground (GROUND) may be imported by all."""
 SHARED_WITH_ANSIBLE = {

@@ -11,6 +11,7 @@ from labkit.lab.simulation import SimulatedSpec
 from labkit.measure.gate import Gate
 from labkit.measure.limits import MaxOfferedLoad, goal_limited_by, mrr_limited_by, search_limited_by
 from labkit.measure.noise import (
+    ONE_MACHINE,
     CpuTicks,
     NoiseReading,
     affinity_gate,
@@ -147,9 +148,9 @@ def test_an_unproven_datapath_is_invalid() -> None:
 
 def test_all_gates_are_there_and_only_the_broken_one_is_not_ok() -> None:
     found = gates(
-        before=reading(total=1000),
-        after=reading(total=9000, tester=(0,), dut=(1,)),
-        intended_cores={"tester": 0, "dut": 1},
+        before={ONE_MACHINE: reading(total=1000)},
+        after={ONE_MACHINE: reading(total=9000, tester=(0,), dut=(1,))},
+        intended_cores={ONE_MACHINE: {"tester": 0, "dut": 1}},
         deciding=[trial(sent=9_000)],
         proven=True,
         claim="sockets",

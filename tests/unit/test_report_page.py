@@ -11,7 +11,7 @@ from sample_run import host_measurements, sample_run
 
 from labkit.measure.hosttimes import beyond_gate, guest_gate, omitted_gate
 from labkit.measure.limits import MaxOfferedLoad
-from labkit.measure.noise import NoiseReading, base_gate, gates
+from labkit.measure.noise import ONE_MACHINE, NoiseReading, base_gate, gates
 from labkit.measure.stability import stability
 from labkit.record.model import HostKey, Outcome, Verdict
 from labkit.results import gate_words
@@ -295,7 +295,12 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
     bases = (base_gate(rate, preflight) for rate in ("ndr", "pdr", "mrr"))
     of_others = (MaxOfferedLoad(pps=1e6).gate(search), *bases)
     measured = gates(
-        before=reading, after=reading, intended_cores={}, deciding=search.trials, proven=True, claim="x"
+        before={ONE_MACHINE: reading},
+        after={ONE_MACHINE: reading},
+        intended_cores={},
+        deciding=search.trials,
+        proven=True,
+        claim="x",
     )
     everything = (*measured, *preflight, *of_others, *of_host)
     assert {g.name for g in everything} == set(gate_words.GATES)

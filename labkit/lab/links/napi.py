@@ -12,10 +12,10 @@ from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
 from labkit.lab.topology import Napi
-from labkit.machine.hosts import Host
+from labkit.machine.hosts import NamespaceHost
 
 
-def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
+def place(host: NamespaceHost, interface: str, napi: Napi, core: int) -> str | None:
     """Have `interface` receive on `core`, if asked for.
 
     Without the root rights that this needs, or if the kernel's threads are in another PID namespace, the kernel's
@@ -33,7 +33,7 @@ def place(host: Host, interface: str, napi: Napi, core: int) -> str | None:
     return None
 
 
-def read_back(host: Host, interface: str) -> dict[str, object]:
+def read_back(host: NamespaceHost, interface: str) -> dict[str, object]:
     """Read back from the kernel: RPS mask, threaded or not, and the threads with the cores they may use."""
     threaded = _read(host.path(f"/sys/class/net/{interface}/threaded")) == "1"
     pids = sorted(_threads(interface)) if threaded else []
@@ -44,7 +44,7 @@ def read_back(host: Host, interface: str) -> dict[str, object]:
     }
 
 
-def _threaded(host: Host, interface: str, core: int) -> str | None:
+def _threaded(host: NamespaceHost, interface: str, core: int) -> str | None:
     before = _threads(interface)
     switch = host.path(f"/sys/class/net/{interface}/threaded")
     switch.write_text("1")
@@ -73,7 +73,7 @@ def _threads(interface: str) -> set[int]:
     return found
 
 
-def _rps(host: Host, interface: str) -> Path:
+def _rps(host: NamespaceHost, interface: str) -> Path:
     return host.path(f"/sys/class/net/{interface}/queues/rx-0/rps_cpus")
 
 

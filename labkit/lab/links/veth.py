@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
-from labkit.lab.links.netlink import Netlink, NetlinkError, ethtool, rtnetlink
 from labkit.lab.topology import Link, Napi, Port
 from labkit.machine import fix
 from labkit.machine.hosts import NamespaceHost
 from labkit.machine.namespaces import inside
+from labkit.machine.netlink import Netlink, NetlinkError, ethtool, rtnetlink
 
-_OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-parse|rx-vlan-hw-parse")
+OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-parse|rx-vlan-hw-parse")
 """All off: checksums are written in full and frames are what was sent, so that AF_XDP and DPDK peers see them
 unchanged."""
-_GRO = "rx-gro"
+GRO = "rx-gro"
 
-_QUIET: Mapping[str, str] = {
+QUIET: Mapping[str, str] = {
     # No duplicate-address detection, router solicitations or link-local addresses: no traffic but the test's.
     "ipv6/conf/{}/accept_dad": "0",
     "ipv6/conf/{}/accept_ra": "0",
@@ -34,7 +34,7 @@ _QUIET: Mapping[str, str] = {
     "ipv4/conf/{}/arp_ignore": "1",
     "ipv4/conf/{}/arp_announce": "2",
 }
-_NAMESPACE: Mapping[str, str] = {
+WHOLE: Mapping[str, str] = {
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
     # AF_PACKET programs take copies; the kernel finds no socket for the original and would answer "port unreachable".
@@ -42,7 +42,7 @@ _NAMESPACE: Mapping[str, str] = {
     "ipv4/icmp_ratelimit": "86400000",
     "ipv6/icmp/ratelimit": "86400000",
 }
-_FORWARDING: Mapping[str, str] = {
+FORWARDING: Mapping[str, str] = {
     "ipv4/ip_forward": "1",
     "ipv6/conf/all/forwarding": "1",
     "ipv4/conf/all/send_redirects": "0",
@@ -59,9 +59,9 @@ def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> No
         for host, role in ((tester, "tester"), (dut, "dut")):
             with inside(host.pid), rtnetlink() as netlink:
                 netlink.link("set", index=1, state="up")
-                _sysctls(_NAMESPACE)
+                _sysctls(WHOLE)
                 if role == "dut" and len(links) == 2:
-                    _sysctls(_FORWARDING)
+                    _sysctls(FORWARDING)
                 for link in links:
                     port, peer = (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
                     gro = role == "tester" or link.napi is not Napi.SOFTIRQ
@@ -91,9 +91,9 @@ def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
     dropped by a peer without one, so the tester's ends have it; the DUT's are as the kernel makes them.
     """
     index = netlink.link_lookup(ifname=port.name)[0]
-    _sysctls({key.format(port.name): value for key, value in _QUIET.items()})
-    offloads = {name: False for name in read_features(port.name) if _OFFLOADS.fullmatch(name)}
-    set_features(port.name, {**offloads, _GRO: gro})
+    _sysctls({key.format(port.name): value for key, value in QUIET.items()})
+    offloads = {name: False for name in read_features(port.name) if OFFLOADS.fullmatch(name)}
+    set_features(port.name, {**offloads, GRO: gro})
     for address in (port.ipv4, port.ipv6):
         if address is not None:
             netlink.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
@@ -127,9 +127,18 @@ def read_features(interface: str) -> dict[str, bool]:
 
 
 def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
-    """Read one end back from the kernel: MTU, MAC, addresses, neighbours, qdisc, queues, offloads, NAPI, forwarding."""
-    with inside(host.pid), rtnetlink() as netlink:
-        index = netlink.link_lookup(ifname=port.name)[0]
+    """Read one end back from the kernel: see `link_facts`."""
+    with inside(host.pid):
+        return link_facts(port.name)
+
+
+def link_facts(interface: str) -> dict[str, object]:
+    """An interface of the current namespace, as the kernel has it.
+
+    MTU, MAC, state, qdisc, queues, addresses, permanent neighbours, offloads and forwarding.
+    """
+    with rtnetlink() as netlink:
+        index = netlink.link_lookup(ifname=interface)[0]
         link = next(iter(netlink.get_links(index)))
         addresses = [f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in netlink.get_addr(index=index)]
         neighbours = {
@@ -137,12 +146,12 @@ def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
             for n in netlink.get_neighbours(ifindex=index)
             if n["state"] & 0x80  # NUD_PERMANENT
         }
-        features = read_features(port.name)
-        forwarding = {
-            version: Path(f"/proc/sys/net/{version}/conf/{port.name}/forwarding").read_text().strip() == "1"
-            for version in ("ipv4", "ipv6")
-            if Path(f"/proc/sys/net/{version}/conf/{port.name}").exists()
-        }
+    features = read_features(interface)
+    forwarding = {
+        version: Path(f"/proc/sys/net/{version}/conf/{interface}/forwarding").read_text().strip() == "1"
+        for version in ("ipv4", "ipv6")
+        if Path(f"/proc/sys/net/{version}/conf/{interface}").exists()
+    }
     return {
         "mtu_bytes": link.get_attr("IFLA_MTU"),
         "mac": link.get_attr("IFLA_ADDRESS"),
@@ -152,7 +161,7 @@ def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
         "rx_queues": link.get_attr("IFLA_NUM_RX_QUEUES"),
         "addresses": addresses,
         "neighbours": neighbours,
-        "offloads": {name: on for name, on in features.items() if _OFFLOADS.fullmatch(name) or name == _GRO},
+        "offloads": {name: on for name, on in features.items() if OFFLOADS.fullmatch(name) or name == GRO},
         "forwarding": forwarding,
     }
 

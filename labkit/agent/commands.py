@@ -1,0 +1,140 @@
+"""The commands of the agent. Each takes and returns JSON values."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import labkit
+from labkit import doctor
+from labkit.errors import EnvironmentBroken
+from labkit.lab import cores as lab_cores
+from labkit.lab.topology import ROLES, Role, Topology
+from labkit.lab.topology_file import parse
+from labkit.machine import fix, lock, sources
+from labkit.machine.cores import pin
+from labkit.machine.journal import Journal
+from labkit.machine.privilege import capable, state_directory
+from labkit.machine.undo import down
+from labkit.probe.build import built_executables
+from labkit.record import environment, readings
+from labkit.record.codec import encode
+
+
+class Commands:
+    """What one controller has asked for; leaving the context reverts it."""
+
+    NAMES: ClassVar = (
+        "hello",
+        "findings",
+        "cores",
+        "reserve",
+        "find",
+        "wire",
+        "read",
+        "environment",
+        "revert",
+    )
+
+    def __init__(self) -> None:
+        self._reserved = ExitStack()
+        self._lab: str | None = None
+        self._journal = Journal(state_directory())
+
+    def hello(self) -> dict[str, Any]:
+        """Who answers: labkit's version and a hash of its files, and the probe's executables by engine."""
+        if not capable():
+            raise EnvironmentBroken(
+                "labkit needs root there: neither the login nor sudo gives it",
+                hint="allow sudo without a password",
+            )
+        return {
+            "labkit": labkit.__version__,
+            "sources": sources.digest(),
+            "python": platform.python_version(),
+            "root": "SUDO_UID" not in os.environ,
+            "machine": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            "network": Path("/proc/self/ns/net").stat().st_ino,
+            "executables": {
+                name.removeprefix("labkit-probe-"): str(path) for name, path in built_executables().items()
+            },
+        }
+
+    def findings(self, checks: Sequence[str], mtu_bytes: int) -> list[dict[str, Any]]:
+        """The doctor's findings of these checks."""
+        return doctor.as_json(doctor.run(checks, mtu_bytes=mtu_bytes) if checks else ())
+
+    def cores(self, asked: Mapping[str, int | None]) -> dict[str, Any]:
+        """A core for each role that is here, of those asked for; this process keeps off them."""
+        if len(asked) == len(ROLES):
+            found = lab_cores.choose_for(asked["tester"], asked["dut"])
+            chosen = {"tester": found.tester, "dut": found.dut}
+            rest, shared = found.controller, found.shared
+        else:
+            ((role, wanted),) = asked.items()
+            core, rest = lab_cores.choose_one(wanted)
+            chosen, shared = {role: core}, () if core not in rest else (core,)
+        pin(os.getpid(), rest)
+        return {"chosen": chosen, "controller": list(rest), "shared": list(shared)}
+
+    def reserve(self, wait_s: float | None) -> dict[str, Any]:
+        """Hold this machine until `revert`, or the end."""
+        self._reserved.enter_context(lock.measuring(wait_s=wait_s))
+        return {}
+
+    def find(self, role: Role, text: str, source: str) -> list[dict[str, Any]]:
+        """The role's ports, as they are found here."""
+        from labkit.lab.links import nic
+
+        found = [nic.find(nic.end(link, role)[0]) for link in _topology(text, source).links]
+        return [{"interface": port.interface, "mac": port.mac, "pci": port.pci} for port in found]
+
+    def wire(
+        self, role: Role, text: str, source: str, lab: str, ports: Mapping[Role, Sequence[Mapping[str, str]]]
+    ) -> dict[str, Any]:
+        """Set the role's ends up; `ports` are those that `find` returned, of both roles. Returns what is read back."""
+        from labkit.lab.links import nic
+
+        self._lab = lab
+        links = nic.with_ports(_topology(text, source).links, ports)
+        nic.wire(role, links, journal=self._journal, lab=lab)
+        return {nic.end(link, role)[0].name: nic.read_back(nic.end(link, role)[0]) for link in links}
+
+    def read(self, workers: Mapping[str, Sequence[int]]) -> Any:  # noqa: ANN401 (a JSON value)
+        """What the gates judge: see `record.readings`."""
+        return readings.as_json(readings.read({role: (tid, core) for role, (tid, core) in workers.items()}))
+
+    def environment(self) -> Any:  # noqa: ANN401 (a JSON value)
+        """What this machine is."""
+        return encode(environment.collect(tools=built_executables()))
+
+    def revert(self) -> dict[str, Any]:
+        """Undo what was changed for the lab, and let the machine go."""
+        try:
+            if self._lab is not None:
+                left = [
+                    one.left for one in down(lab=self._lab, journal=self._journal, force=True) if one.left
+                ]
+                self._lab = None
+                if left:
+                    raise EnvironmentBroken("; ".join(left), hint=fix.labkit("down"))
+        finally:
+            self._reserved.close()
+        return {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.revert()
+
+
+def _topology(text: str, source: str) -> Topology:
+    return parse(text, Path(source), alone=True)

@@ -1,0 +1,150 @@
+"""Interfaces that are there already: found, set up for a lab, and read back. Every change is in the journal first.
+
+All of it is about the network namespace that the calling thread is in, on the machine that the interfaces belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.lab.links.veth import FORWARDING, GRO, OFFLOADS, QUIET, WHOLE, link_facts
+from labkit.lab.topology import Link, Port, Role
+from labkit.machine.interface import PRESENT, InterfaceTunable, LinkLocalTunable, features
+from labkit.machine.journal import Journal
+from labkit.machine.netlink import Netlink, rtnetlink
+from labkit.machine.tunables import FileTunable, Tunable, turn
+
+Ports = Mapping[Role, Sequence[Mapping[str, str]]]
+"""By role, in the order of the links: interface, mac and pci of each port as it was found."""
+_NET = Path("/sys/class/net")
+_SYSCTL = Path("/proc/sys/net")
+
+
+def end(link: Link, role: Role) -> tuple[Port, Port]:
+    """The role's port of a link, and its peer."""
+    return (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
+
+
+def find(port: Port) -> Port:
+    """The port with its interface and MAC address as they are here. Raises EnvironmentBroken where there is none."""
+    with rtnetlink() as netlink:
+        fitting = [link for link in netlink.get_links() if _is(port, link)]
+    if not fitting:
+        raise EnvironmentBroken(
+            f"there is no interface {_named(port)} here", hint="ip -details link shows them"
+        )
+    if len(fitting) > 1:
+        names = ", ".join(link.get_attr("IFLA_IFNAME") for link in fitting)
+        raise ConfigInvalid(f"several interfaces are {_named(port)}: {names}", hint="name it by interface:")
+    (link,) = fitting
+    name = link.get_attr("IFLA_IFNAME")
+    if link.get_attr("IFLA_MASTER") is not None:
+        raise EnvironmentBroken(
+            f"{name} belongs to a bond, a bridge or a VRF", hint="take it out, or choose another interface"
+        )
+    return replace(port, interface=name, mac=link.get_attr("IFLA_ADDRESS"), pci=_pci(name) or port.pci)
+
+
+def _is(port: Port, link: Mapping[str, Any]) -> bool:
+    name = link.get_attr("IFLA_IFNAME")  # type: ignore[attr-defined]
+    wanted = (port.interface, port.mac, port.pci)
+    found = (name, link.get_attr("IFLA_ADDRESS"), _pci(name) if port.pci else "")  # type: ignore[attr-defined]
+    return all(not asked or asked == got for asked, got in zip(wanted, found, strict=True))
+
+
+def _named(port: Port) -> str:
+    ways = (("named", port.interface), ("with MAC address", port.mac), ("on PCI device", port.pci))
+    return " ".join(f"{how} {value}" for how, value in ways if value)
+
+
+def _pci(interface: str) -> str | None:
+    """The PCI address of its device; None where it has none."""
+    device = _NET / interface / "device"
+    if not device.exists() or (device / "subsystem").resolve().name != "pci":
+        return None
+    return device.resolve().name
+
+
+def with_ports(links: Iterable[Link], ports: Ports) -> tuple[Link, ...]:
+    """The links with their interfaces and MAC addresses."""
+
+    def found(port: Port, as_found: Mapping[str, str]) -> Port:
+        return replace(
+            port, interface=as_found["interface"], mac=as_found["mac"], pci=as_found["pci"] or port.pci
+        )
+
+    return tuple(
+        replace(link, tester=found(link.tester, ports["tester"][i]), dut=found(link.dut, ports["dut"][i]))
+        for i, link in enumerate(links)
+    )
+
+
+def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> None:
+    """Set the role's ends up: MTU, addresses, static neighbours, no traffic of the kernel's own; and forwarding.
+
+    The ports have their interfaces and MAC addresses (`find`). Raises EnvironmentBroken where the kernel refuses.
+    """
+    links = tuple(links)
+
+    def set_to(tunable: Tunable, value: str) -> None:
+        if tunable.read() != value:
+            turn(tunable, value, journal=journal, lab=lab)
+
+    def sysctls(values: Mapping[str, str]) -> None:
+        for key, value in values.items():
+            if (_SYSCTL / key).exists():  # a kernel without IPv6, or without this setting
+                set_to(FileTunable(_SYSCTL / key), value)
+
+    sysctls(WHOLE)
+    if role == "dut" and len(links) == 2:
+        sysctls(FORWARDING)
+    for link in links:
+        port, peer = end(link, role)
+        name = port.interface
+        set_to(InterfaceTunable(name, "mtu"), str(link.mtu_bytes))
+        own = LinkLocalTunable(name)
+        journal.begin(lab=lab, tunable=own.describe(), old=own.read(), new=own.read())
+        sysctls({key.format(name): value for key, value in QUIET.items()})
+        for feature, value in _offloads(name, role).items():
+            set_to(InterfaceTunable(name, "feature", feature), value)
+        # Frames for a path that bypasses the kernel carry a foreign address, so that the kernel ignores its copies.
+        set_to(InterfaceTunable(name, "promiscuous"), "on")
+        set_to(InterfaceTunable(name, "state"), "up")
+        for address in (port.ipv4, port.ipv6):
+            if address is not None:
+                set_to(InterfaceTunable(name, "address", str(address)), PRESENT)
+        for address in (peer.ipv4, peer.ipv6):
+            if address is not None:
+                set_to(InterfaceTunable(name, "neighbour", str(address.ip)), peer.mac)
+
+
+def read_back(port: Port) -> dict[str, object]:
+    """One end as the kernel has it: MTU, MAC, addresses, neighbours, qdisc, queues, offloads, driver."""
+    driver = _NET / port.interface / "device/driver"
+    return {
+        "interface": port.interface,
+        "driver": driver.resolve().name if driver.exists() else None,
+        "pci": port.pci or None,
+        **link_facts(port.interface),
+    }
+
+
+def _offloads(interface: str, role: Role) -> dict[str, str]:
+    """A NIC's stay as they are. Those of a veth that stands for one leave frames unfinished: see `links.veth`."""
+    with rtnetlink() as netlink:
+        if _kind(netlink, interface) != "veth":
+            return {}
+    able = {name for name, (_, changeable) in features(interface).items() if changeable}
+    off = {name: "off" for name in able if OFFLOADS.fullmatch(name)}
+    return {**off, **({GRO: "on"} if role == "tester" and GRO in able else {})}
+
+
+def _kind(netlink: Netlink, interface: str) -> str | None:
+    index = netlink.link_lookup(ifname=interface)[0]
+    information = next(iter(netlink.get_links(index))).get_attr("IFLA_LINKINFO")
+    kind: str | None = information.get_attr("IFLA_INFO_KIND") if information else None
+    return kind

@@ -1,0 +1,90 @@
+"""The machines of a lab: each is asked through labkit's own agent there (`labkit agent`), over one SSH connection.
+
+This machine is asked in the same way, without SSH: a lab on NICs has one way of being set up, wherever its hosts are.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labkit.errors import EnvironmentBroken
+from labkit.lab.topology import HERE
+from labkit.machine import sources
+from labkit.machine.hosts import Host, LocalHost, SshHost
+from labkit.machine.program import Program
+from labkit.machine.ssh import Way, connected
+
+SLOW_TIMEOUT_S = 120.0
+"""For commands that compile, start Python or wait for a link."""
+# As who may log in: root, or one whom sudo asks for no password.
+_AS_ROOT = 'if [ "$(id -u)" = 0 ]; then exec {0}; else exec sudo -n -- {0}; fi'
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that is connected."""
+
+    name: str
+    """As the topology has it."""
+    host: Host
+    """Where its programs are started."""
+    agent: Program
+    kernel: str
+    """Its kernel's boot id: the same for two names of one machine, and for containers there."""
+    network: int
+    """Its network namespace, by inode."""
+
+    @property
+    def here(self) -> bool:
+        """Whether labkit itself runs there."""
+        return isinstance(self.host, LocalHost)
+
+    def ask(self, command: str, *, timeout_s: float = SLOW_TIMEOUT_S, **arguments: object) -> Any:  # noqa: ANN401
+        """The answer of its agent, a JSON value. Raises as `Program.command`."""
+        return self.agent.command(command, timeout_s=timeout_s, **arguments)
+
+
+Reach = Callable[[str], AbstractContextManager[Machine]]
+"""Connects to a machine by the name that a topology has for it."""
+
+
+@contextmanager
+def reached(name: str, way: Way | None) -> Iterator[Machine]:
+    """Connect to a machine (`way` None: this one). It is let go, and what was changed is reverted, with the context.
+
+    Raises EnvironmentBroken: it cannot be reached, has no labkit, another one, or gives no root.
+    """
+    called = f"labkit's agent on {name}"
+    if name == HERE or way is None:
+        local = LocalHost(name=name)
+        with Program(
+            local, [sys.executable, "-m", "labkit.cli", "agent"], called=called, cleans_up=True
+        ) as agent:
+            yield _machine(name, local, agent)
+        return
+    with connected(way) as ssh:
+        login = SshHost(name=name, ssh=ssh, root=True)
+        with Program(
+            login,
+            ["sh", "-c", _AS_ROOT.format(shlex.join([*way.labkit, "agent"]))],
+            called=called,
+            cleans_up=True,
+        ) as agent:
+            yield _machine(name, login, agent)
+
+
+def _machine(name: str, host: LocalHost | SshHost, agent: Program) -> Machine:
+    greeting: Mapping[str, Any] = agent.command("hello", timeout_s=SLOW_TIMEOUT_S)
+    if greeting["sources"] != sources.digest():
+        raise EnvironmentBroken(
+            f"{name} has another labkit ({greeting['labkit']}, files {greeting['sources']}, here {sources.digest()})",
+            hint=f"provision it again: ansible-playbook ... --limit {name} --tags labkit_host",
+        )
+    if isinstance(host, SshHost):
+        host = replace(host, root=bool(greeting["root"]), executables=greeting["executables"])
+    return Machine(name, host, agent, greeting["machine"], greeting["network"])

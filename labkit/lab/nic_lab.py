@@ -1,0 +1,103 @@
+"""A lab on NICs: the machines of its two roles are reached, their ports found and set up, and reverted at the end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from labkit.errors import ConfigInvalid, LabkitError
+from labkit.lab.cores import Cores
+from labkit.lab.links import nic
+from labkit.lab.machines import Machine, Reach
+from labkit.lab.topology import ROLES, Link, Role, Topology
+from labkit.machine.cores import pinned_here
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """What is up."""
+
+    links: tuple[Link, ...]
+    """With the interfaces and MAC addresses that were found."""
+    machines: Mapping[Role, Machine]
+    cores: Cores
+    ports: Mapping[str, object]
+    """Read back, by the name of the port."""
+
+
+@contextmanager
+def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
+    """Set the lab up for the time of the context.
+
+    Each machine's agent reverts it: when it is asked to, or when the connection ends. What a killed agent leaves is in
+    the journal there. Raises EnvironmentBroken (not reached, no such interface, refused) or ConfigInvalid (cores).
+    """
+    lab = f"{topology.name}-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        by_name = {name: stack.enter_context(reach(name)) for name in dict.fromkeys(topology.hosts.values())}
+        machines = {role: by_name[topology.hosts[role]] for role in ROLES}
+        for machine in by_name.values():
+            if not machine.here:  # this machine is the session's
+                machine.ask("reserve", wait_s=0.0)
+        cores = _cores(topology, machines)
+        # This process is off the cores of what runs here.
+        here = any(machine.here for machine in by_name.values())
+        stack.enter_context(pinned_here(cores.controller) if here and cores.controller else nullcontext())
+        text, source = topology.text, str(topology.source)
+        ports: dict[Role, Sequence[Mapping[str, str]]] = {
+            role: machines[role].ask("find", role=role, text=text, source=source) for role in ROLES
+        }
+        _check_apart(topology, machines, ports)
+        stack.callback(_revert, list(by_name.values()))
+        found: dict[str, object] = {}
+        for role in ROLES:
+            found.update(
+                machines[role].ask("wire", role=role, text=text, source=source, lab=lab, ports=ports)
+            )
+        yield Wired(nic.with_ports(topology.links, ports), machines, cores, found)
+
+
+def _cores(topology: Topology, machines: Mapping[Role, Machine]) -> Cores:
+    """A core for each role; the controller's are those of this machine, none if no role is here."""
+    wanted = {"tester": topology.tester_core, "dut": topology.dut_core}
+    chosen: dict[str, int] = {}
+    controller: tuple[int, ...] = ()
+    shared: tuple[int, ...] = ()
+    for role, machine in machines.items():
+        # Two containers of one machine share its cores.
+        same = [other for other in ROLES if machines[other].kernel == machine.kernel]
+        answer = machine.ask("cores", asked={other: wanted[other] for other in same})
+        chosen[role] = answer["chosen"][role]
+        if machine.here:
+            controller, shared = tuple(answer["controller"]), tuple(answer["shared"])
+    return Cores(tester=chosen["tester"], dut=chosen["dut"], controller=controller, shared=shared)
+
+
+def _check_apart(topology: Topology, machines: Mapping[Role, Machine], ports: nic.Ports) -> None:
+    """Every port is an interface of its own. Raises ConfigInvalid."""
+    seen: dict[tuple[str, int, str], str] = {}
+    for role in ROLES:
+        for link, port in zip(topology.links, ports[role], strict=True):
+            place = (machines[role].kernel, machines[role].network, port["interface"])
+            name = nic.end(link, role)[0].name
+            if place in seen:
+                raise ConfigInvalid(
+                    f"{topology.source}: {seen[place]} and {name} are both the interface {port['interface']} "
+                    f"of {machines[role].name}",
+                    hint="name another interface",
+                )
+            seen[place] = name
+
+
+def _revert(machines: Sequence[Machine]) -> None:
+    """Revert all of them, also if one can't."""
+    errors: list[LabkitError] = []
+    for machine in machines:
+        try:
+            machine.ask("revert")
+        except LabkitError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

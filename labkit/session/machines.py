@@ -1,0 +1,123 @@
+"""The machines that a session is connected to, and what it asks of them: findings, and readings for the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from labkit.errors import EnvironmentBroken
+from labkit.lab.live import Lab
+from labkit.lab.machines import Machine, reached
+from labkit.lab.topology import Role, Topology
+from labkit.measure.noise import ONE_MACHINE, NoiseReading
+from labkit.record import readings
+from labkit.session.capabilities import Check, reasons
+from labkit.session.ways import way
+
+Workers = Mapping[Role, tuple[int, int]]
+"""Thread id and intended core, by role."""
+
+
+def cores_by_machine(lab: Lab, workers: Workers) -> dict[str, dict[str, int]]:
+    """The intended cores by machine, then by role."""
+    return {
+        name: {role: core for role, (_, core) in found.items()}
+        for name, found in _apart(lab, workers).items()
+    }
+
+
+def reader(lab: Lab) -> Callable[[Workers], Mapping[str, NoiseReading]]:
+    """Reads every machine of the lab; see `record.readings.read`."""
+
+    def read(workers: Workers) -> dict[str, NoiseReading]:
+        apart = _apart(lab, workers)
+        if not lab.machines:
+            return {
+                name: readings.read({str(role): worker for role, worker in found.items()})
+                for name, found in apart.items()
+            }
+        machines = {machine.name: machine for machine in lab.machines.values()}
+        found = {}
+        for name, machine in machines.items():
+            of_it = {str(role): worker for role, worker in apart[name].items()}
+            found[name] = (
+                readings.read(of_it)  # so that the time of this process counts as our own
+                if machine.here
+                else readings.from_json(machine.ask("read", workers=of_it))
+            )
+        return found
+
+    return read
+
+
+def _apart(lab: Lab, workers: Workers) -> dict[str, Workers]:
+    if not lab.machines:
+        return {ONE_MACHINE: workers}
+    found: dict[str, dict[Role, tuple[int, int]]] = {machine.name: {} for machine in lab.machines.values()}
+    for role, worker in workers.items():
+        found[lab.machines[role].name][role] = worker
+    return dict(found)
+
+
+def findings_of(lab: Lab, role: Role, checks: Sequence[str]) -> list[dict[str, Any]]:
+    """The doctor's findings on the machine of a role, as JSON values."""
+    mtu_bytes = lab.topology.mtu_bytes
+    if lab.machines:
+        found: list[dict[str, Any]] = lab.machines[role].ask(
+            "findings", checks=list(checks), mtu_bytes=mtu_bytes
+        )
+        return found
+    from labkit import doctor
+
+    return doctor.as_json(doctor.run(checks, mtu_bytes=mtu_bytes))
+
+
+def environments(lab: Lab) -> dict[str, object]:
+    """What the lab's other machines are, by name: environment records as JSON values."""
+    machines = {machine.name: machine for machine in lab.machines.values() if not machine.here}
+    return {name: machine.ask("environment") for name, machine in machines.items()}
+
+
+class Machines:
+    """Connects to each machine once, when it is first needed."""
+
+    def __init__(self, inventories: Sequence[str]) -> None:
+        self._inventories = inventories
+        self._stack = ExitStack()
+        self._known: dict[str, Machine] = {}
+        self._unreachable: dict[str, EnvironmentBroken] = {}
+
+    def get(self, name: str) -> Machine:
+        """The machine. Raises EnvironmentBroken or ConfigInvalid where it cannot be reached."""
+        if name in self._unreachable:  # trying again takes a minute, for each test
+            raise self._unreachable[name]
+        if name not in self._known:
+            try:
+                self._known[name] = self._stack.enter_context(reached(name, way(name, self._inventories)))
+            except EnvironmentBroken as error:
+                self._unreachable[name] = error
+                raise
+        return self._known[name]
+
+    @contextmanager
+    def reach(self, name: str) -> Iterator[Machine]:
+        """The machine, for a lab; it stays connected."""
+        yield self.get(name)
+
+    def check(self, topology: Topology) -> Check:
+        """Tries doctor checks on the machine of a role. One that cannot be reached lacks all."""
+
+        def lacking(role: Role, checks: Sequence[str], mtu_bytes: int) -> tuple[str, ...]:
+            try:
+                machine = self.get(topology.hosts[role])
+            except EnvironmentBroken as error:
+                return (f"{error.message} (fix: {error.hint or 'none known'})",)
+            return reasons(machine.ask("findings", checks=list(checks), mtu_bytes=mtu_bytes))
+
+        return lacking
+
+    def close(self) -> None:
+        """Let all of them go."""
+        self._known.clear()
+        self._stack.close()

@@ -1,0 +1,215 @@
+"""Two hosts that are network namespaces of this machine: labkit runs in one, and reaches the other by SSH.
+
+No port is opened: ssh's proxy command starts an SSH server for one connection, at the end of a socket pair.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_HOST = """
+mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=755 none /var/lib
+ip link set lo up
+{more}
+exec sleep 900
+"""
+_ALPHA = """
+mkdir -p /root/.ssh
+mount -t tmpfs -o mode=700 none /root/.ssh
+install -m 600 {folder}/key.pub /root/.ssh/authorized_keys
+mount -t overlay overlay -o lowerdir={folder}/bin:/usr/sbin /usr/sbin
+"""
+_CONTROLLER = """
+mkdir -p /root/.ssh
+mount -t tmpfs -o mode=700 none /root/.ssh
+install -m 600 {folder}/config /root/.ssh/config
+"""
+_SERVER = """
+import array, socket, subprocess, sys
+ours, theirs = socket.socketpair()
+subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True)
+rights = array.array("i", [ours.fileno()])
+socket.socket(fileno=1).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+"""
+DEADLINE_S = 30.0
+# What a lab could leave behind on either side.
+_STATE = (
+    "ip -json address; ip -json neighbour; ip -json -details link; ethtool -k nic0; "
+    "grep -rs '' /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/icmp_ratelimit /proc/sys/net/ipv6/conf/nic0 "
+    "/proc/sys/net/ipv4/conf/nic0 /proc/sys/net/ipv4/conf/all || true"
+)
+
+
+class Place:
+    """A network namespace with its own /sys and /var/lib."""
+
+    def __init__(self, folder: Path, more: str = "") -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            ["unshare", "--net", "--mount", "sh", "-ec", _HOST.format(more=more)], stdin=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{self.process.pid}/comm").read_text() != "sleep\n":
+            assert self.process.poll() is None, "the namespace could not be made"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self.enter = ["nsenter", "--target", str(self.process.pid), "--net", "--mount"]
+
+    def run(self, *argv: str) -> str:
+        """What a command prints there."""
+        return subprocess.run(
+            [*self.enter, *argv], check=True, capture_output=True, text=True, timeout=120
+        ).stdout
+
+    def state(self) -> str:
+        """What a lab could leave behind; counters and times left out."""
+        return self.run("sh", "-c", _STATE)
+
+    def processes(self) -> dict[int, str]:
+        """By pid, the command lines of what runs there, besides what holds the namespace."""
+        netns = Path(f"/proc/{self.process.pid}/ns/net").stat().st_ino
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and entry.name != str(self.process.pid):
+                try:
+                    inside = (entry / "ns/net").stat().st_ino == netns
+                    words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                except OSError:
+                    continue
+                if inside and words:
+                    found[int(entry.name)] = words
+        return found
+
+    def kill(self, words: str) -> bool:
+        """Kill the program there whose command line begins so, or ends so; whether there was one."""
+        found = [
+            pid for pid, line in self.processes().items() if line.startswith(words) or line.endswith(words)
+        ]
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return bool(found)
+
+    def end(self) -> None:
+        """The namespace goes with its last process."""
+        self.process.kill()
+        self.process.wait()
+
+
+class TwoHosts:
+    """Labkit runs on `here` and reaches `alpha` by SSH; a veth pair is the cable between their interfaces nic0."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        keys = (
+            ["dropbearkey", "-t", "ed25519", "-f", str(folder / "server")],
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")],
+        )
+        for command in keys:
+            subprocess.run(command, check=True, capture_output=True)
+        (folder / "server.py").write_text(_SERVER)
+        (folder / "bin").mkdir()
+        self.install()
+        self.alpha = Place(folder, _ALPHA.format(folder=folder))
+        (folder / "config").write_text(
+            f"Host alpha\n User root\n IdentityFile {folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
+            f" UserKnownHostsFile /dev/null\n ProxyUseFdpass yes\n ProxyCommand {self.server()}\n"
+        )
+        self.here = Place(folder, _CONTROLLER.format(folder=folder))
+        subprocess.run(
+            [
+                *("ip", "link", "add", "nic0", "netns", str(self.here.process.pid), "type", "veth"),
+                *("peer", "name", "nic0", "netns", str(self.alpha.process.pid)),
+            ],
+            check=True,
+        )
+        for place in (self.here, self.alpha):
+            place.run(
+                "sh", "-ec", "ip link set nic0 up; sleep 0.1; ip link set nic0 down"
+            )  # it has been in use
+        self.inventory = folder / "inventory.json"
+        self.topology = folder / "two.yml"
+        self.write_topology()
+
+    def install(self, before: str = "") -> None:
+        """labkit on alpha, where its PATH finds it."""
+        # Only its name is shown in a list of processes.
+        script = f'#!/bin/sh\nPATH={os.environ["PATH"]} {before} exec {sys.executable} -m labkit.cli "$@"\n'
+        (self.folder / "bin/labkit").write_text(script)
+        (self.folder / "bin/labkit").chmod(0o755)
+
+    def server(self) -> str:
+        """The command that ssh talks through: a server on alpha for one connection."""
+        start = [
+            sys.executable,
+            str(self.folder / "server.py"),
+            *self.alpha.enter,
+            _program("dropbear"),
+            "-i",
+            "-s",
+        ]
+        return shlex.join([*start, "-r", str(self.folder / "server")])
+
+    def write_inventory(self, **more: str) -> None:
+        """The way to alpha as Ansible knows it, under another name."""
+        options = ["UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ProxyUseFdpass=yes"]
+        words = ["-F", "none", *(word for option in options for word in ("-o", option))]
+        variables = {
+            "ansible_host": "alpha.invalid",
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.folder / "key"),
+            "ansible_host_key_checking": False,
+            "ansible_ssh_common_args": shlex.join([*words, "-o", f"ProxyCommand={self.server()}"]),
+            **more,
+        }
+        self.inventory.write_text(json.dumps({"all": {"hosts": {"beta": variables}}}))
+
+    def write_topology(self, **hosts: str) -> None:
+        """Tester here, DUT on alpha, unless it is said otherwise."""
+        ports = {
+            role: {"interface": "nic0", "ipv4": f"198.18.0.{n}/24", "ipv6": f"2001:2::{n}/64"}
+            for role, n in (("tester", 1), ("dut", 2))
+        }
+        lab = {
+            "description": "two hosts and a cable",
+            "backends": ["kernel", "af_packet", "xdp", "af_xdp"],
+            "hosts": {"tester": "here", "dut": "alpha", **hosts},
+            "links": [{"name": "cable", "kind": "nic", **ports}],
+        }
+        self.topology.write_text(json.dumps(lab, indent=1))
+
+    def argv(self, *arguments: str) -> list[str]:
+        """labkit in the controller's namespace."""
+        labkit = [*self.here.enter, sys.executable, "-m", "labkit.cli"]
+        return [*labkit, *arguments, "--topology", str(self.topology)]
+
+    def trial(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`labkit trial` there."""
+        return subprocess.run(
+            self.argv("trial", *arguments), capture_output=True, text=True, check=False, timeout=120
+        )
+
+    def end(self) -> None:
+        """Both namespaces go, and all in them."""
+        self.here.end()
+        self.alpha.end()
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert found, f"{name} is not installed"
+    return found
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """As a crash does it."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()

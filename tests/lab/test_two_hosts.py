@@ -1,0 +1,175 @@
+"""A lab of two hosts: tester here, DUT reached by SSH, with real interfaces at both ends of a cable."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.ssh_host import TwoHosts, kill
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("dropbear", path="/usr/sbin:/usr/bin:/sbin:/bin") is None,
+    reason="no SSH server to reach a namespace by: apt-get install dropbear-bin",
+)
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[TwoHosts]:
+    hosts = TwoHosts(tmp_path)
+    try:
+        yield hosts
+    finally:
+        hosts.end()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + DEADLINE_S
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def running(two: TwoHosts, engine: str) -> bool:
+    """Whether the probe runs on alpha: not what starts it."""
+    lines = two.alpha.processes().values()
+    return any(line.startswith("/") and line.endswith(f"/labkit-probe-{engine}") for line in lines)
+
+
+ALL_PATHS = """
+import json, sys
+from pathlib import Path
+from labkit.lab.topology_file import load
+from labkit.progress import StreamProgress
+from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.session import Session
+from labkit.session.settings import Settings
+from labkit.testers.frames import frame_spec
+
+found = {}
+with Session(Settings(store=False), progress=StreamProgress(sys.stderr)) as session:
+    for datapath in enumerate_datapaths([load(sys.argv[1])]):
+        name = f"{datapath.backend.name} {datapath.mode.name}".strip()
+        if lacking := session.lacking(datapath):
+            found[name] = {"lacking": lacking}
+            continue
+        trial, proof, tester = session.one_trial(datapath, frame_spec("64"), load_pps=2000.0, duration_s=0.5)
+        found[name] = {"sent": trial.sent, "received": trial.received, "proven": proof.proven, "claim": proof.claim}
+print(json.dumps(found))
+"""
+
+
+def test_frames_take_every_path_on_the_other_host_and_nothing_stays_there(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    printed = two.here.run(sys.executable, "-c", ALL_PATHS, str(two.topology))
+    found = json.loads(printed)
+    assert set(found) == {"kernel", "af_packet", "xdp", "af_xdp", "af_xdp busy_poll"}
+    assert "lacking" not in found["kernel"], found
+    for name, one in found.items():
+        if "lacking" not in one:
+            assert one["proven"], (name, one)
+            assert one["received"] > 0.5 * one["sent"] > 0, (name, one)
+    assert (two.here.state(), two.alpha.state()) == before
+    assert not two.alpha.processes()
+
+
+def test_a_host_is_reached_as_ansibles_inventory_says(two: TwoHosts) -> None:
+    two.write_inventory()
+    two.write_topology(dut="beta")
+    done = two.trial("--json", "--duration", "200 ms", "--inventory", str(two.inventory))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["proof"]["proven"]
+
+
+def test_a_killed_controller_leaves_nothing_on_either_host(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    process = subprocess.Popen(
+        two.argv("trial", "--duration", "60 s"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
+    assert process.poll() is None
+    assert two.alpha.state() != before[1]
+    kill(process)
+    assert eventually(lambda: not two.alpha.processes())
+    assert eventually(lambda: not two.here.processes())
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+def test_what_a_killed_agent_left_is_reverted_there_by_labkit_down(two: TwoHosts) -> None:
+    before = two.alpha.state()
+    process = subprocess.Popen(
+        two.argv("trial", "--duration", "60 s"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
+    assert process.poll() is None
+    assert two.alpha.kill(" -m labkit.cli agent")
+    kill(process)
+    assert eventually(lambda: not two.alpha.processes())
+    assert two.alpha.state() != before
+    printed = two.alpha.run("sh", "-c", "labkit down")
+    assert "nic0 mtu" not in printed  # it was 1500 already
+    assert re.search(r"nic0 address 198.18.0.2/24: present -> absent: reverted", printed)
+    assert two.alpha.state() == before
+
+
+def test_a_host_that_cannot_be_reached_is_a_reason_with_its_fix(two: TwoHosts) -> None:
+    two.write_topology(dut="nobody.invalid")
+    done = two.trial()
+    assert done.returncode == 3
+    assert "nobody.invalid cannot be reached: ssh: " in done.stderr
+    assert "try: ssh nobody.invalid true" in done.stderr
+
+
+def test_another_labkit_there_is_refused(two: TwoHosts, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    package = Path(__file__).parents[2] / "labkit"
+    shutil.copytree(package, elsewhere / "labkit", ignore=shutil.ignore_patterns("__pycache__"))
+    with (elsewhere / "labkit/units.py").open("a") as file:
+        file.write("# changed\n")
+    two.install(before=f"PYTHONPATH={elsewhere}")
+    done = two.trial()
+    assert done.returncode == 3
+    assert "alpha has another labkit" in done.stderr
+
+
+def test_an_interface_that_is_not_there_is_named_with_its_host(two: TwoHosts) -> None:
+    two.topology.write_text(two.topology.read_text().replace("nic0", "nic7"))
+    done = two.trial()
+    assert done.returncode == 3
+    assert "there is no interface named nic7 here" in done.stderr
+
+
+def test_a_dut_that_dies_is_named_with_its_last_words(two: TwoHosts) -> None:
+    before = two.alpha.state()
+    process = subprocess.Popen(
+        two.argv("trial", "--backend", "af_packet", "--duration", "5 s"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(lambda: running(two, "af_packet") or process.poll() is not None)
+    assert two.alpha.kill("/labkit-probe-af_packet")
+    assert process.wait(timeout=60) == 4
+    assert process.stderr is not None
+    assert (
+        "dut (labkit-probe-af_packet) was killed on alpha, or the connection to alpha was lost,"
+        in process.stderr.read()
+    )
+    process.stderr.close()
+    assert two.alpha.state() == before
