@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import labkit
 from labkit import doctor
+from labkit.doctor.host.way_here import check_touchable
 from labkit.errors import EnvironmentBroken
 from labkit.lab import cores as lab_cores
 from labkit.lab.topology import ROLES, Role, Topology
@@ -88,10 +89,12 @@ class Commands:
         return {}
 
     def find(self, role: Role, text: str, source: str) -> list[dict[str, Any]]:
-        """The role's ports, as they are found here."""
+        """The role's ports, as they are found here. None is an interface that the way to this host needs."""
         from labkit.lab.links import nic
 
         found = [nic.find(nic.end(link, role)[0]) for link in _topology(text, source).links]
+        for port in found:
+            check_touchable(port.interface)
         return [{"interface": port.interface, "mac": port.mac, "pci": port.pci} for port in found]
 
     def wire(

@@ -155,6 +155,25 @@ def test_an_interface_that_is_not_there_is_named_with_its_host(two: TwoHosts) ->
     assert "there is no interface named nic7 here" in done.stderr
 
 
+@pytest.mark.parametrize("side", ["here", "alpha"])
+def test_an_interface_that_the_way_to_the_host_needs_is_left_alone(two: TwoHosts, side: str) -> None:
+    place = getattr(two, side)
+    place.run(
+        "sh",
+        "-ec",
+        "ip link set nic0 up; ip address add 192.0.2.1/24 dev nic0; ip route add default dev nic0",
+    )
+    before = place.state()
+    done = two.trial()
+    assert done.returncode == 3
+    assert (
+        f"labkit's agent on {side}, find: nic0 is left alone, because the way to this host needs it"
+        in done.stderr
+    )
+    assert "the default route goes over it" in done.stderr
+    assert place.state() == before
+
+
 def test_a_dut_that_dies_is_named_with_its_last_words(two: TwoHosts) -> None:
     before = two.alpha.state()
     process = subprocess.Popen(

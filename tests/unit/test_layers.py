@@ -46,7 +46,9 @@ SHARED_WITH_ANSIBLE = {
     "grub_menu",
     "irqbalance_bans",
     "kernel_words",
+    "links",
     "pci",
+    "protected",
     "settings",
     "tuned",
 }

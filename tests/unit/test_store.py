@@ -64,7 +64,11 @@ def test_a_finished_run_comes_back_whole_and_leaves_no_helper_files(tmp_path):
 def test_the_environment_is_stored_field_by_field_as_it_is(tmp_path):
     with create(tmp_path) as store:
         store.set_environment(RUN.environment)
-    stored = {**ENVIRONMENT, "host": None}  # fields that were added later are there with their default
+    stored = {
+        **ENVIRONMENT,
+        "host": None,
+        "hosts": {},
+    }  # fields that were added later are there with their default
     (line,) = [
         json.loads(line)
         for line in (store.folder / "records.jsonl").read_text().splitlines()

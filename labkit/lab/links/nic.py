@@ -5,6 +5,7 @@ All of it is about the network namespace that the calling thread is in, on the m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from labkit.machine.tunables import FileTunable, Tunable, turn
 
 Ports = Mapping[Role, Sequence[Mapping[str, str]]]
 """By role, in the order of the links: interface, mac and pci of each port as it was found."""
+_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _NET = Path("/sys/class/net")
 _SYSCTL = Path("/proc/sys/net")
 
@@ -62,11 +64,10 @@ def _named(port: Port) -> str:
 
 
 def _pci(interface: str) -> str | None:
-    """The PCI address of its device; None where it has none."""
+    """The PCI address under it, of a virtio NIC that of its transport; None where there is none."""
     device = _NET / interface / "device"
-    if not device.exists() or (device / "subsystem").resolve().name != "pci":
-        return None
-    return device.resolve().name
+    parts = reversed(device.resolve().parts) if device.exists() else ()
+    return next((part for part in parts if _PCI.fullmatch(part)), None)
 
 
 def with_ports(links: Iterable[Link], ports: Ports) -> tuple[Link, ...]:
