@@ -15,7 +15,7 @@ from labkit import doctor
 from labkit.doctor.host.way_here import check_touchable
 from labkit.errors import EnvironmentBroken
 from labkit.lab import cores as lab_cores
-from labkit.lab.topology import ROLES, Role, Topology
+from labkit.lab.topology import ROLES, Port, Role, Topology
 from labkit.lab.topology_file import parse
 from labkit.machine import fix, lock, sources
 from labkit.machine.cores import pin
@@ -37,6 +37,7 @@ class Commands:
         "reserve",
         "find",
         "wire",
+        "await_carrier",
         "read",
         "environment",
         "revert",
@@ -45,6 +46,7 @@ class Commands:
     def __init__(self) -> None:
         self._reserved = ExitStack()
         self._lab: str | None = None
+        self._ports: dict[Role, list[Port]] = {}
         self._journal = Journal(state_directory())
 
     def hello(self) -> dict[str, Any]:
@@ -100,13 +102,22 @@ class Commands:
     def wire(
         self, role: Role, text: str, source: str, lab: str, ports: Mapping[Role, Sequence[Mapping[str, str]]]
     ) -> dict[str, Any]:
-        """Set the role's ends up; `ports` are those that `find` returned, of both roles. Returns what is read back."""
+        """Set the role's ends up; `ports` are those that `find` returned, of both roles."""
         from labkit.lab.links import nic
 
         self._lab = lab
         links = nic.with_ports(_topology(text, source).links, ports)
         nic.wire(role, links, journal=self._journal, lab=lab)
-        return {nic.end(link, role)[0].name: nic.read_back(nic.end(link, role)[0]) for link in links}
+        self._ports[role] = [nic.end(link, role)[0] for link in links]
+        return {}
+
+    def await_carrier(self, role: Role) -> dict[str, Any]:
+        """Wait for the links of the role's ports. Returns what is read back of each port, by name."""
+        from labkit.lab.links import nic
+
+        for port in self._ports[role]:
+            nic.wait_for_carrier(port.interface)
+        return {port.name: nic.read_back(port) for port in self._ports[role]}
 
     def read(self, workers: Mapping[str, Sequence[int]]) -> Any:  # noqa: ANN401 (a JSON value)
         """What the gates judge: see `record.readings`."""

@@ -53,9 +53,9 @@ def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
         stack.callback(_revert, list(by_name.values()))
         found: dict[str, object] = {}
         for role in ROLES:
-            found.update(
-                machines[role].ask("wire", role=role, text=text, source=source, lab=lab, ports=ports)
-            )
+            machines[role].ask("wire", role=role, text=text, source=source, lab=lab, ports=ports)
+        for role in ROLES:  # a link is there only when both of its ends are up
+            found.update(machines[role].ask("await_carrier", role=role))
         yield Wired(nic.with_ports(topology.links, ports), machines, cores, found)
 
 

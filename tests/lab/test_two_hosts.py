@@ -155,6 +155,20 @@ def test_an_interface_that_is_not_there_is_named_with_its_host(two: TwoHosts) ->
     assert "there is no interface named nic7 here" in done.stderr
 
 
+def test_a_cable_that_is_not_there_is_named(two: TwoHosts) -> None:
+    for place in (two.here, two.alpha):
+        place.run("sh", "-ec", "ip link delete nic0 2>/dev/null || true")
+        # An end of a pair whose other end stays down: no carrier.
+        place.run("sh", "-ec", "ip link add nic0 type veth peer name other; ip link set nic0 up; sleep 0.1")
+        place.run("ip", "link", "set", "nic0", "down")
+    before = (two.here.state(), two.alpha.state())
+    done = two.trial()
+    assert done.returncode == 3
+    assert "nic0 has no carrier 15 s after it was set up" in done.stderr
+    assert "check the cable" in done.stderr
+    assert (two.here.state(), two.alpha.state()) == before
+
+
 @pytest.mark.parametrize("side", ["here", "alpha"])
 def test_an_interface_that_the_way_to_the_host_needs_is_left_alone(two: TwoHosts, side: str) -> None:
     place = getattr(two, side)

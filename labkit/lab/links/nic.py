@@ -6,6 +6,7 @@ All of it is about the network namespace that the calling thread is in, on the m
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from labkit.machine.tunables import FileTunable, Tunable, turn
 
 Ports = Mapping[Role, Sequence[Mapping[str, str]]]
 """By role, in the order of the links: interface, mac and pci of each port as it was found."""
+CARRIER_S = 15.0
+"""Autonegotiation and link training of a NIC take a few seconds."""
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _NET = Path("/sys/class/net")
 _SYSCTL = Path("/proc/sys/net")
@@ -121,6 +124,19 @@ def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> No
         for address in (peer.ipv4, peer.ipv6):
             if address is not None:
                 set_to(InterfaceTunable(name, "neighbour", str(address.ip)), peer.mac)
+
+
+def wait_for_carrier(interface: str, *, deadline_s: float = CARRIER_S) -> None:
+    """Wait until the link is there: a NIC that was down takes seconds. Raises EnvironmentBroken."""
+    carrier = _NET / interface / "carrier"
+    end = time.monotonic() + deadline_s
+    while carrier.read_text().strip() != "1":
+        if time.monotonic() > end:
+            raise EnvironmentBroken(
+                f"{interface} has no carrier {deadline_s:g} s after it was set up",
+                hint="check the cable, and the interface at its other end",
+            )
+        time.sleep(0.01)
 
 
 def read_back(port: Port) -> dict[str, object]:
