@@ -214,6 +214,7 @@ def test_kill_9_at_any_moment_of_a_run_leaves_nothing_after_down(
     mark: str, state: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(20)
+    first_record_s = 0.0  # the machine's own time until there is something to lose
     for _ in range(KILLS):
         before = snapshot.take(mark=mark)  # anew each time: other users of the machine mount and unmount too
         run = subprocess.Popen(
@@ -223,7 +224,15 @@ def test_kill_9_at_any_moment_of_a_run_leaves_nothing_after_down(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(chance.uniform(0.2, 9.0))
+        began = time.monotonic()
+        if first_record_s:
+            time.sleep(chance.uniform(0.02, 1.5) * first_record_s)
+        else:
+            while not any(path.stat().st_size for path in tmp_path.glob("results/*/records.jsonl")):
+                assert run.poll() is None
+                assert time.monotonic() - began < 60
+                time.sleep(0.05)
+            first_record_s = time.monotonic() - began
         run.kill()
         run.wait()
         done = labkit("down", mark=mark, state=state, cwd=tmp_path)
