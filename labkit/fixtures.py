@@ -84,6 +84,12 @@ class HostMeasure:
         key = self.key = HostKey(topology=self.topology.name, kind=kind)
         if self.topology.tier is Tier.SIMULATED:
             self._skip(key, f"topology {self.topology.name} is simulated: it has no host to measure")
+        if self.topology.elsewhere:
+            # Measured here it would read as if it were of the DUT's host.
+            names = ", ".join(self.topology.elsewhere)
+            self._skip(
+                key, f"topology {self.topology.name} is on {names}: only this machine itself can be measured"
+            )
         lacking = self._session.lacking_checks(KINDS[kind])
         if lacking:
             self._skip(key, "; ".join(lacking))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import labkit
 from labkit import doctor
-from labkit.doctor.host.way_here import check_touchable
+from labkit.doctor.host.protected_interfaces import check_unprotected
 from labkit.errors import EnvironmentBroken
 from labkit.lab import cores as lab_cores
 from labkit.lab.topology import ROLES, Port, Role, Topology
@@ -94,9 +94,9 @@ class Commands:
         """The role's ports, as they are found here. None is an interface that the way to this host needs."""
         from labkit.lab.links import nic
 
-        found = [nic.find(nic.end(link, role)[0]) for link in _topology(text, source).links]
+        found = [nic.find(link.ends(role)[0]) for link in _topology(text, source).links]
         for port in found:
-            check_touchable(port.interface)
+            check_unprotected(port.interface)
         return [{"interface": port.interface, "mac": port.mac, "pci": port.pci} for port in found]
 
     def wire(
@@ -108,7 +108,7 @@ class Commands:
         self._lab = lab
         links = nic.with_ports(_topology(text, source).links, ports)
         nic.wire(role, links, journal=self._journal, lab=lab)
-        self._ports[role] = [nic.end(link, role)[0] for link in links]
+        self._ports[role] = [link.ends(role)[0] for link in links]
         return {}
 
     def await_carrier(self, role: Role) -> dict[str, Any]:

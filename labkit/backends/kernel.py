@@ -10,7 +10,7 @@ from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import reflecting
 from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab, LivePort
-from labkit.lab.topology import Topology
+from labkit.lab.topology import LinkKind, Topology
 from labkit.measure.proof import Proof
 
 ECHO_PORT = 7  # RFC 862
@@ -73,6 +73,8 @@ class KernelStack:
         """Interfaces only: shared-memory links do not reach the kernel."""
         if not topology.links[0].kind.has_interfaces:
             return ()
+        if topology.forwards and topology.links[0].kind is LinkKind.NIC:
+            return ()  # its counter, the proof, is of the whole host, which others may use as a router
         if topology.forwards:
             return (
                 Mode(name="", description="IP forwarding by the kernel", requires=("namespaces", "kernel")),

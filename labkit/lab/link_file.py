@@ -95,7 +95,8 @@ def _link(node: Node, tier: Tier, seen: _Unique, mistakes: Mistakes) -> Link:
 
 
 def _mtu(node: Node, kind: LinkKind | None, *, ipv6: bool) -> int:
-    mtu, low = _bytes(node), _MTU_IPV6_LOW if ipv6 else _MTU_LOW
+    # Below IPv6's smallest MTU the kernel takes all IPv6 addresses of an interface away, also those that a NIC had.
+    mtu, low = _bytes(node), _MTU_IPV6_LOW if ipv6 or kind is LinkKind.NIC else _MTU_LOW
     if kind is not None and not low <= mtu <= _MTU_HIGH[kind]:
         node.fail(
             f"expected an MTU from {low} B to {_MTU_HIGH[kind]} B on a {kind} link, got {mtu} B",

@@ -266,10 +266,7 @@ def _on_nics(topology: Topology, found: Wired) -> Lab:
     """The lab on these machines."""
 
     def ends(role: Role) -> tuple[LivePort, ...]:
-        pairs = [
-            (link, *((link.tester, link.dut) if role == "tester" else (link.dut, link.tester)))
-            for link in found.links
-        ]
+        pairs = [(link, *link.ends(role)) for link in found.links]
         host = found.machines[role].host
         return tuple(
             LivePort(
@@ -290,7 +287,7 @@ def _on_nics(topology: Topology, found: Wired) -> Lab:
 
 
 def _port(role: Role, host: NamespaceHost, link: Link, number: int) -> LivePort:
-    port, peer = (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
+    port, peer = link.ends(role)
     is_veth = link.kind is LinkKind.VETH
     return LivePort(
         role=role,

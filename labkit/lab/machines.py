@@ -17,7 +17,7 @@ from labkit.lab.topology import HERE
 from labkit.machine import sources
 from labkit.machine.hosts import Host, LocalHost, SshHost
 from labkit.machine.program import Program
-from labkit.machine.ssh import Way, connected
+from labkit.machine.ssh import Destination, connected
 
 SLOW_TIMEOUT_S = 120.0
 """For commands that compile, start Python or wait for a link."""
@@ -54,24 +54,24 @@ Reach = Callable[[str], AbstractContextManager[Machine]]
 
 
 @contextmanager
-def reached(name: str, way: Way | None) -> Iterator[Machine]:
-    """Connect to a machine (`way` None: this one). It is let go, and what was changed is reverted, with the context.
+def reached(name: str, to: Destination | None) -> Iterator[Machine]:
+    """Connect to a machine (`to` None: this one). It is let go, and what was changed is reverted, with the context.
 
     Raises EnvironmentBroken: it cannot be reached, has no labkit, another one, or gives no root.
     """
     called = f"labkit's agent on {name}"
-    if name == HERE or way is None:
+    if name == HERE or to is None:
         local = LocalHost(name=name)
         with Program(
             local, [sys.executable, "-m", "labkit.cli", "agent"], called=called, cleans_up=True
         ) as agent:
             yield _machine(name, local, agent)
         return
-    with connected(way) as ssh:
+    with connected(to) as ssh:
         login = SshHost(name=name, ssh=ssh, root=True)
         with Program(
             login,
-            ["sh", "-c", _AS_ROOT.format(shlex.join([*way.labkit, "agent"]))],
+            ["sh", "-c", _AS_ROOT.format(shlex.join([*to.labkit, "agent"]))],
             called=called,
             cleans_up=True,
         ) as agent:
@@ -83,7 +83,7 @@ def _machine(name: str, host: LocalHost | SshHost, agent: Program) -> Machine:
     if greeting["sources"] != sources.digest():
         raise EnvironmentBroken(
             f"{name} has another labkit ({greeting['labkit']}, files {greeting['sources']}, here {sources.digest()})",
-            hint=f"provision it again: ansible-playbook ... --limit {name} --tags labkit_host",
+            hint=f"install on {name} the labkit that is here: the same wheel, or the same checkout",
         )
     if isinstance(host, SshHost):
         host = replace(host, root=bool(greeting["root"]), executables=greeting["executables"])

@@ -81,7 +81,7 @@ def _check_apart(topology: Topology, machines: Mapping[Role, Machine], ports: ni
     for role in ROLES:
         for link, port in zip(topology.links, ports[role], strict=True):
             place = (machines[role].kernel, machines[role].network, port["interface"])
-            name = nic.end(link, role)[0].name
+            name = link.ends(role)[0].name
             if place in seen:
                 raise ConfigInvalid(
                     f"{topology.source}: {seen[place]} and {name} are both the interface {port['interface']} "

@@ -96,6 +96,10 @@ class Link:
     napi: Napi = Napi.SOFTIRQ
     """veth only."""
 
+    def ends(self, role: Role) -> tuple[Port, Port]:
+        """The role's port, and its peer."""
+        return (self.tester, self.dut) if role == "tester" else (self.dut, self.tester)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
@@ -130,6 +134,11 @@ class Topology:
     def mtu_bytes(self) -> int:
         """The largest MTU of its links."""
         return max(link.mtu_bytes for link in self.links)
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Its hosts other than this machine."""
+        return tuple(name for name in dict.fromkeys(self.hosts.values()) if name != HERE)
 
     @property
     def spans_hosts(self) -> bool:

@@ -13,10 +13,10 @@ from socket import AF_INET6
 from typing import Any, ClassVar
 
 from labkit.errors import EnvironmentBroken, LabkitBug
-from labkit.machine.netlink import Netlink, NetlinkError, ethtool, rtnetlink
+from labkit.machine.netlink import EthtoolError, Netlink, NetlinkError, ethtool, rtnetlink
 
-ABSENT, PRESENT = "absent", "present"
-_PERMANENT = 0x80  # NUD_PERMANENT
+ABSENT, PRESENT, NONE = "absent", "present", "none"
+PERMANENT = 0x80  # NUDPERMANENT
 _IFF_UP, _IFF_PROMISC = 0x1, 0x100
 
 
@@ -42,11 +42,12 @@ class InterfaceTunable:
 
     def read(self) -> str:
         """MTU [bytes]; up or down; on or off; present or absent; a neighbour's MAC address or absent."""
-        if self.what == "feature":
-            with ethtool(self.interface) as tool:
-                return "on" if tool.get_features().is_active(self.subject) else "off"
-        with self._netlink() as (netlink, index):
-            return self._read(netlink, index)
+        with _reported(str(self)):
+            if self.what == "feature":
+                with ethtool(self.interface) as tool:
+                    return "on" if tool.get_features().is_active(self.subject) else "off"
+            with _netlink(self.interface) as (netlink, index):
+                return self._read(netlink, index)
 
     def _read(self, netlink: Netlink, index: int) -> str:
         match self.what:
@@ -65,44 +66,48 @@ class InterfaceTunable:
                 return PRESENT if wanted in found else ABSENT
             case "neighbour":
                 for one in netlink.get_neighbours(ifindex=index):
-                    if one.get_attr("NDA_DST") == self.subject and one["state"] & _PERMANENT:
+                    if one.get_attr("NDA_DST") == self.subject and one["state"] & PERMANENT:
                         return str(one.get_attr("NDA_LLADDR"))
                 return ABSENT
         raise LabkitBug(f"an interface has no setting {self.what!r}")
 
     def write(self, value: str) -> None:
         """Set it, to a value as `read` returns it."""
-        if self.what == "feature":
-            with ethtool(self.interface) as tool:
-                known = tool.get_features()
-                known.set_value(self.subject, value == "on")
-                tool.set_features(known)
-            return
-        with self._netlink() as (netlink, index):
-            match self.what:
-                case "mtu":
-                    netlink.link("set", index=index, mtu=int(value))
-                case "state":
-                    netlink.link("set", index=index, state=value)
-                case "promiscuous":
-                    flags = _IFF_PROMISC if value == "on" else 0
-                    netlink.link("set", index=index, flags=flags, change=_IFF_PROMISC)
-                case "address":
-                    at = ip_interface(self.subject)
-                    verb = "add" if value == PRESENT else "del"
-                    netlink.addr(verb, index=index, address=str(at.ip), prefixlen=at.network.prefixlen)
-                case "neighbour":
-                    if value == ABSENT:
-                        netlink.neigh("del", ifindex=index, dst=self.subject)
-                    else:
-                        netlink.neigh(
-                            "replace", ifindex=index, dst=self.subject, lladdr=value, state="permanent"
-                        )
-                case _:
-                    raise LabkitBug(f"an interface has no setting {self.what!r}")
+        with _reported(str(self)):
+            if self.what == "feature":
+                with ethtool(self.interface) as tool:
+                    known = tool.get_features()
+                    known.set_value(self.subject, value == "on")
+                    tool.set_features(known)
+                return
+            with _netlink(self.interface) as (netlink, index):
+                self._write(netlink, index, value)
+
+    def _write(self, netlink: Netlink, index: int, value: str) -> None:
+        match self.what:
+            case "mtu":
+                netlink.link("set", index=index, mtu=int(value))
+            case "state":
+                netlink.link("set", index=index, state=value)
+            case "promiscuous":
+                flags = _IFF_PROMISC if value == "on" else 0
+                netlink.link("set", index=index, flags=flags, change=_IFF_PROMISC)
+            case "address":
+                at = ip_interface(self.subject)
+                verb = "add" if value == PRESENT else "del"
+                netlink.addr(verb, index=index, address=str(at.ip), prefixlen=at.network.prefixlen)
+            case "neighbour":
+                if value == ABSENT:
+                    netlink.neigh("del", ifindex=index, dst=self.subject)
+                else:
+                    netlink.neigh("replace", ifindex=index, dst=self.subject, lladdr=value, state="permanent")
+            case _:
+                raise LabkitBug(f"an interface has no setting {self.what!r}")
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable."""
+        """See Tunable. With the interface its settings are gone."""
+        if not _exists(self.interface):
+            return None
         now = self.read()
         if now == old:
             return None
@@ -117,17 +122,6 @@ class InterfaceTunable:
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.interface, self.what, self.subject)))
-
-    @contextmanager
-    def _netlink(self) -> Iterator[tuple[Netlink, int]]:
-        with rtnetlink() as netlink:
-            found = netlink.link_lookup(ifname=self.interface)
-            if not found:
-                raise EnvironmentBroken(f"there is no interface {self.interface} here any more")
-            try:
-                yield netlink, found[0]
-            except NetlinkError as error:
-                raise EnvironmentBroken(f"{self}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,33 +140,59 @@ class LinkLocalTunable:
         return {"kind": self.kind, "interface": self.interface, "what": "link-local", "subject": "addresses"}
 
     def read(self) -> str:
-        """The addresses, with a blank between them."""
-        with rtnetlink() as netlink:
-            return " ".join(sorted(self._addresses(netlink)))
-
-    def _addresses(self, netlink: Netlink) -> dict[str, int]:
-        """Address to prefix length."""
-        index = netlink.link_lookup(ifname=self.interface)
-        found = netlink.get_addr(index=index[0], family=AF_INET6) if index else ()
-        of_link = {a.get_attr("IFA_ADDRESS"): a["prefixlen"] for a in found}
-        return {address: length for address, length in of_link.items() if IPv6Address(address).is_link_local}
+        """The addresses, with a blank between them, or none."""
+        with _reported(self.interface), _netlink(self.interface) as (netlink, index):
+            return " ".join(sorted(_link_local(netlink, index))) or NONE
 
     def write(self, value: str) -> None:
         """See Tunable. The kernel makes them."""
         raise LabkitBug(f"the addresses of {self.interface} cannot be made to be {value!r}")
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable."""
-        with rtnetlink() as netlink:
-            index = netlink.link_lookup(ifname=self.interface)
-            for address, length in self._addresses(netlink).items():
+        """See Tunable. With the interface its addresses are gone."""
+        if not _exists(self.interface):
+            return None
+        with _reported(self.interface), _netlink(self.interface) as (netlink, index):
+            for address, length in _link_local(netlink, index).items():
                 if address not in old.split():
-                    netlink.addr("del", index=index[0], address=address, prefixlen=length)
+                    netlink.addr("del", index=index, address=address, prefixlen=length)
         got = self.read()
-        return None if set(got.split()) <= set(old.split()) else f"{self.interface} has {got}, it had {old}"
+        left = set(got.split()) - set(old.split()) - {NONE}
+        return f"{self.interface} has {got}, it had {old}" if left else None
 
 
-def features(interface: str) -> dict[str, tuple[bool, bool]]:
+def _link_local(netlink: Netlink, index: int) -> dict[str, int]:
+    """Address to prefix length."""
+    found = {
+        a.get_attr("IFA_ADDRESS"): a["prefixlen"] for a in netlink.get_addr(index=index, family=AF_INET6)
+    }
+    return {address: length for address, length in found.items() if IPv6Address(address).is_link_local}
+
+
+def _exists(interface: str) -> bool:
+    with rtnetlink() as netlink:
+        return bool(netlink.link_lookup(ifname=interface))
+
+
+@contextmanager
+def _netlink(interface: str) -> Iterator[tuple[Netlink, int]]:
+    with rtnetlink() as netlink:
+        found = netlink.link_lookup(ifname=interface)
+        if not found:
+            raise EnvironmentBroken(f"there is no interface {interface} here any more")
+        yield netlink, found[0]
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Raise EnvironmentBroken for what pyroute2 raises, which is no OSError."""
+    try:
+        yield
+    except (NetlinkError, EthtoolError) as error:
+        raise EnvironmentBroken(f"{what}: {error or type(error).__name__}") from error
+
+
+def features_of(interface: str) -> dict[str, tuple[bool, bool]]:
     """Offloads by the kernel's names: whether each is on, and whether it can be changed."""
     with ethtool(interface) as tool:
         known = tool.get_features()

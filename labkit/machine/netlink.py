@@ -13,8 +13,9 @@ from pyroute2.ethtool import ioctl
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-__all__ = ["Netlink", "NetlinkError", "ethtool", "rtnetlink"]
+__all__ = ["EthtoolError", "Netlink", "NetlinkError", "ethtool", "rtnetlink"]
 
+EthtoolError = ioctl.EthtoolError
 Netlink: TypeAlias = Any
 """A pyroute2.IPRoute."""
 

@@ -5,6 +5,7 @@ OpenSSH's own configuration counts: aliases, keys, jump hosts. Nobody is asked f
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,13 +24,13 @@ _CLIENT = ("ControlMaster=no", "ProxyCommand=false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Destination:
     """How a host is reached."""
 
     name: str
     """As a topology has it."""
-    destination: str
-    """As ssh takes it."""
+    address: str
+    """As ssh takes it: an address, a name or an alias, with or without a user."""
     options: tuple[str, ...] = ()
     """Of ssh: user, port, key, jump host."""
     labkit: tuple[str, ...] = ("labkit",)
@@ -37,7 +38,7 @@ class Way:
 
 
 @contextmanager
-def connected(way: Way) -> Iterator[tuple[str, ...]]:
+def connected(to: Destination) -> Iterator[tuple[str, ...]]:
     """Connect; yields the argv of ssh that goes over this connection, to which a shell command is added.
 
     It ends with the context, and with this process. Raises EnvironmentBroken with what ssh printed.
@@ -45,8 +46,8 @@ def connected(way: Way) -> Iterator[tuple[str, ...]]:
     with scratch.folder("ssh") as folder:
         socket = folder / "ssh"
         path = f"ControlPath={socket}"
-        master = [*DIE_WITH_PARENT, *_ssh(*_MASTER, path), *way.options, *_options(*_DEFAULTS), "-N"]
-        master.append(way.destination)
+        master = [*DIE_WITH_PARENT, *_ssh(*_MASTER, path), *to.options, *_options(*_DEFAULTS), "-N"]
+        master.append(to.address)
         try:
             process = subprocess.Popen(
                 master,
@@ -66,11 +67,11 @@ def connected(way: Way) -> Iterator[tuple[str, ...]]:
                 if process.poll() is not None:
                     said = _printed(process) or f"ssh ended with exit code {process.returncode}"
                     raise EnvironmentBroken(
-                        f"{way.name} cannot be reached: {said}",
-                        hint=f"try: ssh {' '.join([*way.options, way.destination])} true",
+                        f"{to.name} cannot be reached: {said}",
+                        hint=f"check it by: {shlex.join(['ssh', *to.options, to.address, 'true'])}",
                     )
                 time.sleep(0.005)
-            yield (*_ssh(*_CLIENT, path), *way.options, *_options(*_DEFAULTS), way.destination)
+            yield (*_ssh(*_CLIENT, path), *to.options, *_options(*_DEFAULTS), to.address)
         finally:
             process.kill()
             process.wait()

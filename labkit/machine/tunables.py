@@ -62,7 +62,9 @@ class FileTunable:
         self.path.write_text(value)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable."""
+        """See Tunable. Where its folder is gone, so is the device that it was of, and the setting with it."""
+        if not self.path.parent.exists():
+            return None
         now = self.read()
         if now == old:
             return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import cast
 
 from labkit.errors import ConfigInvalid
 from labkit.record.provenance import Environment
@@ -41,6 +43,10 @@ def same_host(was: Environment, now: Environment) -> None:
         for (what, then), (_, later) in zip(_identity(was), _identity(now), strict=True)
         if then and later and then != later
     ]
+    for name in was.hosts.keys() & now.hosts.keys():
+        then, later = (cast("Mapping[str, object]", env.hosts[name]).get("host") for env in (was, now))
+        if then and later and then != later:
+            differing.append(f"{name}: machine id {then} and {later}")
     if differing:
         raise ConfigInvalid(
             f"the runs are of two hosts: {'; '.join(differing)}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, cast
+
 from labkit.measure.gate import BASE, GATE_SCOPE, Gate, concerns
 from labkit.measure.hosttimes import HostTimes
 from labkit.measure.latency import LatencyPoint
@@ -11,6 +14,12 @@ from labkit.targets import rates
 from labkit.targets.rates import Rate
 
 HALF = "50% PDR"
+
+
+def other_machines(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    """Environment records of the other machines that took part, as JSON values, by name."""
+    found = run.environment.hosts if run.environment else {}
+    return cast("Mapping[str, Mapping[str, Any]]", found)
 
 
 def of_kind(run: Run, key: Key, kind: str) -> Measurement | None:

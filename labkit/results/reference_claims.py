@@ -150,7 +150,8 @@ def _gap(found: list[Row]) -> ReferenceClaim:
 
 def _low_latency(run: Run, found: list[Row]) -> ReferenceClaim:
     row = next((r for r in found if r.backend == "kernel" and not r.mode and r.rtt_p50_us is not None), None)
-    kernel = run.environment.kernel if run.environment else None
+    # With a DUT on another machine it is that one's kernel, which is in its own record.
+    kernel = run.environment.kernel if run.environment and not run.environment.hosts else None
     flavour = describe(kernel) if kernel else "kernel unknown"
     wakeup = next((r for r in found if r.is_host and r.mode == "wakeup" and r.host_max_us is not None), None)
     measured = f"wake-up latency: {NOT_MEASURED}"

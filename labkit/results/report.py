@@ -32,7 +32,7 @@ from labkit.results.bounds import ndr_unstable, rate_words
 from labkit.results.drawing import DOUBTS, HATCH, x_ticks
 from labkit.results.flavour import tuning
 from labkit.results.host_plots import host_histogram, host_percentiles
-from labkit.results.lookup import host_times, latencies, of_kind
+from labkit.results.lookup import host_times, latencies, of_kind, other_machines
 from labkit.results.names import frame_size, frame_words, name, name_of
 from labkit.results.outcomes import closing_lines, counts
 from labkit.results.plots import Plots
@@ -161,6 +161,14 @@ def notices(run: Run) -> list[tuple[str, str]]:
                 "Software links",
                 f"{', '.join(software)}: no NIC was involved. Compare the datapaths of this page with one another; "
                 "the absolute figures are those of this machine, not of a NIC.",
+            )
+        )
+    if others := other_machines(run):
+        out.append(
+            (
+                "Several machines",
+                f"{', '.join(others)} took part, too. CPU and kernel at the top are the controller's; "
+                "those of the others are in the section Environment.",
             )
         )
     if run.environment is None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from labkit import format as fmt
 from labkit.output import console, plain
-from labkit.record.model import DatapathKey
+from labkit.record.model import DatapathKey, HostKey
 from labkit.record.run import Run
 from labkit.results import marks
 from labkit.results.answer import answer
@@ -85,7 +85,7 @@ def notes(run: Run, found: list[Row]) -> list[str]:
     topologies = run.environment.topologies if run.environment else ()
     if simulated := sorted(t.name for t in topologies if t.tier == "simulated"):
         out.append(f"SIMULATED: {', '.join(simulated)}: a model of a DUT; no packet was sent")
-    if run.environment and any(r.is_host for r in found):
+    if run.environment and any(isinstance(m.key, HostKey) for m in run.measurements):
         facts = [f"{what} {value}" for what, value in tuning(run.environment) if what != COMMAND_LINE]
         out.append("host: " + "; ".join(facts))
     if run.start.quick:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from labkit.record.model import Measurement
 from labkit.record.run import Run
-from labkit.results.lookup import at_load, doubts
+from labkit.results.lookup import at_load, doubts, other_machines
 from labkit.results.names import name
 from labkit.results.row import Row
 
@@ -75,6 +75,8 @@ def qualifications(
         out.append("links in software: no NIC took part")
     if run.environment and run.environment.virtualisation.guest:
         out.append("a virtual machine")
+    if guests := [name for name, host in other_machines(run).items() if host["virtualisation"]["guest"]]:
+        out.append(f"{', '.join(guests)}: a virtual machine")
     if run.environment is None:
         out.append("what the machine was is not recorded")
     return out

@@ -13,7 +13,7 @@ from labkit.lab.topology import Role, Topology
 from labkit.measure.noise import ONE_MACHINE, NoiseReading
 from labkit.record import readings
 from labkit.session.capabilities import Check, reasons
-from labkit.session.ways import way
+from labkit.session.destinations import destination
 
 Workers = Mapping[Role, tuple[int, int]]
 """Thread id and intended core, by role."""
@@ -94,7 +94,9 @@ class Machines:
             raise self._unreachable[name]
         if name not in self._known:
             try:
-                self._known[name] = self._stack.enter_context(reached(name, way(name, self._inventories)))
+                self._known[name] = self._stack.enter_context(
+                    reached(name, destination(name, self._inventories))
+                )
             except EnvironmentBroken as error:
                 self._unreachable[name] = error
                 raise

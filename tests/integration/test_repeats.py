@@ -35,6 +35,17 @@ def test_mrr(measure, target):
     target(measure.mrr(), mrr=">= 1 kpps")
 """
 
+BROKEN = """
+@pytest.fixture
+def broken():
+    yield
+    raise RuntimeError("teardown")
+
+@pytest.mark.kernel
+def test_both(broken, measure, target):
+    target(measure.throughput(frame_size_bytes=SIZE), ndr=">= 1 kpps")
+"""
+
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
@@ -127,19 +138,7 @@ def test_a_run_that_is_stopped_reports_what_it_withheld(suite: pytest.Pytester) 
 
 
 def test_a_failure_beside_it_is_no_reason_to_measure_again(suite: pytest.Pytester) -> None:
-    suite.makepyfile(
-        SUITE
-        + """
-@pytest.fixture
-def broken():
-    yield
-    raise RuntimeError("teardown")
-
-@pytest.mark.kernel
-def test_both(broken, measure, target):
-    target(measure.throughput(), ndr=">= 1 kpps")
-"""
-    )
+    suite.makepyfile(SUITE + BROKEN.replace("SIZE", "64"))
     seed = seed_that_needs(2, suite.path)
     result, stored, _ = run(suite, f"--labkit-seed={seed}", "-k", "test_both")
     assert result.ret == 1
@@ -292,19 +291,7 @@ def test_a_repeat_that_is_interrupted_keeps_the_reason_of_the_attempt_before(sui
 
 def test_the_number_of_attempts_is_that_of_the_invalid_tests(suite: pytest.Pytester) -> None:
     """One is repeated to the end and the other not at all, since it failed besides."""
-    suite.makepyfile(
-        SUITE
-        + """
-@pytest.fixture
-def broken():
-    yield
-    raise RuntimeError("teardown")
-
-@pytest.mark.kernel
-def test_both(broken, measure, target):
-    target(measure.throughput(frame_size_bytes=128), ndr=">= 1 kpps")
-"""
-    )
+    suite.makepyfile(SUITE + BROKEN.replace("SIZE", "128"))
     (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
     result, _, _ = run(suite, "--labkit-seed=1")
     assert result.stdout.lines[-1].startswith("labkit: 2 tests are invalid after up to 6 attempts (")

@@ -22,15 +22,17 @@ ip link set lo up
 {more}
 exec sleep 900
 """
+# A home of its own: nothing is made in the real one.
+_HOME = """
+mkdir -p /var/lib/home/upper/.ssh /var/lib/home/work
+chmod 700 /var/lib/home/upper/.ssh
+mount -t overlay overlay -o lowerdir=/root,upperdir=/var/lib/home/upper,workdir=/var/lib/home/work /root
+"""
 _ALPHA = """
-mkdir -p /root/.ssh
-mount -t tmpfs -o mode=700 none /root/.ssh
 install -m 600 {folder}/key.pub /root/.ssh/authorized_keys
 mount -t overlay overlay -o lowerdir={folder}/bin:/usr/sbin /usr/sbin
 """
 _CONTROLLER = """
-mkdir -p /root/.ssh
-mount -t tmpfs -o mode=700 none /root/.ssh
 install -m 600 {folder}/config /root/.ssh/config
 """
 _SERVER = """
@@ -118,12 +120,12 @@ class TwoHosts:
         (folder / "server.py").write_text(_SERVER)
         (folder / "bin").mkdir()
         self.install()
-        self.alpha = Place(folder, _ALPHA.format(folder=folder))
+        self.alpha = Place(folder, _HOME + _ALPHA.format(folder=folder))
         (folder / "config").write_text(
             f"Host alpha\n User root\n IdentityFile {folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
             f" UserKnownHostsFile /dev/null\n ProxyUseFdpass yes\n ProxyCommand {self.server()}\n"
         )
-        self.here = Place(folder, _CONTROLLER.format(folder=folder))
+        self.here = Place(folder, _HOME + _CONTROLLER.format(folder=folder))
         subprocess.run(
             [
                 *("ip", "link", "add", "nic0", "netns", str(self.here.process.pid), "type", "veth"),

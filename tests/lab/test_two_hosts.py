@@ -46,6 +46,19 @@ def running(two: TwoHosts, engine: str) -> bool:
     return any(line.startswith("/") and line.endswith(f"/labkit-probe-{engine}") for line in lines)
 
 
+def long_trial(two: TwoHosts) -> subprocess.Popen[str]:
+    """A trial that runs: the DUT's probe is up on alpha."""
+    process = subprocess.Popen(
+        two.argv("trial", "--duration", "60 s"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
+    assert process.poll() is None
+    return process
+
+
 ALL_PATHS = """
 import json, sys
 from pathlib import Path
@@ -93,14 +106,7 @@ def test_a_host_is_reached_as_ansibles_inventory_says(two: TwoHosts) -> None:
 
 def test_a_killed_controller_leaves_nothing_on_either_host(two: TwoHosts) -> None:
     before = (two.here.state(), two.alpha.state())
-    process = subprocess.Popen(
-        two.argv("trial", "--duration", "60 s"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
-    assert process.poll() is None
+    process = long_trial(two)
     assert two.alpha.state() != before[1]
     kill(process)
     assert eventually(lambda: not two.alpha.processes())
@@ -110,22 +116,35 @@ def test_a_killed_controller_leaves_nothing_on_either_host(two: TwoHosts) -> Non
 
 def test_what_a_killed_agent_left_is_reverted_there_by_labkit_down(two: TwoHosts) -> None:
     before = two.alpha.state()
-    process = subprocess.Popen(
-        two.argv("trial", "--duration", "60 s"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
-    assert process.poll() is None
+    process = long_trial(two)
     assert two.alpha.kill(" -m labkit.cli agent")
     kill(process)
     assert eventually(lambda: not two.alpha.processes())
     assert two.alpha.state() != before
     printed = two.alpha.run("sh", "-c", "labkit down")
+    assert "nic0 link-local addresses: as the kernel makes them -> none: reverted" in printed
     assert "nic0 mtu" not in printed  # it was 1500 already
     assert re.search(r"nic0 address 198.18.0.2/24: present -> absent: reverted", printed)
     assert two.alpha.state() == before
+
+
+def test_what_was_changed_of_an_interface_that_is_gone_since_is_gone_with_it(two: TwoHosts) -> None:
+    process = long_trial(two)
+    assert two.alpha.kill(" -m labkit.cli agent")
+    kill(process)
+    assert eventually(lambda: not two.alpha.processes())
+    two.alpha.run("ip", "link", "delete", "nic0")
+    printed = two.alpha.run("sh", "-c", "labkit down")
+    assert "LEFT" not in printed
+    assert "nothing to revert" in two.alpha.run("sh", "-c", "labkit down")
+
+
+def test_the_controllers_own_wake_ups_are_not_measured_as_those_of_such_a_lab(two: TwoHosts) -> None:
+    run = [*two.argv("run", "--quick", "-m", "lowlatency", "--results", str(two.folder / "results"))]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
+    why = "skip wake-up on two: topology two is on alpha: only this machine itself can be measured"
+    assert why in done.stdout, done.stdout + done.stderr
+    assert "host: kernel" not in done.stdout  # nor the controller's kernel shown
 
 
 def test_a_host_that_cannot_be_reached_is_a_reason_with_its_fix(two: TwoHosts) -> None:
@@ -133,7 +152,7 @@ def test_a_host_that_cannot_be_reached_is_a_reason_with_its_fix(two: TwoHosts) -
     done = two.trial()
     assert done.returncode == 3
     assert "nobody.invalid cannot be reached: ssh: " in done.stderr
-    assert "try: ssh nobody.invalid true" in done.stderr
+    assert "check it by: ssh nobody.invalid true" in done.stderr
 
 
 def test_another_labkit_there_is_refused(two: TwoHosts, tmp_path: Path) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_run import sample_run
 
-from labkit.errors import ConfigInvalid
+from labkit.backends import kernel
+from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab import cores
 from labkit.lab.topology import LinkKind, Topology
 from labkit.lab.topology_file import parse
+from labkit.machine import ssh
 from labkit.machine.hosts import SSH_FAILED, SshHost
+from labkit.machine.ssh import Destination
 from labkit.measure.gate import Gate
 from labkit.measure.noise import ONE_MACHINE, CpuTicks, NoiseReading, gates, of_machines
+from labkit.record.codec import encode
 from labkit.record.readings import as_json, from_json
-from labkit.session.ways import of_variables, way
+from labkit.record.run import Run
+from labkit.results.answer import answer
+from labkit.results.compare import compare
+from labkit.results.reference_claims import reference_claims
+from labkit.results.report import html, notices
+from labkit.session.destinations import destination, of_variables
 
 GOOD = """\
 description: two hosts
@@ -94,11 +106,11 @@ def test_a_lab_that_labkit_makes_itself_is_here() -> None:
         parse(text, Path("lab.yml"))
 
 
-def test_the_way_to_a_host() -> None:
-    assert way("here", ()) is None
-    alias = way("alpha", ())
+def test_how_a_host_is_reached() -> None:
+    assert destination("here", ()) is None
+    alias = destination("alpha", ())
     assert alias is not None
-    assert (alias.destination, alias.options, alias.labkit) == ("alpha", (), ("labkit",))
+    assert (alias.address, alias.options, alias.labkit) == ("alpha", (), ("labkit",))
     found = of_variables(
         "alpha",
         {
@@ -111,7 +123,7 @@ def test_the_way_to_a_host() -> None:
         },
         labkit="/opt/labkit/bin/labkit",
     )
-    assert found.destination == "192.0.2.7"
+    assert found.address == "192.0.2.7"
     assert list(zip(found.options[::2], found.options[1::2], strict=True)) == [
         ("-o", "Port=2222"),
         ("-o", "User=lab"),
@@ -183,3 +195,75 @@ def test_a_reading_is_the_same_after_its_way_over_the_wire() -> None:
         own_user={3: 7},
     )
     assert from_json(as_json(reading)) == reading
+
+
+def test_a_nics_mtu_leaves_ipv6_its_addresses() -> None:
+    assert read("    kind: nic", "    kind: nic\n    mtu: 1280 B").links[0].mtu_bytes == 1280
+    with pytest.raises(ConfigInvalid, match="expected an MTU from 1280 B"):
+        read("    kind: nic", "    kind: nic\n    mtu: 1000 B")
+
+
+def test_the_kernel_does_not_forward_between_nics_since_its_counter_is_of_the_whole_host() -> None:
+    reflecting = parse(GOOD[: GOOD.index("  - name: b")], Path("lab.yml"))
+    assert [mode.name for mode in kernel.BACKEND.modes(reflecting)] == [""]
+    assert kernel.BACKEND.modes(read()) == ()
+
+
+def test_a_destination_that_cannot_be_reached_is_checked_by_a_command_that_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A proxy command has blanks."""
+    monkeypatch.setattr(ssh.subprocess, "Popen", Refused)
+    to = Destination(name="a", address="a", options=("-o", "ProxyCommand=nc -x p %h %p"))
+    with pytest.raises(EnvironmentBroken, match="a cannot be reached: refused") as error, ssh.connected(to):
+        pass
+    assert error.value.hint == "check it by: ssh -o 'ProxyCommand=nc -x p %h %p' a true"
+
+
+class Refused:
+    """An ssh that ends at once."""
+
+    returncode = 255
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.stderr = io.StringIO("refused\n")
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def kill(self) -> None:
+        """It has ended."""
+
+    def wait(self) -> int:
+        return self.returncode
+
+
+def with_other(run: Run, **facts: object) -> Run:
+    """The run with another machine, alpha, which is as the first one but for these facts."""
+    assert run.environment is not None
+    alpha = {**encode(run.environment), **facts}
+    return replace(run, environment=replace(run.environment, hosts={"alpha": alpha}))
+
+
+def test_the_report_says_whose_facts_are_at_the_top_and_which_machine_is_virtual() -> None:
+    run = with_other(sample_run(), virtualisation={"guest": True, "hypervisor": "kvm", "container": None})
+    assert "alpha took part, too" in dict(notices(run))["Several machines"]
+    assert "Several machines" not in dict(notices(sample_run()))
+    assert "alpha: a virtual machine" in answer(run).trust
+    assert "alpha.kernel.release" in html(run)
+
+
+def test_a_claim_about_a_kernel_is_not_made_of_the_controllers_where_the_dut_is_elsewhere() -> None:
+    own = next(c for c in reference_claims(sample_run()) if "low-latency" in c.statement).measured
+    other = next(
+        c for c in reference_claims(with_other(sample_run())) if "low-latency" in c.statement
+    ).measured
+    assert "kernel unknown" not in own
+    assert "kernel unknown" in other
+
+
+def test_runs_with_the_dut_on_two_different_machines_are_not_compared() -> None:
+    one, two = (with_other(sample_run(), host=one) for one in ("aa", "bb"))
+    compare(one, one)
+    with pytest.raises(ConfigInvalid, match="of two hosts: alpha: machine id aa and bb"):
+        compare(one, two)

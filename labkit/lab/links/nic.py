@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.lab.links.veth import FORWARDING, GRO, OFFLOADS, QUIET, WHOLE, link_facts
+from labkit.lab.links.veth import GRO, INTERFACE_SYSCTLS, OFFLOADS, link_facts
 from labkit.lab.topology import Link, Port, Role
-from labkit.machine.interface import PRESENT, InterfaceTunable, LinkLocalTunable, features
+from labkit.machine.interface import PRESENT, InterfaceTunable, LinkLocalTunable, features_of
 from labkit.machine.journal import Journal
 from labkit.machine.netlink import Netlink, rtnetlink
 from labkit.machine.tunables import FileTunable, Tunable, turn
@@ -27,11 +27,6 @@ CARRIER_S = 15.0
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _NET = Path("/sys/class/net")
 _SYSCTL = Path("/proc/sys/net")
-
-
-def end(link: Link, role: Role) -> tuple[Port, Port]:
-    """The role's port of a link, and its peer."""
-    return (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
 
 
 def find(port: Port) -> Port:
@@ -88,9 +83,10 @@ def with_ports(links: Iterable[Link], ports: Ports) -> tuple[Link, ...]:
 
 
 def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> None:
-    """Set the role's ends up: MTU, addresses, static neighbours, no traffic of the kernel's own; and forwarding.
+    """Set the role's ends up: MTU, addresses, static neighbours, no traffic of the kernel's own.
 
-    The ports have their interfaces and MAC addresses (`find`). Raises EnvironmentBroken where the kernel refuses.
+    No setting of the whole host is changed (such as IP forwarding): others may live by it. The ports have
+    their interfaces and MAC addresses (`find`). Raises EnvironmentBroken where the kernel refuses.
     """
     links = tuple(links)
 
@@ -103,16 +99,13 @@ def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> No
             if (_SYSCTL / key).exists():  # a kernel without IPv6, or without this setting
                 set_to(FileTunable(_SYSCTL / key), value)
 
-    sysctls(WHOLE)
-    if role == "dut" and len(links) == 2:
-        sysctls(FORWARDING)
     for link in links:
-        port, peer = end(link, role)
+        port, peer = link.ends(role)
         name = port.interface
         set_to(InterfaceTunable(name, "mtu"), str(link.mtu_bytes))
         own = LinkLocalTunable(name)
-        journal.begin(lab=lab, tunable=own.describe(), old=own.read(), new=own.read())
-        sysctls({key.format(name): value for key, value in QUIET.items()})
+        journal.begin(lab=lab, tunable=own.describe(), old=own.read(), new="as the kernel makes them")
+        sysctls({key.format(name): value for key, value in INTERFACE_SYSCTLS.items()})
         for feature, value in _offloads(name, role).items():
             set_to(InterfaceTunable(name, "feature", feature), value)
         # Frames for a path that bypasses the kernel carry a foreign address, so that the kernel ignores its copies.
@@ -155,7 +148,7 @@ def _offloads(interface: str, role: Role) -> dict[str, str]:
     with rtnetlink() as netlink:
         if _kind(netlink, interface) != "veth":
             return {}
-    able = {name for name, (_, changeable) in features(interface).items() if changeable}
+    able = {name for name, (_, changeable) in features_of(interface).items() if changeable}
     off = {name: "off" for name in able if OFFLOADS.fullmatch(name)}
     return {**off, **({GRO: "on"} if role == "tester" and GRO in able else {})}
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
-from labkit.lab.topology import Link, Napi, Port
+from labkit.lab.topology import Link, Napi, Port, Role
 from labkit.machine import fix
 from labkit.machine.hosts import NamespaceHost
+from labkit.machine.interface import PERMANENT, features_of
 from labkit.machine.namespaces import inside
 from labkit.machine.netlink import Netlink, NetlinkError, ethtool, rtnetlink
 
@@ -18,7 +19,7 @@ OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-pa
 unchanged."""
 GRO = "rx-gro"
 
-QUIET: Mapping[str, str] = {
+INTERFACE_SYSCTLS: Mapping[str, str] = {
     # No duplicate-address detection, router solicitations or link-local addresses: no traffic but the test's.
     "ipv6/conf/{}/accept_dad": "0",
     "ipv6/conf/{}/accept_ra": "0",
@@ -34,7 +35,7 @@ QUIET: Mapping[str, str] = {
     "ipv4/conf/{}/arp_ignore": "1",
     "ipv4/conf/{}/arp_announce": "2",
 }
-WHOLE: Mapping[str, str] = {
+NAMESPACE_SYSCTLS: Mapping[str, str] = {
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
     # AF_PACKET programs take copies; the kernel finds no socket for the original and would answer "port unreachable".
@@ -42,7 +43,7 @@ WHOLE: Mapping[str, str] = {
     "ipv4/icmp_ratelimit": "86400000",
     "ipv6/icmp/ratelimit": "86400000",
 }
-FORWARDING: Mapping[str, str] = {
+FORWARDING_SYSCTLS: Mapping[str, str] = {
     "ipv4/ip_forward": "1",
     "ipv6/conf/all/forwarding": "1",
     "ipv4/conf/all/send_redirects": "0",
@@ -56,14 +57,15 @@ def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> No
         with inside(tester.pid), rtnetlink() as netlink:
             for link in links:
                 _create(netlink, link, dut.pid)
-        for host, role in ((tester, "tester"), (dut, "dut")):
+        hosts: Mapping[Role, NamespaceHost] = {"tester": tester, "dut": dut}
+        for role, host in hosts.items():
             with inside(host.pid), rtnetlink() as netlink:
                 netlink.link("set", index=1, state="up")
-                _sysctls(WHOLE)
+                _sysctls(NAMESPACE_SYSCTLS)
                 if role == "dut" and len(links) == 2:
-                    _sysctls(FORWARDING)
+                    _sysctls(FORWARDING_SYSCTLS)
                 for link in links:
-                    port, peer = (link.tester, link.dut) if role == "tester" else (link.dut, link.tester)
+                    port, peer = link.ends(role)
                     gro = role == "tester" or link.napi is not Napi.SOFTIRQ
                     _configure(netlink, port, peer, gro=gro)
     except NetlinkError as error:
@@ -91,8 +93,8 @@ def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
     dropped by a peer without one, so the tester's ends have it; the DUT's are as the kernel makes them.
     """
     index = netlink.link_lookup(ifname=port.name)[0]
-    _sysctls({key.format(port.name): value for key, value in QUIET.items()})
-    offloads = {name: False for name in read_features(port.name) if OFFLOADS.fullmatch(name)}
+    _sysctls({key.format(port.name): value for key, value in INTERFACE_SYSCTLS.items()})
+    offloads = {name: False for name in features_of(port.name) if OFFLOADS.fullmatch(name)}
     set_features(port.name, {**offloads, GRO: gro})
     for address in (port.ipv4, port.ipv6):
         if address is not None:
@@ -111,19 +113,12 @@ def set_features(interface: str, features: Mapping[str, bool]) -> None:
         for name, on in wanted.items():
             known.set_value(name, on)
         tool.set_features(known)
-    got = read_features(interface)
+    got = {name: on for name, (on, _) in features_of(interface).items()}
     wrong = {name: got[name] for name, on in wanted.items() if got[name] != on}
     if wrong:
         raise EnvironmentBroken(
             f"{interface}: offloads differ from what was set: {wrong}", hint=f"ethtool -k {interface}"
         )
-
-
-def read_features(interface: str) -> dict[str, bool]:
-    """Offloads of an interface of the current namespace, by the kernel's names."""
-    with ethtool(interface) as tool:
-        known = tool.get_features()
-        return {str(name): bool(known.is_active(name)) for name in known.keys()}  # noqa: SIM118 (iterates rows)
 
 
 def read_back(host: NamespaceHost, port: Port) -> dict[str, object]:
@@ -144,9 +139,8 @@ def link_facts(interface: str) -> dict[str, object]:
         neighbours = {
             str(n.get_attr("NDA_DST")): str(n.get_attr("NDA_LLADDR"))
             for n in netlink.get_neighbours(ifindex=index)
-            if n["state"] & 0x80  # NUD_PERMANENT
+            if n["state"] & PERMANENT
         }
-    features = read_features(interface)
     forwarding = {
         version: Path(f"/proc/sys/net/{version}/conf/{interface}/forwarding").read_text().strip() == "1"
         for version in ("ipv4", "ipv6")
@@ -161,7 +155,11 @@ def link_facts(interface: str) -> dict[str, object]:
         "rx_queues": link.get_attr("IFLA_NUM_RX_QUEUES"),
         "addresses": addresses,
         "neighbours": neighbours,
-        "offloads": {name: on for name, on in features.items() if OFFLOADS.fullmatch(name) or name == GRO},
+        "offloads": {
+            name: on
+            for name, (on, _) in features_of(interface).items()
+            if OFFLOADS.fullmatch(name) or name == GRO
+        },
         "forwarding": forwarding,
     }
 

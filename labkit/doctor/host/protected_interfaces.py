@@ -6,7 +6,7 @@ from labkit.doctor.host.roles import host_module
 from labkit.errors import EnvironmentBroken
 
 
-def check_touchable(interface: str) -> None:
+def check_unprotected(interface: str) -> None:
     """Raise EnvironmentBroken for an interface that SSH comes in by, or may: in doubt it is left alone."""
     links, protected = host_module("links"), host_module("protected")
     try:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.lab.topology import HERE
-from labkit.machine.ssh import Way
+from labkit.machine.ssh import Destination
 
 
-def way(name: str, inventories: Sequence[str]) -> Way | None:
-    """The way to a host; None: it is this machine.
+def destination(name: str, inventories: Sequence[str]) -> Destination | None:
+    """How a host is reached; None: it is this machine.
 
     Without an inventory the name is ssh's: an alias of its configuration, or [USER@]ADDRESS. Raises ConfigInvalid for a
     host that the inventories don't have.
@@ -19,7 +19,7 @@ def way(name: str, inventories: Sequence[str]) -> Way | None:
     if name == HERE:
         return None
     if not inventories:
-        return Way(name=name, destination=name)
+        return Destination(name=name, address=name)
     from labkit.doctor.host.desired import of_inventory, work_out
 
     desired = work_out(of_inventory(name, *inventories))
@@ -28,8 +28,8 @@ def way(name: str, inventories: Sequence[str]) -> Way | None:
     return of_variables(name, desired.connection, labkit=desired.text("labkit_host_command"))
 
 
-def of_variables(name: str, variables: Mapping[str, Any], *, labkit: str) -> Way:
-    """The way that Ansible's variables describe, as its ssh connection reads them."""
+def of_variables(name: str, variables: Mapping[str, Any], *, labkit: str) -> Destination:
+    """The destination that Ansible's variables describe, as its ssh connection reads them."""
     options: list[str] = []
     if (port := variables.get("ansible_port")) is not None:
         options += ["-o", f"Port={port}"]
@@ -42,9 +42,9 @@ def of_variables(name: str, variables: Mapping[str, Any], *, labkit: str) -> Way
         options += ["-o", "StrictHostKeyChecking=no"]
     for more in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"):
         options += shlex.split(str(variables.get(more) or ""))
-    return Way(
+    return Destination(
         name=name,
-        destination=str(variables.get("ansible_host") or name),
+        address=str(variables.get("ansible_host") or name),
         options=tuple(options),
         labkit=tuple(shlex.split(labkit)),
     )
