@@ -20,6 +20,7 @@ from labkit.harness import (
     flags,
     junit,
     markers,
+    parts,
     reporting,
     reruns,
     selection,
@@ -202,6 +203,13 @@ def target(request: pytest.FixtureRequest, measure: HostMeasure) -> TargetCheck:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Know what is reported while the test runs: its parts."""
+    with parts.running(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Give invalid measurements an outcome of their own; gather how the test ends, and store it."""
     report: pytest.TestReport = yield  # type: ignore[assignment]
@@ -209,8 +217,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     own, subject = state_of(item.config), subject_of(item)
     reporting.report(item, report, error)
     if isinstance(subject, Subject):
-        error = reporting.judge_untargeted(item, own, report) or error
+        if parts.is_part(item):
+            parts.report(item, report, error)
+        else:
+            error = reporting.judge_rest(item, own, report) or error
         reporting.follow(item, own, subject, report, error)
+        parts.fail_for_parts(item, report)
     if report.when == "call" or report.outcome != "passed":
         own.outcomes.add(report.outcome)
     return report  # type: ignore[return-value]

@@ -8,6 +8,7 @@ import pytest
 
 from labkit.errors import ConfigInvalid, LabkitError
 from labkit.harness.collecting import Subject
+from labkit.harness import parts
 from labkit.harness.spelling import spelt
 from labkit.harness.state import PluginState
 from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
@@ -49,19 +50,18 @@ def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | No
         made.longrepr = f"{type(error).__name__}: {error}"
 
 
-def judge_untargeted(
+def judge_rest(
     item: pytest.Item, state: PluginState, made: pytest.TestReport
 ) -> InvalidMeasurement | None:
-    """A test that passed without a target is invalid, if a gate says so of what it measured. None: it is not."""
+    """A test that passed is invalid, if a target or a gate says so of anything that it measured. None: it is not."""
     measured = item.stash.get(_MEASURED, None)
-    if made.when != "call" or not made.passed or measured is None or not measured.taken:
+    if made.when != "call" or not made.passed or parts.failed(item) or measured is None or not measured.taken:
         return None
     from labkit.record.model import Outcome
 
     judge = state.session.judge
-    if judge.held:
-        return None
-    found = judge.without_targets(item.nodeid, measured.taken)
+    judge.without_targets(item.nodeid, measured.taken)
+    found = judge.held
     invalid = [f"{v.target}: {v.reason}" for v in found if v.outcome is Outcome.INVALID]
     if not invalid:
         return None
@@ -101,7 +101,7 @@ def _gather(
     expected = getattr(made, "wasxfail", None)
     if made.outcome == "skipped" and expected is not None:
         ending.expected = expected or "no reason given"
-    elif made.outcome == "skipped" and not getattr(made, "labkit_invalid", False):
+    elif made.outcome == "skipped" and not getattr(made, "labkit_invalid", False) and not parts.is_part(item):
         ending.skipped = made.longrepr[2] if isinstance(made.longrepr, tuple) else str(made.longrepr)
         ending.skipped = ending.skipped.removeprefix("Skipped: ")
         if subject.backend in state.required:

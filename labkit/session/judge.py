@@ -8,7 +8,7 @@ from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Topology
-from labkit.record.model import DatapathKey, Key, Measurement, Verdict
+from labkit.record.model import DatapathKey, Key, Measurement, Outcome, Verdict
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.kinds import Kinds
 from labkit.session.recorder import Recorder
@@ -29,6 +29,8 @@ class Judge:
         self._kinds = kinds
         self._lacking = lacking
         self._held: list[Verdict] | None = None
+        self._judged: list[Measurement] = []
+        """Since verdicts are held."""
 
     def by_bounds(
         self, test: str, measurement: Measurement, bounds: Mapping[str, str]
@@ -36,6 +38,7 @@ class Judge:
         """Judge a measurement; metrics that it does not have are taken from the other measurements of its row."""
         row = self._recorder.row(measurement.key)
         others = [known for known in row if known is not measurement]
+        self._judged.append(measurement)
         return self._by_targets(test, measurement.key, parse_targets(bounds), [measurement, *others])
 
     def by_declared(
@@ -43,21 +46,25 @@ class Judge:
     ) -> tuple[Verdict, ...]:
         """Judge measurements by what the topology's target files declare for them."""
         key = measurements[0].key
+        self._judged += measurements
         targets = declared_targets(lab_file, key, [m.kind for m in measurements])
         if not targets:
             return self._ended(test, key, (judge.without_target(measurements),))
         return self._by_targets(test, key, targets, measurements)
 
     def without_targets(self, test: str, measurements: Sequence[Measurement]) -> tuple[Verdict, ...]:
-        """Judge measurements of a test that has no target: each row is invalid by its gates, or measured."""
-        rows = dict.fromkeys(m.key for m in measurements)
-        return tuple(
-            verdict
-            for key in rows
-            for verdict in self._ended(
-                test, key, (judge.without_target([m for m in measurements if m.key == key]),)
-            )
-        )
+        """Judge those measurements of a test that it did not: each row is invalid by their gates, or measured.
+
+        A row that has a verdict already gets another one only if that is "invalid".
+        """
+        rest = [m for m in measurements if not any(m is judged for judged in self._judged)]
+        judged = {verdict.key for verdict in self.held}
+        found: tuple[Verdict, ...] = ()
+        for key in dict.fromkeys(m.key for m in rest):
+            end = judge.without_target([m for m in rest if m.key == key])
+            if key not in judged or end.outcome is Outcome.INVALID:
+                found += self._ended(test, key, (end,))
+        return found
 
     @property
     def held(self) -> tuple[Verdict, ...]:
@@ -70,7 +77,7 @@ class Judge:
 
     def hold(self) -> None:
         """Hold the following verdicts until `take`: how the test itself ends, which comes last, is stored with them."""
-        self._held = []
+        self._held, self._judged = [], []
 
     def take(self) -> tuple[Verdict, ...]:
         """The verdicts that were held; from here on verdicts are stored at once."""

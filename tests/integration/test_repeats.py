@@ -202,6 +202,66 @@ def test_without_a_target_an_invalid_measurement_is_repeated_and_ends_no_run_gre
     assert result.ret == 0
 
 
+def test_what_a_test_measured_beside_its_target_is_repeated_and_ends_no_run_green(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.kernel
+        def test_both(measure, target):
+            measure.throughput()
+            target(measure.mrr(), mrr=">= 1 kpps")
+        """
+    )
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
+    result, stored, _ = run(suite, "--labkit-seed=1")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*test_both*: INVALID: measured: gate stability: *", "*1 invalid*"])
+    assert [(v["outcome"], v["attempt"]) for v in stored["verdicts"]][-2:] == [("pass", 6), ("invalid", 6)]
+
+
+SUBTESTS = """
+import pytest
+
+@pytest.mark.kernel
+def test_parts(measure, target, subtests):
+    with subtests.test("rate"):
+        target(measure.throughput(), ndr=">= 1 kpps")
+    with subtests.test("burst"):
+        target(measure.mrr(), mrr="MRR")
+"""
+has_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest 9 has subtests")
+
+
+@has_subtests
+def test_an_invalid_subtest_makes_its_test_invalid_and_is_measured_again(suite: pytest.Pytester) -> None:
+    suite.makepyfile(SUBTESTS.replace("MRR", ">= 1 kpps"))
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
+    result, stored, _ = run(suite, "--labkit-seed=1")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*test_parts*: INVALID: *gate stability: *", "*1 invalid*"])
+    assert "failed" not in result.outlines[-2] + result.outlines[-1]
+    assert {(v["outcome"], v["attempt"]) for v in stored["verdicts"]} == {("invalid", 6), ("pass", 6)}
+
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "38 %"))
+    seed = seed_that_needs(2, suite.path)
+    result = suite.runpytest_inprocess(f"--labkit-seed={seed}", "--labkit-results=later")
+    assert result.ret == 0, "the second attempt was valid"
+    result.assert_outcomes(passed=1)
+
+
+@has_subtests
+def test_a_subtest_that_misses_its_target_fails_its_test_at_once(suite: pytest.Pytester) -> None:
+    suite.makepyfile(SUBTESTS.replace("MRR", ">= 1 Gpps"))
+    (suite.path / "noisy.yml").write_text(NOISY.replace("LOSSY", "100 %"))
+    result, stored, _ = run(suite, "--labkit-seed=1")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*contains 1 failed subtest*"])
+    assert {(v["outcome"], v["attempt"]) for v in stored["verdicts"]} == {("invalid", 1), ("fail", 1)}
+
+
 SLOW = """
 import time
 from labkit.session import testbed

@@ -217,7 +217,7 @@ def test_the_suite_stores_the_wakeups_of_this_host_and_holds_them_to_the_labs_ta
     command = [sys.executable, "-m", "labkit.cli", "run", "--quick", "-m", "lowlatency"]
     command += ["--results", str(tmp_path / "results"), "--topology", str(tmp_path / "metal.yml")]
     done = subprocess.run(
-        [*command, "--allow-invalid", "--", "-k", "test_wakeup"],
+        [*command, "--allow-invalid", "--retry", "0", "--", "-k", "test_wakeup"],
         capture_output=True,
         text=True,
         timeout=120,
