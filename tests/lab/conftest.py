@@ -10,6 +10,13 @@ import pytest
 os.environ.setdefault("LABKIT_WAIT", "10min")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "beside: may run beside others: measures nothing, and changes nothing of the machine itself",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         for item in items:

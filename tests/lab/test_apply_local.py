@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beside
+
 ANSIBLE = Path(__file__).parents[2] / "ansible"
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from playbooks import output, play
 
+pytestmark = pytest.mark.beside
+
 RIGHT = {"hugepages_count": "0"}
 """What every host has besides its mistake."""
 

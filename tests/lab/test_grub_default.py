@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.labkit.host.plugins.module_utils import grub_menu
 from real_grub import EMULATOR, MISSING, RealGrub
 
-pytestmark = pytest.mark.skipif(EMULATOR is None, reason=MISSING)
+pytestmark = [pytest.mark.beside, pytest.mark.skipif(EMULATOR is None, reason=MISSING)]
 
 SIZES = {"top": 3, "in": 10, "number": 20}
 CUSTOM = "if [ -f $prefix/custom.cfg ]; then\n  source $prefix/custom.cfg\nfi\n"

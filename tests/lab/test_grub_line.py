@@ -12,7 +12,7 @@ from ansible_collections.labkit.host.plugins.module_utils.boot_trial import Tria
 from ansible_collections.labkit.host.plugins.module_utils.grub import Grub
 from real_grub import EMULATOR, MISSING, RealGrub
 
-pytestmark = pytest.mark.skipif(EMULATOR is None, reason=MISSING)
+pytestmark = [pytest.mark.beside, pytest.mark.skipif(EMULATOR is None, reason=MISSING)]
 
 DATA = Path(__file__).parents[1] / "unit/hosts/data"
 OURS = ("isolcpus=managed_irq,domain,2-3", "nohz_full=2-3")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from host_namespace import Host
 
+pytestmark = pytest.mark.beside
+
 MAKE = """
 ip link add va0 numtxqueues 4 numrxqueues 4 type veth peer name vb0 numtxqueues 4 numrxqueues 4
 ip link property add dev va0 altname longer-name-of-va0

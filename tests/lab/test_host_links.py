@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beside
+
 COLLECTIONS = Path(__file__).parents[2] / "ansible" / "collections"
 
 TELL = """

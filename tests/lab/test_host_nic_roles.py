@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from host_namespace import ANSIBLE, Host
 
+pytestmark = pytest.mark.beside
+
 ETC = ("/etc/security/limits.d", "/etc/udev/rules.d", "/etc/modules-load.d")
 FILES = "cd /sys/class/net/va0; cat mtu napi_defer_hard_irqs gro_flush_timeout"
 QUIET = {"replay_enabled": False, "labkit_host_group": "daemon"}

@@ -63,9 +63,13 @@ def killed(function, *arguments):
 before = state()
 """
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("apt-get") is None, reason="needs root and a Debian: sudo tox -e test"
-)
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or shutil.which("apt-get") is None,
+        reason="needs root and a Debian: sudo tox -e test",
+    ),
+]
 
 
 def build(folder: Path, name: str, *, depends: str = "", script: str = "") -> None:

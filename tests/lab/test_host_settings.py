@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from host_namespace import Host
 
+pytestmark = pytest.mark.beside
+
 NET = "/proc/sys/net/ipv4"
 FORWARDING = {"path": f"{NET}/conf/lo/forwarding", "value": "1"}
 REFUSED = {"path": f"{NET}/ip_default_ttl", "value": "9999"}  # at most 255

@@ -16,7 +16,10 @@ from labkit.results.drawing import Series, plot
 from labkit.results.percentile_plot import PERCENTILES
 from labkit.results.report import render
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; fix: apt-get install chromium")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; fix: apt-get install chromium"),
+]
 
 VIEWS = [(1280, False), (1280, True), (390, False), (390, True)]
 

@@ -8,6 +8,8 @@ import pytest
 from ansible_collections.labkit.host.plugins.module_utils import snapshot
 from test_site_container import INVENTORY, changed, stock
 
+pytestmark = pytest.mark.beside
+
 DELAYS_S = (0.05, 0.3, 0.6, 0.9)
 """Into the task: before its module runs, in it, and after it."""
 

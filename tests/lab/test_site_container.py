@@ -13,6 +13,8 @@ import yaml
 from ansible_collections.labkit.host.plugins.module_utils import snapshot
 from container import CHECKOUT, container
 
+pytestmark = pytest.mark.beside
+
 HERE = ["util-linux"]
 """A package that every machine has: nothing is downloaded."""
 WANTED = {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beside
+
 pytest.importorskip("tox", reason="needs tox: the extra dev has it")
 
 CHECKOUT = Path(__file__).parents[2]
