@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from labkit.errors import ConfigInvalid, LabkitError
-from labkit.harness.collecting import Subject
 from labkit.harness import parts
+from labkit.harness.collecting import Subject
 from labkit.harness.spelling import spelt
 from labkit.harness.state import PluginState
 from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
@@ -50,9 +50,7 @@ def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | No
         made.longrepr = f"{type(error).__name__}: {error}"
 
 
-def judge_rest(
-    item: pytest.Item, state: PluginState, made: pytest.TestReport
-) -> InvalidMeasurement | None:
+def judge_rest(item: pytest.Item, state: PluginState, made: pytest.TestReport) -> InvalidMeasurement | None:
     """A test that passed is invalid, if a target or a gate says so of anything that it measured. None: it is not."""
     measured = item.stash.get(_MEASURED, None)
     if made.when != "call" or not made.passed or parts.failed(item) or measured is None or not measured.taken:

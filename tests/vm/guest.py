@@ -1,8 +1,11 @@
 """One running guest: QEMU, and SSH into it. It dies with the process that started it and leaves no file.
 
-What the guest writes is in a file without a name, so it outlives QEMU and not us: a guest whose emulator crashed is
-switched on again, as a machine after a power cut. QEMU before 8.1.1 does crash, rarely, when an emulated guest resets
-(a write to a memory region that another thread has just taken away: gitlab.com/qemu-project/qemu/-/issues/1866).
+What the guest writes is in a file without a name, so it outlives QEMU and not us. A guest that reboots gets a new
+QEMU: one that goes on has translated code in all the memory that the next boot writes to, and emulated that boot takes
+up to four times as long (90 s instead of 10 s from the reset to the kernel, QEMU 7.2). A guest whose emulator crashed
+is switched on again, as a machine after a power cut: QEMU before 8.1.1 does crash, rarely, when an emulated guest
+resets (a write to a memory region that another thread has just taken away:
+gitlab.com/qemu-project/qemu/-/issues/1866).
 """
 
 from __future__ import annotations
@@ -111,6 +114,7 @@ class Guest:
         self._watch: threading.Thread | None = None
         self._changing = threading.Lock()
         self._ended = False
+        self._switching_off = False
         self._failed: GuestFailed | None = None
         self.crashes = 0
         self.slower = 1.0
@@ -147,7 +151,7 @@ class Guest:
             raise self._failed
 
     def _run(self, started: threading.Event) -> None:
-        """Have it running until it is over: a crash of the emulator is none of the guest's doing."""
+        """Have it running until it is over; a reboot and a crash of the emulator are not the end."""
         while True:
             with self._changing:
                 if self._ended:
@@ -164,9 +168,11 @@ class Guest:
             started.set()
             if self._process is None or self._failed is not None:
                 return
-            if self._process.wait() != -signal.SIGSEGV or self.crashes == CRASHES:
+            code = self._process.wait()
+            if code == -signal.SIGSEGV and self.crashes < CRASHES:
+                self.crashes += 1
+            elif code or self._switching_off:
                 return
-            self.crashes += 1
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -180,6 +186,7 @@ class Guest:
         command = [
             *DIE_WITH_PARENT,
             *("qemu-system-x86_64", "-name", f"labkit-{self.name}", "-nodefaults", "-display", "none"),
+            "-no-reboot",
             *accelerator.arguments(self.image.kernel),
             *self._arguments,
             *self._disk_arguments(disk),
@@ -341,6 +348,7 @@ class Guest:
     def power_off(self, *, timeout_s: float = 120) -> None:
         """Shut it down in order. Raises GuestFailed."""
         assert self._process is not None
+        self._switching_off = True
         self.run("systemctl poweroff", check=False)
         limit_s = timeout_s * self.slower
         try:

@@ -39,9 +39,12 @@ PACKAGES = (
     ),
 )
 """A machine as an installer leaves it, less documentation."""
+LARGE = ("gcc", "libc6-dev", "meson", "libdpdk-dev")
+"""What takes minutes to unpack where the CPU is emulated: there already, as on a machine that somebody builds on. That
+roles install it as well, and remove it, is shown on copies of the machine that runs the tests (tests/lab)."""
 DOWNLOADS = (
     *("linux-image-rt-amd64", "dpdk", "dpdk-dev", "xdp-tools", "libxdp-dev", "pkg-config"),
-    *("gcc", "libc6-dev", "libjansson-dev", "meson", "ninja-build", "zlib1g-dev", "rt-tests", "rtla"),
+    *("libjansson-dev", "ninja-build", "zlib1g-dev", "rt-tests", "rtla"),
 )
 """What the playbooks and tests install or unpack, so that nobody waits for it."""
 TOOLS = (
@@ -90,7 +93,7 @@ def stock(finish: Callable[[Image], None], *, say: Callable[[str], None] = print
     """
     source = apt_source.find()
     hook = Path(__file__).with_name("image-hook")
-    made_of = [source, PACKAGES, DOWNLOADS, DISK_MIB, hook.read_text(), Path(__file__).read_text()]
+    made_of = [source, PACKAGES, LARGE, DOWNLOADS, DISK_MIB, hook.read_text(), Path(__file__).read_text()]
     name = f"{source.suite}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
     folder = cache() / name
     cache().mkdir(parents=True, exist_ok=True)
@@ -149,7 +152,7 @@ def _bootstrap(work: Path, source: apt_source.AptSource, hook: Path) -> None:
             "--variant=apt",
             "--format=null",
             "--skip=cleanup/apt",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join((*PACKAGES, *LARGE))}",
         ),
         *("--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*"),
         *(f"--aptopt={option}" for option in source.options),
