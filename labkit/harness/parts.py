@@ -37,7 +37,7 @@ def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | No
     if isinstance(error, InvalidMeasurement):
         made.outcome = "skipped"
         made.longrepr = (str(item.path), item.location[1] or 0, f"Invalid: {error}")
-        del made.labkit_invalid  # type: ignore[attr-defined]
+        del made.labkit_invalid
     elif made.failed:
         item.stash[_FAILED] += 1
 
