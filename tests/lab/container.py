@@ -82,6 +82,15 @@ class Container:
             timeout=timeout_s,
         )
 
+    def put(self, folder: Path, place: str) -> None:
+        """Copy a folder's files into one in it."""
+        with subprocess.Popen(["tar", "-C", str(folder), "-c", "."], stdout=subprocess.PIPE) as packed:
+            subprocess.run(
+                [*self.enter, "sh", "-c", f"mkdir -p {place} && tar -xC {place}"],
+                stdin=packed.stdout,
+                check=True,
+            )
+
     def play(self, playbook: str, inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of our playbooks in it."""
         return self.run(

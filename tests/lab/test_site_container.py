@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,16 +35,35 @@ WANTED = {
     "af_xdp_interfaces": [{"name": "data0", "napi_defer_hard_irqs": 2, "gro_flush_timeout_ns": 20000}],
     "nic_tuning_interfaces": [{"name": "data1", "features": {"gro": False, "tso": "off"}}],
 }
+INSTALLED = {
+    "labkit_host_install": True,
+    # Not those of the environment that these tests run in.
+    "labkit_host_python": "/usr/bin/python3",
+    "labkit_host_command": "/usr/local/bin/labkit",
+}
 LINKS = "ip link add data0 type veth peer name data1; ip link set data0 up; ip link set data1 up"
 INVENTORY = "/tmp/hosts.yml"
 
 
+INDEX = "/tmp/index"
+"""A folder of packages in the host, which has no network."""
+
+
+def fill_index(host, folder):
+    """Put there what pip will be asked for."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    download = [sys.executable, "-m", "pip", "-q", "download", "--only-binary=:all:", "--dest", str(folder)]
+    subprocess.run([*download, *wanted], check=True)
+    host.put(folder, INDEX)
+
+
 @contextmanager
-def stock(folder):
+def stock(folder, **more):
     """A stock host, with its inventory in it."""
     with container(folder) as made:
         local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
-        inventory = yaml.safe_dump({"all": {"hosts": {"localhost": {**local, **WANTED}}}})
+        inventory = yaml.safe_dump({"all": {"hosts": {"localhost": {**local, **WANTED, **more}}}})
         links = made.run("sh", "-ec", f'{LINKS}; printf %s "$1" > {INVENTORY}', "sh", inventory)
         assert links.returncode == 0, links.stderr
         yield made
@@ -52,7 +72,13 @@ def stock(folder):
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     """One for the whole story."""
-    with stock(tmp_path_factory.mktemp("container")) as made:
+    with (
+        stock(tmp_path_factory.mktemp("container"), **INSTALLED) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        fill_index(made, tmp_path_factory.mktemp("index"))
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", INDEX)
         yield made
 
 
@@ -68,11 +94,14 @@ def test_what_is_written_in_there_stays_in_there(host):
 def story(host):
     """Every playbook in its turn, and the host before and after."""
     before = host.snapshot()
+    uninstalled = host.run("/usr/local/bin/labkit", "trial", "--topology", "sim").returncode
+    assert uninstalled == 127, "this machine has a labkit of its own there"
     runs = {
         "predicted": host.play("site.yml", INVENTORY, "--check"),
         "made": host.play("site.yml", INVENTORY),
         "again": host.play("site.yml", INVENTORY),
         "verified": host.play("verify.yml", INVENTORY),
+        "trial": host.run("env", "-i", "/usr/local/bin/labkit", "trial", "--topology", "sim"),
     }
     with subprocess.Popen(
         [*host.enter, "sh", "-ec", "cd /mnt/huge; exec cat"], stdin=subprocess.PIPE
@@ -120,7 +149,7 @@ def test_second_run_changes_nothing(story):
 
 
 PASSING = {
-    *("labkit_host.user", "labkit_host.probe", "labkit_host.capabilities"),
+    *("labkit_host.user", "labkit_host.probe", "labkit_host.capabilities", "labkit_host.labkit"),
     *("hugepages.mounts", "hugepages.access"),
     *("af_xdp.bpffs", "af_xdp.napi", "nic_tuning.features"),
 }
@@ -130,6 +159,13 @@ PASSING = {
 def failed(verified):
     """Ids of the host checks that failed."""
     return set(re.findall(r"FAILED \S+test_host_check\[(\S+?)\[", verified.stdout))
+
+
+def test_installed_labkit_needs_nothing_of_the_controller(story):
+    trial = story[0]["trial"]
+
+    assert trial.returncode == 0, trial.stderr
+    assert "forwarded" in trial.stdout
 
 
 def test_verify_finds_what_is_made_and_what_is_not(story):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 
+import labkit
 from labkit.doctor.host import members
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.installed import packages
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 from labkit.doctor.host.reader import HostReader
+from labkit.machine import sources
 
 _OPEN = '{"id": 1, "cmd": "open", "core": null, "ports": [{"interface": "lo"}], "options": {}}'
+_HELLO = '{"id": 1, "cmd": "hello"}'
+"""See labkit/machine/program.py."""
 _QUIT = '{"id": 2, "cmd": "quit"}'
 """See labkit/probe/PROTOCOL.md."""
 
@@ -112,6 +116,22 @@ def _capabilities(reader: HostReader, desired: Desired) -> Outcome:
     return Passed(", ".join(wanted))
 
 
+def _labkit(reader: HostReader, desired: Desired) -> Outcome:
+    if not desired["labkit_host_install"]:
+        return NotApplicable("labkit_host_install is off: labkit is not installed there")
+    command = desired.text("labkit_host_command")
+    # As a controller asks it before a run.
+    asked = f"""printf '%s\\n' '{_HELLO}' '{_QUIT}' | {command} agent"""
+    result = reader.look(commands={"labkit": asked}).commands["labkit"]
+    found = re.search(r'"labkit": "([^"]+)", "sources": "([^"]+)"', result.out)
+    here = f"labkit {labkit.__version__} with the files that are here ({sources.digest()})"
+    if found is None:
+        return Failed(here, result.out[:300] or f"{command} printed nothing")
+    if found.groups() != (labkit.__version__, sources.digest()):
+        return Failed(here, f"labkit {found.group(1)} with other files ({found.group(2)})")
+    return Passed(f"labkit {found.group(1)}, files as here ({found.group(2)})")
+
+
 def _packages(reader: HostReader, desired: Desired) -> Outcome:
     names = [*desired["labkit_host_packages"]]
     names += desired["labkit_host_develop_packages"] if desired["labkit_host_develop"] else []
@@ -129,6 +149,7 @@ HOST_CHECKS = (
         text="members of the group can open NICs with the probe, without root",
         check=_capabilities,
     ),
+    HostCheck(id="labkit_host.labkit", text="labkit is installed there, the same as here", check=_labkit),
     HostCheck(
         id="labkit_host.packages",
         text="the packages that build and run the probe are installed",

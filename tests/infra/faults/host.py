@@ -55,5 +55,6 @@ HOST = (
             desired, f"{desired['labkit_host_engine_capabilities']['af_packet']}=ep"
         ),
     ),
+    emptied("labkit_host.labkit", lambda _: "/usr/local/lib/labkit/python"),
     Fault(check="labkit_host.packages", inject=_package_gone, revert=lambda desired: uncover(_STATUS)),
 )

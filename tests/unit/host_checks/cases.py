@@ -9,7 +9,9 @@ from typing import Any
 
 from fakes import FakeReader
 
+import labkit
 from labkit.doctor.host.reader import CommandResult
+from labkit.machine import sources
 
 DATA = Path(__file__).parent / "data"
 
@@ -144,6 +146,7 @@ _PROBE = (
     '{"id": 1, "ok": true, "result": {}}\n/usr/local/lib/labkit/probe/1/labkit-probe-socket 0\n'
     "/usr/local/lib/labkit/probe/1/labkit-probe-af_xdp 0"
 )
+_HELLO = '{{"id": 1, "ok": true, "result": {{"labkit": "{}", "sources": "{}", "python": "3.13.5"}}}}'
 _HOST = {"labkit_host_user": "lab", "labkit_host_group": "labkit"}
 _BUILT = {
     **_HOST,
@@ -202,6 +205,18 @@ HOST = {
             "not for the user": FakeReader(commands={"probe": CommandResult(2, "Permission denied")}),
         },
         {**_HOST, "labkit_host_build": False},
+    ),
+    "labkit_host.labkit": Case(
+        {"labkit_host_install": True, "labkit_host_command": "labkit"},
+        FakeReader(commands={"labkit": _HELLO.format(labkit.__version__, sources.digest())}),
+        {
+            "another version": FakeReader(commands={"labkit": _HELLO.format("0.0.1", sources.digest())}),
+            "other files": FakeReader(
+                commands={"labkit": _HELLO.format(labkit.__version__, "0123456789abcdef")}
+            ),
+            "none": FakeReader(commands={"labkit": CommandResult(127, "sh: 1: labkit: not found")}),
+        },
+        {"labkit_host_install": False, "labkit_host_command": "labkit"},
     ),
     "labkit_host.packages": Case(
         {
