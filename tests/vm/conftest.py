@@ -170,9 +170,9 @@ def site(
 ) -> Provisioned:
     """The DUT after site.yml, however that ended: in check mode first, where a test is about that, then really."""
     measured = any(item.get_closest_marker("long") for item in request.session.items)
-    # Without the probe, which takes minutes to build there, where nothing will be measured.
-    build = {"labkit_host_build": measured, "labkit_host_capabilities": measured}
-    playbooks.host(dut, {**desired.DUT, **build})
+    # Without labkit, whose probe takes minutes to build there, where nothing will be measured.
+    of_labkit = ("labkit_host_build", "labkit_host_capabilities", "labkit_host_install")
+    playbooks.host(dut, {**desired.DUT, **dict.fromkeys(of_labkit, measured)})
     predicted = None
     if any("check_mode" in item.name for item in request.session.items):
         predicted = playbooks.play("site.yml", "--check")

@@ -64,7 +64,13 @@ DUT: dict[str, Any] = {
     "labkit_host_sudo": True,
     "labkit_host_build": True,
     "labkit_host_capabilities": True,
+    "labkit_host_install": True,
 }
+TESTER: dict[str, Any] = {
+    "labkit_host_build": True,
+    "labkit_host_install": True,
+}
+"""Of the machine at the other end: labkit and its probe, nothing else."""
 
 GENERIC: dict[str, Any] = {
     "af_xdp_packages": [],

@@ -356,6 +356,11 @@ class Guest:
         except subprocess.TimeoutExpired as error:
             raise GuestFailed(f"{self.name}: still running {limit_s:.0f} s after poweroff") from error
 
+    def plug(self, slot: int, *, cable: bool) -> None:
+        """Plug the cable of a data interface in, or pull it out."""
+        assert self._control is not None
+        self._control.human(f"set_link data{slot} {'on' if cable else 'off'}")
+
     def crash(self) -> None:
         """Have the emulator end as if it had crashed."""
         assert self._process is not None
