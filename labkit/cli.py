@@ -317,6 +317,9 @@ def _add_agent(verbs: Verbs) -> None:
     agent = verbs.add_parser(
         "agent", description="Answers a controller on standard input; `labkit run` starts it."
     )
+    agent.add_argument(
+        "--controller", metavar="NAME", help="who asks: shown to others that want this machine"
+    )
     agent.set_defaults(handler=_verb("agent"))
 
 

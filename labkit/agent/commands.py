@@ -32,6 +32,7 @@ class Commands:
 
     NAMES: ClassVar = (
         "hello",
+        "alive",
         "findings",
         "cores",
         "reserve",
@@ -48,9 +49,12 @@ class Commands:
         self._lab: str | None = None
         self._ports: dict[Role, list[Port]] = {}
         self._journal = Journal(state_directory())
+        self.lost_after_s: float | None = None
+        """A controller from which nothing came for so long is lost; None: its input ends when it does."""
 
-    def hello(self) -> dict[str, Any]:
+    def hello(self, lost_after_s: float | None = None) -> dict[str, Any]:
         """Who answers: labkit's version and a hash of its files, and the probe's executables by engine."""
+        self.lost_after_s = lost_after_s
         if not capable():
             raise EnvironmentBroken(
                 "labkit needs root there: neither the login nor sudo gives it",
@@ -67,6 +71,10 @@ class Commands:
                 name.removeprefix("labkit-probe-"): str(path) for name, path in built_executables().items()
             },
         }
+
+    def alive(self) -> dict[str, Any]:
+        """The controller is there."""
+        return {}
 
     def findings(self, checks: Sequence[str], mtu_bytes: int) -> list[dict[str, Any]]:
         """The doctor's findings of these checks."""

@@ -1,21 +1,28 @@
 """Answers a controller's commands on standard input and output (JSON lines, as `machine.program` speaks them).
 
-When its input ends, so does it, and what it changed for the controller is reverted. If it is killed first, the
-journal of this machine still has it: `labkit down` reverts it.
+When its input ends, so does it, and what it changed for the controller is reverted; so it does when nothing has come
+for long, because a controller whose machine died closes no connection. If it is killed first, the journal of this
+machine still has it: `labkit down` reverts it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Mapping
+import select
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+from labkit.agent import connection
 from labkit.agent.commands import Commands
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
+from labkit.machine.lock import Busy
 
-_CODES = ((EnvironmentBroken, "refused"), (ConfigInvalid, "bad-argument"))
+_CODES = ((Busy, "busy"), (EnvironmentBroken, "refused"), (ConfigInvalid, "bad-argument"))
+
+
+class _Lost(Exception):
+    """Nothing came from the controller for too long."""
 
 
 def serve() -> int:
@@ -23,11 +30,28 @@ def serve() -> int:
     # Whatever prints must not print between the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out, Commands() as commands:
         os.dup2(2, 1)
-        _answer_all(sys.stdin, out, commands)
+        try:
+            _answer_all(_lines(0, commands), out, commands)
+        except _Lost:
+            connection.close()  # first: what was started over it ends with it
     return 0
 
 
-def _answer_all(lines: IO[str], out: IO[str], commands: Commands) -> None:
+def _lines(descriptor: int, commands: Commands) -> Iterator[str]:
+    """The lines that come, until the input ends. Raises _Lost."""
+    pending = b""
+    while True:
+        *whole, pending = pending.split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+        if not select.select([descriptor], [], [], commands.lost_after_s)[0]:
+            raise _Lost
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            return
+        pending += data
+
+
+def _answer_all(lines: Iterator[str], out: IO[str], commands: Commands) -> None:
     for line in lines:
         try:
             request = json.loads(line)

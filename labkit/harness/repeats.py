@@ -111,7 +111,7 @@ class Repeats:
         return clean and ran and self._session().recorder.attempts.worthwhile(item.nodeid)
 
     def _reserve(self, session: pytest.Session) -> None:
-        """Refuse the whole run if another process measures on this machine."""
+        """Refuse the whole run if another process measures on this machine, or a host of its labs is unknown."""
         option = session.config.option
         if option.collectonly or getattr(option, "setuponly", False) or getattr(option, "setupplan", False):
             return
@@ -119,6 +119,7 @@ class Repeats:
         if not any(isinstance(one, Subject) and one.topology.tier != "simulated" for one in subjects):
             return
         try:
+            self._session().find_hosts([one.topology for one in subjects if isinstance(one, Subject)])
             self._session().reserve()
         except LabkitError as error:
             pytest.exit(f"labkit: {error}", returncode=error.exit_code)

@@ -5,20 +5,27 @@ This machine is asked in the same way, without SSH: a lab on NICs has one way of
 
 from __future__ import annotations
 
+import os
+import platform
+import pwd
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit.errors import EnvironmentBroken
+from labkit.errors import EnvironmentBroken, LabkitError
 from labkit.lab.topology import HERE
 from labkit.machine import sources
 from labkit.machine.hosts import Host, LocalHost, SshHost
 from labkit.machine.program import Program
 from labkit.machine.ssh import Destination, connected
 
+ALIVE_EVERY_S = 15.0
+LOST_AFTER_S = 60.0
+"""A host that hears nothing for so long reverts what was changed for this controller: its machine may have died."""
 SLOW_TIMEOUT_S = 120.0
 """For commands that compile, start Python or wait for a link."""
 # As who may log in: root, or one whom sudo asks for no password.
@@ -71,15 +78,46 @@ def reached(name: str, to: Destination | None) -> Iterator[Machine]:
         login = SshHost(name=name, ssh=ssh, root=True)
         with Program(
             login,
-            ["sh", "-c", _AS_ROOT.format(shlex.join([*to.labkit, "agent"]))],
+            ["sh", "-c", _AS_ROOT.format(shlex.join([*to.labkit, "agent", "--controller", _own_name()]))],
             called=called,
             cleans_up=True,
         ) as agent:
-            yield _machine(name, login, agent)
+            machine = _machine(name, login, agent, lost_after_s=LOST_AFTER_S)
+            with _kept_alive(agent):
+                yield machine
 
 
-def _machine(name: str, host: LocalHost | SshHost, agent: Program) -> Machine:
-    greeting: Mapping[str, Any] = agent.command("hello", timeout_s=SLOW_TIMEOUT_S)
+def _own_name() -> str:
+    """Who measures, for those who find the machine reserved."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
+
+
+@contextmanager
+def _kept_alive(agent: Program) -> Iterator[None]:
+    """Let the agent know that this process is there, also while nothing is asked of it."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        with suppress(LabkitError):  # it has ended: who asks it next is told so
+            while not over.wait(ALIVE_EVERY_S):
+                agent.command("alive", timeout_s=LOST_AFTER_S)
+
+    thread = threading.Thread(target=repeat, name=agent.called, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _machine(
+    name: str, host: LocalHost | SshHost, agent: Program, *, lost_after_s: float | None = None
+) -> Machine:
+    greeting: Mapping[str, Any] = agent.command("hello", timeout_s=SLOW_TIMEOUT_S, lost_after_s=lost_after_s)
     if greeting["sources"] != sources.digest():
         raise EnvironmentBroken(
             f"{name} has another labkit ({greeting['labkit']}, files {greeting['sources']}, here {sources.digest()})",

@@ -38,9 +38,6 @@ def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
     with ExitStack() as stack:
         by_name = {name: stack.enter_context(reach(name)) for name in dict.fromkeys(topology.hosts.values())}
         machines = {role: by_name[topology.hosts[role]] for role in ROLES}
-        for machine in by_name.values():
-            if not machine.here:  # this machine is the session's
-                machine.ask("reserve", wait_s=0.0)
         cores = _cores(topology, machines)
         # This process is off the cores of what runs here.
         here = any(machine.here for machine in by_name.values())

@@ -33,10 +33,13 @@ class Taken:
     """0: it is in a process namespace that this one can't see."""
     user: str
     command: str
+    since: str = ""
+    """When it was started, in this machine's time; empty: that is unknown."""
 
     def __str__(self) -> str:
         who = f"pid {self.pid}" if self.pid else "a process of another container"
-        return f"{who}, user {self.user}" + (f": {self.command}" if self.command else "")
+        since = f", started {self.since}" if self.since else ""
+        return f"{who}, user {self.user}{since}" + (f": {self.command}" if self.command else "")
 
 
 class Busy(EnvironmentBroken):
@@ -88,7 +91,7 @@ def _peer(connection: socket.socket) -> Taken:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    return Taken(pid, user, _command(pid))
+    return Taken(pid, user, _command(pid), _started(pid))
 
 
 def _command(pid: int) -> str:
@@ -101,6 +104,17 @@ def _command(pid: int) -> str:
     if len(named) > 1 and named[0].startswith("python"):
         named = named[1:]
     return " ".join(" ".join(named).split())[:120]
+
+
+def _started(pid: int) -> str:
+    """When a process was started; empty where it cannot be seen."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        up_s = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return ""
+    began = time.time() - up_s + ticks / os.sysconf("SC_CLK_TCK")
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))
 
 
 def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:

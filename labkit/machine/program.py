@@ -20,6 +20,7 @@ from typing import Any, Self
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug, LabkitError, ToolFailed
 from labkit.machine import fix
 from labkit.machine.hosts import Host
+from labkit.machine.lock import Busy
 
 ANSWER_TIMEOUT_S = 10.0
 END_TIMEOUT_S = 3.0
@@ -39,6 +40,7 @@ class Program:
         self._last_id = 0
         self._buffer = b""
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._asking = threading.Lock()
         self._process = subprocess.Popen(
             host.argv(command, cleans_up=cleans_up),
             stdin=subprocess.PIPE,
@@ -77,10 +79,15 @@ class Program:
     def command(
         self, cmd: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: object
     ) -> dict[str, Any]:
-        """Send a command, wait for its answer, return the `result`.
+        """Send a command, wait for its answer, return the `result`. Other threads wait until it is answered.
 
-        Raises ToolFailed (it died, or did not answer in time), EnvironmentBroken (the system refused) or ConfigInvalid.
+        Raises ToolFailed (it died, or did not answer in time), EnvironmentBroken (the system refused; Busy: another
+        process has the machine) or ConfigInvalid.
         """
+        with self._asking:
+            return self._ask(cmd, timeout_s, arguments)
+
+    def _ask(self, cmd: str, timeout_s: float, arguments: Mapping[str, object]) -> dict[str, Any]:
         self._last_id += 1
         line = json.dumps({"id": self._last_id, "cmd": cmd, **arguments}).encode() + b"\n"
         stdin = self._process.stdin
@@ -106,6 +113,8 @@ class Program:
         match error.get("code"):
             case "refused":
                 return EnvironmentBroken(text, hint=error.get("hint") or fix.labkit("doctor"))
+            case "busy":
+                return Busy(text, hint=error.get("hint"))
             case "bad-argument":
                 return ConfigInvalid(text, hint=error.get("hint"))
             case _:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from labkit.errors import EnvironmentBroken
+from labkit.errors import EnvironmentBroken, Mistakes
 from labkit.lab.live import Lab
 from labkit.lab.machines import Machine, reached
 from labkit.lab.topology import Role, Topology
+from labkit.machine.lock import REPORT_EVERY_S, Busy
+from labkit.machine.ssh import Destination
 from labkit.measure.noise import ONE_MACHINE, NoiseReading
+from labkit.progress import Progress
 from labkit.record import readings
 from labkit.session.capabilities import Check, reasons
 from labkit.session.destinations import destination
@@ -82,11 +87,28 @@ def environments(lab: Lab) -> dict[str, object]:
 class Machines:
     """Connects to each machine once, when it is first needed."""
 
-    def __init__(self, inventories: Sequence[str]) -> None:
+    def __init__(self, inventories: Sequence[str], *, wait_s: float | None, progress: Progress) -> None:
+        """`wait_s`: how long to wait for a machine that another process has reserved; None: without a limit."""
         self._inventories = inventories
+        self._wait_s = wait_s
+        self._progress = progress
+        self._destinations: dict[str, Destination | None] = {}
         self._stack = ExitStack()
         self._known: dict[str, Machine] = {}
         self._unreachable: dict[str, EnvironmentBroken] = {}
+
+    def find(self, topologies: Iterable[Topology]) -> None:
+        """Find out how the hosts of topologies are reached. Raises ConfigInvalid for those that no inventory has."""
+        mistakes = Mistakes()
+        for name in dict.fromkeys(host for one in topologies for host in one.hosts.values()):
+            with mistakes.noted():
+                self._destination(name)
+        mistakes.check()
+
+    def _destination(self, name: str) -> Destination | None:
+        if name not in self._destinations:
+            self._destinations[name] = destination(name, self._inventories)
+        return self._destinations[name]
 
     def get(self, name: str) -> Machine:
         """The machine. Raises EnvironmentBroken or ConfigInvalid where it cannot be reached."""
@@ -94,9 +116,7 @@ class Machines:
             raise self._unreachable[name]
         if name not in self._known:
             try:
-                self._known[name] = self._stack.enter_context(
-                    reached(name, destination(name, self._inventories))
-                )
+                self._known[name] = self._stack.enter_context(reached(name, self._destination(name)))
             except EnvironmentBroken as error:
                 self._unreachable[name] = error
                 raise
@@ -104,8 +124,27 @@ class Machines:
 
     @contextmanager
     def reach(self, name: str) -> Iterator[Machine]:
-        """The machine, for a lab; it stays connected."""
-        yield self.get(name)
+        """The machine, for a lab: reserved until that is reverted. It stays connected."""
+        machine = self.get(name)
+        if not machine.here:  # this machine is the session's
+            self._reserve(machine)
+        yield machine
+
+    def _reserve(self, machine: Machine) -> None:
+        """Raises Busy, naming the holder, if another process still has it after the time to wait."""
+        began = time.monotonic()
+        while True:
+            left_s = math.inf if self._wait_s is None else began + self._wait_s - time.monotonic()
+            try:
+                # In steps: its agent answers nothing else meanwhile.
+                machine.ask("reserve", wait_s=min(max(left_s, 0.0), REPORT_EVERY_S))
+            except Busy as error:
+                if left_s <= REPORT_EVERY_S:
+                    raise
+                self._progress.phase(f"waiting, {time.monotonic() - began:.0f} s: {error.message}")
+            else:
+                self._progress.done()
+                return
 
     def check(self, topology: Topology) -> Check:
         """Tries doctor checks on the machine of a role. One that cannot be reached lacks all."""

@@ -5,13 +5,13 @@ A session puts its parts together: `recorder` keeps, `measure` makes the measure
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from labkit.lab.live import Lab
-from labkit.lab.topology import Tier
+from labkit.lab.topology import Tier, Topology
 from labkit.machine import usage
 from labkit.machine.usage import Usage
 from labkit.measure.proof import Proof
@@ -39,7 +39,7 @@ class Session:
         self.settings = settings
         self.progress = progress
         self.recorder = Recorder(settings, plan)
-        self._machines = Machines(settings.inventories)
+        self._machines = Machines(settings.inventories, wait_s=settings.wait_s, progress=progress)
         self._testbeds = Testbeds(
             plan,
             reach=self._machines.reach,
@@ -57,6 +57,10 @@ class Session:
         """Who else used the machine when it was last observed."""
 
     # --- the machine ---------------------------------------------------------------------------------------
+
+    def find_hosts(self, topologies: Iterable[Topology]) -> None:
+        """Find out how the hosts of topologies are reached. Raises ConfigInvalid for those that no inventory has."""
+        self._machines.find(topologies)
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that fixes it. Empty: it can run."""

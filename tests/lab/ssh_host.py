@@ -92,10 +92,8 @@ class Place:
         return found
 
     def kill(self, words: str) -> bool:
-        """Kill the program there whose command line begins so, or ends so; whether there was one."""
-        found = [
-            pid for pid, line in self.processes().items() if line.startswith(words) or line.endswith(words)
-        ]
+        """Kill the programs there with these words in their command line; whether there was one."""
+        found = [pid for pid, line in self.processes().items() if words in line]
         for pid in found:
             os.kill(pid, signal.SIGKILL)
         return bool(found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -112,6 +114,104 @@ def test_a_killed_controller_leaves_nothing_on_either_host(two: TwoHosts) -> Non
     assert eventually(lambda: not two.alpha.processes())
     assert eventually(lambda: not two.here.processes())
     assert (two.here.state(), two.alpha.state()) == before
+
+
+STOPPED = """
+import sys
+from labkit.lab import machines
+from labkit.cli import main
+
+machines.ALIVE_EVERY_S, machines.LOST_AFTER_S = 0.5, 4.0
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_host_whose_controller_is_not_heard_of_reverts_by_itself(two: TwoHosts) -> None:
+    before = two.alpha.state()
+    _, _, _, *arguments = two.argv("trial", "--duration", "60 s")[len(two.here.enter) :]
+    process = subprocess.Popen(
+        [*two.here.enter, sys.executable, "-c", STOPPED, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert eventually(lambda: running(two, "socket") or process.poll() is not None)
+        time.sleep(8)
+        assert running(two, "socket"), "it is heard of as long as it runs"
+        for pid in two.here.processes():  # as a machine that lost its power: no connection is closed
+            os.kill(pid, signal.SIGSTOP)
+        assert eventually(lambda: not two.alpha.processes())
+        assert "198.18.0.2" not in two.alpha.state()
+    finally:
+        for pid in two.here.processes():
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+    # Offloads of a veth could not be reverted as long as a program was on its other end.
+    two.alpha.run("sh", "-c", "labkit down")
+    assert two.alpha.state() == before
+
+
+HOLDER = """
+import sys, time
+from labkit.machine.lock import measuring
+
+with measuring(wait_s=0):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.fixture
+def holder(two: TwoHosts) -> Iterator[subprocess.Popen[str]]:
+    """A process that measures on alpha."""
+    process = subprocess.Popen(
+        [*two.alpha.enter, sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    if process.poll() is None:
+        kill(process)
+    process.stdout.close()
+
+
+def test_a_host_on_which_another_measures_is_refused_with_its_holder(
+    two: TwoHosts, holder: subprocess.Popen[str]
+) -> None:
+    before = two.alpha.state()
+    done = two.trial("--wait", "0")
+    assert done.returncode == 3
+    assert "labkit's agent on alpha, reserve: another measurement runs on this machine" in done.stderr
+    assert re.search(r"pid \d+, user root, started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: ", done.stderr)
+    assert two.alpha.state() == before
+
+
+def test_a_host_on_which_another_measures_is_waited_for(two: TwoHosts, holder: subprocess.Popen[str]) -> None:
+    waiting = subprocess.Popen(
+        two.argv("trial", "--wait", "2min", "--duration", "200 ms", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    assert any("waiting, 1" in line for line in waiting.stderr)
+    kill(holder)
+    output, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert json.loads(output)["proof"]["proven"]
+
+
+def test_a_host_that_the_inventory_lacks_is_named_before_the_first_test(two: TwoHosts) -> None:
+    two.write_inventory()
+    two.write_topology(dut="gamma")
+    results = two.folder / "results"
+    run = two.argv("run", "--quick", "--inventory", str(two.inventory), "--results", str(results))
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert "gamma" in done.stdout + done.stderr
+    assert "passed" not in done.stdout
+    assert not results.exists()
 
 
 def test_what_a_killed_agent_left_is_reverted_there_by_labkit_down(two: TwoHosts) -> None:
