@@ -66,7 +66,7 @@ def test_a_second_measurement_is_refused_and_names_who_has_the_machine(
 ) -> None:
     done = run(namespace, "trial", "--topology", "veth", "--duration", "50 ms")
     assert done.returncode == 3
-    assert f"another measurement runs on this machine (pid {held.pid}, user root: " in done.stderr
+    assert f"another measurement runs on this machine (pid {held.pid}, user root, started 20" in done.stderr
     assert "--wait" in done.stderr
 
 
