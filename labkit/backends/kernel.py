@@ -73,8 +73,10 @@ class KernelStack:
         """Interfaces only: shared-memory links do not reach the kernel."""
         if not topology.links[0].kind.has_interfaces:
             return ()
-        if topology.forwards and topology.links[0].kind is LinkKind.NIC:
-            return ()  # its counter, the proof, is of the whole host, which others may use as a router
+        if topology.links[0].kind is LinkKind.NIC and (topology.forwards or not topology.spans_hosts):
+            # Forwarding: its counter, the proof, is of the whole host, which others may use as a router. On one host:
+            # the kernel takes frames from an address of its own for forged, and answers over loopback.
+            return ()
         if topology.forwards:
             return (
                 Mode(name="", description="IP forwarding by the kernel", requires=("namespaces", "kernel")),

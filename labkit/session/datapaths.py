@@ -143,7 +143,13 @@ def default_datapath(
     ]
     if not candidates:
         where = f"topology {topology!r}" if topology else "any of the chosen topologies"
-        there = dict.fromkeys(name for t in topologies if topology in (None, t.name) for name in t.backends)
+        there = dict.fromkeys(
+            name
+            for t in topologies
+            if topology in (None, t.name)
+            for name in t.backends
+            if name in registry.names() and modes(registry.load(name), t)
+        )
         raise ConfigInvalid(
             f"backend {backend_name} is not measured on {where}",
             hint=f"backends that are measured there: {', '.join(there)}" if there else None,
