@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import labkit
 from labkit import doctor
 from labkit.doctor.host.protected_interfaces import check_unprotected
-from labkit.errors import EnvironmentBroken
+from labkit.errors import EnvironmentBroken, LabkitBug
 from labkit.lab import cores as lab_cores
 from labkit.lab.topology import ROLES, Port, Role, Topology
 from labkit.lab.topology_file import parse
@@ -25,6 +25,9 @@ from labkit.machine.undo import down
 from labkit.probe.build import built_executables
 from labkit.record import environment, readings
 from labkit.record.codec import encode
+
+if TYPE_CHECKING:
+    from labkit.lab.links.cabling import Listener
 
 
 class Commands:
@@ -39,6 +42,9 @@ class Commands:
         "find",
         "wire",
         "await_carrier",
+        "listen",
+        "announce",
+        "heard",
         "read",
         "environment",
         "revert",
@@ -48,6 +54,8 @@ class Commands:
         self._reserved = ExitStack()
         self._lab: str | None = None
         self._ports: dict[Role, list[Port]] = {}
+        self._listening = ExitStack()
+        self._listener: Listener | None = None
         self._journal = Journal(state_directory())
         self.lost_after_s: float | None = None
         """A controller from which nothing came for so long is lost; None: its input ends when it does."""
@@ -127,6 +135,30 @@ class Commands:
             nic.wait_for_carrier(port.interface)
         return {port.name: nic.read_back(port) for port in self._ports[role]}
 
+    def listen(self, role: Role) -> dict[str, Any]:
+        """Listen at the role's ports to what the other role's announce."""
+        from labkit.lab.links.cabling import Listener
+
+        self._listener = self._listening.enter_context(Listener(self._ports[role], self._named_lab()))
+        return {}
+
+    def announce(self, role: Role) -> dict[str, Any]:
+        """Have the role's ports announce themselves."""
+        from labkit.lab.links.cabling import announce
+
+        announce(self._ports[role], self._named_lab())
+        return {}
+
+    def heard(self) -> dict[str, list[str]]:
+        """By port, the names of those that were heard there; then no port listens any more."""
+        with self._listening:
+            return {} if self._listener is None else self._listener.heard()
+
+    def _named_lab(self) -> str:
+        if self._lab is None:
+            raise LabkitBug("there is no lab on these ports")
+        return self._lab
+
     def read(self, workers: Mapping[str, Sequence[int]]) -> Any:  # noqa: ANN401 (a JSON value)
         """What the gates judge: see `record.readings`."""
         return readings.as_json(readings.read({role: (tid, core) for role, (tid, core) in workers.items()}))
@@ -137,6 +169,7 @@ class Commands:
 
     def revert(self) -> dict[str, Any]:
         """Undo what was changed for the lab, and let the machine go."""
+        self._listening.close()
         try:
             if self._lab is not None:
                 left = [

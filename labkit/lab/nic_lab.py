@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from labkit.errors import ConfigInvalid, LabkitError
 from labkit.lab.cores import Cores
-from labkit.lab.links import nic
+from labkit.lab.links import cabling, nic
 from labkit.lab.machines import Machine, Reach
 from labkit.lab.topology import ROLES, Link, Role, Topology
 from labkit.machine.cores import pinned_here
@@ -32,7 +32,8 @@ def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
     """Set the lab up for the time of the context.
 
     Each machine's agent reverts it: when it is asked to, or when the connection ends. What a killed agent leaves is in
-    the journal there. Raises EnvironmentBroken (not reached, no such interface, refused) or ConfigInvalid (cores).
+    the journal there. Raises EnvironmentBroken (not reached, no such interface, refused, other cables) or ConfigInvalid
+    (cores).
     """
     lab = f"{topology.name}-{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
@@ -53,7 +54,11 @@ def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
             machines[role].ask("wire", role=role, text=text, source=source, lab=lab, ports=ports)
         for role in ROLES:  # a link is there only when both of its ends are up
             found.update(machines[role].ask("await_carrier", role=role))
-        yield Wired(nic.with_ports(topology.links, ports), machines, cores, found)
+        machines["dut"].ask("listen", role="dut")
+        machines["tester"].ask("announce", role="tester")
+        links = nic.with_ports(topology.links, ports)
+        cabling.check(topology, links, machines["dut"].ask("heard"))
+        yield Wired(links, machines, cores, found)
 
 
 def _cores(topology: Topology, machines: Mapping[Role, Machine]) -> Cores:
@@ -63,10 +68,13 @@ def _cores(topology: Topology, machines: Mapping[Role, Machine]) -> Cores:
     controller: tuple[int, ...] = ()
     shared: tuple[int, ...] = ()
     for role, machine in machines.items():
+        if role in chosen:
+            continue
         # Two containers of one machine share its cores.
         same = [other for other in ROLES if machines[other].kernel == machine.kernel]
         answer = machine.ask("cores", asked={other: wanted[other] for other in same})
-        chosen[role] = answer["chosen"][role]
+        # An agent keeps off the cores that it chose: one that is for both roles is asked once.
+        chosen |= {other: answer["chosen"][other] for other in same if machines[other] is machine}
         if machine.here:
             controller, shared = tuple(answer["controller"]), tuple(answer["shared"])
     return Cores(tester=chosen["tester"], dut=chosen["dut"], controller=controller, shared=shared)

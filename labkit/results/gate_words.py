@@ -39,6 +39,9 @@ GATES = {
     "offered": "How far the offered load (sent) is from the intended load (asked for).",
     "stall": "Time that the tester's loop stood still: what it sent late came back late by its own doing.",
     "switches": "How often the tester (or a measuring thread) was preempted on its core by something else.",
+    "link": "Whether both ends of each cable run at one speed and in full duplex.",
+    "pcie": "Whether each NIC's PCIe slot gives it the speed and the lanes that it is able to.",
+    "numa": "Whether tester and DUT each run on the NUMA node that their NIC is attached to.",
     "stability": "Whether trials lose frames even at a load that is next to nothing. "
     "If many do, a search can't tell a good load from a bad one.",
     "stability-ndr": "The same for NDR alone, which asks for no loss at all: invalid here means that NDR can't be "

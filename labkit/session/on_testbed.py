@@ -88,7 +88,7 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
         payload=payload,
         tester=tester,
         proof=proof,
-        gates=(*gates, *notes.gates),
+        gates=(*gates, *testbed.gates(), *notes.gates),
         limited_by=DUT,
         deviations=(*deviations, *notes.deviations),
         bases=tuple(notes.bases),

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from labkit.backends.base import Dut
 from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab
 from labkit.lab.simulation import SimulatedSpec
-from labkit.lab.topology import Role
+from labkit.lab.topology import Port, Role
+from labkit.measure import nic
+from labkit.measure.gate import Gate
 from labkit.measure.noise import ONE_MACHINE, NoiseReading
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
@@ -56,6 +58,10 @@ class Testbed(Protocol):
 
     def cores(self) -> Mapping[str, Mapping[str, int]]:
         """The intended core of each worker, by machine and role: their affinity is read back."""
+        ...
+
+    def gates(self) -> Sequence[Gate]:
+        """Over what does not change while it is up: its NICs."""
         ...
 
     @property
@@ -113,6 +119,20 @@ class LiveTestbed:
     def cores(self) -> Mapping[str, Mapping[str, int]]:
         """Those of the workers that run."""
         return cores_by_machine(self._lab, self._workers())
+
+    def gates(self) -> Sequence[Gate]:
+        """Those of NICs, in a lab that has some."""
+        if not self._lab.machines:
+            return ()
+        facts: Any = self._lab.facts["ports"]
+        cores: Mapping[Role, int] = {"tester": self._lab.cores.tester, "dut": self._lab.cores.dut}
+
+        def end(role: Role, port: Port) -> nic.NicFacts:
+            return nic.of_port(facts[port.name], machine=self._lab.machines[role].name, core=cores[role])
+
+        return nic.gates(
+            [(end("tester", port.link.tester), end("dut", port.link.dut)) for port in self._lab.tester_ports]
+        )
 
     def _workers(self) -> Workers:
         """The workers of the probes that run."""
@@ -188,3 +208,7 @@ class SimulatedTestbed:
     def cores(self) -> Mapping[str, Mapping[str, int]]:
         """No process runs."""
         return {}
+
+    def gates(self) -> Sequence[Gate]:
+        """There are no NICs."""
+        return ()

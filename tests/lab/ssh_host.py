@@ -42,6 +42,41 @@ subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs, stderr=subprocess.DE
 rights = array.array("i", [ours.fileno()])
 socket.socket(fileno=1).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 """
+_RELAY = """
+import os, queue, socket, subprocess, sys, threading, time
+ours, theirs = socket.socketpair()
+subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True)
+theirs.close()
+
+def pump(read, write, end):
+    under_way = queue.Queue()
+
+    def arrive():
+        while True:
+            due, data = under_way.get()
+            time.sleep(max(due - time.monotonic(), 0))
+            if not data:
+                return end()
+            write(data)
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    while True:
+        data = read()
+        under_way.put((time.monotonic() + float(sys.argv[1]), data))
+        if not data:
+            return thread.join()
+
+def back(data):
+    while data:
+        data = data[os.write(1, data):]
+
+there = (lambda: os.read(0, 1 << 16), ours.sendall, lambda: ours.shutdown(socket.SHUT_WR))
+threading.Thread(target=pump, args=there, daemon=True).start()
+pump(lambda: ours.recv(1 << 16), back, lambda: os.close(1))
+"""
+ROUND_TRIP_S = {"near": 0.0, "far": 0.2}
+"""Names by which alpha is reached through a relay, which adds this to each round trip."""
 DEADLINE_S = 30.0
 # What a lab could leave behind on either side.
 _STATE = (
@@ -116,12 +151,18 @@ class TwoHosts:
         for command in keys:
             subprocess.run(command, check=True, capture_output=True)
         (folder / "server.py").write_text(_SERVER)
+        (folder / "relay.py").write_text(_RELAY)
         (folder / "bin").mkdir()
         self.install()
         self.alpha = Place(folder, _HOME + _ALPHA.format(folder=folder))
         (folder / "config").write_text(
             f"Host alpha\n User root\n IdentityFile {folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
             f" UserKnownHostsFile /dev/null\n ProxyUseFdpass yes\n ProxyCommand {self.server()}\n"
+            + "".join(
+                f"Host {name}\n User root\n IdentityFile {folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
+                f" UserKnownHostsFile /dev/null\n ProxyCommand {self.relay(trip_s / 2)}\n"
+                for name, trip_s in ROUND_TRIP_S.items()
+            )
         )
         self.here = Place(folder, _HOME + _CONTROLLER.format(folder=folder))
         subprocess.run(
@@ -131,13 +172,15 @@ class TwoHosts:
             ],
             check=True,
         )
-        for place in (self.here, self.alpha):
-            place.run(
-                "sh", "-ec", "ip link set nic0 up; sleep 0.1; ip link set nic0 down"
-            )  # it has been in use
+        self.use("nic0")
         self.inventory = folder / "inventory.json"
         self.topology = folder / "two.yml"
         self.write_topology()
+
+    def use(self, interface: str) -> None:
+        """Have it up once on both hosts, as one that has been in use: the kernel keeps its queue discipline."""
+        for place in (self.here, self.alpha):
+            place.run("sh", "-ec", f"ip link set {interface} up; sleep 0.1; ip link set {interface} down")
 
     def install(self, before: str = "") -> None:
         """labkit on alpha, where its PATH finds it."""
@@ -148,15 +191,14 @@ class TwoHosts:
 
     def server(self) -> str:
         """The command that ssh talks through: a server on alpha for one connection."""
-        start = [
-            sys.executable,
-            str(self.folder / "server.py"),
-            *self.alpha.enter,
-            _program("dropbear"),
-            "-i",
-            "-s",
-        ]
-        return shlex.join([*start, "-r", str(self.folder / "server")])
+        return shlex.join([sys.executable, str(self.folder / "server.py"), *self._start()])
+
+    def relay(self, late_s: float) -> str:
+        """The same, with a delay each way."""
+        return shlex.join([sys.executable, str(self.folder / "relay.py"), str(late_s), *self._start()])
+
+    def _start(self) -> list[str]:
+        return [*self.alpha.enter, _program("dropbear"), "-i", "-s", "-r", str(self.folder / "server")]
 
     def write_inventory(self, **more: str) -> None:
         """The way to alpha as Ansible knows it, under another name."""

@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.ssh_host import TwoHosts, kill
+from tests.lab.ssh_host import ROUND_TRIP_S, TwoHosts, kill
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("dropbear", path="/usr/sbin:/usr/bin:/sbin:/bin") is None,
-    reason="no SSH server to reach a namespace by: apt-get install dropbear-bin",
-)
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(
+        shutil.which("dropbear", path="/usr/sbin:/usr/bin:/sbin:/bin") is None,
+        reason="no SSH server to reach a namespace by: apt-get install dropbear-bin",
+    ),
+]
 DEADLINE_S = 30.0
 
 
@@ -325,3 +328,134 @@ def test_a_dut_that_dies_is_named_with_its_last_words(two: TwoHosts) -> None:
     )
     process.stderr.close()
     assert two.alpha.state() == before
+
+
+def two_cables(two: TwoHosts, *, crossed: bool) -> None:
+    """A second cable, and a lab file in which each leads from a port to the one of the same number."""
+    ends = [str(place.process.pid) for place in (two.here, two.alpha)]
+    subprocess.run(
+        [
+            "ip",
+            "link",
+            "add",
+            "nic1",
+            "netns",
+            ends[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "nic1",
+            "netns",
+            ends[1],
+        ],
+        check=True,
+    )
+    two.use("nic1")
+    if crossed:
+        two.alpha.run(
+            "sh", "-ec", "ip link set nic0 name was0; ip link set nic1 name nic0; ip link set was0 name nic1"
+        )
+    lab = json.loads(two.topology.read_text())
+    other = json.loads(
+        json.dumps(lab["links"][0]).replace("198.18.0.", "198.18.1.").replace("2001:2::", "2001:2:0:1::")
+    )
+    lab["links"].append({**json.loads(json.dumps(other).replace("nic0", "nic1")), "name": "second"})
+    lab["backends"] = ["af_packet"]
+    two.topology.write_text(json.dumps(lab))
+
+
+def test_frames_are_forwarded_from_one_cable_to_the_other(two: TwoHosts) -> None:
+    two_cables(two, crossed=False)
+    done = two.trial("--backend", "af_packet", "--duration", "200 ms", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["proof"]["proven"]
+
+
+def test_crossed_cables_are_named_and_nothing_is_left_changed(two: TwoHosts) -> None:
+    two_cables(two, crossed=True)
+    before = (two.here.state(), two.alpha.state())
+    done = two.trial("--backend", "af_packet")
+    assert done.returncode == 3
+    assert f"the cables are not as {two.topology} says" in done.stderr
+    assert "nic0 of here leads to nic1 of alpha, not to nic0 of alpha (link cable)" in done.stderr
+    assert "nic1 of here leads to nic0 of alpha, not to nic1 of alpha (link second)" in done.stderr
+    assert "swap the ports" in done.stderr
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+UP_AND_DOWN = """
+import sys, time
+from labkit.lab.live import lab_up
+from labkit.lab.topology_file import load
+from labkit.progress import Silent
+from labkit.session.machines import Machines
+
+topology, began = load(sys.argv[1]), time.monotonic()
+machines = Machines((), wait_s=0.0, progress=Silent())
+try:
+    with lab_up(topology, reach=machines.reach):
+        pass
+finally:
+    machines.close()
+print(time.monotonic() - began)
+"""
+TRIALS = """
+import statistics, sys, time
+from labkit.lab.topology_file import load
+from labkit.progress import Silent
+from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.session import Session
+from labkit.session.settings import Settings
+from labkit.testers.frames import frame_spec
+
+times = []
+with Session(Settings(store=False), progress=Silent()) as session:
+    datapath = next(d for d in enumerate_datapaths([load(sys.argv[1])]) if d.backend.name == "kernel")
+    testbed = session._testbeds.testbed(datapath, 4)
+    testbed.set_frames(frame_spec("64"))
+    for _ in range(6):
+        began = time.monotonic()
+        trial = testbed.measure(load_pps=1000.0, duration_s=0.2)
+        times.append(time.monotonic() - began)
+print(statistics.median(times))
+"""
+
+
+def round_trips(two: TwoHosts, script: str, role: str) -> float:
+    """How many round trips to the host of this role a script waits for, by the time that each of them adds."""
+    took_s = {}
+    for name in ROUND_TRIP_S:
+        two.write_topology(**{"tester": "here", "dut": "here", role: name})
+        took_s[name] = float(two.here.run(sys.executable, "-c", script, str(two.topology)))
+    return (took_s["far"] - took_s["near"]) / ROUND_TRIP_S["far"]
+
+
+def test_a_lab_comes_up_and_goes_down_in_thirty_round_trips(two: TwoHosts) -> None:
+    assert 5 < round_trips(two, UP_AND_DOWN, "dut") <= 30
+
+
+def test_a_trial_on_a_remote_tester_takes_one_round_trip(two: TwoHosts) -> None:
+    assert 0.5 < round_trips(two, TRIALS, "tester") <= 1.5
+
+
+def test_one_host_measures_over_a_cable_between_two_of_its_ports(two: TwoHosts) -> None:
+    two.here.run("ip", "link", "add", "nic1", "type", "veth", "peer", "name", "nic2")
+    for state in ("up", "down"):  # it has been in use
+        two.here.run("sh", "-ec", f"ip link set nic1 {state}; ip link set nic2 {state}; sleep 0.1")
+    two.write_topology(dut="here")
+    lab = json.loads(two.topology.read_text())
+    (link,) = lab["links"]
+    link["tester"]["interface"], link["dut"]["interface"] = "nic1", "nic2"
+    two.topology.write_text(json.dumps(lab))
+    before = two.here.state()
+    done = two.trial("--backend", "af_packet", "--duration", "200 ms", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["proof"]["proven"]
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0
+    assert two.here.state() == before
+    done = two.trial("--backend", "kernel")
+    assert done.returncode == 2
+    assert "backend kernel is not measured on any of the chosen topologies" in done.stderr
+    assert "backends that are measured there: af_packet, xdp, af_xdp\n" in done.stderr

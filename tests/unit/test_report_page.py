@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from sample_run import host_measurements, sample_run
 
+from labkit.measure import nic
 from labkit.measure.hosttimes import beyond_gate, guest_gate, omitted_gate
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.measure.noise import ONE_MACHINE, NoiseReading, base_gate, gates
@@ -302,7 +303,8 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
         proven=True,
         claim="x",
     )
-    everything = (*measured, *preflight, *of_others, *of_host)
+    end = nic.NicFacts(port="enp1s0f0", machine="alpha", core=0)
+    everything = (*measured, *preflight, *of_others, *of_host, *nic.gates([(end, end)]))
     assert {g.name for g in everything} == set(gate_words.GATES)
     said = plain(section(html(replace(sound, measurements=(replace(run, gates=everything),))), "trust"))
     for g in everything:

@@ -15,6 +15,7 @@ from typing import Any
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.links.veth import GRO, INTERFACE_SYSCTLS, OFFLOADS, link_facts
 from labkit.lab.topology import Link, Port, Role
+from labkit.machine.cores import parse_list
 from labkit.machine.interface import PRESENT, InterfaceTunable, LinkLocalTunable, features_of
 from labkit.machine.journal import Journal
 from labkit.machine.netlink import Netlink, rtnetlink
@@ -139,8 +140,40 @@ def read_back(port: Port) -> dict[str, object]:
         "interface": port.interface,
         "driver": driver.resolve().name if driver.exists() else None,
         "pci": port.pci or None,
+        **_hardware(port.interface),
         **link_facts(port.interface),
     }
+
+
+def _hardware(interface: str) -> dict[str, object]:
+    """Speed, duplex, cores of its NUMA node, and PCIe: None where the kernel reports none."""
+    folder = _NET / interface
+    device = folder / "device"
+    speed = _text(folder / "speed")
+    local = _text(device / "local_cpulist")
+    return {
+        "speed_mbps": int(speed) if speed and int(speed) > 0 else None,  # -1: unknown, as of virtio
+        "duplex": found if (found := _text(folder / "duplex")) in ("full", "half") else None,
+        "local_cores": sorted(parse_list(local)) if local else None,
+        "pcie": _pcie(device, "current"),
+        "pcie_able": _pcie(device, "max"),
+    }
+
+
+def _pcie(device: Path, which: str) -> str | None:
+    """Speed and lanes, such as "8.0 GT/s x4"."""
+    speed, lanes = (_text(device / f"{which}_link_{what}") for what in ("speed", "width"))
+    if not speed or not lanes or lanes == "0" or "Unknown" in speed:
+        return None
+    return f"{speed.removesuffix(' PCIe')} x{lanes}"
+
+
+def _text(path: Path) -> str | None:
+    """A file of /sys; None where there is none, or the driver cannot say."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
 
 
 def _offloads(interface: str, role: Role) -> dict[str, str]:

@@ -1,0 +1,117 @@
+"""Gates over what was read of a lab's NICs. Pure: what was read is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from labkit.measure.gate import Gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicFacts:
+    """What the kernel reports of a NIC. None: it does not."""
+
+    port: str
+    machine: str
+    core: int
+    """Of the worker that this port belongs to."""
+    speed_mbps: int | None = None
+    duplex: str | None = None
+    """full or half."""
+    local_cores: tuple[int, ...] | None = None
+    """Of the NUMA node that it is attached to."""
+    pcie: str | None = None
+    """What its PCIe link runs at, such as "8.0 GT/s x4"."""
+    pcie_able: str | None = None
+    """What the NIC is able to."""
+
+
+def gates(links: Sequence[tuple[NicFacts, NicFacts]]) -> tuple[Gate, ...]:
+    """All gates over NICs; `links`: the two ends of each. None for no link."""
+    ends = [end for link in links for end in link]
+    return (link_gate(links), pcie_gate(ends), numa_gate(ends)) if links else ()
+
+
+def link_gate(links: Sequence[tuple[NicFacts, NicFacts]]) -> Gate:
+    """Both ends of a link run at one speed, in both directions at once."""
+    wrong, seen = [], []
+    for ends in links:
+        for end in ends:
+            mode = _mode(end)
+            seen.append(f"{end.port} of {end.machine}: {mode}")
+            if end.duplex == "half":
+                wrong.append(seen[-1])
+        speeds = {end.speed_mbps for end in ends} - {None}
+        if len(speeds) > 1:
+            wrong += [one for one in seen[-2:] if one not in wrong]
+    return Gate(
+        name="link",
+        state="invalid" if wrong else "ok",
+        value="; ".join(wrong or seen),
+        limit="full duplex, the same speed at both ends",
+        why="frames that wait for the other direction, or for a slower end, are lost on the cable, not in the DUT",
+    )
+
+
+def _mode(end: NicFacts) -> str:
+    if end.speed_mbps is None:
+        return "speed not reported"
+    return f"{end.speed_mbps} Mb/s {end.duplex or 'duplex not reported'}"
+
+
+def pcie_gate(ends: Sequence[NicFacts]) -> Gate:
+    """A NIC's PCIe link runs at what the NIC is able to. It only warns."""
+    less = [
+        f"{end.port} of {end.machine}: {end.pcie} of {end.pcie_able}"
+        for end in ends
+        if end.pcie is not None and end.pcie != end.pcie_able
+    ]
+    known = [f"{end.port} of {end.machine}: {end.pcie}" for end in ends if end.pcie is not None]
+    return Gate(
+        name="pcie",
+        state="warn" if less else "ok",
+        value="; ".join(less or known) or "not reported",
+        limit="the speed and lanes that the NIC is able to",
+        why="a slot with fewer or slower lanes limits the rate before the DUT does",
+    )
+
+
+def numa_gate(ends: Sequence[NicFacts]) -> Gate:
+    """Each worker runs on the NUMA node of its NIC. It only warns."""
+    apart = [
+        f"{end.port} of {end.machine}: core {end.core}, the NIC's are {_cores(end.local_cores)}"
+        for end in ends
+        if end.local_cores and end.core not in end.local_cores
+    ]
+    return Gate(
+        name="numa",
+        state="warn" if apart else "ok",
+        value="; ".join(apart) or "each worker is on its NIC's node, or there is one",
+        limit="the worker's core is one of the NIC's NUMA node",
+        why="memory of another node is slower: set cores: in the topology",
+    )
+
+
+def _cores(cores: Sequence[int]) -> str:
+    return f"{cores[0]}-{cores[-1]}" if len(cores) == cores[-1] - cores[0] + 1 else ",".join(map(str, cores))
+
+
+def of_port(facts: Mapping[str, object], *, machine: str, core: int) -> NicFacts:
+    """From what `lab.links.nic.read_back` returned."""
+
+    def text(name: str) -> str | None:
+        value = facts.get(name)
+        return None if value is None else str(value)
+
+    speed, local = facts.get("speed_mbps"), facts.get("local_cores")
+    return NicFacts(
+        port=str(facts["interface"]),
+        machine=machine,
+        core=core,
+        speed_mbps=speed if isinstance(speed, int) else None,
+        duplex=text("duplex"),
+        local_cores=tuple(local) if isinstance(local, list | tuple) else None,
+        pcie=text("pcie"),
+        pcie_able=text("pcie_able"),
+    )

@@ -1,0 +1,101 @@
+"""Gates over NICs, and cables held against a topology."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import EnvironmentBroken
+from labkit.lab.links.cabling import check
+from labkit.lab.topology_file import parse
+from labkit.measure.nic import NicFacts, gates, of_port
+
+READ = {
+    "interface": "enp1s0f0",
+    "speed_mbps": 25000,
+    "duplex": "full",
+    "local_cores": [0, 1, 2, 3],
+    "pcie": "8.0 GT/s x8",
+    "pcie_able": "8.0 GT/s x8",
+}
+LAB = """\
+description: two cables
+backends: [af_packet]
+hosts: {tester: here, dut: alpha}
+links:
+  - name: a
+    kind: nic
+    tester: {interface: nic0, ipv4: 198.18.0.1/24}
+    dut: {interface: nic0, ipv4: 198.18.0.2/24}
+  - name: b
+    kind: nic
+    tester: {interface: nic1, ipv4: 198.18.1.1/24}
+    dut: {interface: nic1, ipv4: 198.18.1.2/24}
+"""
+
+
+def states(tester: NicFacts, dut: NicFacts) -> dict[str, str]:
+    return {gate.name: gate.state for gate in gates([(tester, dut)])}
+
+
+def end(machine: str = "alpha", core: int = 1, **other: object) -> NicFacts:
+    return of_port({**READ, **other}, machine=machine, core=core)
+
+
+def test_two_equal_ends_pass_every_gate() -> None:
+    assert states(end("here"), end()) == {"link": "ok", "pcie": "ok", "numa": "ok"}
+
+
+def test_what_a_driver_does_not_report_is_no_fault() -> None:
+    silent = dict.fromkeys(("speed_mbps", "duplex", "local_cores", "pcie", "pcie_able"))
+    assert set(states(end("here", **silent), end(**silent)).values()) == {"ok"}
+    link, *_ = gates([(end("here", **silent), end(**silent))])
+    assert "speed not reported" in link.value
+
+
+@pytest.mark.parametrize(
+    ("other", "gate", "state", "said"),
+    [
+        ({"duplex": "half"}, "link", "invalid", "enp1s0f0 of alpha: 25000 Mb/s half"),
+        ({"speed_mbps": 10000}, "link", "invalid", "enp1s0f0 of here: 25000 Mb/s full"),
+        ({"pcie": "8.0 GT/s x4"}, "pcie", "warn", "enp1s0f0 of alpha: 8.0 GT/s x4 of 8.0 GT/s x8"),
+        ({"core": 9}, "numa", "warn", "enp1s0f0 of alpha: core 9, the NIC's are 0-3"),
+    ],
+)
+def test_what_is_not_as_it_should_be_is_named_with_its_port_and_machine(
+    other: dict, gate: str, state: str, said: str
+) -> None:
+    found = {one.name: one for one in gates([(end("here"), end(**other))])}
+    assert found.pop(gate).state == state
+    assert {one.state for one in found.values()} == {"ok"}
+    assert said in next(one.value for one in gates([(end("here"), end(**other))]) if one.name == gate)
+
+
+A, B, TO_A, TO_B = "a-tester", "b-tester", "a-dut", "b-dut"
+
+
+def plugged(heard: dict[str, list[str]]) -> None:
+    lab = parse(LAB, Path("lab.yml"))
+    assert [port.name for link in lab.links for port in link.ends("tester")] == [A, TO_A, B, TO_B]
+    check(lab, lab.links, heard)
+
+
+def test_cables_as_the_file_says_are_accepted_also_behind_a_switch() -> None:
+    plugged({TO_A: [A], TO_B: [B]})
+    plugged({TO_A: [A, B], TO_B: [A, B]})
+
+
+def test_crossed_cables_are_named_with_where_they_lead() -> None:
+    with pytest.raises(EnvironmentBroken) as refused:
+        plugged({TO_A: [B], TO_B: [A]})
+    assert refused.value.message == (
+        "the cables are not as lab.yml says: nic0 of here leads to nic1 of alpha, not to nic0 of alpha (link a); "
+        "nic1 of here leads to nic0 of alpha, not to nic1 of alpha (link b)"
+    )
+
+
+def test_a_port_that_hears_nothing_is_named() -> None:
+    with pytest.raises(EnvironmentBroken) as refused:
+        plugged({TO_A: [A], TO_B: []})
+    assert refused.value.message == "no frame came from nic1 of here to nic1 of alpha (link b)"
