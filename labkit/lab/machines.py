@@ -102,7 +102,7 @@ def _kept_alive(agent: Program) -> Iterator[None]:
     over = threading.Event()
 
     def repeat() -> None:
-        with suppress(LabkitError):  # it has ended: who asks it next is told so
+        with suppress(LabkitError, ValueError):  # it has ended, or is closed: who asks it next learns so
             while not over.wait(ALIVE_EVERY_S):
                 agent.command("alive", timeout_s=LOST_AFTER_S)
 

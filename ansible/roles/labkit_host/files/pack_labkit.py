@@ -39,7 +39,6 @@ def identity(checkout: Path, python: str, machine: str) -> str:
 def pack(checkout: Path, python: str, machine: str) -> str:
     """Path of the archive. Ends with pip's own words if it fails."""
     project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
-    descriptor, path = tempfile.mkstemp(prefix="labkit-python-", suffix=".tar")
     with tempfile.TemporaryDirectory() as temporary:
         site, wheel = Path(temporary) / "site", Path(temporary) / "wheel"
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -49,6 +48,7 @@ def pack(checkout: Path, python: str, machine: str) -> str:
         _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheel), str(checkout)])
         _run([*pip, "install", *there, "--no-deps", *map(str, wheel.glob("*.whl"))])
         (site / IDENTITY).write_text(identity(checkout, python, machine) + "\n", encoding="ascii")
+        descriptor, path = tempfile.mkstemp(prefix="labkit-python-", suffix=".tar")
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
             for one in sorted(site.iterdir()):
                 tar.add(one, one.name, filter=_of_root)
