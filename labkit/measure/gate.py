@@ -13,8 +13,9 @@ class Gate:
     """One check of whether a figure can be trusted."""
 
     name: str
-    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, link, pcie, numa, stability,
-    stability-ndr, max-offered-load, base-ndr, base-pdr, base-mrr; of the host itself also guest, beyond, omitted."""
+    """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, link, pause, pcie, numa,
+    stability, stability-ndr, max-offered-load, base-ndr, base-pdr, base-mrr; of the host itself also guest, beyond,
+    omitted."""
     state: str
     """ok, warn or invalid."""
     value: str

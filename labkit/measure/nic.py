@@ -25,12 +25,14 @@ class NicFacts:
     """What its PCIe link runs at, such as "8.0 GT/s x4"."""
     pcie_able: str | None = None
     """What the NIC is able to."""
+    pause: tuple[str, ...] | None = None
+    """What it does of pause frames: some of "receive" and "send"."""
 
 
 def gates(links: Sequence[tuple[NicFacts, NicFacts]]) -> tuple[Gate, ...]:
     """All gates over NICs; `links`: the two ends of each. None for no link."""
     ends = [end for link in links for end in link]
-    return (link_gate(links), pcie_gate(ends), numa_gate(ends)) if links else ()
+    return (link_gate(links), pause_gate(ends), pcie_gate(ends), numa_gate(ends)) if links else ()
 
 
 def link_gate(links: Sequence[tuple[NicFacts, NicFacts]]) -> Gate:
@@ -58,6 +60,19 @@ def _mode(end: NicFacts) -> str:
     if end.speed_mbps is None:
         return "speed not reported"
     return f"{end.speed_mbps} Mb/s {end.duplex or 'duplex not reported'}"
+
+
+def pause_gate(ends: Sequence[NicFacts]) -> Gate:
+    """No NIC sends or obeys pause frames. It only warns."""
+    on = [f"{end.port} of {end.machine}: {' and '.join(end.pause)}" for end in ends if end.pause]
+    known = any(end.pause is not None for end in ends)
+    return Gate(
+        name="pause",
+        state="warn" if on else "ok",
+        value="; ".join(on) or ("off" if known else "not reported"),
+        limit="pause frames off at both ends",
+        why="a DUT that pauses the tester shows a lower load instead of loss: ethtool -A turns it off",
+    )
 
 
 def pcie_gate(ends: Sequence[NicFacts]) -> Gate:
@@ -104,7 +119,7 @@ def of_port(facts: Mapping[str, object], *, machine: str, core: int) -> NicFacts
         value = facts.get(name)
         return None if value is None else str(value)
 
-    speed, local = facts.get("speed_mbps"), facts.get("local_cores")
+    speed, local, pause = facts.get("speed_mbps"), facts.get("local_cores"), facts.get("pause")
     return NicFacts(
         port=str(facts["interface"]),
         machine=machine,
@@ -114,4 +129,5 @@ def of_port(facts: Mapping[str, object], *, machine: str, core: int) -> NicFacts
         local_cores=tuple(local) if isinstance(local, list | tuple) else None,
         pcie=text("pcie"),
         pcie_able=text("pcie_able"),
+        pause=tuple(what for what, on in pause.items() if on) if isinstance(pause, Mapping) else None,
     )

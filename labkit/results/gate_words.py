@@ -40,6 +40,7 @@ GATES = {
     "stall": "Time that the tester's loop stood still: what it sent late came back late by its own doing.",
     "switches": "How often the tester (or a measuring thread) was preempted on its core by something else.",
     "link": "Whether both ends of each cable run at one speed and in full duplex.",
+    "pause": "Whether NICs send or obey pause frames, which hide a DUT's loss behind a lower load.",
     "pcie": "Whether each NIC's PCIe slot gives it the speed and the lanes that it is able to.",
     "numa": "Whether tester and DUT each run on the NUMA node that their NIC is attached to.",
     "stability": "Whether trials lose frames even at a load that is next to nothing. "

@@ -459,3 +459,14 @@ def test_one_host_measures_over_a_cable_between_two_of_its_ports(two: TwoHosts) 
     assert done.returncode == 2
     assert "backend kernel is not measured on any of the chosen topologies" in done.stderr
     assert "backends that are measured there: af_packet, xdp, af_xdp\n" in done.stderr
+
+
+FACTS = """
+import json
+from labkit.machine import nic_driver
+print(json.dumps([nic_driver.driver(name) and nic_driver.driver(name).name for name in ("nic0", "lo", "nosuch0")]))
+"""
+
+
+def test_the_driver_of_an_interface_is_read(two: TwoHosts) -> None:
+    assert json.loads(two.alpha.run(sys.executable, "-c", FACTS)) == ["veth", None, None]

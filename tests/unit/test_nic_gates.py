@@ -18,6 +18,7 @@ READ = {
     "local_cores": [0, 1, 2, 3],
     "pcie": "8.0 GT/s x8",
     "pcie_able": "8.0 GT/s x8",
+    "pause": {"receive": False, "send": False},
 }
 LAB = """\
 description: two cables
@@ -44,11 +45,11 @@ def end(machine: str = "alpha", core: int = 1, **other: object) -> NicFacts:
 
 
 def test_two_equal_ends_pass_every_gate() -> None:
-    assert states(end("here"), end()) == {"link": "ok", "pcie": "ok", "numa": "ok"}
+    assert states(end("here"), end()) == {"link": "ok", "pause": "ok", "pcie": "ok", "numa": "ok"}
 
 
 def test_what_a_driver_does_not_report_is_no_fault() -> None:
-    silent = dict.fromkeys(("speed_mbps", "duplex", "local_cores", "pcie", "pcie_able"))
+    silent = dict.fromkeys(("speed_mbps", "duplex", "local_cores", "pcie", "pcie_able", "pause"))
     assert set(states(end("here", **silent), end(**silent)).values()) == {"ok"}
     link, *_ = gates([(end("here", **silent), end(**silent))])
     assert "speed not reported" in link.value
@@ -59,6 +60,7 @@ def test_what_a_driver_does_not_report_is_no_fault() -> None:
     [
         ({"duplex": "half"}, "link", "invalid", "enp1s0f0 of alpha: 25000 Mb/s half"),
         ({"speed_mbps": 10000}, "link", "invalid", "enp1s0f0 of here: 25000 Mb/s full"),
+        ({"pause": {"receive": True, "send": True}}, "pause", "warn", "enp1s0f0 of alpha: receive and send"),
         ({"pcie": "8.0 GT/s x4"}, "pcie", "warn", "enp1s0f0 of alpha: 8.0 GT/s x4 of 8.0 GT/s x8"),
         ({"core": 9}, "numa", "warn", "enp1s0f0 of alpha: core 9, the NIC's are 0-3"),
     ],

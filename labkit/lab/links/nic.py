@@ -15,6 +15,7 @@ from typing import Any
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.links.veth import GRO, INTERFACE_SYSCTLS, OFFLOADS, link_facts
 from labkit.lab.topology import Link, Port, Role
+from labkit.machine import nic_driver
 from labkit.machine.cores import parse_list
 from labkit.machine.interface import PRESENT, InterfaceTunable, LinkLocalTunable, features_of
 from labkit.machine.journal import Journal
@@ -134,12 +135,15 @@ def wait_for_carrier(interface: str, *, deadline_s: float = CARRIER_S) -> None:
 
 
 def read_back(port: Port) -> dict[str, object]:
-    """One end as the kernel has it: MTU, MAC, addresses, neighbours, qdisc, queues, offloads, driver."""
-    driver = _NET / port.interface / "device/driver"
+    """One end as the kernel has it: driver, firmware, speed, PCIe, MTU, addresses, neighbours, queues, offloads."""
+    driver, pause = nic_driver.driver(port.interface), nic_driver.pause(port.interface)
     return {
         "interface": port.interface,
-        "driver": driver.resolve().name if driver.exists() else None,
+        "driver": driver.name if driver else None,
+        "driver_version": driver.version or None if driver else None,
+        "firmware": driver.firmware or None if driver else None,
         "pci": port.pci or None,
+        "pause": {"receive": pause.receive, "send": pause.send} if pause else None,
         **_hardware(port.interface),
         **link_facts(port.interface),
     }
