@@ -159,9 +159,10 @@ class Commands:
             raise LabkitBug("there is no lab on these ports")
         return self._lab
 
-    def read(self, workers: Mapping[str, Sequence[int]]) -> Any:  # noqa: ANN401 (a JSON value)
+    def read(self, workers: Mapping[str, Sequence[int]], interfaces: Sequence[str]) -> Any:  # noqa: ANN401 (JSON)
         """What the gates judge: see `record.readings`."""
-        return readings.as_json(readings.read({role: (tid, core) for role, (tid, core) in workers.items()}))
+        threads = {role: (tid, core) for role, (tid, core) in workers.items()}
+        return readings.as_json(readings.read(threads, interfaces))
 
     def environment(self) -> Any:  # noqa: ANN401 (a JSON value)
         """What this machine is."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labkit.measure.gate import Gate
+from labkit.measure.gate import Gate, state_of
+from labkit.measure.noise import NoiseReading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,73 @@ def numa_gate(ends: Sequence[NicFacts]) -> Gate:
 
 def _cores(cores: Sequence[int]) -> str:
     return f"{cores[0]}-{cores[-1]}" if len(cores) == cores[-1] - cores[0] + 1 else ",".join(map(str, cores))
+
+
+Counted = Mapping[str, Mapping[str, Mapping[str, int]]]
+"""By how much each counter of each NIC grew, by machine and interface [frames]."""
+DAMAGED = ("rx_crc_errors", "rx_frame_errors")
+MISSED = ("rx_missed_errors", "rx_fifo_errors", "rx_over_errors")
+DAMAGED_INVALID = 1e-5
+"""Of the frames received. At the highest bit error rate that IEEE Std 802.3 allows at 10 Gb/s, 1e-12, 1 in 8e7 frames
+of 1518 bytes is damaged."""
+MISSED_INVALID = 0.01
+"""Of the frames received. As for frames that the tester does not send (the gate unsent)."""
+
+
+def differences(before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> Counted:
+    """What the NICs counted between two readings; empty where there are none."""
+    return {
+        machine: {
+            name: {
+                counter: value - before[machine].nics[name][counter]
+                for counter, value in now.items()
+                if counter in before[machine].nics.get(name, {})
+            }
+            for name, now in reading.nics.items()
+        }
+        for machine, reading in after.items()
+        if reading.nics
+    }
+
+
+def damage_gate(counted: Counted) -> Gate:
+    """Frames that came in damaged, of all that the worst NIC received."""
+    worst, found = _worst(counted, DAMAGED)
+    return Gate(
+        name="damage",
+        state=state_of(worst, warn=0.0, invalid=DAMAGED_INVALID),
+        value=found,
+        limit=f"warn if any, invalid > {DAMAGED_INVALID:.3%}",
+        why="frames that a cable or a connector damages are lost before the DUT, or after it: clean or change it",
+    )
+
+
+def missed_gate(counted: Counted, tester: Mapping[str, Sequence[str]]) -> Gate:
+    """Frames for which a NIC of the tester had no room; those of the DUT's are the DUT's own loss."""
+    of_tester = {
+        machine: {name: counters for name, counters in found.items() if name in tester.get(machine, ())}
+        for machine, found in counted.items()
+    }
+    worst, found = _worst(of_tester, MISSED)
+    return Gate(
+        name="missed",
+        state=state_of(worst, warn=0.0, invalid=MISSED_INVALID),
+        value=found,
+        limit=f"warn if any, invalid > {MISSED_INVALID:.0%}",
+        why="frames that the tester's NIC drops came back from the DUT, and count as its loss: larger rings help",
+    )
+
+
+def _worst(counted: Counted, counters: Sequence[str]) -> tuple[float, str]:
+    """The largest share of these counters of what a NIC received, and where there were how many."""
+    found = {}
+    for machine, interfaces in counted.items():
+        for name, grown in interfaces.items():
+            lost = sum(grown.get(counter, 0) for counter in counters)
+            if lost > 0:
+                whole = lost + grown.get("rx_packets", 0)
+                found[f"{name} of {machine}: {lost} of {whole} frames"] = lost / whole
+    return max(found.values(), default=0.0), "; ".join(found) or "none"
 
 
 def of_port(facts: Mapping[str, object], *, machine: str, core: int) -> NicFacts:

@@ -33,6 +33,8 @@ class NoiseReading:
     """Cores that each worker (by its role) may run on, read back from /proc/PID/task/TID/status."""
     own_user: Mapping[int, int] = field(default_factory=dict)
     """By core: user time of the workers that are there, and of the controller where it may run there [ticks]."""
+    nics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Counters of the lab's NICs here, by interface, as the kernel names them (rx_missed_errors, ...) [frames]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

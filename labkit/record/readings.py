@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,12 @@ from labkit.machine.cores import parse_list
 from labkit.measure.noise import CpuTicks, NoiseReading
 
 CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+NET = Path("/sys/class/net")
+COUNTERS = (
+    *("rx_packets", "tx_packets", "rx_dropped", "tx_dropped", "rx_errors", "tx_errors"),
+    *("rx_missed_errors", "rx_fifo_errors", "rx_over_errors", "rx_crc_errors", "rx_frame_errors"),
+)
+"""See Documentation/networking/statistics.rst of Linux."""
 STEAL_FIELD = 7  # after the name; proc_stat(5)
 GUEST_FIELD = 8  # guest and guest_nice are contained in user and nice
 
@@ -65,8 +71,22 @@ def _own_user(workers: Mapping[str, tuple[int, int]]) -> dict[int, int]:
     return own
 
 
-def read(workers: Mapping[str, tuple[int, int]]) -> NoiseReading:
-    """Steal, clock source, and each worker's affinity: `workers` maps a role to (thread id, intended core)."""
+def _counters(interface: str) -> dict[str, int]:
+    """Counters of a NIC; without those that its driver does not have."""
+    found = {}
+    for name in COUNTERS:
+        try:
+            found[name] = int((NET / interface / "statistics" / name).read_text())
+        except OSError:  # the interface is gone
+            continue
+    return found
+
+
+def read(workers: Mapping[str, tuple[int, int]], interfaces: Iterable[str] = ()) -> NoiseReading:
+    """Steal, clock source, and each worker's affinity: `workers` maps a role to (thread id, intended core).
+
+    `interfaces` are NICs whose counters are read.
+    """
     cores = {core for _, core in workers.values()}
     allowed = {role: _worker_cores(tid) for role, (tid, _) in workers.items()}
     return NoiseReading(
@@ -74,6 +94,7 @@ def read(workers: Mapping[str, tuple[int, int]]) -> NoiseReading:
         clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",
         allowed_cores={role: cores for role, cores in allowed.items() if cores is not None},
         own_user=_own_user(workers),
+        nics={name: _counters(name) for name in interfaces},
     )
 
 
@@ -84,6 +105,7 @@ def as_json(reading: NoiseReading) -> dict[str, Any]:
         "clocksource": reading.clocksource,
         "allowed_cores": {role: list(cores) for role, cores in reading.allowed_cores.items()},
         "own_user": {str(core): ticks for core, ticks in reading.own_user.items()},
+        "nics": {name: dict(counters) for name, counters in reading.nics.items()},
     }
 
 
@@ -94,4 +116,5 @@ def from_json(value: Mapping[str, Any]) -> NoiseReading:
         clocksource=value["clocksource"],
         allowed_cores={role: tuple(cores) for role, cores in value["allowed_cores"].items()},
         own_user={int(core): ticks for core, ticks in value["own_user"].items()},
+        nics=value["nics"],
     )

@@ -42,6 +42,8 @@ GATES = {
     "link": "Whether both ends of each cable run at one speed and in full duplex.",
     "pause": "Whether NICs send or obey pause frames, which hide a DUT's loss behind a lower load.",
     "pcie": "Whether each NIC's PCIe slot gives it the speed and the lanes that it is able to.",
+    "damage": "Frames that a NIC received damaged (CRC): the cable's loss, not the DUT's.",
+    "missed": "Frames for which a NIC of the tester had no room: they came back from the DUT, and count as its loss.",
     "numa": "Whether tester and DUT each run on the NUMA node that their NIC is attached to.",
     "stability": "Whether trials lose frames even at a load that is next to nothing. "
     "If many do, a search can't tell a good load from a bad one.",

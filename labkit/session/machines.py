@@ -46,14 +46,24 @@ def reader(lab: Lab) -> Callable[[Workers], Mapping[str, NoiseReading]]:
         found = {}
         for name, machine in machines.items():
             of_it = {str(role): worker for role, worker in apart[name].items()}
+            interfaces = nics(lab)[name]
             found[name] = (
-                readings.read(of_it)  # so that the time of this process counts as our own
+                readings.read(of_it, interfaces)  # so that the time of this process counts as our own
                 if machine.here
-                else readings.from_json(machine.ask("read", workers=of_it))
+                else readings.from_json(machine.ask("read", workers=of_it, interfaces=interfaces))
             )
         return found
 
     return read
+
+
+def nics(lab: Lab, *roles: Role) -> dict[str, list[str]]:
+    """The interfaces of these roles (left out: of both), by machine."""
+    found: dict[str, list[str]] = {machine.name: [] for machine in lab.machines.values()}
+    for port in (*lab.tester_ports, *lab.dut_ports):
+        if port.interface is not None and (not roles or port.role in roles):
+            found[lab.machines[port.role].name].append(port.interface)
+    return found
 
 
 def _apart(lab: Lab, workers: Workers) -> dict[str, Workers]:

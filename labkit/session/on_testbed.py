@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from labkit.measure import noise
+from labkit.measure import nic, noise
 from labkit.measure.gate import GATE_SCOPE, MAX_OFFERED_LOAD, Gate, invalid_for
 from labkit.measure.limits import DUT, MaxOfferedLoad, limited_by
 from labkit.measure.rates import Mrr
@@ -74,6 +74,8 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
     payload = body(testbed, notes)
     after = testbed.read()
     proof, tester = testbed.proof(), testbed.tester()
+    if counted := nic.differences(before, after):
+        tester = {**tester, "nics": counted}
     if "engine_note" in tester:
         notes.deviations.append(str(tester["engine_note"]))
     gates = noise.gates(
@@ -88,7 +90,7 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
         payload=payload,
         tester=tester,
         proof=proof,
-        gates=(*gates, *testbed.gates(), *notes.gates),
+        gates=(*gates, *testbed.gates(before, after), *notes.gates),
         limited_by=DUT,
         deviations=(*deviations, *notes.deviations),
         bases=tuple(notes.bases),

@@ -23,7 +23,7 @@ from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
 from labkit.record import readings
 from labkit.session.datapaths import Datapath
-from labkit.session.machines import Workers, cores_by_machine, reader
+from labkit.session.machines import Workers, cores_by_machine, nics, reader
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import DrainTime, ProbeTester, generating
 from labkit.testers.simulated import SimulatedTester
@@ -60,8 +60,8 @@ class Testbed(Protocol):
         """The intended core of each worker, by machine and role: their affinity is read back."""
         ...
 
-    def gates(self) -> Sequence[Gate]:
-        """Over what does not change while it is up: its NICs."""
+    def gates(self, before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> Sequence[Gate]:
+        """Over its NICs: what does not change while it is up, and their counters around a measurement."""
         ...
 
     @property
@@ -120,7 +120,7 @@ class LiveTestbed:
         """Those of the workers that run."""
         return cores_by_machine(self._lab, self._workers())
 
-    def gates(self) -> Sequence[Gate]:
+    def gates(self, before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> Sequence[Gate]:
         """Those of NICs, in a lab that has some."""
         if not self._lab.machines:
             return ()
@@ -130,9 +130,12 @@ class LiveTestbed:
         def end(role: Role, port: Port) -> nic.NicFacts:
             return nic.of_port(facts[port.name], machine=self._lab.machines[role].name, core=cores[role])
 
-        return nic.gates(
-            [(end("tester", port.link.tester), end("dut", port.link.dut)) for port in self._lab.tester_ports]
-        )
+        links = [
+            (end("tester", port.link.tester), end("dut", port.link.dut)) for port in self._lab.tester_ports
+        ]
+        counted = nic.differences(before, after)
+        testers = nics(self._lab, "tester")
+        return (*nic.gates(links), nic.damage_gate(counted), nic.missed_gate(counted, testers))
 
     def _workers(self) -> Workers:
         """The workers of the probes that run."""
@@ -209,6 +212,6 @@ class SimulatedTestbed:
         """No process runs."""
         return {}
 
-    def gates(self) -> Sequence[Gate]:
+    def gates(self, before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> Sequence[Gate]:
         """There are no NICs."""
         return ()

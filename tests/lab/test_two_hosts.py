@@ -470,3 +470,26 @@ print(json.dumps([nic_driver.driver(name) and nic_driver.driver(name).name for n
 
 def test_the_driver_of_an_interface_is_read(two: TwoHosts) -> None:
     assert json.loads(two.alpha.run(sys.executable, "-c", FACTS)) == ["veth", None, None]
+
+
+MEASURED = """
+import json, sys
+from labkit.lab.topology_file import load
+from labkit.progress import Silent
+from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.session import Session
+from labkit.session.settings import Settings
+from labkit.testers.frames import frame_spec
+
+with Session(Settings(store=False, quick=True, listen_s=0.0), progress=Silent()) as session:
+    datapath = next(d for d in enumerate_datapaths([load(sys.argv[1])]) if d.backend.name == "kernel")
+    measured = session.measure.mrr(datapath, frame_spec("64"))
+print(json.dumps({"gates": {g.name: g.state for g in measured.gates}, "nics": measured.tester["nics"]}))
+"""
+
+
+def test_what_the_nics_of_both_hosts_counted_belongs_to_a_measurement(two: TwoHosts) -> None:
+    found = json.loads(two.here.run(sys.executable, "-c", MEASURED, str(two.topology)))
+    assert found["nics"].keys() == {"here", "alpha"}
+    assert all(found["nics"][host]["nic0"]["rx_packets"] > 0 for host in ("here", "alpha"))
+    assert {found["gates"][name] for name in ("link", "pause", "pcie", "numa", "damage", "missed")} == {"ok"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from labkit.errors import EnvironmentBroken
 from labkit.lab.links.cabling import check
 from labkit.lab.topology_file import parse
-from labkit.measure.nic import NicFacts, gates, of_port
+from labkit.measure.nic import NicFacts, damage_gate, differences, gates, missed_gate, of_port
+from labkit.measure.noise import NoiseReading
 
 READ = {
     "interface": "enp1s0f0",
@@ -72,6 +74,35 @@ def test_what_is_not_as_it_should_be_is_named_with_its_port_and_machine(
     assert found.pop(gate).state == state
     assert {one.state for one in found.values()} == {"ok"}
     assert said in next(one.value for one in gates([(end("here"), end(**other))]) if one.name == gate)
+
+
+def counted(**grown: int) -> dict:
+    nics = {"nic0": {"rx_packets": 50, **dict.fromkeys(grown, 7)}}
+    before = NoiseReading(cpus={}, clocksource="tsc", allowed_cores={}, nics=nics)
+    nics = {"nic0": {"rx_packets": 1050, **{name: 7 + more for name, more in grown.items()}}}
+    return differences({"alpha": before}, {"alpha": replace(before, nics=nics)})
+
+
+def test_what_nics_counted_is_the_difference_of_two_readings() -> None:
+    assert counted(rx_crc_errors=3) == {"alpha": {"nic0": {"rx_packets": 1000, "rx_crc_errors": 3}}}
+    without = NoiseReading(cpus={}, clocksource="tsc", allowed_cores={})
+    assert differences({"": without}, {"": without}) == {}
+
+
+@pytest.mark.parametrize(("errors", "state"), [(0, "ok"), (1, "invalid")])
+def test_frames_that_came_damaged_make_a_figure_invalid(errors: int, state: str) -> None:
+    gate = damage_gate(counted(rx_crc_errors=errors))
+    assert gate.state == state
+    assert gate.value == ("nic0 of alpha: 1 of 1001 frames" if errors else "none")
+    rare = {"alpha": {"nic0": {"rx_packets": 10**9, "rx_crc_errors": 1}}}
+    assert damage_gate(rare).state == "warn"
+
+
+@pytest.mark.parametrize(("missed", "state"), [(0, "ok"), (5, "warn"), (100, "invalid")])
+def test_frames_that_the_testers_nic_dropped_are_not_the_duts_loss(missed: int, state: str) -> None:
+    found = counted(rx_missed_errors=missed)
+    assert missed_gate(found, {"alpha": ["nic0"]}).state == state
+    assert missed_gate(found, {"here": ["nic0"]}).state == "ok"  # on alpha it is the DUT's own
 
 
 A, B, TO_A, TO_B = "a-tester", "b-tester", "a-dut", "b-dut"

@@ -303,8 +303,9 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
         proven=True,
         claim="x",
     )
+    of_counters = (nic.damage_gate({}), nic.missed_gate({}, {}))
     end = nic.NicFacts(port="enp1s0f0", machine="alpha", core=0)
-    everything = (*measured, *preflight, *of_others, *of_host, *nic.gates([(end, end)]))
+    everything = (*measured, *preflight, *of_others, *of_host, *nic.gates([(end, end)]), *of_counters)
     assert {g.name for g in everything} == set(gate_words.GATES)
     said = plain(section(html(replace(sound, measurements=(replace(run, gates=everything),))), "trust"))
     for g in everything:
