@@ -53,6 +53,7 @@ class Commands:
     def __init__(self) -> None:
         self._reserved = ExitStack()
         self._lab: str | None = None
+        self._allowed = sorted(os.sched_getaffinity(0))
         self._ports: dict[Role, list[Port]] = {}
         self._listening = ExitStack()
         self._listener: Listener | None = None
@@ -90,6 +91,7 @@ class Commands:
 
     def cores(self, asked: Mapping[str, int | None]) -> dict[str, Any]:
         """A core for each role that is here, of those asked for; this process keeps off them."""
+        pin(os.getpid(), self._allowed)  # it kept off those of the lab before
         if len(asked) == len(ROLES):
             found = lab_cores.choose_for(asked["tester"], asked["dut"])
             chosen = {"tester": found.tester, "dut": found.dut}

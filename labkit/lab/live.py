@@ -73,6 +73,11 @@ class Lab:
     machines: Mapping[Role, Machine] = field(default_factory=dict)
     """Of a lab on NICs: the machine of each role. Empty: all of it is on this one."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether all of its machines are."""
+        return all(machine.connected for machine in self.machines.values())
+
 
 @contextmanager
 def lab_up(

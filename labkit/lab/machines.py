@@ -51,6 +51,11 @@ class Machine:
         """Whether labkit itself runs there."""
         return isinstance(self.host, LocalHost)
 
+    @property
+    def connected(self) -> bool:
+        """Whether its agent is there. It ends with the connection, and when the machine reboots."""
+        return self.agent.alive
+
     def ask(self, command: str, *, timeout_s: float = SLOW_TIMEOUT_S, **arguments: object) -> Any:  # noqa: ANN401
         """The answer of its agent, a JSON value. Raises as `Program.command`."""
         return self.agent.command(command, timeout_s=timeout_s, **arguments)

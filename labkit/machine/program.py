@@ -71,6 +71,11 @@ class Program:
         words = "\n".join(self._stderr) or "no output on stderr"
         return ToolFailed(f"{self.called} {self._ended(code)} while {doing}: {words}")
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, and over SSH whether the connection is there."""
+        return self._process.poll() is None
+
     def check_alive(self) -> None:
         """Raise ToolFailed, with its last output, if it has died."""
         if self._process.poll() is not None:

@@ -20,6 +20,7 @@ from labkit.record import readings
 from labkit.session.capabilities import Check, reasons
 from labkit.session.destinations import destination
 
+TRIED_AGAIN_AFTER_S = 60.0
 Workers = Mapping[Role, tuple[int, int]]
 """Thread id and intended core, by role."""
 
@@ -105,7 +106,8 @@ class Machines:
         self._destinations: dict[str, Destination | None] = {}
         self._stack = ExitStack()
         self._known: dict[str, Machine] = {}
-        self._unreachable: dict[str, EnvironmentBroken] = {}
+        self._unreachable: dict[str, tuple[EnvironmentBroken, float]] = {}
+        """Why, and until when it is not tried again."""
 
     def find(self, topologies: Iterable[Topology]) -> None:
         """Find out how the hosts of topologies are reached. Raises ConfigInvalid for those that no inventory has."""
@@ -121,15 +123,24 @@ class Machines:
         return self._destinations[name]
 
     def get(self, name: str) -> Machine:
-        """The machine. Raises EnvironmentBroken or ConfigInvalid where it cannot be reached."""
-        if name in self._unreachable:  # trying again takes a minute, for each test
-            raise self._unreachable[name]
-        if name not in self._known:
-            try:
-                self._known[name] = self._stack.enter_context(reached(name, self._destination(name)))
-            except EnvironmentBroken as error:
-                self._unreachable[name] = error
-                raise
+        """The machine; connected anew if the connection was lost.
+
+        Raises EnvironmentBroken or ConfigInvalid where it cannot be reached.
+        """
+        known = self._known.get(name)
+        if known is not None and known.connected:
+            return known
+        if name in self._unreachable:
+            error, until = self._unreachable[name]
+            if time.monotonic() < until:
+                raise error
+        try:
+            self._known[name] = self._stack.enter_context(reached(name, self._destination(name)))
+        except EnvironmentBroken as error:
+            # Trying again takes a minute, for each test. One that was there before may be about to come back.
+            until = math.inf if known is None else time.monotonic() + TRIED_AGAIN_AFTER_S
+            self._unreachable[name] = error, until
+            raise
         return self._known[name]
 
     @contextmanager

@@ -6,7 +6,7 @@ The lab is the namespaces and links of a topology; the testbed is the tester and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 
 from labkit.errors import LabkitBug, LabkitError
@@ -66,6 +66,9 @@ class Testbeds:
                     f"lab {self._borrowed.topology.name} is in use, {datapath.topology.name} was asked for"
                 )
             return self._borrowed
+        if self._lab is not None and not self._lab.connected:
+            with suppress(LabkitError):  # what is left there is reverted there: its agent has ended
+                self.close()
         if self._lab is None or self._lab.topology != datapath.topology:
             self.close()
             self._progress.phase(f"lab {datapath.topology.name}: bringing it up")
@@ -90,8 +93,10 @@ class Testbeds:
     def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
         """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""
         key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
-        if self._testbed is None or self._testbed_key != key:
-            self.close_testbed()
+        lost = self._lab is not None and not self._lab.connected
+        if self._testbed is None or self._testbed_key != key or lost:
+            with suppress(LabkitError) if lost else nullcontext():
+                self.close_testbed()
             simulated = datapath.topology.simulation.get(datapath.backend.name)
             if simulated is not None:
                 self._on_topology(datapath.topology, None, {})

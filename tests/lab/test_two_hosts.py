@@ -493,3 +493,39 @@ def test_what_the_nics_of_both_hosts_counted_belongs_to_a_measurement(two: TwoHo
     assert found["nics"].keys() == {"here", "alpha"}
     assert all(found["nics"][host]["nic0"]["rx_packets"] > 0 for host in ("here", "alpha"))
     assert {found["gates"][name] for name in ("link", "pause", "pcie", "numa", "damage", "missed")} == {"ok"}
+
+
+LOST = """
+import sys
+from labkit.errors import LabkitError
+from labkit.lab.topology_file import load
+from labkit.progress import Silent
+from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.session import Session
+from labkit.session.settings import Settings
+from labkit.testers.frames import frame_spec
+
+with Session(Settings(store=False, quick=True), progress=Silent()) as session:
+    datapath = next(d for d in enumerate_datapaths([load(sys.argv[1])]) if d.backend.name == "kernel")
+    try:
+        session.one_trial(datapath, frame_spec("64"), load_pps=1000.0, duration_s=8.0)
+    except LabkitError as error:
+        print(f"lost: {error.message}", flush=True)
+    trial, proof, _ = session.one_trial(datapath, frame_spec("64"), load_pps=1000.0, duration_s=0.2)
+    print(f"proven: {proof.proven}, {trial.received > 0}", flush=True)
+"""
+
+
+def test_after_a_lost_connection_the_next_measurement_connects_anew(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    process = subprocess.Popen(
+        [*two.here.enter, sys.executable, "-c", LOST, str(two.topology)], stdout=subprocess.PIPE, text=True
+    )
+    assert eventually(lambda: running(two, "socket"))
+    assert two.alpha.kill("dropbear -i")
+    output, _ = process.communicate(timeout=120)
+    lost, again = output.splitlines()
+    assert lost.startswith("lost: ")
+    assert "connection to alpha was lost" in lost
+    assert again == "proven: True, True"
+    assert (two.here.state(), two.alpha.state()) == before
