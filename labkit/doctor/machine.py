@@ -120,7 +120,10 @@ def python_packages() -> str:
 def _version(*argv: str) -> str:
     if shutil.which(argv[0]) is None:
         raise Unavailable(f"{argv[0]}: not found")
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    # Ansible refuses a standard input that does not block.
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10
+    )
     if done.returncode != 0:
         raise Unavailable(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
     return (done.stdout or done.stderr).strip().splitlines()[0]

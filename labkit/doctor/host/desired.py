@@ -109,12 +109,23 @@ def _relative_inventory(inventory: str | Path) -> str:
     return shlex.quote(str(inventory)) if "," in str(inventory) else _relative(Path(inventory))
 
 
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program of Ansible's. Raises TimeoutExpired."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,  # one that does not block, as processes of pytest-xdist have it, is refused
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+
+
 def hosts(*inventories: str) -> list[str]:
     """All hosts of inventories. Raises ConfigInvalid where there are none."""
     command = [_beside("ansible-inventory"), *_options(inventories), "--list"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=_environment(), check=False, timeout=TIMEOUT_S
-    )
+    done = _run(command)
     groups = json.loads(done.stdout) if done.returncode == 0 else {}
     found = {host for group in groups.values() for host in group.get("hosts", ())}
     if not found:
@@ -206,9 +217,7 @@ def _ask(source: Source, facts: Mapping[str, str], gather: bool) -> dict[str, An
         playbook.write_text(json.dumps([play]))
         command = [_beside("ansible-playbook"), *source.options, "--limit", source.host, str(playbook)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, env=_environment(), check=False, timeout=TIMEOUT_S
-            )
+            done = _run(command)
         except subprocess.TimeoutExpired:
             raise ToolFailed(
                 f"ansible-playbook did not work out {source.name} in {TIMEOUT_S:.0f} s"
