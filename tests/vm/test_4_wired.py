@@ -97,6 +97,12 @@ def wired(
     played = playbooks.play("site.yml", "--limit", tester.name, "--tags", "labkit_host")
     say(f"labkit is installed on the tester after {played.took_s:.0f} s")
     assert played.code == 0, played.output[-4000:]
+    for slot in LINKS.values():
+        for guest in (
+            tester,
+            dut,
+        ):  # in use once: the kernel keeps the queue discipline of an interface that was up
+            guest.run(f"ip link set enp0s{slot} up; sleep 2; ip link set enp0s{slot} down")
     return Wired(tmp_path_factory.mktemp("wired"), playbooks.inventory, tester, dut)
 
 
