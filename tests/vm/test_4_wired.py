@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 LINKS = {"virtio": desired.XDP_SLOT, "e1000e": desired.TUNED_SLOT}
 STATE = (
     "ip -json address show; ip -json neigh show nud permanent; ip -json link show; "
-    "find /run/labkit* /var/lib/labkit/journal* 2>/dev/null || true"
+    "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl 2>/dev/null || true"
 )
 
 
@@ -91,7 +91,7 @@ def wired(
     provisioned: Provisioned,
     tmp_path_factory: pytest.TempPathFactory,
     say: Say,
-) -> Wired:
+) -> Iterator[Wired]:
     """Both machines with labkit from the role."""
     playbooks.host(tester, desired.TESTER)
     played = playbooks.play("site.yml", "--limit", tester.name, "--tags", "labkit_host")
@@ -103,7 +103,10 @@ def wired(
             dut,
         ):  # in use once: the kernel keeps the queue discipline of an interface that was up
             guest.run(f"ip link set enp0s{slot} up; sleep 2; ip link set enp0s{slot} down")
-    return Wired(tmp_path_factory.mktemp("wired"), playbooks.inventory, tester, dut)
+    yield Wired(tmp_path_factory.mktemp("wired"), playbooks.inventory, tester, dut)
+    for guest in (tester, dut):
+        # labkit's own journal, which is empty, is no change of a role's.
+        guest.run("rm -f /var/lib/labkit/journal.jsonl; rmdir /var/lib/labkit 2>/dev/null || true")
 
 
 @pytest.mark.parametrize("backend", ["kernel", "af_packet"])
