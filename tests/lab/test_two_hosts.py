@@ -528,4 +528,6 @@ def test_after_a_lost_connection_the_next_measurement_connects_anew(two: TwoHost
     assert lost.startswith("lost: ")
     assert "connection to alpha was lost" in lost
     assert again == "proven: True, True"
+    # Offloads of a veth cannot be reverted while the tester's program is still on its other end.
+    two.alpha.run("sh", "-c", "labkit down")
     assert (two.here.state(), two.alpha.state()) == before
