@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from labkit.machine.process import Identity, identify
+
 SERVERS = ("sshd", "dropbear")
 """Names of SSH servers' processes begin so (OpenSSH: sshd, since 9.8 sshd-session)."""
 END_S = 3.0
@@ -24,17 +26,17 @@ def close() -> bool:
     server = _server()
     if server is None:
         return False
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(server, number)
-        deadline = time.monotonic() + END_S
-        while Path(f"/proc/{server}").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+    with suppress(ProcessLookupError):
+        os.kill(server.pid, signal.SIGTERM)
+    deadline = time.monotonic() + END_S
+    while server.alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+    server.kill()
     time.sleep(PROGRAMS_S)
     return True
 
 
-def _server() -> int | None:
+def _server() -> Identity | None:
     """The nearest process above this one that is an SSH server's."""
     pid = os.getppid()
     while pid > 1:
@@ -43,6 +45,8 @@ def _server() -> int | None:
         except OSError:
             return None
         if stat.partition("(")[2].startswith(SERVERS):
-            return pid
+            with suppress(ProcessLookupError):
+                return identify(pid)
+            return None
         pid = int(stat.rpartition(")")[2].split()[1])
     return None

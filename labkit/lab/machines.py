@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import pwd
 import shlex
 import sys
 import threading
@@ -20,6 +19,7 @@ from labkit.errors import EnvironmentBroken, LabkitError
 from labkit.lab.topology import HERE
 from labkit.machine import sources
 from labkit.machine.hosts import Host, LocalHost, SshHost
+from labkit.machine.lock import user_name
 from labkit.machine.program import Program
 from labkit.machine.ssh import Destination, connected
 
@@ -94,16 +94,16 @@ def reached(name: str, to: Destination | None) -> Iterator[Machine]:
 
 def _own_name() -> str:
     """Who measures, for those who find the machine reserved."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
-    return f"{user}@{platform.node()}"
+    return f"{user_name(os.getuid())}@{platform.node()}"
 
 
 @contextmanager
 def _kept_alive(agent: Program) -> Iterator[None]:
-    """Let the agent know that this process is there, also while nothing is asked of it."""
+    """Let the agent know that this process is there, also while nothing is asked of it.
+
+    At the end the thread is not waited for: it may be in a command that takes up to LOST_AFTER_S. The agent's end is
+    its own.
+    """
     over = threading.Event()
 
     def repeat() -> None:

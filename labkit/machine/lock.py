@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
+from labkit.machine.process import identify
+from labkit.machine.usage import TICKS_PER_S
 
 NAME = "\0labkit/measuring"
 _CREDENTIALS = struct.Struct("3i")
@@ -87,11 +89,15 @@ def _peer(connection: socket.socket) -> Taken:
     pid, uid, _ = _CREDENTIALS.unpack(
         connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )
+    return Taken(pid, user_name(uid), _command(pid), _started(pid))
+
+
+def user_name(uid: int) -> str:
+    """The name of a user; the number, if it has none."""
     try:
-        user = pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        user = str(uid)
-    return Taken(pid, user, _command(pid), _started(pid))
+        return str(uid)
 
 
 def _command(pid: int) -> str:
@@ -109,11 +115,11 @@ def _command(pid: int) -> str:
 def _started(pid: int) -> str:
     """When a process was started; empty where it cannot be seen."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        after_boot_s = identify(pid).start_ticks / TICKS_PER_S
         up_s = float(Path("/proc/uptime").read_text().split()[0])
     except OSError:
         return ""
-    began = time.time() - up_s + ticks / os.sysconf("SC_CLK_TCK")
+    began = time.time() - up_s + after_boot_s
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))
 
 

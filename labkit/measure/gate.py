@@ -14,8 +14,8 @@ class Gate:
 
     name: str
     """proof, steal, contention, affinity, clock, unsent, offered, stall, switches, link, pause, pcie, numa,
-    damage, missed, stability, stability-ndr, max-offered-load, base-ndr, base-pdr, base-mrr; of the host itself also
-    guest, beyond, omitted."""
+    crc-errors, rx-missed, stability, stability-ndr, max-offered-load, base-ndr, base-pdr, base-mrr; of the host itself
+    also guest, beyond, omitted."""
     state: str
     """ok, warn or invalid."""
     value: str

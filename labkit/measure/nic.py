@@ -24,10 +24,13 @@ class NicFacts:
     """Of the NUMA node that it is attached to."""
     pcie: str | None = None
     """What its PCIe link runs at, such as "8.0 GT/s x4"."""
-    pcie_able: str | None = None
-    """What the NIC is able to."""
+    pcie_max: str | None = None
+    """What the NIC supports."""
     pause: tuple[str, ...] | None = None
-    """What it does of pause frames: some of "receive" and "send"."""
+    """What it is set to do of pause frames: some of "receive" and "send"."""
+
+
+NOT_REPORTED = "not reported"
 
 
 def gates(links: Sequence[tuple[NicFacts, NicFacts]]) -> tuple[Gate, ...]:
@@ -40,14 +43,11 @@ def link_gate(links: Sequence[tuple[NicFacts, NicFacts]]) -> Gate:
     """Both ends of a link run at one speed, in both directions at once."""
     wrong, seen = [], []
     for ends in links:
-        for end in ends:
-            mode = _mode(end)
-            seen.append(f"{end.port} of {end.machine}: {mode}")
-            if end.duplex == "half":
-                wrong.append(seen[-1])
+        of_link = [f"{_name(end)}: {_mode(end)}" for end in ends]
         speeds = {end.speed_mbps for end in ends} - {None}
-        if len(speeds) > 1:
-            wrong += [one for one in seen[-2:] if one not in wrong]
+        halves = [said for end, said in zip(ends, of_link, strict=True) if end.duplex == "half"]
+        wrong += of_link if len(speeds) > 1 else halves
+        seen += of_link
     return Gate(
         name="link",
         state="invalid" if wrong else "ok",
@@ -58,55 +58,66 @@ def link_gate(links: Sequence[tuple[NicFacts, NicFacts]]) -> Gate:
 
 
 def _mode(end: NicFacts) -> str:
-    if end.speed_mbps is None:
-        return "speed not reported"
-    return f"{end.speed_mbps} Mb/s {end.duplex or 'duplex not reported'}"
+    speed = f"speed {NOT_REPORTED}" if end.speed_mbps is None else f"{end.speed_mbps} Mb/s"
+    return f"{speed}, {end.duplex or f'duplex {NOT_REPORTED}'}"
 
 
 def pause_gate(ends: Sequence[NicFacts]) -> Gate:
-    """No NIC sends or obeys pause frames. It only warns."""
-    on = [f"{end.port} of {end.machine}: {' and '.join(end.pause)}" for end in ends if end.pause]
-    known = any(end.pause is not None for end in ends)
-    return Gate(
-        name="pause",
-        state="warn" if on else "ok",
-        value="; ".join(on) or ("off" if known else "not reported"),
+    """No NIC is set to send or to obey pause frames. It only warns."""
+    return _warning(
+        "pause",
+        wrong={end: " and ".join(end.pause) for end in ends if end.pause},
+        seen={end: NOT_REPORTED if end.pause is None else "off" for end in ends},
         limit="pause frames off at both ends",
         why="a DUT that pauses the tester shows a lower load instead of loss: ethtool -A turns it off",
     )
 
 
 def pcie_gate(ends: Sequence[NicFacts]) -> Gate:
-    """A NIC's PCIe link runs at what the NIC is able to. It only warns."""
-    less = [
-        f"{end.port} of {end.machine}: {end.pcie} of {end.pcie_able}"
-        for end in ends
-        if end.pcie is not None and end.pcie != end.pcie_able
-    ]
-    known = [f"{end.port} of {end.machine}: {end.pcie}" for end in ends if end.pcie is not None]
-    return Gate(
-        name="pcie",
-        state="warn" if less else "ok",
-        value="; ".join(less or known) or "not reported",
-        limit="the speed and lanes that the NIC is able to",
+    """A NIC's PCIe link runs at what the NIC supports. It only warns."""
+    return _warning(
+        "pcie",
+        wrong={
+            end: f"{end.pcie} of {end.pcie_max}"
+            for end in ends
+            if end.pcie is not None and end.pcie_max is not None and end.pcie != end.pcie_max
+        },
+        seen={end: end.pcie or NOT_REPORTED for end in ends},
+        limit="the speed and lanes that the NIC supports",
         why="a slot with fewer or slower lanes limits the rate before the DUT does",
     )
 
 
 def numa_gate(ends: Sequence[NicFacts]) -> Gate:
     """Each worker runs on the NUMA node of its NIC. It only warns."""
-    apart = [
-        f"{end.port} of {end.machine}: core {end.core}, the NIC's are {_cores(end.local_cores)}"
-        for end in ends
-        if end.local_cores and end.core not in end.local_cores
-    ]
-    return Gate(
-        name="numa",
-        state="warn" if apart else "ok",
-        value="; ".join(apart) or "each worker is on its NIC's node, or there is one",
+    return _warning(
+        "numa",
+        wrong={
+            end: f"core {end.core}, the NIC's are {_cores(end.local_cores)}"
+            for end in ends
+            if end.local_cores and end.core not in end.local_cores
+        },
+        seen={end: "on its node" if end.local_cores else NOT_REPORTED for end in ends},
         limit="the worker's core is one of the NIC's NUMA node",
         why="memory of another node is slower: set cores: in the topology",
     )
+
+
+def _warning(
+    name: str, *, wrong: Mapping[NicFacts, str], seen: Mapping[NicFacts, str], limit: str, why: str
+) -> Gate:
+    """Warns of the ends in `wrong`; if there is none, its value is what is `seen` of each."""
+    return Gate(
+        name=name,
+        state="warn" if wrong else "ok",
+        value="; ".join(f"{_name(end)}: {said}" for end, said in (wrong or seen).items()),
+        limit=limit,
+        why=why,
+    )
+
+
+def _name(end: NicFacts) -> str:
+    return f"{end.port} of {end.machine}"
 
 
 def _cores(cores: Sequence[int]) -> str:
@@ -114,10 +125,15 @@ def _cores(cores: Sequence[int]) -> str:
 
 
 Counted = Mapping[str, Mapping[str, Mapping[str, int]]]
-"""By how much each counter of each NIC grew, by machine and interface [frames]."""
-DAMAGED = ("rx_crc_errors", "rx_frame_errors")
+"""By how much each counter of each NIC grew, by machine and interface [frames].
+
+A counter that was not read both times is left out. Some drivers add a frame to their counters only seconds later.
+"""
+RECEIVED = "rx_packets"
 MISSED = ("rx_missed_errors", "rx_fifo_errors", "rx_over_errors")
-DAMAGED_INVALID = 1e-5
+"""Drivers report a frame that found no room under one of these, or under several: the largest counts."""
+CRC_ERRORS = ("rx_crc_errors",)
+CRC_ERRORS_INVALID = 1e-5
 """Of the frames received. At the highest bit error rate that IEEE Std 802.3 allows at 10 Gb/s, 1e-12, 1 in 8e7 frames
 of 1518 bytes is damaged."""
 MISSED_INVALID = 0.01
@@ -140,44 +156,59 @@ def differences(before: Mapping[str, NoiseReading], after: Mapping[str, NoiseRea
     }
 
 
-def damage_gate(counted: Counted) -> Gate:
+def crc_errors_gate(counted: Counted) -> Gate:
     """Frames that came in damaged, of all that the worst NIC received."""
-    worst, found = _worst(counted, DAMAGED)
-    return Gate(
-        name="damage",
-        state=state_of(worst, warn=0.0, invalid=DAMAGED_INVALID),
-        value=found,
-        limit=f"warn if any, invalid > {DAMAGED_INVALID:.3%}",
+    return _counters(
+        "crc-errors",
+        counted,
+        CRC_ERRORS,
+        limit=f"warn if any, invalid > {CRC_ERRORS_INVALID:.3%}",
+        invalid=CRC_ERRORS_INVALID,
         why="frames that a cable or a connector damages are lost before the DUT, or after it: clean or change it",
     )
 
 
-def missed_gate(counted: Counted, tester: Mapping[str, Sequence[str]]) -> Gate:
+def rx_missed_gate(counted: Counted, tester: Mapping[str, Sequence[str]]) -> Gate:
     """Frames for which a NIC of the tester had no room; those of the DUT's are the DUT's own loss."""
     of_tester = {
-        machine: {name: counters for name, counters in found.items() if name in tester.get(machine, ())}
-        for machine, found in counted.items()
+        machine: {name: counted.get(machine, {}).get(name, {}) for name in names}
+        for machine, names in tester.items()
+        if names
     }
-    worst, found = _worst(of_tester, MISSED)
-    return Gate(
-        name="missed",
-        state=state_of(worst, warn=0.0, invalid=MISSED_INVALID),
-        value=found,
+    return _counters(
+        "rx-missed",
+        of_tester,
+        MISSED,
         limit=f"warn if any, invalid > {MISSED_INVALID:.0%}",
+        invalid=MISSED_INVALID,
         why="frames that the tester's NIC drops came back from the DUT, and count as its loss: larger rings help",
     )
 
 
-def _worst(counted: Counted, counters: Sequence[str]) -> tuple[float, str]:
-    """The largest share of these counters of what a NIC received, and where there were how many."""
-    found = {}
+def _counters(
+    name: str, counted: Counted, counters: Sequence[str], *, limit: str, invalid: float, why: str
+) -> Gate:
+    """The largest share of the most of these counters of what a NIC received; warns where that is unknown."""
+    shares, unknown = {}, []
     for machine, interfaces in counted.items():
-        for name, grown in interfaces.items():
-            lost = sum(grown.get(counter, 0) for counter in counters)
-            if lost > 0:
-                whole = lost + grown.get("rx_packets", 0)
-                found[f"{name} of {machine}: {lost} of {whole} frames"] = lost / whole
-    return max(found.values(), default=0.0), "; ".join(found) or "none"
+        for interface, grown in interfaces.items():
+            said = f"{interface} of {machine}"
+            needed = [grown[counter] for counter in (RECEIVED, *counters) if counter in grown]
+            if RECEIVED not in grown or len(needed) == 1:
+                unknown.append(f"{said}: not read")
+            elif min(needed) < 0:
+                unknown.append(f"{said}: began anew")
+            elif lost := max(needed[1:]):
+                whole = lost + grown[RECEIVED]
+                shares[f"{said}: {lost} of {whole} frames"] = lost / whole
+    state = state_of(max(shares.values(), default=0.0), warn=0.0, invalid=invalid)
+    return Gate(
+        name=name,
+        state="warn" if unknown and state == "ok" else state,
+        value="; ".join((*shares, *unknown)) or "none counted",
+        limit=limit,
+        why=why,
+    )
 
 
 def of_port(facts: Mapping[str, object], *, machine: str, core: int) -> NicFacts:
@@ -196,6 +227,6 @@ def of_port(facts: Mapping[str, object], *, machine: str, core: int) -> NicFacts
         duplex=text("duplex"),
         local_cores=tuple(local) if isinstance(local, list | tuple) else None,
         pcie=text("pcie"),
-        pcie_able=text("pcie_able"),
+        pcie_max=text("pcie_max"),
         pause=tuple(what for what, on in pause.items() if on) if isinstance(pause, Mapping) else None,
     )

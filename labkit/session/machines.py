@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit.errors import EnvironmentBroken, Mistakes
 from labkit.lab.live import Lab
-from labkit.lab.machines import Machine, reached
+from labkit.lab.machines import LOST_AFTER_S, Machine, reached
 from labkit.lab.topology import Role, Topology
 from labkit.machine.lock import REPORT_EVERY_S, Busy
 from labkit.machine.ssh import Destination
@@ -108,6 +108,8 @@ class Machines:
         self._known: dict[str, Machine] = {}
         self._unreachable: dict[str, tuple[EnvironmentBroken, float]] = {}
         """Why, and until when it is not tried again."""
+        self._lost: set[str] = set()
+        """Machines whose connection was lost: an agent of ours may still be there, and have them reserved."""
 
     def find(self, topologies: Iterable[Topology]) -> None:
         """Find out how the hosts of topologies are reached. Raises ConfigInvalid for those that no inventory has."""
@@ -130,6 +132,8 @@ class Machines:
         known = self._known.get(name)
         if known is not None and known.connected:
             return known
+        if known is not None:
+            self._lost.add(name)
         if name in self._unreachable:
             error, until = self._unreachable[name]
             if time.monotonic() < until:
@@ -152,10 +156,16 @@ class Machines:
         yield machine
 
     def _reserve(self, machine: Machine) -> None:
-        """Raises Busy, naming the holder, if another process still has it after the time to wait."""
+        """Raises Busy, naming the holder, if another process still has it after the time to wait.
+
+        After a lost connection that may be our own former agent: it ends when it has not heard of us for long enough.
+        """
         began = time.monotonic()
+        wait_s = math.inf if self._wait_s is None else self._wait_s
+        if machine.name in self._lost:
+            wait_s = max(wait_s, LOST_AFTER_S + REPORT_EVERY_S)
         while True:
-            left_s = math.inf if self._wait_s is None else began + self._wait_s - time.monotonic()
+            left_s = began + wait_s - time.monotonic()
             try:
                 # In steps: its agent answers nothing else meanwhile.
                 machine.ask("reserve", wait_s=min(max(left_s, 0.0), REPORT_EVERY_S))
@@ -164,6 +174,7 @@ class Machines:
                     raise
                 self._progress.phase(f"waiting, {time.monotonic() - began:.0f} s: {error.message}")
             else:
+                self._lost.discard(machine.name)
                 self._progress.done()
                 return
 

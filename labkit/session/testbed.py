@@ -135,7 +135,7 @@ class LiveTestbed:
         ]
         counted = nic.differences(before, after)
         testers = nics(self._lab, "tester")
-        return (*nic.gates(links), nic.damage_gate(counted), nic.missed_gate(counted, testers))
+        return (*nic.gates(links), nic.crc_errors_gate(counted), nic.rx_missed_gate(counted, testers))
 
     def _workers(self) -> Workers:
         """The workers of the probes that run."""

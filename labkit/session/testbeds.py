@@ -6,7 +6,7 @@ The lab is the namespaces and links of a topology; the testbed is the tester and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from labkit.errors import LabkitBug, LabkitError
@@ -66,15 +66,18 @@ class Testbeds:
                     f"lab {self._borrowed.topology.name} is in use, {datapath.topology.name} was asked for"
                 )
             return self._borrowed
-        if self._lab is not None and not self._lab.connected:
-            with suppress(LabkitError):  # what is left there is reverted there: its agent has ended
-                self.close()
         if self._lab is None or self._lab.topology != datapath.topology:
             self.close()
             self._progress.phase(f"lab {datapath.topology.name}: bringing it up")
             self._lab = self._lab_stack.enter_context(lab_up(datapath.topology, reach=self._reach))
             self._on_topology(datapath.topology, self._lab.facts, environments(self._lab))
         return self._lab
+
+    def _drop_lost(self) -> None:
+        """Let go of a lab whose connection was lost: what is left there is reverted there, by its agent."""
+        if self._lab is not None and not self._lab.connected:
+            with suppress(LabkitError):
+                self.close()
 
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
         """The tester's engine; and, unless the user chose it, why it is not the fastest one."""
@@ -93,10 +96,9 @@ class Testbeds:
     def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
         """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""
         key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
-        lost = self._lab is not None and not self._lab.connected
-        if self._testbed is None or self._testbed_key != key or lost:
-            with suppress(LabkitError) if lost else nullcontext():
-                self.close_testbed()
+        self._drop_lost()
+        if self._testbed is None or self._testbed_key != key:
+            self.close_testbed()
             simulated = datapath.topology.simulation.get(datapath.backend.name)
             if simulated is not None:
                 self._on_topology(datapath.topology, None, {})
@@ -142,6 +144,7 @@ class Testbeds:
         return known
 
     def _measure_max_offered_load(self, datapath: Datapath, frames: FrameSpec) -> MaxOfferedLoad:
+        self._drop_lost()
         self.close_testbed()
         lab = self._lab_for(datapath)
         self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
@@ -161,6 +164,8 @@ class Testbeds:
 
     def close(self) -> None:
         """Take everything down."""
-        self.close_testbed()
-        self._lab = None
-        self._lab_stack.close()
+        try:
+            self.close_testbed()
+        finally:
+            self._lab = None
+            self._lab_stack.close()

@@ -13,7 +13,7 @@ os.environ.setdefault("LABKIT_WAIT", "10min")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "beside: may run beside others: measures nothing, and changes nothing of the machine itself",
+        "beside: may run beside others: judges no figure, and changes nothing of the machine itself",
     )
 
 

@@ -43,6 +43,8 @@ INSTALLED = {
 }
 LINKS = "ip link add data0 type veth peer name data1; ip link set data0 up; ip link set data1 up"
 INVENTORY = "/tmp/hosts.yml"
+OWN = "own-passwords.yml"
+"""A file of the user's own, beside labkit's inventories and variables."""
 
 
 INDEX = "/tmp/index"
@@ -96,11 +98,18 @@ def story(host):
     before = host.snapshot()
     uninstalled = host.run("/usr/local/bin/labkit", "trial", "--topology", "sim").returncode
     assert uninstalled == 127, "this machine has a labkit of its own there"
+    own = [f"{CHECKOUT}/ansible/{folder}/{OWN}" for folder in ("inventory", "host_vars")]
+    written = host.run(
+        "sh", "-ec", 'for f; do mkdir -p "${f%/*}"; echo "own: secret" > "$f"; done', "sh", *own
+    )
+    assert written.returncode == 0, written.stderr
     runs = {
         "predicted": host.play("site.yml", INVENTORY, "--check"),
         "made": host.play("site.yml", INVENTORY),
         "again": host.play("site.yml", INVENTORY),
         "verified": host.play("verify.yml", INVENTORY),
+        "others": host.run("find", "/usr/local/lib/labkit", "-name", OWN),
+        "shipped": host.run("find", "/usr/local/lib/labkit", "-path", "*/labkit/ansible/*", "-name", "*.yml"),
         "trial": host.run("env", "-i", "/usr/local/bin/labkit", "trial", "--topology", "sim"),
     }
     with subprocess.Popen(
@@ -166,6 +175,16 @@ def test_installed_labkit_needs_nothing_of_the_controller(story):
 
     assert trial.returncode == 0, trial.stderr
     assert "forwarded" in trial.stdout
+
+
+def test_the_controllers_own_inventories_are_not_installed(story):
+    runs, _ = story
+
+    assert runs["others"].returncode == 0, runs["others"].stderr
+    assert runs["others"].stdout == ""
+    shipped = runs["shipped"].stdout
+    for own in ("inventory/example.yml", "site.yml", "tasks/who.yml", "roles/dpdk/tasks/main.yml"):
+        assert f"/labkit/ansible/{own}\n" in shipped
 
 
 def test_verify_finds_what_is_made_and_what_is_not(story):

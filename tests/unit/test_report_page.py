@@ -303,7 +303,7 @@ def test_every_gate_there_is_has_its_meaning_in_words(sound):
         proven=True,
         claim="x",
     )
-    of_counters = (nic.damage_gate({}), nic.missed_gate({}, {}))
+    of_counters = (nic.crc_errors_gate({}), nic.rx_missed_gate({}, {}))
     end = nic.NicFacts(port="enp1s0f0", machine="alpha", core=0)
     everything = (*measured, *preflight, *of_others, *of_host, *nic.gates([(end, end)]), *of_counters)
     assert {g.name for g in everything} == set(gate_words.GATES)

@@ -1,8 +1,8 @@
 """One running guest: QEMU, and SSH into it. It dies with the process that started it and leaves no file.
 
 What the guest writes is in a file without a name, so it outlives QEMU and not us. A guest that reboots gets a new
-QEMU: one that goes on has translated code in all the memory that the next boot writes to, and emulated that boot takes
-up to four times as long (90 s instead of 10 s from the reset to the kernel, QEMU 7.2). A guest whose emulator crashed
+QEMU: one that goes on has translated code in all the memory that the next boot writes to, and an emulated reboot took
+136 s instead of 47 s (QEMU 7.2, Ansible's reboot task). A guest whose emulator crashed
 is switched on again, as a machine after a power cut: QEMU before 8.1.1 does crash, rarely, when an emulated guest
 resets (a write to a memory region that another thread has just taken away:
 gitlab.com/qemu-project/qemu/-/issues/1866).
@@ -21,10 +21,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from labkit.machine.hosts import DIE_WITH_PARENT
 from tests.vm import accelerator, limits
@@ -114,7 +115,6 @@ class Guest:
         self._watch: threading.Thread | None = None
         self._changing = threading.Lock()
         self._ended = False
-        self._switching_off = False
         self._failed: GuestFailed | None = None
         self.crashes = 0
         self.slower = 1.0
@@ -171,7 +171,7 @@ class Guest:
             code = self._process.wait()
             if code == -signal.SIGSEGV and self.crashes < CRASHES:
                 self.crashes += 1
-            elif code or self._switching_off:
+            elif code or self._control is None or self._control.why_ended() != "guest-reset":
                 return
 
     def _start(self) -> None:
@@ -348,7 +348,6 @@ class Guest:
     def power_off(self, *, timeout_s: float = 120) -> None:
         """Shut it down in order. Raises GuestFailed."""
         assert self._process is not None
-        self._switching_off = True
         self.run("systemctl poweroff", check=False)
         limit_s = timeout_s * self.slower
         try:
@@ -404,6 +403,8 @@ class _Control:
         connection.settimeout(60)
         self._connection = connection
         self._stream = connection.makefile("rw", encoding="utf-8")
+        self._reading = threading.Lock()
+        self._why_ended: str | None = None
         self._read()
         self._call("qmp_capabilities")
 
@@ -411,20 +412,30 @@ class _Control:
         return str(self._call("human-monitor-command", {"command-line": line}))
 
     def _call(self, command: str, arguments: dict[str, str] | None = None) -> object:
-        self._stream.write(json.dumps({"execute": command, "arguments": arguments or {}}) + "\n")
-        self._stream.flush()
-        while True:
-            answer = self._read()
-            if "error" in answer:
-                raise ValueError(str(answer["error"]))
-            if "return" in answer:
-                return answer["return"]
+        with self._reading:
+            self._stream.write(json.dumps({"execute": command, "arguments": arguments or {}}) + "\n")
+            self._stream.flush()
+            while True:
+                answer = self._read()
+                if "error" in answer:
+                    raise ValueError(str(answer["error"]))
+                if "return" in answer:
+                    return answer["return"]
 
-    def _read(self) -> dict[str, object]:
+    def why_ended(self) -> str | None:
+        """Of a QEMU that has ended: its own reason, such as guest-reset or guest-shutdown; None: it gave none."""
+        with self._reading, suppress(OSError, ValueError):  # the end of what it sent; or closed by `kill`
+            while self._why_ended is None:
+                self._read()
+        return self._why_ended
+
+    def _read(self) -> dict[str, Any]:
         line = self._stream.readline()
         if not line:
             raise OSError("it closed its control connection")
-        answer: dict[str, object] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        if answer.get("event") == "SHUTDOWN":
+            self._why_ended = answer["data"]["reason"]
         return answer
 
     def close(self) -> None:

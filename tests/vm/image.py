@@ -40,8 +40,8 @@ PACKAGES = (
 )
 """A machine as an installer leaves it, less documentation."""
 LARGE = ("gcc", "libc6-dev", "meson", "libdpdk-dev")
-"""What takes minutes to unpack where the CPU is emulated: there already, as on a machine that somebody builds on. That
-roles install it as well, and remove it, is shown on copies of the machine that runs the tests (tests/lab)."""
+"""What takes minutes to unpack where the CPU is emulated: there already, as on a machine that somebody builds on. So
+no test shows that the roles install and remove these; they do so with others of their packages."""
 DOWNLOADS = (
     *("linux-image-rt-amd64", "dpdk", "dpdk-dev", "xdp-tools", "libxdp-dev", "pkg-config"),
     *("libjansson-dev", "ninja-build", "zlib1g-dev", "rt-tests", "rtla"),

@@ -160,7 +160,7 @@ def _hardware(interface: str) -> dict[str, object]:
         "duplex": found if (found := _text(folder / "duplex")) in ("full", "half") else None,
         "local_cores": sorted(parse_list(local)) if local else None,
         "pcie": _pcie(device, "current"),
-        "pcie_able": _pcie(device, "max"),
+        "pcie_max": _pcie(device, "max"),
     }
 
 

@@ -17,7 +17,15 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-NEEDED = ("labkit", "topologies", "tests/perf", "ansible", "pyproject.toml", "README.md", "LICENSE")
+ANSIBLE = (
+    *("ansible.cfg", "apply-local", "README.md", "site.yml", "revert.yml", "verify.yml", "local.yml"),
+    *("collections", "roles", "tasks", "inventory/example.yml", "inventory/local.yml"),
+)
+"""What labkit ships of ansible/. Anything else there is the user's own, and often secret: it goes to no host."""
+NEEDED = (
+    *("labkit", "topologies", "tests/perf", "pyproject.toml", "README.md", "LICENSE"),
+    *(f"ansible/{name}" for name in ANSIBLE),
+)
 LEFT_OUT = {"__pycache__", ".pytest_cache", ".ruff_cache"}
 GLIBC = ("_2_28", "_2_17", "2014", "2010", "1")
 """Of the wheels that are taken, newest first: that of Debian 12 is 2.36."""
@@ -47,12 +55,25 @@ def pack(checkout: Path, python: str, machine: str) -> str:
         _run([*pip, "install", *there, *project["dependencies"]])
         _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheel), str(checkout)])
         _run([*pip, "install", *there, "--no-deps", *map(str, wheel.glob("*.whl"))])
+        leave_out_others(site / "labkit/ansible")
         (site / IDENTITY).write_text(identity(checkout, python, machine) + "\n", encoding="ascii")
         descriptor, path = tempfile.mkstemp(prefix="labkit-python-", suffix=".tar")
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
             for one in sorted(site.iterdir()):
                 tar.add(one, one.name, filter=_of_root)
     return path
+
+
+def leave_out_others(folder: Path) -> None:
+    """Remove what is not labkit's own from the copy of ansible/."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        inside = path.relative_to(folder).as_posix()
+        if any(inside == own or inside.startswith(f"{own}/") for own in ANSIBLE):
+            continue
+        if not path.is_dir():
+            path.unlink()
+        elif not any(path.iterdir()):
+            path.rmdir()
 
 
 def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
