@@ -87,6 +87,10 @@ class ToolFailed(LabkitError):
     exit_code = 4
 
 
+class ConnectionLost(ToolFailed):
+    """The connection to another machine was lost while it was measured, or that machine restarted."""
+
+
 class LabkitBug(LabkitError):
     """An internal contradiction, such as negative loss or counters that do not add up."""
 

@@ -15,6 +15,8 @@ class Ending:
 
     broken: str = ""
     """A measurement was aborted by an error."""
+    lost: str = ""
+    """The connection to a machine that was measured was lost."""
     failed: str = ""
     """The test itself failed: an assert of its own, an exception, a fixture, its teardown."""
     skipped: str = ""
@@ -29,7 +31,7 @@ class Ending:
     @property
     def happened(self) -> bool:
         """Whether there is anything to report besides targets."""
-        return bool(self.broken or self.failed or self.skipped or self.expected)
+        return bool(self.broken or self.lost or self.failed or self.skipped or self.expected)
 
 
 def conclude(
@@ -59,6 +61,8 @@ def conclude(
         verdicts += [] if missed else everywhere(Outcome.SKIP, why)
     if ending.broken:
         verdicts += judge.verdicts(test, tried, (judge.broken(ending.broken),), attempt=attempt)
+    if ending.lost:
+        verdicts += judge.verdicts(test, tried, (judge.lost(ending.lost),), attempt=attempt)
     if ending.failed:
         verdicts += everywhere(Outcome.FAIL, ending.failed)
     if ending.skipped and not any(v.outcome is Outcome.SKIP for v in verdicts):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from labkit.harness.verdicts import InvalidMeasurement
+from labkit.harness.verdicts import INVALID
 
 _RUNNING = pytest.StashKey[bool]()
 _FAILED = pytest.StashKey[int]()
@@ -34,7 +34,7 @@ def is_part(item: pytest.Item) -> bool:
 
 def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | None) -> None:
     """Have an invalid part not fail its test, and count those that failed."""
-    if isinstance(error, InvalidMeasurement):
+    if isinstance(error, INVALID):
         made.outcome = "skipped"
         made.longrepr = (str(item.path), item.location[1] or 0, f"Invalid: {error}")
         del made.labkit_invalid

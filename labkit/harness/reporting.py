@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from labkit.errors import ConfigInvalid, LabkitError
+from labkit.errors import ConfigInvalid, ConnectionLost, LabkitError
 from labkit.harness import parts
 from labkit.harness.collecting import Subject
 from labkit.harness.spelling import spelt
 from labkit.harness.state import PluginState
-from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
+from labkit.harness.verdicts import INVALID, InvalidMeasurement, TargetMissed
 
 if TYPE_CHECKING:
     from labkit.harness.outcomes import Ending
@@ -36,7 +36,7 @@ def note_measure(item: pytest.Item, measured: MeasureFixture) -> None:
 
 def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | None) -> None:
     """Give an invalid measurement its own outcome, and labkit's errors their message without a traceback."""
-    if isinstance(error, InvalidMeasurement):
+    if isinstance(error, INVALID):
         made.labkit_invalid = True  # type: ignore[attr-defined]
         if hasattr(made, "wasxfail"):
             del made.wasxfail  # an expected failure is one that was measured
@@ -53,7 +53,10 @@ def report(item: pytest.Item, made: pytest.TestReport, error: BaseException | No
 def judge_rest(item: pytest.Item, state: PluginState, made: pytest.TestReport) -> InvalidMeasurement | None:
     """A test that passed is invalid, if a target or a gate says so of anything that it measured. None: it is not."""
     measured = item.stash.get(_MEASURED, None)
-    if made.when != "call" or not made.passed or parts.failed(item) or measured is None or not measured.taken:
+    if made.when != "call" or not made.passed or parts.failed(item) or measured is None:
+        return None
+    lost = item.stash[_ENDING].lost if _ENDING in item.stash else ""  # in a part of the test
+    if not measured.taken and not lost:
         return None
     from labkit.record.model import Outcome
 
@@ -61,6 +64,7 @@ def judge_rest(item: pytest.Item, state: PluginState, made: pytest.TestReport) -
     judge.without_targets(item.nodeid, measured.taken)
     found = judge.held
     invalid = [f"{v.target}: {v.reason}" for v in found if v.outcome is Outcome.INVALID]
+    invalid += [lost] if lost else []
     if not invalid:
         return None
     error = InvalidMeasurement("; ".join(invalid))
@@ -96,6 +100,10 @@ def _gather(
     from labkit.harness.outcomes import Ending
 
     ending = item.stash.setdefault(_ENDING, Ending())
+    if isinstance(error, ConnectionLost):
+        ending.lost = _first_line(error)
+        state.session.recorder.attempts.interrupt(item.nodeid)
+        return
     expected = getattr(made, "wasxfail", None)
     if made.outcome == "skipped" and expected is not None:
         ending.expected = expected or "no reason given"

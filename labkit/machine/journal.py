@@ -7,6 +7,7 @@ and belongs to a change that was not made yet: it is dropped.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -64,8 +65,8 @@ class Journal:
             return JournalState(entries=(), labs={}, unreadable=())
         except OSError as error:
             raise self._refused(error) from None
-        with self._locked() as file:
-            return _parse(self.path, _complete(file))
+        with self._locked(os.O_RDONLY) as file:
+            return _parse(self.path, _whole_lines(file))
 
     def begin(self, *, lab: str, tunable: Mapping[str, Any], old: str, new: str) -> Entry:
         """Record a change; it is on disk when this returns."""
@@ -95,28 +96,34 @@ class Journal:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with self._locked() as file:
-            _complete(file)  # cuts a torn tail, so that this line starts a line
-            with os.fdopen(os.dup(file), "ab") as stream:
-                stream.write(json.dumps(line).encode() + b"\n")
-                stream.flush()
-                os.fsync(file)
-            state = _parse(self.path, _complete(file))
+            os.ftruncate(file, len(_whole_lines(file)))  # a torn tail goes, so that this line starts a line
+            try:
+                with os.fdopen(os.dup(file), "ab") as stream:
+                    stream.write(json.dumps(line).encode() + b"\n")
+                    stream.flush()
+                    os.fsync(file)
+            except OSError as error:  # what was written of it is cut off by whoever comes next
+                raise self._refused(error) from None
+            state = _parse(self.path, _whole_lines(file))
             if not (state.entries or state.labs or state.unreadable):
                 os.ftruncate(file, 0)  # nothing is open: start afresh
                 os.fsync(file)
 
     def _refused(self, error: OSError) -> EnvironmentBroken:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return EnvironmentBroken(
             f"the journal {self.path} cannot be written: {error.strerror}",
-            hint="set LABKIT_STATE_DIR to a directory that you may write to",
+            hint=f"free some space in {self.path.parent}"
+            if full
+            else "set LABKIT_STATE_DIR to a directory that you may write to",
         )
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def _locked(self, mode: int = os.O_RDWR | os.O_APPEND | os.O_CREAT) -> Iterator[int]:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = not self.path.exists()
-            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self.path, mode | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._refused(error) from None
         try:
@@ -128,14 +135,10 @@ class Journal:
             os.close(file)
 
 
-def _complete(file: int) -> bytes:
-    """The file's whole lines; a torn last one is cut off."""
-    size = os.fstat(file).st_size
-    data = os.pread(file, size, 0)
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.ftruncate(file, len(whole))
-    return whole
+def _whole_lines(file: int) -> bytes:
+    """The file without a torn last line."""
+    data = os.pread(file, os.fstat(file).st_size, 0)
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _parse(path: Path, data: bytes) -> JournalState:

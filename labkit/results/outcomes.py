@@ -30,7 +30,7 @@ def closing_lines(run: Run) -> tuple[str, str]:
         by_test.setdefault(verdict.test, []).append(verdict)
     tests = Counter(outcome for of in by_test.values() if (outcome := worst(of)) is not None)
     without = sum(v.target == MEASURED and v.outcome is Outcome.PASS for v in run.verdicts)
-    broken = sum(v.target == CAN_BE_MEASURED for v in run.verdicts)
+    broken = sum(v.target == CAN_BE_MEASURED and v.outcome is Outcome.FAIL for v in run.verdicts)
     notes = [
         f"{without} of the passed had no target: they were measured" if without else "",
         f"{broken} of the failed missed none: the measurement was aborted" if broken else "",

@@ -24,6 +24,7 @@ class Attempts:
         self._blamed: dict[str, list[Measurement]] = {}
         self._unsure: dict[str, list[Measurement]] = {}
         self._begun: dict[str, tuple[Measurement, ...]] = {}
+        self._interrupted: set[str] = set()
 
     def number(self, test: str) -> int:
         """Which attempt of the test it is: 1 and up."""
@@ -44,6 +45,14 @@ class Attempts:
         self._blamed.setdefault(test, []).extend(measurements)
         self._unsure.setdefault(test, []).extend(unsure)
 
+    def interrupt(self, test: str) -> None:
+        """The connection to a machine was lost in the test: it has no measurement that could be blamed."""
+        self._interrupted.add(test)
+
+    def interrupted(self, test: str) -> bool:
+        """Whether the test's present attempt was interrupted."""
+        return test in self._interrupted
+
     def to_repeat(self, test: str) -> tuple[Measurement, ...]:
         """What would have to be measured again."""
         unique = {id(measurement): measurement for measurement in self._blamed.get(test, ())}
@@ -55,7 +64,7 @@ class Attempts:
 
     def worthwhile(self, test: str) -> bool:
         """Whether another attempt may help. If not, the test is valid, or invalid for a permanent reason."""
-        return bool(self._blamed.get(test) or self._unsure.get(test))
+        return bool(self._blamed.get(test) or self._unsure.get(test) or test in self._interrupted)
 
     def begin(self, test: str) -> tuple[Measurement, ...]:
         """The test's next attempt begins. Returns what is to be measured again."""
@@ -63,6 +72,7 @@ class Attempts:
         measurements = self.to_repeat(test)
         self._blamed.pop(test, None)
         self._unsure.pop(test, None)
+        self._interrupted.discard(test)
         self._begun[test] = measurements
         return measurements
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from labkit.backends import registry
 from labkit.errors import LabkitBug, ToolFailed
@@ -47,13 +48,22 @@ class Kinds:
     """Makes measurements on demand, each of them once."""
 
     def __init__(
-        self, recorder: Recorder, frame: Frame, testbeds: Testbeds, *, plan: Plan, progress: Progress
+        self,
+        recorder: Recorder,
+        frame: Frame,
+        testbeds: Testbeds,
+        *,
+        plan: Plan,
+        progress: Progress,
+        watched: Callable[[Topology], AbstractContextManager[None]],
     ) -> None:
+        """`watched`: see `Machines.watched`."""
         self._recorder = recorder
         self._frame = frame
         self._testbeds = testbeds
         self._plan = plan
         self._progress = progress
+        self._watched = watched
 
     def mrr(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Maximum receive rate."""
@@ -236,14 +246,15 @@ class Kinds:
 
             return on_testbed
 
-        return self._frame.measure(
-            key,
-            kind,
-            variant,
-            prepare,
-            phase=f"{key.id}: {kind.replace('_', ' ')}",
-            on_machine=datapath.topology.tier is not Tier.SIMULATED,
-        )
+        with self._watched(datapath.topology):
+            return self._frame.measure(
+                key,
+                kind,
+                variant,
+                prepare,
+                phase=f"{key.id}: {kind.replace('_', ' ')}",
+                on_machine=datapath.topology.tier is not Tier.SIMULATED,
+            )
 
     def again(self, former: Measurement) -> Measurement:
         """Make an MRR or throughput measurement, which was forgotten, again."""

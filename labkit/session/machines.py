@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from labkit.errors import EnvironmentBroken, Mistakes
+from labkit.errors import ConnectionLost, EnvironmentBroken, LabkitError, Mistakes
 from labkit.lab.live import Lab
 from labkit.lab.machines import LOST_AFTER_S, Machine, reached
 from labkit.lab.topology import Role, Topology
@@ -21,6 +21,8 @@ from labkit.session.capabilities import Check, reasons
 from labkit.session.destinations import destination
 
 TRIED_AGAIN_AFTER_S = 60.0
+NOTICED_S = 1.0
+"""What goes over a lost connection ends within this time of each other."""
 Workers = Mapping[Role, tuple[int, int]]
 """Thread id and intended core, by role."""
 
@@ -182,13 +184,39 @@ class Machines:
         """Tries doctor checks on the machine of a role. One that cannot be reached lacks all."""
 
         def lacking(role: Role, checks: Sequence[str], mtu_bytes: int) -> tuple[str, ...]:
-            try:
-                machine = self.get(topology.hosts[role])
-            except EnvironmentBroken as error:
-                return (f"{error.message} (fix: {error.hint or 'none known'})",)
-            return reasons(machine.ask("findings", checks=list(checks), mtu_bytes=mtu_bytes))
+            with self.watched(topology):
+                try:
+                    machine = self.get(topology.hosts[role])
+                except EnvironmentBroken as error:
+                    if topology.hosts[role] in self._known:  # it was there: this is no reason to skip a test
+                        raise
+                    return (f"{error.message} (fix: {error.hint or 'none known'})",)
+                return reasons(machine.ask("findings", checks=list(checks), mtu_bytes=mtu_bytes))
 
         return lacking
+
+    @contextmanager
+    def watched(self, topology: Topology) -> Iterator[None]:
+        """Raises ConnectionLost for an error while a machine of the topology, which was there, is not connected."""
+        try:
+            yield
+        except ConnectionLost:
+            raise
+        except LabkitError as error:
+            if lost := self._not_connected(topology):
+                raise ConnectionLost(
+                    f"the connection to {' and '.join(lost)} was lost",
+                    hint=f"is its network up, has it restarted? ({error.message})",
+                ) from error
+            raise
+
+    def _not_connected(self, topology: Topology) -> list[str]:
+        known = [self._known[name] for name in dict.fromkeys(topology.hosts.values()) if name in self._known]
+        there = [machine for machine in known if not machine.here]
+        deadline = time.monotonic() + NOTICED_S
+        while there and all(machine.connected for machine in there) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return [machine.name for machine in there if not machine.connected]
 
     def close(self) -> None:
         """Let all of them go."""

@@ -113,6 +113,8 @@ class Recorder:
 
     def reasons(self, test: str) -> set[str]:
         """Why a test is worth another attempt, by the names of gates. Empty: it is not."""
+        if self.attempts.interrupted(test):
+            return {"the connection was lost"}
         blamed = self.attempts.to_repeat(test)
         gates = {g.name for m in (*blamed, *self.to_repeat(test)) for g in m.gates if g.state == "invalid"}
         # The gates of a rate itself say more than that something rests on it.

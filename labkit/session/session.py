@@ -49,7 +49,14 @@ class Session:
             on_topology=self.recorder.note_topology,
         )
         frame = Frame(self.recorder, reserve=self.reserve, progress=progress)
-        self.measure = Kinds(self.recorder, frame, self._testbeds, plan=plan, progress=progress)
+        self.measure = Kinds(
+            self.recorder,
+            frame,
+            self._testbeds,
+            plan=plan,
+            progress=progress,
+            watched=self._machines.watched,
+        )
         self.judge = Judge(self.recorder, self.measure, lacking=self.lacking)
         self._reservation = ExitStack()
         self._reserved = False
@@ -64,6 +71,7 @@ class Session:
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that fixes it. Empty: it can run."""
+        self._testbeds.drop_lost()  # before its machines are connected to anew
         return capabilities.lacking(
             datapath,
             tester_engine=self.settings.tester_engine,

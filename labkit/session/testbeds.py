@@ -73,7 +73,7 @@ class Testbeds:
             self._on_topology(datapath.topology, self._lab.facts, environments(self._lab))
         return self._lab
 
-    def _drop_lost(self) -> None:
+    def drop_lost(self) -> None:
         """Let go of a lab whose connection was lost: what is left there is reverted there, by its agent."""
         if self._lab is not None and not self._lab.connected:
             with suppress(LabkitError):
@@ -96,7 +96,7 @@ class Testbeds:
     def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
         """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""
         key = (datapath.topology.name, datapath.backend.name, datapath.mode.name, ip_version)
-        self._drop_lost()
+        self.drop_lost()
         if self._testbed is None or self._testbed_key != key:
             self.close_testbed()
             simulated = datapath.topology.simulation.get(datapath.backend.name)
@@ -144,7 +144,7 @@ class Testbeds:
         return known
 
     def _measure_max_offered_load(self, datapath: Datapath, frames: FrameSpec) -> MaxOfferedLoad:
-        self._drop_lost()
+        self.drop_lost()
         self.close_testbed()
         lab = self._lab_for(datapath)
         self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")

@@ -73,6 +73,11 @@ def broken(reason: str) -> Evaluation:
     )
 
 
+def lost(reason: str) -> Evaluation:
+    """A measurement during which the connection to a machine was lost."""
+    return Evaluation(target=CAN_BE_MEASURED, outcome=Outcome.INVALID, value=None, unit=None, reason=reason)
+
+
 def ended(outcome: Outcome, reason: str) -> Evaluation:
     """The outcome of the test itself, whatever its figures are."""
     return Evaluation(target=PASSES, outcome=outcome, value=None, unit=None, reason=reason)

@@ -543,9 +543,104 @@ def test_after_a_lost_connection_the_next_measurement_connects_anew(two: TwoHost
     assert (two.here.state(), two.alpha.state()) == before
 
 
+def test_a_full_disk_there_is_named_before_anything_is_changed(two: TwoHosts) -> None:
+    fill = "mount -t tmpfs -o size=8k none {0}; dd if=/dev/zero of={0}/fill bs=4k 2>/dev/null || true"
+    two.alpha.run("sh", "-ec", "mkdir -p /var/lib/labkit; " + fill.format("/var/lib/labkit"))
+    before = (two.here.state(), two.alpha.state())
+    done = two.trial()
+    assert done.returncode == 3
+    assert (
+        "alpha, wire: the journal /var/lib/labkit/journal.jsonl cannot be written: No space left"
+        in done.stderr
+    )
+    assert "free some space in /var/lib/labkit" in done.stderr
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+def test_a_disk_that_can_no_longer_be_written_keeps_nothing_from_being_reverted(two: TwoHosts) -> None:
+    two.alpha.run("sh", "-ec", "mkdir -p /var/lib/labkit; mount -t tmpfs none /var/lib/labkit")
+    before = (two.here.state(), two.alpha.state())
+    process = subprocess.Popen(
+        two.argv("trial", "--duration", "3 s", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
+    two.alpha.run("mount", "-o", "remount,ro", "/var/lib/labkit")
+    output, errors = process.communicate(timeout=RUN_S)
+    assert process.returncode == 3, errors
+    assert "Read-only file system" in errors
+    assert json.loads(output)["trial"]["received"] > 0
+    assert (two.here.state(), two.alpha.state()) == before
+
+
 OUTAGE = LOST.replace(
     "with Session", "machines.ALIVE_EVERY_S, machines.LOST_AFTER_S = 0.5, 14.0\n\nwith Session"
 ).replace("from labkit.lab.topology_file", "from labkit.lab import machines\nfrom labkit.lab.topology_file")
+
+
+JUDGED = """
+import pytest
+
+@pytest.mark.kernel
+def test_first(measure, target):
+    target(measure.latency("1 kpps"), p50="<= 10 s")
+
+@pytest.mark.kernel
+def test_second(measure, target):
+    target(measure.latency("2 kpps"), p50="<= 10 s")
+"""
+
+
+def lost_in_a_run(two: TwoHosts, *arguments: str, then: Callable[[], None]) -> tuple[int, str, dict]:
+    """Exit code, output and results of a run in whose first test the connection is lost."""
+    (two.folder / "test_judged.py").write_text(JUDGED)
+    results = two.folder / "results"
+    argv = [*two.here.enter, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
+    argv += [f"--rootdir={two.folder}", "--topology", str(two.topology), "--labkit-quick", "--labkit-results"]
+    process = subprocess.Popen(
+        [*argv, str(results), *arguments, str(two.folder / "test_judged.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=two.folder,
+    )
+    assert eventually(lambda: running(two, "socket") or process.poll() is not None)
+    then()
+    assert two.alpha.kill("dropbear -i")
+    output, _ = process.communicate(timeout=RUN_S)
+    (run,) = [path for path in results.iterdir() if path.is_dir() and not path.is_symlink()]
+    return process.returncode, output, json.loads((run / "results.json").read_text())
+
+
+def test_a_lost_connection_makes_a_test_invalid_and_it_is_repeated(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    code, output, found = lost_in_a_run(
+        two, "--labkit-allow-invalid", "--labkit-retry", "10s", then=lambda: None
+    )
+    assert "INVALID, will be repeated" in output
+    assert "the connection was lost" in output
+    assert code == 0, output
+    verdicts = {v["test"].rpartition("::")[2]: v for v in found["verdicts"]}
+    assert set(verdicts) == {"test_first[kernel-two-64]", "test_second[kernel-two-64]"}
+    assert not [v for v in verdicts.values() if v["target"] == "can be measured"], verdicts
+    assert max(v["attempt"] for v in found["verdicts"]) >= 2
+    two.alpha.run("sh", "-c", "labkit down")
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+def test_a_host_that_does_not_come_back_leaves_its_tests_invalid_not_skipped(two: TwoHosts) -> None:
+    code, output, found = lost_in_a_run(
+        two, "--labkit-retry", "0", then=lambda: (two.folder / "server").rename(two.folder / "gone")
+    )
+    assert code == 1, output
+    assert "2 invalid" in output
+    for verdict in found["verdicts"]:
+        assert (verdict["target"], verdict["outcome"]) == ("can be measured", "invalid")
+        assert verdict["reason"] == "the connection to alpha was lost"
+    assert len(found["verdicts"]) == 2
+    assert "invalid" in (next((two.folder / "results").glob("*/report.html"))).read_text()
 
 
 def test_a_host_that_an_agent_of_ours_still_has_after_an_outage_is_waited_for(two: TwoHosts) -> None:
