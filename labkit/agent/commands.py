@@ -124,8 +124,10 @@ class Commands:
         from labkit.lab.links import nic
 
         self._lab = lab
-        links = nic.with_ports(_topology(text, source).links, ports)
-        nic.wire(role, links, journal=self._journal, lab=lab)
+        topology = _topology(text, source)
+        links = nic.with_ports(topology.links, ports)
+        forwards = role == "dut" and topology.forwards and "kernel" in topology.backends
+        nic.wire(role, links, forwards=forwards, journal=self._journal, lab=lab)
         self._ports[role] = [link.ends(role)[0] for link in links]
         return {}
 

@@ -8,55 +8,81 @@ from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import reflecting
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind, Topology
 from labkit.measure.proof import Proof
 
 ECHO_PORT = 7  # RFC 862
+OWN_TRAFFIC = 0.01
+"""Share of the frames sent that the kernel may send on its own account, such as neighbour discovery."""
+_BETWEEN = "----"
 
 
 class ForwardingDut:
     """The kernel as a router: no program of labkit runs, so the proof is in the kernel's own counters."""
 
-    def __init__(self, port: LivePort, ip_version: int) -> None:
-        self._host = port.host
+    def __init__(self, receives: LivePort, sends: LivePort, ip_version: int) -> None:
+        self._host = receives.host
         self._ip_version = ip_version
-        self._start = self._forwarded()
+        self._statistics = f"/proc/net/snmp{'6' if ip_version == 6 else ''}"
+        self._sent = f"/sys/class/net/{sends.interface}/statistics/tx_packets"
+        conf = f"/proc/sys/net/ipv{ip_version}/conf"
+        self._switches = (
+            (f"{conf}/all/forwarding", f"{conf}/{receives.interface}/force_forwarding")
+            if ip_version == 6
+            else (f"{conf}/{receives.interface}/forwarding",)
+        )
+        if "1" not in self._read(*self._switches):
+            raise EnvironmentBroken(
+                f"the kernel of {self._host.name} does not forward IPv{ip_version}: before Linux 6.17 it forwards IPv6 "
+                "only between all interfaces of a host",
+                hint=f"switch that on for the time, on {self._host.name}: sysctl -w net.ipv6.conf.all.forwarding=1",
+            )
+        self._start = self._counters()
 
-    def _read(self, path: str) -> str:
-        """Read it in the namespace: /proc/net and /proc/sys/net show the network namespace of the reader."""
-        return subprocess.run(
-            self._host.argv(["cat", path]), check=True, capture_output=True, text=True
-        ).stdout
+    def _read(self, *paths: str) -> list[str]:
+        """Read them in the namespace: /proc/net and /proc/sys/net show the network namespace of the reader."""
+        # One command for all: each may be a round trip.
+        each = f'for path; do cat "$path" 2>/dev/null; echo {_BETWEEN}; done'
+        done = subprocess.run(
+            self._host.argv(["sh", "-c", each, "sh", *paths]), check=True, capture_output=True, text=True
+        )
+        return [text.strip() for text in done.stdout.split(f"{_BETWEEN}\n")][: len(paths)]
 
-    def _forwarded(self) -> int:
+    def _counters(self) -> tuple[int, int]:
+        """Datagrams that the kernel forwarded, on whichever interface, and frames that the sending port sent."""
+        statistics, sent = self._read(self._statistics, self._sent)
+        return self._forwarded(statistics), int(sent)
+
+    def _forwarded(self, statistics: str) -> int:
         if self._ip_version == 6:
-            for line in self._read("/proc/net/snmp6").splitlines():
+            for line in statistics.splitlines():
                 name, value = line.split()
                 if name == "Ip6OutForwDatagrams":
                     return int(value)
         else:
-            names, values = (
-                line.split() for line in self._read("/proc/net/snmp").splitlines() if line.startswith("Ip:")
-            )
+            names, values = (line.split() for line in statistics.splitlines() if line.startswith("Ip:"))
             return int(values[names.index("ForwDatagrams")])
         raise ConfigInvalid("the kernel has no IPv6 statistics: /proc/net/snmp6 lacks Ip6OutForwDatagrams")
 
     def proof(self) -> Proof:
-        """Forwarding is on, and the kernel's forwarded-datagram counter moved."""
-        sysctl = "ipv6/conf/all/forwarding" if self._ip_version == 6 else "ipv4/ip_forward"
-        enabled = self._read(f"/proc/sys/net/{sysctl}").strip()
-        moved = self._forwarded() - self._start
+        """Forwarding is on, and the kernel counted what the port sent as forwarded: no other program sent it."""
+        switches = dict(zip(self._switches, self._read(*self._switches), strict=True))
+        forwarded, sent = (now - before for now, before in zip(self._counters(), self._start, strict=True))
         return Proof(
-            proven=enabled == "1" and moved > 0,
+            proven="1" in switches.values() and 0 < sent <= forwarded * (1 + OWN_TRAFFIC),
             claim=f"IPv{self._ip_version} forwarding by the kernel",
-            evidence={f"net/{sysctl}": enabled, "forwarded_datagrams": moved},
+            evidence={
+                **{path.removeprefix("/proc/sys/"): value for path, value in switches.items()},
+                "forwarded_datagrams": forwarded,
+                "sent_frames": sent,
+            },
         )
 
     def counters(self) -> Mapping[str, float]:
         """Datagrams forwarded since the start."""
-        return {"forwarded_datagrams": float(self._forwarded() - self._start)}
+        return {"forwarded_datagrams": float(self._counters()[0] - self._start[0])}
 
     def check_alive(self) -> None:
         """The kernel is always there."""
@@ -73,9 +99,8 @@ class KernelStack:
         """Interfaces only: shared-memory links do not reach the kernel."""
         if not topology.links[0].kind.has_interfaces:
             return ()
-        if topology.links[0].kind is LinkKind.NIC and (topology.forwards or not topology.spans_hosts):
-            # Forwarding: its counter, the proof, is of the whole host, which others may use as a router. On one host:
-            # the kernel takes frames from an address of its own for forged, and answers over loopback.
+        if topology.links[0].kind is LinkKind.NIC and not topology.spans_hosts:
+            # The kernel takes frames from an address of its own for forged, and answers over loopback.
             return ()
         if topology.forwards:
             return (
@@ -93,7 +118,7 @@ class KernelStack:
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
         """Start the echo (one port), or only read the kernel's counters while it forwards (two)."""
         if lab.topology.forwards:
-            yield ForwardingDut(lab.dut_ports[0], ip_version)
+            yield ForwardingDut(lab.dut_ports[0], lab.dut_ports[1], ip_version)
             return
         port = lab.dut_ports[0].port
         address = port.ipv6 if ip_version == 6 else port.ipv4

@@ -80,9 +80,8 @@ ROUND_TRIP_S = {"near": 0.0, "far": 0.2}
 DEADLINE_S = 30.0
 # What a lab could leave behind on either side.
 _STATE = (
-    "ip -json address; ip -json neighbour; ip -json -details link; ethtool -k nic0; "
-    "grep -rs '' /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/icmp_ratelimit /proc/sys/net/ipv6/conf/nic0 "
-    "/proc/sys/net/ipv4/conf/nic0 /proc/sys/net/ipv4/conf/all || true"
+    "ip -json address; ip -json neighbour; ip -json -details link; ethtool -k nic0; cd /proc/sys/net; "
+    "grep -rs '' ipv4/ip_forward ipv4/icmp_ratelimit ipv[46]/conf/nic[01] ipv[46]/conf/all || true"
 )
 
 

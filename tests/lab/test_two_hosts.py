@@ -380,6 +380,59 @@ def test_frames_are_forwarded_from_one_cable_to_the_other(two: TwoHosts) -> None
     assert json.loads(done.stdout)["proof"]["proven"]
 
 
+@pytest.mark.parametrize("ip", [(), ("--ipv6", "--frame", "84")])
+def test_the_kernel_forwards_from_one_cable_to_the_other_and_nowhere_else(
+    two: TwoHosts, ip: tuple[str, ...]
+) -> None:
+    if ip and not Path("/proc/sys/net/ipv6/conf/lo/force_forwarding").exists():
+        pytest.skip(
+            "before Linux 6.17 the kernel forwards IPv6 between all interfaces of a host, or between none"
+        )
+    two_cables(two, crossed=False)
+    lab = json.loads(two.topology.read_text())
+    two.topology.write_text(json.dumps({**lab, "backends": ["kernel"]}))
+    before = (two.here.state(), two.alpha.state())
+    done = two.trial("--duration", "200 ms", "--json", *ip)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    evidence = found["proof"]["evidence"]
+    assert found["proof"]["proven"]
+    assert evidence["forwarded_datagrams"] >= found["trial"]["received"] > 0
+    assert evidence.get("net/ipv6/conf/all/forwarding", "0") == "0"
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+SENDS = """
+import socket, time
+sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sender.bind(("nic1", 0))
+while True:
+    sender.send(bytes.fromhex("ffffffffffff02000000000188b5") + bytes(46))
+    time.sleep(0.001)
+"""
+
+
+def test_what_another_program_sends_is_not_taken_for_forwarding_by_the_kernel(two: TwoHosts) -> None:
+    two_cables(two, crossed=False)
+    lab = json.loads(two.topology.read_text())
+    two.topology.write_text(json.dumps({**lab, "backends": ["kernel"]}))
+    process = subprocess.Popen(
+        two.argv("trial", "--duration", "3 s", "--load", "1 kpps", "--json"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(
+        lambda: "state UP" in two.alpha.run("ip", "link", "show", "nic1") or process.poll() is not None
+    )
+    with subprocess.Popen([*two.alpha.enter, sys.executable, "-c", SENDS]) as sender:
+        output, _ = process.communicate(timeout=RUN_S)
+        sender.kill()
+    found = json.loads(output)
+    assert found["trial"]["received"] > 0
+    assert found["proof"]["evidence"]["sent_frames"] > found["proof"]["evidence"]["forwarded_datagrams"]
+    assert not found["proof"]["proven"]
+
+
 def test_crossed_cables_are_named_and_nothing_is_left_changed(two: TwoHosts) -> None:
     two_cables(two, crossed=True)
     before = (two.here.state(), two.alpha.state())

@@ -26,6 +26,13 @@ Ports = Mapping[Role, Sequence[Mapping[str, str]]]
 """By role, in the order of the links: interface, mac and pci of each port as it was found."""
 CARRIER_S = 15.0
 """Autonegotiation and link training of a NIC take a few seconds."""
+LRO = "rx-lro"
+FORWARDING_SYSCTLS: Mapping[str, str] = {
+    "ipv4/conf/{}/forwarding": "1",
+    "ipv6/conf/{}/forwarding": "1",
+    # From Linux 6.17 on. Before, the kernel forwards no IPv6 unless the whole host does (conf/all/forwarding).
+    "ipv6/conf/{}/force_forwarding": "1",
+}
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _NET = Path("/sys/class/net")
 _SYSCTL = Path("/proc/sys/net")
@@ -84,11 +91,12 @@ def with_ports(links: Iterable[Link], ports: Ports) -> tuple[Link, ...]:
     )
 
 
-def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> None:
+def wire(role: Role, links: Iterable[Link], *, forwards: bool, journal: Journal, lab: str) -> None:
     """Set the role's ends up: MTU, addresses, static neighbours, no traffic of the kernel's own.
 
-    No setting of the whole host is changed (such as IP forwarding): others may live by it. The ports have
-    their interfaces and MAC addresses (`find`). Raises EnvironmentBroken where the kernel refuses.
+    `forwards`: the kernel forwards what comes in at these ports. No setting of the whole host is changed (such as IP
+    forwarding by all interfaces): others may live by it. The ports have their interfaces and MAC addresses (`find`).
+    Raises EnvironmentBroken where the kernel refuses.
     """
     links = tuple(links)
 
@@ -108,7 +116,10 @@ def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> No
         own = LinkLocalTunable(name)
         journal.begin(lab=lab, tunable=own.describe(), old=own.read(), new="as the kernel makes them")
         sysctls({key.format(name): value for key, value in INTERFACE_SYSCTLS.items()})
-        for feature, value in _offloads(name, role).items():
+        offloads = _offloads(name, role)
+        if forwards:
+            offloads |= _able(name, {LRO: "off"})  # the kernel does so, and would not put it back
+        for feature, value in offloads.items():
             set_to(InterfaceTunable(name, "feature", feature), value)
         # Frames for a path that bypasses the kernel carry a foreign address, so that the kernel ignores its copies.
         set_to(InterfaceTunable(name, "promiscuous"), "on")
@@ -119,6 +130,8 @@ def wire(role: Role, links: Iterable[Link], *, journal: Journal, lab: str) -> No
         for address in (peer.ipv4, peer.ipv6):
             if address is not None:
                 set_to(InterfaceTunable(name, "neighbour", str(address.ip)), peer.mac)
+        if forwards:
+            sysctls({key.format(name): value for key, value in FORWARDING_SYSCTLS.items()})
 
 
 def wait_for_carrier(interface: str, *, deadline_s: float = CARRIER_S) -> None:
@@ -178,6 +191,12 @@ def _text(path: Path) -> str | None:
         return path.read_text().strip()
     except OSError:
         return None
+
+
+def _able(interface: str, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Those offloads of `wanted` that the interface has and lets be changed."""
+    features = features_of(interface)
+    return {name: value for name, value in wanted.items() if features.get(name, (False, False))[1]}
 
 
 def _offloads(interface: str, role: Role) -> dict[str, str]:
