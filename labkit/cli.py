@@ -189,8 +189,10 @@ def _add_trial(verbs: Verbs) -> None:
 
 
 def _add_labs(verbs: Verbs) -> None:
-    up = verbs.add_parser("up", help="bring a lab (namespaces and links) up and leave it up")
+    up = verbs.add_parser("up", help="bring a lab (its links, and namespaces or NICs) up and leave it up")
     _where(up)
+    flags.INVENTORY.add_to_run(up)
+    flags.WAIT.add_to_run(up)
     up.set_defaults(handler=_verb("up"))
     status = verbs.add_parser("status", help="which labs are up, and how to enter them")
     status.add_argument("--json", action="store_true", help="the labs as JSON")

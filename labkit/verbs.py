@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TYPE_CHECKING
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, Mistakes
 from labkit.machine import fix
 from labkit.progress import Progress, StreamProgress
 from labkit.units import Unit, parse_quantity, parse_trial_load
+
+if TYPE_CHECKING:
+    from labkit.lab.live import LabRecord, Undone
 
 MAX_TRIAL_S = 3600.0
 TRIAL_LISTEN_S = 0.5
@@ -70,18 +74,19 @@ def trial(arguments: argparse.Namespace) -> int:
     with mistakes.noted():
         wait_s = parse_wait(arguments.wait, option="--wait")
     mistakes.check()
+    records = [record for record in lab.status() if record.alive and not record.controller]
+    record = records[-1] if records and arguments.topology is None else None
     with ExitStack() as stack:
         settings = Settings(
             store=False,
             wait_s=wait_s,
             listen_s=TRIAL_LISTEN_S,
-            inventories=tuple(arguments.inventory or ()),
+            inventories=tuple(arguments.inventory or (record.inventories if record else ())),
         )
         session = stack.enter_context(Session(settings, progress=_progress()))
-        records = [record for record in lab.status() if record.alive]
-        if arguments.topology is None and records:
-            session.reserve(using=records[-1].id)  # before attach: a process moves into the lab's namespaces
-            live = lab.attach(records[-1])
+        if record is not None:
+            session.reserve(using=record.id)  # before attaching: a process moves into the lab's namespaces
+            live = stack.enter_context(lab.attached(record, reach=session.reach))
             datapath = Datapath(
                 topology=live.topology,
                 backend=backend,
@@ -109,9 +114,15 @@ def up(arguments: argparse.Namespace) -> int:
     """`labkit up`."""
     from labkit.lab import live as lab
     from labkit.lab.view import lab_lines
+    from labkit.session.machines import Machines
     from labkit.session.preflight import load_checked
+    from labkit.session.reservation import parse_wait
 
-    record = lab.up(load_checked(arguments.topology))
+    topology, wait_s = load_checked(arguments.topology), parse_wait(arguments.wait, option="--wait")
+    inventories = [str(Path(one).absolute()) for one in arguments.inventory or ()]
+    with closing(Machines(inventories, wait_s=wait_s, progress=_progress())) as machines:
+        machines.find([topology])
+        record = lab.up(topology, reach=machines.reach, inventories=inventories)
     print("\n".join(lab_lines(record)))
     return 0
 
@@ -139,7 +150,17 @@ def down(arguments: argparse.Namespace) -> int:
     from labkit.machine import scratch
     from labkit.probe import build as probe_build
 
-    undone = lab.down(force=arguments.force)
+    undone: list[Undone] = []
+    standing: list[str] = []
+    records: list[LabRecord] = []
+    with suppress(ConfigInvalid):  # another version's records: what is here is taken down all the same
+        records = lab.status()
+    for record in records:
+        if record.on_nics and not record.controller:
+            found = _take_down(record, force=arguments.force)
+            standing += [record.id] if any(change.left for change in found) else []
+            undone += found
+    undone += lab.down(force=arguments.force, standing=standing)
     for change in undone:
         print(f"{change.lab}: {change.what}: {'reverted' if change.done else f'LEFT: {change.left}'}")
     cleared = probe_build.clear_abandoned()
@@ -151,6 +172,21 @@ def down(arguments: argparse.Namespace) -> int:
     if not undone and not cleared:
         print("nothing to revert")
     return 0 if all(change.done for change in undone) else EnvironmentBroken.exit_code
+
+
+def _take_down(record: LabRecord, *, force: bool) -> list[Undone]:
+    """Take a lab on NICs down on its other machines; unless forced, only where nobody measures."""
+    from labkit.lab import live as lab
+    from labkit.lab.live import Undone
+    from labkit.session.machines import Machines
+
+    with closing(Machines(record.inventories, wait_s=0.0, progress=_progress())) as machines:
+        try:
+            machines.find([record.topology])
+        except ConfigInvalid as error:  # an inventory that has changed
+            return [Undone(lab=record.id, what="its hosts", done=False, left=str(error))]
+        reach = machines.reach if not force else lambda name: nullcontext(machines.get(name))
+        return lab.take_down(record, reach=reach)
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,7 +20,7 @@ from labkit.lab.topology import ROLES, Port, Role, Topology
 from labkit.lab.topology_file import parse
 from labkit.machine import fix, lock, sources
 from labkit.machine.cores import pin
-from labkit.machine.journal import Journal
+from labkit.machine.journal import Journal, this_boot
 from labkit.machine.privilege import capable, state_directory
 from labkit.machine.undo import down
 from labkit.probe.build import built_executables
@@ -41,6 +42,9 @@ class Commands:
         "reserve",
         "find",
         "wire",
+        "attach",
+        "keep",
+        "take_down",
         "await_carrier",
         "listen",
         "announce",
@@ -130,6 +134,32 @@ class Commands:
         nic.wire(role, links, forwards=forwards, journal=self._journal, lab=lab)
         self._ports[role] = [link.ends(role)[0] for link in links]
         return {}
+
+    def attach(
+        self, role: Role, text: str, source: str, lab: str, ports: Mapping[Role, Sequence[Mapping[str, str]]]
+    ) -> dict[str, Any]:
+        """Use the role's ends of a lab that is up, which stays."""
+        from labkit.lab.links import nic
+
+        if not any(entry.lab == lab and this_boot(entry) for entry in self._journal.read().entries):
+            raise EnvironmentBroken(
+                "the lab is no longer up there: it was taken down on that host, or the host has restarted",
+                hint=f"{fix.labkit('down')} here, then {fix.labkit('up')} again",
+            )
+        links = nic.with_ports(_topology(text, source).links, ports)
+        self._ports[role] = [link.ends(role)[0] for link in links]
+        return {}
+
+    def keep(self, record: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Have the lab stay up here when the connection ends. None: this machine has the record already."""
+        if record is not None:
+            self._journal.lab_is_up(self._named_lab(), record)
+        self._lab = None
+        return {}
+
+    def take_down(self, lab: str) -> list[dict[str, Any]]:
+        """Undo what was changed for a lab that stayed up: each change, and why it was left if it was."""
+        return [asdict(one) for one in down(lab=lab, journal=self._journal, force=True)]
 
     def await_carrier(self, role: Role) -> dict[str, Any]:
         """Wait for the links of the role's ports. Returns what is read back of each port, by name."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -37,9 +37,11 @@ __all__ = [
     "Role",
     "Undone",
     "attach",
+    "attached",
     "down",
     "lab_up",
     "status",
+    "take_down",
     "up",
 ]
 
@@ -95,7 +97,7 @@ def lab_up(
 
         if reach is None:
             raise LabkitBug("a lab on NICs needs a way to reach its machines")
-        with wired(topology, reach) as found:
+        with wired(topology, reach, lab=_new_id(topology)) as found:
             yield _on_nics(topology, found)
         return
     cores, privileges = _prepare(topology)
@@ -108,12 +110,18 @@ def lab_up(
         yield _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
 
 
-def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
+def up(
+    topology: Topology,
+    *,
+    reach: Reach | None = None,
+    inventories: Sequence[str] = (),
+    progress: ReportLine | None = None,
+) -> LabRecord:
     """Bring a lab up that stays until `down`. If this fails halfway or is killed, `down` reverts what is left.
 
-    Raises as lab_up, and EnvironmentBroken if a lab of that name is up already.
+    `reach` connects to the machines of a lab on NICs, by these `inventories`. Raises as lab_up, and EnvironmentBroken
+    if a lab of that name is up already.
     """
-    cores, privileges = _prepare(topology)
     journal, lab = Journal(state_directory()), _new_id(topology)
     for record in status(journal):
         if record.topology.name == topology.name:
@@ -121,6 +129,23 @@ def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
             raise EnvironmentBroken(
                 f"the lab {topology.name} {how} (since {record.since})", hint=fix.labkit("down")
             )
+    new = LabRecord(
+        id=lab,
+        topology=topology,
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        holders={},
+        hugepages=False,
+        rootless=False,
+        inventories=tuple(inventories),
+    )
+    if new.on_nics:
+        from labkit.lab.nic_lab import leave_up
+
+        if reach is None:
+            raise LabkitBug("a lab on NICs needs a way to reach its machines")
+        leave_up(new, reach, journal)
+        return new
+    cores, privileges = _prepare(topology)
     with ExitStack() as stack:
         stack.callback(_revert, lab, journal)
         huge = _hugepages(topology, privileges, journal, lab)
@@ -130,10 +155,8 @@ def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
             journal.begin(lab=lab, tunable=described, old="gone", new="running")
             holder.stay()
         _wire(topology, cores, holders, privileges, hugepages=huge, progress=progress)
-        record = LabRecord(
-            id=lab,
-            topology=topology,
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
+        record = replace(
+            new,
             holders={role: holder.identity for role, holder in holders.items()},
             hugepages=huge,
             rootless=privileges.rootless,
@@ -143,8 +166,27 @@ def up(topology: Topology, *, progress: ReportLine | None = None) -> LabRecord:
     return record
 
 
+@contextmanager
+def attached(record: LabRecord, *, reach: Reach) -> Iterator[Lab]:
+    """A lab that is up, as it is found now; it stays up. Raises as `attach`."""
+    if not record.on_nics:
+        yield attach(record)
+        return
+    from labkit.lab import nic_lab
+
+    with nic_lab.attached(record, reach) as found:
+        yield _on_nics(record.topology, found)
+
+
+def take_down(record: LabRecord, *, reach: Reach) -> list[Undone]:
+    """Take a lab on NICs down on its machines elsewhere. What it changed here is left to `down`."""
+    from labkit.lab import nic_lab
+
+    return nic_lab.take_down(record, reach)
+
+
 def attach(record: LabRecord) -> Lab:
-    """A lab that is up, as it is found now. Raises EnvironmentBroken if one of its processes has ended."""
+    """A lab on this machine that is up, as it is found now. Raises EnvironmentBroken if one of its processes ended."""
     if not record.alive:
         raise EnvironmentBroken(
             f"the lab {record.topology.name} is no longer up: a process that held its namespaces has ended",
@@ -162,11 +204,6 @@ def _prepare(topology: Topology) -> tuple[Cores, Privileges]:
         raise ConfigInvalid(
             f"{topology.source}: a simulated lab cannot be brought up",
             hint="labkit run measures it without a lab",
-        )
-    if topology.links[0].kind is LinkKind.NIC:
-        raise ConfigInvalid(
-            f"{topology.source}: a lab on NICs is up only while it is measured on",
-            hint="labkit run and labkit trial bring it up, and revert it",
         )
     return choose(topology), ensure_privileges()
 

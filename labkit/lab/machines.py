@@ -83,7 +83,7 @@ def reached(name: str, to: Destination | None) -> Iterator[Machine]:
         login = SshHost(name=name, ssh=ssh, root=True)
         with Program(
             login,
-            ["sh", "-c", _AS_ROOT.format(shlex.join([*to.labkit, "agent", "--controller", _own_name()]))],
+            ["sh", "-c", _AS_ROOT.format(shlex.join([*to.labkit, "agent", "--controller", controller()]))],
             called=called,
             cleans_up=True,
         ) as agent:
@@ -92,7 +92,7 @@ def reached(name: str, to: Destination | None) -> Iterator[Machine]:
                 yield machine
 
 
-def _own_name() -> str:
+def controller() -> str:
     """Who measures, for those who find the machine reserved."""
     return f"{user_name(os.getuid())}@{platform.node()}"
 

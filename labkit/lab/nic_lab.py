@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from labkit.errors import ConfigInvalid, LabkitError
 from labkit.lab.cores import Cores
 from labkit.lab.links import cabling, nic
-from labkit.lab.machines import Machine, Reach
-from labkit.lab.topology import ROLES, Link, Role, Topology
+from labkit.lab.machines import Machine, Reach, controller
+from labkit.lab.records import LabRecord
+from labkit.lab.topology import HERE, ROLES, Link, Role, Topology
 from labkit.machine.cores import pinned_here
+from labkit.machine.journal import Journal
+from labkit.machine.undo import Undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +31,17 @@ class Wired:
 
 
 @contextmanager
-def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
-    """Set the lab up for the time of the context.
+def wired(topology: Topology, reach: Reach, *, lab: str) -> Iterator[Wired]:
+    """Set the lab up for the time of the context; `lab` is its id.
 
     Each machine's agent reverts it: when it is asked to, or when the connection ends. What a killed agent leaves is in
     the journal there. Raises EnvironmentBroken (not reached, no such interface, refused, other cables) or ConfigInvalid
     (cores).
     """
-    lab = f"{topology.name}-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        by_name = {name: stack.enter_context(reach(name)) for name in dict.fromkeys(topology.hosts.values())}
-        machines = {role: by_name[topology.hosts[role]] for role in ROLES}
-        cores = _cores(topology, machines)
-        # This process is off the cores of what runs here.
-        here = any(machine.here for machine in by_name.values())
-        stack.enter_context(pinned_here(cores.controller) if here and cores.controller else nullcontext())
-        text, source = topology.text, str(topology.source)
-        ports: dict[Role, Sequence[Mapping[str, str]]] = {
-            role: machines[role].ask("find", role=role, text=text, source=source) for role in ROLES
-        }
-        _check_apart(topology, machines, ports)
-        stack.callback(_revert, list(by_name.values()))
+    with _found(topology, reach) as (machines, cores, ports):
         found: dict[str, object] = {}
         for role in ROLES:
-            machines[role].ask("wire", role=role, text=text, source=source, lab=lab, ports=ports)
+            machines[role].ask("wire", **_lab(topology, role), lab=lab, ports=ports)
         for role in ROLES:  # a link is there only when both of its ends are up
             found.update(machines[role].ask("await_carrier", role=role))
         machines["dut"].ask("listen", role="dut")
@@ -59,6 +49,74 @@ def wired(topology: Topology, reach: Reach) -> Iterator[Wired]:
         links = nic.with_ports(topology.links, ports)
         cabling.check(topology, links, machines["dut"].ask("heard"))
         yield Wired(links, machines, cores, found)
+
+
+@contextmanager
+def attached(record: LabRecord, reach: Reach) -> Iterator[Wired]:
+    """A lab that is up, for the time of the context; it stays. Raises EnvironmentBroken if it is gone on a machine."""
+    topology = record.topology
+    with _found(topology, reach) as (machines, cores, ports):
+        found: dict[str, object] = {}
+        for role in ROLES:
+            machines[role].ask("attach", **_lab(topology, role), lab=record.id, ports=ports)
+        for role in ROLES:
+            found.update(machines[role].ask("await_carrier", role=role))
+        yield Wired(nic.with_ports(topology.links, ports), machines, cores, found)
+
+
+def leave_up(record: LabRecord, reach: Reach, journal: Journal) -> None:
+    """Set a lab up that stays until `take_down`, on each of its machines. If this fails halfway it is reverted."""
+    with wired(record.topology, reach, lab=record.id) as found:
+        journal.lab_is_up(record.id, record.to_json())  # first: from now on `labkit down` knows where it is
+        try:
+            for machine in _each(found.machines):
+                there = None if machine.here else replace(record, controller=controller()).to_json()
+                machine.ask("keep", record=there)
+        except BaseException:
+            by_name = {machine.name: machine for machine in found.machines.values()}
+            if not any(undone.left for undone in take_down(record, lambda name: nullcontext(by_name[name]))):
+                journal.lab_is_gone(record.id)
+            raise
+
+
+def take_down(record: LabRecord, reach: Reach) -> list[Undone]:
+    """Take a lab down on its machines elsewhere; what is here, this machine's own journal has."""
+    undone: list[Undone] = []
+    for name in dict.fromkeys(record.topology.hosts.values()):
+        if name == HERE:
+            continue
+        try:
+            with reach(name) as machine:
+                there = machine.ask("take_down", lab=record.id)
+            undone += [Undone(**{**one, "what": f"{name}: {one['what']}"}) for one in there]
+        except LabkitError as error:
+            undone.append(Undone(lab=record.id, what=name, done=False, left=str(error)))
+    return undone
+
+
+@contextmanager
+def _found(topology: Topology, reach: Reach) -> Iterator[tuple[dict[Role, Machine], Cores, nic.Ports]]:
+    """The machines of a topology, a core for each role, and its ports as they are found there."""
+    with ExitStack() as stack:
+        by_name = {name: stack.enter_context(reach(name)) for name in dict.fromkeys(topology.hosts.values())}
+        machines = {role: by_name[topology.hosts[role]] for role in ROLES}
+        cores = _cores(topology, machines)
+        # This process is off the cores of what runs here.
+        here = any(machine.here for machine in by_name.values())
+        stack.enter_context(pinned_here(cores.controller) if here and cores.controller else nullcontext())
+        ports: nic.Ports = {role: machines[role].ask("find", **_lab(topology, role)) for role in ROLES}
+        _check_apart(topology, machines, ports)
+        stack.callback(_revert, list(by_name.values()))
+        yield machines, cores, ports
+
+
+def _lab(topology: Topology, role: Role) -> dict[str, Any]:
+    """What an agent needs to know a lab."""
+    return {"role": role, "text": topology.text, "source": str(topology.source)}
+
+
+def _each(machines: Mapping[Role, Machine]) -> list[Machine]:
+    return list({machine.name: machine for machine in machines.values()}.values())
 
 
 def _cores(topology: Topology, machines: Mapping[Role, Machine]) -> Cores:

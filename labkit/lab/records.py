@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.lab.topology import Role, Topology
+from labkit.lab.topology import ROLES, LinkKind, Port, Role, Topology
 from labkit.lab.topology_file import parse
 from labkit.machine.hosts import NamespaceHost
 from labkit.machine.journal import Journal
@@ -24,23 +24,36 @@ class LabRecord:
     since: str
     """UTC, ISO 8601."""
     holders: Mapping[Role, Identity]
-    """Processes that hold the namespaces; both roles may be in one."""
+    """Processes that hold the namespaces; both roles may be in one. None of a lab on NICs."""
     hugepages: bool
     rootless: bool
+    inventories: tuple[str, ...] = ()
+    """By which the hosts of a lab on NICs are reached."""
+    controller: str = ""
+    """Who brought it up from elsewhere, where this machine is only one of its hosts."""
 
     @property
     def alive(self) -> bool:
-        """Whether all of its namespaces are still held."""
+        """Whether all of its namespaces are still held. Of a lab on NICs each host knows for itself."""
         return all(identity.alive for identity in self.holders.values())
 
     @property
     def interfaces(self) -> dict[Role, tuple[str, ...]]:
-        """Interfaces (veth) or ports (shared memory) by role."""
+        """Interfaces (veth, NICs as the file names them) or ports (shared memory) by role."""
+
+        def name(port: Port) -> str:
+            return (port.interface or port.mac or port.pci) if self.on_nics else port.name
+
         links = self.topology.links
         return {
-            "tester": tuple(link.tester.name for link in links),
-            "dut": tuple(link.dut.name for link in links),
+            "tester": tuple(name(link.tester) for link in links),
+            "dut": tuple(name(link.dut) for link in links),
         }
+
+    @property
+    def on_nics(self) -> bool:
+        """Whether its links are between interfaces that were there before."""
+        return self.topology.links[0].kind is LinkKind.NIC
 
     @property
     def enter(self) -> dict[Role, list[str]]:
@@ -65,14 +78,17 @@ class LabRecord:
             "holders": {role: [one.pid, one.start_ticks] for role, one in self.holders.items()},
             "hugepages": self.hugepages,
             "rootless": self.rootless,
+            "inventories": list(self.inventories),
+            "controller": self.controller,
         }
 
 
 def _from_json(lab: str, data: Mapping[str, Any]) -> LabRecord:
     holders: dict[Role, Identity] = {}
-    for role in ("tester", "dut"):
-        pid, start_ticks = data["holders"][role]
-        holders[role] = Identity(pid, start_ticks)
+    for role in ROLES:
+        if role in data["holders"]:
+            pid, start_ticks = data["holders"][role]
+            holders[role] = Identity(pid, start_ticks)
     return LabRecord(
         id=lab,
         topology=parse(data["text"], Path(data["source"]), alone=True),
@@ -80,6 +96,8 @@ def _from_json(lab: str, data: Mapping[str, Any]) -> LabRecord:
         holders=holders,
         hugepages=data["hugepages"],
         rootless=data["rootless"],
+        inventories=tuple(data.get("inventories", ())),
+        controller=data.get("controller", ""),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from labkit.errors import LabkitError
@@ -29,12 +29,14 @@ def down(
     force: bool = False,
     lab: str | None = None,
     abandoned: bool = False,
+    standing: Collection[str] = (),
     journal: Journal | None = None,
     progress: ReportLine | None = None,
 ) -> list[Undone]:
     """Undo every change that the journal holds (of one lab, or of all), the last one first.
 
-    `abandoned`: only what controllers left that were killed; labs that `labkit up` brought up stay.
+    `abandoned`: only what controllers left that were killed; labs that `labkit up` brought up stay. `standing`: labs
+    whose record stays, as something of them is left on other machines.
 
     A lab whose controller lives is left to it, unless forced. A setting that someone else changed since is left and
     reported. Doing it again is harmless.
@@ -49,7 +51,7 @@ def down(
     undone = list(_undo_all(reversed(chosen), frozenset(state.labs), journal, force=force, say=say))
     kept = {entry.lab for entry in journal.read().entries}
     for name in () if abandoned else state.labs:
-        if lab in (None, name) and name not in kept:
+        if lab in (None, name) and name not in kept and name not in standing:
             journal.lab_is_gone(name)
     if lab is not None or abandoned:
         return undone

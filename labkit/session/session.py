@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from labkit.lab.live import Lab
+from labkit.lab.machines import Reach
 from labkit.lab.topology import Tier, Topology
 from labkit.machine import usage
 from labkit.machine.usage import Usage
@@ -82,6 +83,11 @@ class Session:
     def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:
         """Which of these doctor checks fail here, each with the command that fixes it."""
         return capabilities.lacking_checks(checks)
+
+    @property
+    def reach(self) -> Reach:
+        """Connects to the machines of a lab on NICs."""
+        return self._machines.reach
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""

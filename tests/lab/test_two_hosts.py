@@ -488,7 +488,7 @@ def round_trips(two: TwoHosts, script: str, role: str) -> float:
     took_s = {}
     for name in ROUND_TRIP_S:
         two.write_topology(**{"tester": "here", "dut": "here", role: name})
-        took_s[name] = float(two.here.run(sys.executable, "-c", script, str(two.topology)))
+        took_s[name] = float(two.here.run(sys.executable, "-c", script, str(two.topology)).splitlines()[-1])
     return (took_s["far"] - took_s["near"]) / ROUND_TRIP_S["far"]
 
 
@@ -498,6 +498,90 @@ def test_a_lab_comes_up_and_goes_down_in_thirty_round_trips(two: TwoHosts) -> No
 
 def test_a_trial_on_a_remote_tester_takes_one_round_trip(two: TwoHosts) -> None:
     assert 0.5 < round_trips(two, TRIALS, "tester") <= 1.5
+
+
+STAYS = """
+import sys, time
+from labkit.cli import main
+
+began = time.monotonic()
+main(["up", "--topology", sys.argv[1]])
+main(["down"])
+print(time.monotonic() - began)
+"""
+
+
+def test_a_lab_that_stays_takes_thirty_round_trips_as_well(two: TwoHosts) -> None:
+    assert 5 < round_trips(two, STAYS, "dut") <= 30
+
+
+def labkit(two: TwoHosts, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """labkit on the controller, without a topology."""
+    argv = [*two.here.enter, sys.executable, "-m", "labkit.cli", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=RUN_S)
+
+
+def test_a_lab_stays_up_without_its_controller_until_it_is_taken_down(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    up = subprocess.run(two.argv("up"), capture_output=True, text=True, check=False, timeout=RUN_S)
+    assert up.returncode == 0, up.stderr
+    assert "dut     nic0 of alpha" in up.stdout
+    assert not two.alpha.processes()
+    there = two.alpha.state()
+    assert there != before[1]
+    assert "two: up since" in labkit(two, "status").stdout
+    assert re.search(r"two: up since \S+ by root@\S+; ", two.alpha.run("labkit", "status"))
+    again = subprocess.run(two.argv("up"), capture_output=True, text=True, check=False, timeout=RUN_S)
+    assert again.returncode == 3
+    assert "the lab two is up" in again.stderr
+
+    trial = labkit(two, "trial", "--duration", "200 ms", "--json")
+
+    assert trial.returncode == 0, trial.stderr
+    assert json.loads(trial.stdout)["proof"]["proven"]
+    assert two.alpha.state() == there
+    down = labkit(two, "down")
+    assert down.returncode == 0, down.stderr
+    assert ": alpha: nic0 state: up -> down: reverted" in down.stdout
+    assert ": nic0 state: up -> down: reverted" in down.stdout
+    assert (two.here.state(), two.alpha.state()) == before
+    assert "no lab is up" in labkit(two, "status").stdout
+    assert "no lab is up" in two.alpha.run("labkit", "status")
+
+
+def test_a_lab_that_was_taken_down_on_its_host_is_said_to_be_gone(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    subprocess.run(two.argv("up"), capture_output=True, check=True, timeout=RUN_S)
+    two.alpha.run("labkit", "down")
+    assert two.alpha.state() == before[1]
+    trial = labkit(two, "trial")
+    assert trial.returncode == 3
+    assert "the lab is no longer up there" in trial.stderr
+    assert labkit(two, "down").returncode == 0
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+def test_a_lab_whose_host_cannot_be_reached_is_kept_on_record_until_it_is_down(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    subprocess.run(two.argv("up"), capture_output=True, check=True, timeout=RUN_S)
+    (two.folder / "server").rename(two.folder / "gone")
+    down = labkit(two, "down")
+    assert down.returncode == 3
+    assert "alpha: LEFT: alpha cannot be reached" in down.stdout
+    assert "two: up since" in labkit(two, "status").stdout
+    (two.folder / "gone").rename(two.folder / "server")
+    assert labkit(two, "down").returncode == 0
+    assert (two.here.state(), two.alpha.state()) == before
+
+
+def test_a_killed_up_leaves_what_down_reverts(two: TwoHosts) -> None:
+    before = (two.here.state(), two.alpha.state())
+    process = subprocess.Popen(two.argv("up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert eventually(lambda: two.alpha.state() != before[1])
+    kill(process)
+    assert eventually(lambda: not two.alpha.processes())
+    assert labkit(two, "down").returncode == 0
+    assert (two.here.state(), two.alpha.state()) == before
 
 
 def test_one_host_measures_over_a_cable_between_two_of_its_ports(two: TwoHosts) -> None:
