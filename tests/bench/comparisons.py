@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from labkit.session.testbed import Testbed, live_testbed
 from labkit.testers.answer import trial_from_answer
 from labkit.testers.frames import FrameSpec, frames_command
 from labkit.testers.probe import SOFTWARE_DRAIN
+from tests.lab.ssh_host import TwoHosts
 
 Say = Callable[[str], None]
 Pairs = Iterator[tuple[float, float]]
@@ -267,6 +269,30 @@ def _up_and_down(pairs: int, say: Say) -> Pairs:
         yield spent_s, 1.0
 
 
+def _over_ssh(backend: str) -> Callable[[int, Say], Pairs]:
+    """The same path over one virtual cable, with the DUT on a host that is reached by SSH, and in a lab of this one."""
+
+    def measure(pairs: int, say: Say) -> Pairs:
+        with tempfile.TemporaryDirectory() as folder:
+            two = TwoHosts(Path(folder))
+            trial = [*two.here.enter, sys.executable, "-m", "labkit.cli", "trial", "--json", "--load", "max"]
+            trial += ["--backend", backend, "--duration", f"{RUN_S:g} s", "--topology"]
+
+            def rate_pps(topology: str) -> float:
+                done = subprocess.run([*trial, topology], check=True, capture_output=True, text=True)
+                return float(json.loads(done.stdout)["forwarding_rate_pps"])
+
+            try:
+                for _ in range(pairs):
+                    there, here = rate_pps(str(two.topology)), rate_pps("veth")
+                    say(f"by SSH {there / 1e3:.0f} kpps, here {here / 1e3:.0f} kpps")
+                    yield there, here
+            finally:
+                two.end()
+
+    return measure
+
+
 def _memory(pairs: int, say: Say) -> Pairs:
     """The peak (VmHWM) of the controller of a quick run, results and report included; once, since it takes a minute."""
     with tempfile.TemporaryDirectory() as results:
@@ -379,6 +405,18 @@ COMPARISONS = (
         aim=2.0,
         measure=_up_and_down,
         less_is_better=True,
+    ),
+    *(
+        Comparison(
+            name=f"ssh-{backend}",
+            title=f"MRR of {backend}, its DUT on a host that is reached by SSH",
+            against="the same in a lab of one machine",
+            unit="pps",
+            floor=0.7,
+            aim=0.95,
+            measure=_over_ssh(backend),
+        )
+        for backend in ("kernel", "af_packet")
     ),
     Comparison(
         name="memory",
