@@ -48,8 +48,7 @@ def test_it_is_ruby() -> None:
 
 
 @needs("vagrant", "vagrant vagrant-libvirt")
-@pytest.mark.parametrize("provider", ["libvirt", "virtualbox"])
-@pytest.mark.parametrize("driver", ["kvm", "qemu"])
+@pytest.mark.parametrize(("provider", "driver"), [("libvirt", "qemu"), ("virtualbox", "kvm")])
 def test_vagrant_accepts_it(provider: str, driver: str, tmp_path: Path) -> None:
     variables = {"VAGRANT_DEFAULT_PROVIDER": provider, "LABKIT_VAGRANT_DRIVER": driver}
     # `--ignore-provider` is for the others that are not installed here.
