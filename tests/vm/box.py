@@ -22,7 +22,17 @@ Vagrant.configure("2") do |config|
   config.ssh.insert_key = false
 end
 """
-DHCP = "[Match]\nName=en*\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+DHCP = """\
+[Match]
+Name=en*
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+[DHCPv4]
+ClientIdentifier=mac
+"""
+"""By its MAC address: all machines of one image have the same machine id, and would get the same address."""
 
 
 def build(image: Image, folder: Path) -> Path:
