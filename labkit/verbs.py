@@ -119,7 +119,9 @@ def up(arguments: argparse.Namespace) -> int:
     from labkit.session.reservation import parse_wait
 
     topology, wait_s = load_checked(arguments.topology), parse_wait(arguments.wait, option="--wait")
-    inventories = [str(Path(one).absolute()) for one in arguments.inventory or ()]
+    there = [one for one in topology.inventories if one.exists()]
+    # Absolute: `labkit down` may be run elsewhere.
+    inventories = [str(Path(one).absolute()) for one in arguments.inventory or there]
     with closing(Machines(inventories, wait_s=wait_s, progress=_progress())) as machines:
         machines.find([topology])
         record = lab.up(topology, reach=machines.reach, inventories=inventories)

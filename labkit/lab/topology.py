@@ -127,6 +127,10 @@ class Topology:
     """Where each role is: HERE, or a host that is reached by SSH."""
     host_lines: Mapping[Role, int] = field(default_factory=dict, repr=False)
     """Line of each host in the file: whether it can be reached is only known later."""
+    inventories: tuple[Path, ...] = ()
+    """Ansible inventories that say how its hosts are reached, unless the user chooses others; none: as ssh has them."""
+    inventory_line: int = field(default=0, repr=False)
+    """Line of these in the file: whether they are there is only known later."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 

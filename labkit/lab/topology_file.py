@@ -92,7 +92,7 @@ def parse(text: str, source: Path, *, alone: bool = False) -> Topology:
 def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone: bool) -> Topology:
     keys = root.mapping(
         required=("description", "backends"),
-        optional=("name", "tier", "hosts", "cores", "targets", "links", "simulation"),
+        optional=("name", "tier", "hosts", "inventory", "cores", "targets", "links", "simulation"),
     )
     name, description = source.stem, ""
     tier: Tier | None = None  # None: the file names no valid tier, and what depends on it is not checked
@@ -140,6 +140,9 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
     for role in ROLES:
         with mistakes.noted():
             hosts[role] = _host(host_nodes[role]) if role in host_nodes else HERE
+    inventories: tuple[Path, ...] = ()
+    with mistakes.noted():
+        inventories = _inventories(keys["inventory"], host_nodes, source) if "inventory" in keys else ()
     cores: dict[str, Node] = {}
     chosen: dict[str, int] = {}
     with mistakes.noted():
@@ -170,8 +173,25 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         core_lines={role: node.line for role, node in cores.items()},
         hosts=hosts,
         host_lines={role: host_nodes[role].line for role in ROLES if role in host_nodes},
+        inventories=inventories,
+        inventory_line=keys["inventory"].line if "inventory" in keys else 0,
         simulation=simulation,
     )
+
+
+def _inventories(node: Node, hosts: Mapping[str, Node], source: Path) -> tuple[Path, ...]:
+    """One or several, of which a later one overrides an earlier one; whether they are there is not looked at.
+
+    A path is relative to the file; in those that labkit ships, which stand apart from what a user makes, to the working
+    directory.
+    """
+    if not hosts:
+        node.fail("a lab on this machine alone needs no inventory", hint="remove the key, or name the hosts")
+    shipped = source.parent.resolve() in directories()
+    items = list(node.items()) if isinstance(node.value, list) else [node]
+    if not items:
+        node.fail("expected an Ansible inventory, or a list of them, got an empty list")
+    return tuple((Path() if shipped else source.parent) / item.text() for item in items)
 
 
 def _host(node: Node) -> str:

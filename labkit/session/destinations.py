@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.lab.topology import HERE
+from labkit.errors import ConfigInvalid
+from labkit.lab.topology import HERE, Topology
 from labkit.machine.ssh import Destination
 
 
@@ -26,6 +29,35 @@ def destination(name: str, inventories: Sequence[str]) -> Destination | None:
     if desired.connection.get("ansible_connection") == "local":
         return None
     return of_variables(name, desired.connection, labkit=desired.text("labkit_host_command"))
+
+
+def inventories_of(topology: Topology, chosen: Sequence[str]) -> tuple[str, ...]:
+    """The inventories for the hosts of a topology: those that the user chose, else those that it names.
+
+    None on a machine that is itself one of its hosts and does not have them. Raises ConfigInvalid where one is missing.
+    """
+    if chosen:
+        return tuple(chosen)
+    missing = [path for path in topology.inventories if not os.path.exists(path)]  # noqa: PTH110 (never raises)
+    if not missing:
+        return tuple(map(str, topology.inventories))
+    if own_name() in topology.hosts.values():
+        return ()
+    made = "run: vagrant up (where its Vagrantfile is), or " if ".vagrant" in missing[0].parts else ""
+    raise ConfigInvalid(
+        f"{topology.source}:{topology.inventory_line}: inventory: no such file or folder: {missing[0]}",
+        hint=f"{made}give another inventory: --inventory FILE",
+    )
+
+
+def is_here(name: str, topology: Topology, inventories: Sequence[str]) -> bool:
+    """Whether a host is this machine by its name: in a topology that names inventories, where they are not."""
+    return bool(topology.inventories) and not inventories and name == own_name()
+
+
+def own_name() -> str:
+    """The name of this machine, without its domain."""
+    return platform.node().partition(".")[0]
 
 
 def of_variables(name: str, variables: Mapping[str, Any], *, labkit: str) -> Destination:

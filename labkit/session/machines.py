@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from labkit.errors import ConnectionLost, EnvironmentBroken, LabkitError, Mistakes
+from labkit.errors import ConfigInvalid, ConnectionLost, EnvironmentBroken, LabkitError, Mistakes
 from labkit.lab.live import Lab
 from labkit.lab.machines import LOST_AFTER_S, Machine, reached
-from labkit.lab.topology import Role, Topology
+from labkit.lab.topology import HERE, Role, Topology
 from labkit.machine.lock import REPORT_EVERY_S, Busy
 from labkit.machine.ssh import Destination
 from labkit.measure.noise import ONE_MACHINE, NoiseReading
 from labkit.progress import Progress
 from labkit.record import readings
 from labkit.session.capabilities import Check, reasons
-from labkit.session.destinations import destination
+from labkit.session.destinations import destination, inventories_of, is_here
 
 TRIED_AGAIN_AFTER_S = 60.0
 NOTICED_S = 1.0
@@ -105,6 +105,8 @@ class Machines:
         self._inventories = inventories
         self._wait_s = wait_s
         self._progress = progress
+        self._ways: dict[str, tuple[str, Sequence[str]]] = {}
+        """By host, the name and the inventories by which it is looked for."""
         self._destinations: dict[str, Destination | None] = {}
         self._stack = ExitStack()
         self._known: dict[str, Machine] = {}
@@ -116,14 +118,28 @@ class Machines:
     def find(self, topologies: Iterable[Topology]) -> None:
         """Find out how the hosts of topologies are reached. Raises ConfigInvalid for those that no inventory has."""
         mistakes = Mistakes()
-        for name in dict.fromkeys(host for one in topologies for host in one.hosts.values()):
+        for topology in topologies:
             with mistakes.noted():
-                self._destination(name)
+                self._find(topology, mistakes)
         mistakes.check()
+
+    def _find(self, topology: Topology, mistakes: Mistakes) -> None:
+        """Its mistakes are noted; raises ConfigInvalid where it can't be looked for."""
+        inventories = inventories_of(topology, self._inventories)
+        for name in dict.fromkeys(topology.hosts.values()):
+            with mistakes.noted():
+                way = HERE if is_here(name, topology, inventories) else name, inventories
+                known = self._ways.setdefault(name, way)
+                if name != HERE and known != way:
+                    raise ConfigInvalid(
+                        f"{topology.source}: the host {name} is another one in another topology of this run",
+                        hint="give one inventory for both (--inventory), or run one after the other",
+                    )
+                self._destination(name)
 
     def _destination(self, name: str) -> Destination | None:
         if name not in self._destinations:
-            self._destinations[name] = destination(name, self._inventories)
+            self._destinations[name] = destination(*self._ways.get(name, (name, self._inventories)))
         return self._destinations[name]
 
     def get(self, name: str) -> Machine:
@@ -181,7 +197,11 @@ class Machines:
                 return
 
     def check(self, topology: Topology) -> Check:
-        """Tries doctor checks on the machine of a role. One that cannot be reached lacks all."""
+        """Tries doctor checks on the machine of a role. One that cannot be reached lacks all.
+
+        Raises ConfigInvalid as `find`.
+        """
+        self.find([topology])
 
         def lacking(role: Role, checks: Sequence[str], mtu_bytes: int) -> tuple[str, ...]:
             with self.watched(topology):

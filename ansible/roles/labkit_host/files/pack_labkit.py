@@ -19,7 +19,8 @@ from pathlib import Path
 
 ANSIBLE = (
     *("ansible.cfg", "apply-local", "README.md", "site.yml", "revert.yml", "verify.yml", "local.yml"),
-    *("collections", "roles", "tasks", "inventory/example.yml", "inventory/local.yml"),
+    *("vagrant.yml", "collections", "roles", "tasks"),
+    *("inventory/example.yml", "inventory/local.yml", "inventory/vagrant.yml"),
 )
 """What labkit ships of ansible/. Anything else there is the user's own, and often secret: it goes to no host."""
 NEEDED = (
