@@ -8,6 +8,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Of the running kernel: the same for two names of one machine, and for containers there."""
+    return _BOOT.read_text().strip()
+
+
+def network_namespace() -> int:
+    """That of this process, by inode."""
+    return Path("/proc/self/ns/net").stat().st_ino
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

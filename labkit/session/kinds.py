@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from labkit.backends import registry
 from labkit.errors import LabkitBug, ToolFailed
-from labkit.lab.topology import Tier, Topology
+from labkit.lab.topology import Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
@@ -47,12 +47,20 @@ class Kinds:
     """Makes measurements on demand, each of them once."""
 
     def __init__(
-        self, recorder: Recorder, frame: Frame, testbeds: Testbeds, *, plan: Plan, progress: Progress
+        self,
+        recorder: Recorder,
+        frame: Frame,
+        testbeds: Testbeds,
+        *,
+        plan: Plan,
+        on_this_machine: Callable[[Topology], bool],
+        progress: Progress,
     ) -> None:
         self._recorder = recorder
         self._frame = frame
         self._testbeds = testbeds
         self._plan = plan
+        self._on_this_machine = on_this_machine
         self._progress = progress
 
     def mrr(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
@@ -242,7 +250,7 @@ class Kinds:
             variant,
             prepare,
             phase=f"{key.id}: {kind.replace('_', ' ')}",
-            on_machine=datapath.topology.tier is not Tier.SIMULATED,
+            on_machine=self._on_this_machine(datapath.topology),
         )
 
     def again(self, former: Measurement) -> Measurement:
