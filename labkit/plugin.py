@@ -27,10 +27,10 @@ from labkit.harness import (
     selection,
     state,
     terminal,
-    workers,
 )
 from labkit.harness.collecting import PARAMETER, Subject, measures, parameters, subject_of
 from labkit.harness.repeats import Repeats
+from labkit.harness.spelling import KEY
 from labkit.harness.state import state_of
 from labkit.machine import lacking
 
@@ -140,7 +140,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
     """Tell a worker, before it starts, which run it is part of."""
-    node.workerinput[workers.KEY] = state_of(node.config).controller.input
+    node.workerinput[KEY] = state_of(node.config).controller.input
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
@@ -159,7 +159,7 @@ def pytest_handlecrashitem(crashitem: str, report: Any) -> None:  # noqa: ANN401
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
     """Take what a worker told at its end."""
-    ending.take(state_of(node.config), getattr(node, "workeroutput", {}).get(workers.KEY))
+    ending.take(state_of(node.config), getattr(node, "workeroutput", {}).get(KEY))
 
 
 # --- fixtures ------------------------------------------------------------------------------------------------

@@ -20,14 +20,14 @@ from labkit.errors import LabkitError
 from labkit.harness import selected, terminal
 from labkit.harness.scheduling import ByUnit, Collections
 from labkit.harness.selected import Selection
+from labkit.harness.spelling import KEY, labkit_run_arguments
 from labkit.machine import lacking, scratch
+from labkit.machine.process import interrupt_with_parent
 from labkit.session.settings import SharedRun
 
 if TYPE_CHECKING:
     from labkit.session.session import Session
 
-KEY = "labkit"
-"""In the input and the output of a worker: what labkit adds."""
 _LINES = "lines"
 _END = b"\0"
 
@@ -44,6 +44,8 @@ class Worker:
         self._folder = Path(told["folder"])
         self._output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
         self._plugins = config.pluginmanager
+        # The controller has this machine reserved for its workers: without it nothing may be measured any more.
+        interrupt_with_parent()
         self.lines = (self._folder / _LINES).open("w", encoding="utf-8")
         """Takes lines of progress, which the controller shows."""
 
@@ -91,6 +93,7 @@ class Controller:
             "controller_pid": self.run.controller_pid,
             "seed": self.seed,
             "folder": str(self._folder),
+            "labkit_run": labkit_run_arguments(self._config),
         }
 
     def close(self) -> None:

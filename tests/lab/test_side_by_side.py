@@ -164,6 +164,52 @@ def test_the_controller_may_be_in_use_where_no_lab_is_on_it_and_a_host_in_use_is
     assert "labkit's agent on b2, reserve: another measurement runs on this machine (pid" in printed
 
 
+HERE = """
+import pytest
+
+pytestmark = pytest.mark.af_packet
+
+@pytest.mark.on(topology="a.yml")
+def test_elsewhere(measure):
+    measure.mrr()
+
+@pytest.mark.on(topology="veth")
+def test_here(measure):
+    measure.mrr()
+
+@pytest.mark.on(topology="near.yml")
+def test_here_too(measure):
+    measure.mrr()
+
+def test_plain():
+    pass
+"""
+
+
+def test_what_takes_the_controllers_own_cores_is_one_after_the_other(pairs: Pairs) -> None:
+    near = (Path(__file__).parents[2] / "topologies" / "veth.yml").read_text()
+    (pairs.folder / "near.yml").write_text(
+        "".join(line for line in near.splitlines(keepends=True) if "targets" not in line)
+    )
+    (pairs.folder / "test_both.py").write_text(HERE)
+    code, printed = pairs.run()
+    assert code == 0, printed
+    found = re.findall(r"\[(gw\d)\].* test_both.py::test_(\w+)", printed)
+    workers = {test: worker for worker, test in found}
+    assert len(found) == 4, printed
+    assert workers["here"] == workers["here_too"] == workers["plain"] != workers["elsewhere"]
+    with subprocess.Popen(
+        [*pairs.controller.enter, sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        code, printed = pairs.run("--labkit-wait=0", "--labkit-results=refused")
+        kill(holder)
+    assert code == 3, printed
+    assert f"another measurement runs on this machine (pid {holder.pid}" in printed
+    assert not (pairs.folder / "refused").exists()
+
+
 @pytest.mark.parametrize("who", ["controller", "worker"])
 def test_a_kill_loses_no_finished_result_and_the_hosts_revert(pairs: Pairs, who: str) -> None:
     before = {name: place.state() for name, place in pairs.hosts.items()}
