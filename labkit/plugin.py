@@ -158,7 +158,7 @@ def pytest_handlecrashitem(crashitem: str, report: Any) -> None:  # noqa: ANN401
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
-    """Take what a worker told at its end."""
+    """Take what a worker reported at its end."""
     ending.take(state_of(node.config), getattr(node, "workeroutput", {}).get(KEY))
 
 

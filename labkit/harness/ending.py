@@ -32,7 +32,7 @@ def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> 
     if state.worker is not None:
         from labkit.record.codec import encode
 
-        state.worker.tell_end(later=encode(state.later), broken=broken)
+        state.worker.report_end(later=encode(state.later), broken=broken)
         return not broken
     problems = [*state.broken, *([broken] if broken else [])]
     for problem in problems:
@@ -41,15 +41,15 @@ def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> 
     return not problems
 
 
-def take(state: PluginState, told: Mapping[str, Any] | None) -> None:
-    """Take what a worker of pytest-xdist told at its end. None: it was killed, or measured nothing."""
-    if told is None:
+def take(state: PluginState, reported: Mapping[str, Any] | None) -> None:
+    """Take what a worker of pytest-xdist reported at its end. None: it was killed, or measured nothing."""
+    if reported is None:
         return
     from labkit.record.codec import decode
     from labkit.record.model import Verdict
 
-    state.later += [decode(Verdict, verdict) for verdict in told["later"]]
-    state.broken += [told["broken"]] if told["broken"] else []
+    state.later += [decode(Verdict, verdict) for verdict in reported["later"]]
+    state.broken += [reported["broken"]] if reported["broken"] else []
 
 
 def note_crash(state: PluginState, test: str, why: str) -> None:

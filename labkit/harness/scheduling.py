@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 
-class Node(Protocol):
+class WorkerNode(Protocol):
     """A worker, as pytest-xdist has it."""
 
     @property
@@ -28,7 +28,7 @@ class Node(Protocol):
         ...
 
 
-Collections = Mapping[Node, Sequence[str]]
+Collections = Mapping[WorkerNode, Sequence[str]]
 """By worker, the ids of the tests that it has collected."""
 
 
@@ -42,11 +42,11 @@ class ByUnit:
         self._waiting = deque(list(unit) for unit in units)
         self._ids = list(next(iter(collections.values())))
         self._index = {test: index for index, test in enumerate(self._ids)}
-        self._given: dict[Node, list[str]] = {node: [] for node in collections}
+        self._given: dict[WorkerNode, list[str]] = {node: [] for node in collections}
         """What each worker has still to run."""
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[WorkerNode]:
         """The workers."""
         return list(self._given)
 
@@ -60,21 +60,21 @@ class ByUnit:
         """Whether a test has not been run."""
         return bool(self._waiting) or any(self._given.values())
 
-    def add_node(self, node: Node) -> None:
+    def add_node(self, node: WorkerNode) -> None:
         """A worker in place of one that was killed: it has yet to collect."""
         self._given[node] = []
 
-    def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
+    def add_node_collection(self, node: WorkerNode, collection: Sequence[str]) -> None:
         """What such a worker has collected. One with other tests is of no use."""
         if list(collection) != self._ids:
             node.shutdown()
 
-    def mark_test_complete(self, node: Node, item_index: int, duration: float = 0) -> None:
+    def mark_test_complete(self, node: WorkerNode, item_index: int, duration: float = 0) -> None:
         """A worker has run a test."""
         self._given[node].remove(self._ids[item_index])
         self._feed(node)
 
-    def remove_node(self, node: Node) -> str | None:
+    def remove_node(self, node: WorkerNode) -> str | None:
         """A worker is gone. Returns the test that it was running; the rest of its unit is for another worker."""
         left = self._given.pop(node)
         if left[1:]:
@@ -89,7 +89,7 @@ class ByUnit:
         for node in self._given:
             self._feed(node)
 
-    def _feed(self, node: Node) -> None:
+    def _feed(self, node: WorkerNode) -> None:
         """A worker must know what follows its last test, before it runs that."""
         while len(self._given[node]) < 2 and not node.shutting_down:
             if not self._waiting:
@@ -97,7 +97,7 @@ class ByUnit:
                 return
             self._give(node)
 
-    def _give(self, node: Node) -> None:
+    def _give(self, node: WorkerNode) -> None:
         unit = self._waiting.popleft()
         self._given[node] += unit
         node.send_runtest_some([self._index[test] for test in unit])
@@ -110,17 +110,17 @@ class Undecided:
         """`decide`: the scheduler to use instead; None: the one that was chosen."""
         self._scheduler = chosen
         self._decide: Callable[[Collections], ByUnit | None] | None = decide
-        self._collections: dict[Node, Sequence[str]] = {}
+        self._collections: dict[WorkerNode, Sequence[str]] = {}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of another scheduler
         return getattr(self._scheduler, name)
 
-    def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
+    def add_node_collection(self, node: WorkerNode, collection: Sequence[str]) -> None:
         """Pass it on, and remember it."""
         self._collections[node] = collection
         self._scheduler.add_node_collection(node, collection)
 
-    def remove_node(self, node: Node) -> str | None:
+    def remove_node(self, node: WorkerNode) -> str | None:
         """Pass it on, and forget the worker."""
         self._collections.pop(node, None)
         gone: str | None = self._scheduler.remove_node(node)

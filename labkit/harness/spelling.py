@@ -25,8 +25,8 @@ def labkit_run_arguments(config: pytest.Config) -> list[str] | None:
     for plugin in config.invocation_params.plugins or ():
         if isinstance(plugin, LabkitRun):
             return list(plugin.pytest_arguments)
-    told: list[str] | None = getattr(config, "workerinput", {}).get(KEY, {}).get("labkit_run")
-    return told
+    given: list[str] | None = getattr(config, "workerinput", {}).get(KEY, {}).get("labkit_run")
+    return given
 
 
 def spelt(config: pytest.Config, name: str) -> str:

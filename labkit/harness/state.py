@@ -43,7 +43,7 @@ class PluginState:
         self._engine = options.engine(config)
         self._session: Session | None = None
         self.worker = worker_of(config)
-        """What this process was told as a worker of pytest-xdist. None: it is none."""
+        """What this process was given as a worker of pytest-xdist. None: it is none."""
         self._controller: Controller | None = None
         self._selection = Selection()
         self.broken: list[str] = []
@@ -93,7 +93,7 @@ class PluginState:
     def selection(self, selection: Selection) -> None:
         self._selection = selection
         if self.worker is not None:
-            self.worker.tell(selection)
+            self.worker.report(selection)
 
     @property
     def session(self) -> Session:

@@ -1,4 +1,4 @@
-"""Labs side by side: what a worker of pytest-xdist and its controller tell each other.
+"""Labs side by side: what a worker of pytest-xdist and its controller exchange.
 
 Each worker stores what it has measured in the one run folder, at once: a result is on the disk before its test is
 reported, so that neither a killed worker nor a killed controller loses it. What is sent through pytest-xdist's channel
@@ -33,15 +33,15 @@ _END = b"\0"
 
 
 class Worker:
-    """What a worker was told. Its process measures the labs that it is given tests of."""
+    """What a worker knows of its run. Its process measures the labs that it is given tests of."""
 
     def __init__(self, config: pytest.Config) -> None:
-        told = config.workerinput[KEY]  # type: ignore[attr-defined]
+        given = config.workerinput[KEY]  # type: ignore[attr-defined]
         self.id: str = config.workerinput["workerid"]  # type: ignore[attr-defined]
-        self.run = SharedRun(name=told["run"], controller_pid=told["controller_pid"])
-        self.seed: int = told["seed"]
+        self.run = SharedRun(name=given["run"], controller_pid=given["controller_pid"])
+        self.seed: int = given["seed"]
         self.command: tuple[str, ...] = tuple(config.workerinput["mainargv"])  # type: ignore[attr-defined]
-        self._folder = Path(told["folder"])
+        self._folder = Path(given["folder"])
         self._output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
         self._plugins = config.pluginmanager
         # The controller has this machine reserved for its workers: without it nothing may be measured any more.
@@ -49,12 +49,12 @@ class Worker:
         self.lines = (self._folder / _LINES).open("w", encoding="utf-8")
         """Takes lines of progress, which the controller shows."""
 
-    def tell(self, selection: Selection) -> None:
-        """Tell the controller what this worker has collected."""
+    def report(self, selection: Selection) -> None:
+        """Report to the controller what this worker has collected."""
         selected.write(selection, self._folder / self.id)
 
-    def tell_end(self, *, later: object, broken: str) -> None:
-        """Tell the controller what is left when all is over: verdicts as JSON values, and why results are missing."""
+    def report_end(self, *, later: object, broken: str) -> None:
+        """Report what is left when all is over: verdicts as JSON values, and why results are missing."""
         self._output[KEY] = {"later": later, "broken": broken}
 
     def about_to_report(self, session: pytest.Session, item: pytest.Item) -> None:
@@ -65,7 +65,7 @@ class Worker:
 
 
 def worker_of(config: pytest.Config) -> Worker | None:
-    """What this process was told. None: it is no worker of pytest-xdist."""
+    """What this process was given. None: it is no worker of pytest-xdist."""
     return Worker(config) if KEY in getattr(config, "workerinput", {}) else None
 
 
@@ -87,7 +87,7 @@ class Controller:
 
     @property
     def input(self) -> dict[str, object]:
-        """What a worker is told."""
+        """What a worker is given."""
         return {
             "run": self.run.name,
             "controller_pid": self.run.controller_pid,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from labkit.harness.scheduling import ByUnit, Node, Undecided
+from labkit.harness.scheduling import ByUnit, WorkerNode, Undecided
 from labkit.lab.groups import groups
 from labkit.lab.topology import HERE
 
@@ -129,7 +129,7 @@ class Chosen:
     def __init__(self) -> None:
         self.scheduled = 0
 
-    def add_node_collection(self, node: Node, collection: Sequence[str]) -> None: ...
+    def add_node_collection(self, node: WorkerNode, collection: Sequence[str]) -> None: ...
 
     def schedule(self) -> None:
         self.scheduled += 1
