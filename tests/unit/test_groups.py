@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from labkit.harness.scheduling import ByUnit, WorkerNode, Undecided
+from labkit.harness.scheduling import ByUnit, Undecided, WorkerNode
 from labkit.lab.groups import groups
 from labkit.lab.topology import HERE
 
