@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -148,6 +149,7 @@ from sample_run import sample_run
 from labkit.record.store import RunStore
 run = sample_run()
 store = RunStore.create(Path(sys.argv[1]), command=["labkit"], quick=True, seed=1, shared="one")
+print("joined", flush=True)
 sys.stdin.read()
 for _ in range(15):
     store.add_measurement(run.measurements[0])
@@ -157,11 +159,24 @@ store.close()
 
 def test_several_processes_store_one_run_and_each_line_is_whole(tmp_path):
     argv = [sys.executable, "-c", SHARED, str(tmp_path), str(Path(__file__).parents[1] / "unit")]
-    children = [subprocess.Popen(argv, stdin=subprocess.PIPE) for _ in range(3)]
+    children = [
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     for child in children:
-        assert child.stdin is not None
-        child.stdin.close()  # all at once
+        assert child.stdout is not None
+        assert child.stdout.read(7) == "joined\n"
+    with (tmp_path / "one" / "records.jsonl").open() as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)  # as one that is writing a line
+        began = (tmp_path / "one" / "records.jsonl").read_text()
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.close()  # all at once
+        time.sleep(1)
+        assert (tmp_path / "one" / "records.jsonl").read_text() == began
     assert [child.wait() for child in children] == [0, 0, 0]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.close()
     assert len(load(tmp_path / "one").measurements) == 45
     with RunStore.create(tmp_path, command=["labkit"], quick=True, seed=1, shared="one") as store:
         store.add_measurement(RUN.measurements[0])
