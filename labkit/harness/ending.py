@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import EnvironmentBroken
-from labkit.harness import options, terminal
+from labkit.harness import options, terminal, workers
 from labkit.harness.spelling import spelt
 from labkit.harness.state import PluginState
 
@@ -42,9 +42,14 @@ def close(session: pytest.Session, state: PluginState, *, interrupted: bool) -> 
 
 
 def take(state: PluginState, reported: Mapping[str, Any] | None) -> None:
-    """Take what a worker of pytest-xdist reported at its end. None: it was killed, or measured nothing."""
+    """Take what a worker of pytest-xdist reported at its end. None: it was killed, or measured nothing.
+
+    Raises UsageError: it was to measure, and is on another machine.
+    """
     if reported is None:
         return
+    if reported.get("elsewhere"):
+        raise workers.elsewhere()
     from labkit.record.codec import decode
     from labkit.record.model import Verdict
 

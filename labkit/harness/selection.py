@@ -40,7 +40,10 @@ def sort(state: PluginState, items: list[pytest.Item]) -> None:
 def finish(session: pytest.Session, state: PluginState) -> None:
     """Note what is going to be measured."""
     state.selection = selection_of(session.items, state.elsewhere)
-    if state.worker is None:
+    if state.worker is not None:
+        if state.selection.tests or state.selection.elsewhere:
+            state.worker.report(state.selection, session)
+    else:
         functions = {test.id: test.function for test in state.selection.tests}
         state.pace = Pace(functions, clock=time.monotonic)
 

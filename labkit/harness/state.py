@@ -92,8 +92,6 @@ class PluginState:
     @selection.setter
     def selection(self, selection: Selection) -> None:
         self._selection = selection
-        if self.worker is not None:
-            self.worker.report(selection)
 
     @property
     def session(self) -> Session:
@@ -116,7 +114,7 @@ class PluginState:
                     wait_s=self.times.wait_s,
                     listen_s=LISTEN_S,
                     retry_s=self.times.retry_s,
-                    results=Path(option("--labkit-results")),
+                    results=Path(option("--labkit-results")) if self.worker is None else self.worker.results,
                     command=tuple(sys.argv) if self.worker is None else self.worker.command,
                 ),
                 progress=terminal.progress(self._config, where=self._where)
@@ -160,4 +158,4 @@ def end(config: pytest.Config) -> None:
     if state is not None and state.has_workers:
         state.controller.close()
     if state is not None and state.worker is not None:
-        state.worker.lines.close()
+        state.worker.close()

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
@@ -23,6 +23,7 @@ from labkit.harness.selected import Selection
 from labkit.harness.spelling import KEY, labkit_run_arguments
 from labkit.machine import lacking, scratch
 from labkit.machine.process import interrupt_with_parent
+from labkit.record.naming import new_name
 from labkit.session.settings import SharedRun
 
 if TYPE_CHECKING:
@@ -40,18 +41,32 @@ class Worker:
         self.id: str = config.workerinput["workerid"]  # type: ignore[attr-defined]
         self.run = SharedRun(name=given["run"], controller_pid=given["controller_pid"])
         self.seed: int = given["seed"]
+        self.results = Path(given["results"])
         self.command: tuple[str, ...] = tuple(config.workerinput["mainargv"])  # type: ignore[attr-defined]
         self._folder = Path(given["folder"])
         self._output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
         self._plugins = config.pluginmanager
-        # The controller has this machine reserved for its workers: without it nothing may be measured any more.
-        interrupt_with_parent()
-        self.lines = (self._folder / _LINES).open("w", encoding="utf-8")
-        """Takes lines of progress, which the controller shows."""
+        self._lines: TextIO | None = None
 
-    def report(self, selection: Selection) -> None:
-        """Report to the controller what this worker has collected."""
-        selected.write(selection, self._folder / self.id)
+    @property
+    def lines(self) -> TextIO:
+        """Takes lines of progress, which the controller shows."""
+        if self._lines is None:
+            self._lines = (self._folder / _LINES).open("w", encoding="utf-8")
+        return self._lines
+
+    def close(self) -> None:
+        """Nothing is shown any more."""
+        if self._lines is not None:
+            self._lines.close()
+
+    def report(self, selection: Selection, session: pytest.Session) -> None:
+        """Report to the controller what this worker has collected; run nothing where that is on another machine."""
+        if self._folder.is_dir():
+            selected.write(selection, self._folder / self.id)
+        else:
+            self._output[KEY] = {"elsewhere": True}
+            session.items.clear()
 
     def report_end(self, *, later: object, broken: str) -> None:
         """Report what is left when all is over: verdicts as JSON values, and why results are missing."""
@@ -66,7 +81,11 @@ class Worker:
 
 def worker_of(config: pytest.Config) -> Worker | None:
     """What this process was given. None: it is no worker of pytest-xdist."""
-    return Worker(config) if KEY in getattr(config, "workerinput", {}) else None
+    if KEY not in getattr(config, "workerinput", {}):
+        return None
+    # The controller has this machine reserved for its workers: without it nothing may be measured any more.
+    interrupt_with_parent()
+    return Worker(config)
 
 
 class Controller:
@@ -74,8 +93,6 @@ class Controller:
 
     def __init__(self, config: pytest.Config, *, session: Callable[[], Session], seed: int) -> None:
         """`session`: made when it turns out that something is measured; it ends the run."""
-        from labkit.record.store import new_name
-
         self._config = config
         self._session = session
         self.seed = seed
@@ -92,6 +109,7 @@ class Controller:
             "run": self.run.name,
             "controller_pid": self.run.controller_pid,
             "seed": self.seed,
+            "results": str(Path(self._config.getoption("--labkit-results")).absolute()),
             "folder": str(self._folder),
             "labkit_run": labkit_run_arguments(self._config),
         }
@@ -111,7 +129,9 @@ class Controller:
             return None
         try:
             self._check(collections)
-            return ByUnit(self._units(next(iter(collections.values()))), collections)
+            return ByUnit(
+                self._units(next(iter(collections.values())), workers=len(collections)), collections
+            )
         except LabkitError as error:
             self._let_go(collections)
             pytest.exit(f"labkit: {error}", returncode=error.exit_code)
@@ -129,20 +149,19 @@ class Controller:
         option = self._config.option
         session: Any = self._config.pluginmanager.get_plugin("session")
         if session.testsfailed and not option.continue_on_collection_errors:
-            raise pytest.Session.Interrupted(f"{session.testsfailed} errors during collection")
+            errors = "1 error" if session.testsfailed == 1 else f"{session.testsfailed} errors"
+            raise pytest.Session.Interrupted(f"{errors} during collection")
         if option.dist == "each":
             raise pytest.UsageError("--dist each would measure each lab once a worker: leave it out")
-        if any(not node.gateway.spec.popen or node.gateway.spec.chdir for node in collections):  # type: ignore[attr-defined]
-            raise pytest.UsageError(
-                "labkit measures with workers on this machine only (-n NUMBER): a lab's hosts are reached from here"
-            )
+        if any(not (self._folder / _id(node)).is_file() for node in collections):
+            raise elsewhere()
         if len({tuple(ids) for ids in collections.values()}) > 1:
             raise pytest.UsageError(
                 "pytest-xdist's workers collected different tests: a test's parameters must be the same each time"
             )
         lacking.check()
 
-    def _units(self, collected: Sequence[str]) -> list[list[str]]:
+    def _units(self, collected: Sequence[str], *, workers: int) -> list[list[str]]:
         """The tests, each unit for one worker: those of labs that share a machine are one."""
         from labkit.lab.groups import groups
         from labkit.lab.topology import HERE
@@ -151,7 +170,7 @@ class Controller:
         labs = self.selection.topologies
         own.find_hosts(labs.values())
         machines = own.machines_of(labs.values())
-        if len(groups(machines)) > 1:
+        if workers > 1 and len(groups(machines)) > 1:
             machines = own.machines_of(labs.values(), connect=True)
             own.disconnect()
         of_lab = {lab: group for group in groups(machines) for lab in group}
@@ -165,6 +184,13 @@ class Controller:
             unit = of_lab.get(lab_of_test.get(test, ""), here) or test.partition("::")[0]
             units.setdefault(unit, []).append(test)
         return sorted(units.values(), key=len, reverse=True)
+
+
+def elsewhere() -> pytest.UsageError:
+    """Why a worker on another machine is refused."""
+    return pytest.UsageError(
+        "labkit measures with workers on this machine only (-n NUMBER): the hosts of a lab are reached from here"
+    )
 
 
 def _id(node: Any) -> str:  # noqa: ANN401 - pytest-xdist's

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -29,6 +28,7 @@ from labkit.machine.ownership import hand_over, make_folders
 from labkit.record.codec import CodecError, encode
 from labkit.record.load import RECORDS, RESULTS, latest, load, parse_json
 from labkit.record.model import Measurement, Verdict
+from labkit.record.naming import new_name
 from labkit.record.provenance import Environment
 from labkit.record.recordfile import RecordFile
 from labkit.record.run import SCHEMA_VERSION, Run, RunEnd, RunStart, State
@@ -44,11 +44,6 @@ def _now() -> datetime:
 
 def _iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def new_name() -> str:
-    """The name of a new run's folder, which nobody else has."""
-    return f"{_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 class RunStore:

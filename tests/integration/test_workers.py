@@ -133,7 +133,7 @@ def test_labs_are_measured_side_by_side_into_one_run_with_one_closing_line(labs:
         (SKIPPED, ["--labkit-require=kernel"], 1, "*kernel is required*, but no test of it was selected*"),
         (TESTS, ["--dist=each"], 4, "*--dist each would measure each lab once a worker*"),
         (TESTS.replace("test_plain()", "test_plain(nix)"), ["--topology=a.yml"], 1, "*deselected: *test_b*"),
-        (TESTS, ["broken.py"], 2, "*1 errors during collection*"),
+        (TESTS, ["broken.py"], 2, "*1 error during collection*"),
     ],
 )
 def test_the_exit_code_is_that_of_one_process(

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from labkit.harness.ending import take
 from labkit.harness.scheduling import ByUnit, Undecided, WorkerNode
+from labkit.harness.selected import Selection
+from labkit.harness.spelling import KEY
+from labkit.harness.workers import Worker as RealWorker
 from labkit.lab.groups import groups
 from labkit.lab.topology import HERE
 
@@ -151,3 +158,24 @@ def test_the_scheduler_that_was_chosen_stays_unless_something_is_measured() -> N
     measured.schedule()
     assert measured.nodes == [node]
     assert node.told == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_worker_on_another_machine_runs_nothing_and_is_refused(tmp_path: Path) -> None:
+    given = {
+        "run": "r",
+        "controller_pid": 1,
+        "seed": 1,
+        "results": "r",
+        "folder": str(tmp_path / "elsewhere"),
+    }
+    config: Any = SimpleNamespace(
+        workerinput={KEY: given, "workerid": "gw0", "mainargv": ["pytest"]},
+        workeroutput={},
+        pluginmanager=None,
+    )
+    session: Any = SimpleNamespace(items=["a test that measures"])
+    RealWorker(config).report(Selection(), session)
+    assert session.items == []
+    state: Any = None
+    with pytest.raises(pytest.UsageError, match="workers on this machine only"):
+        take(state, config.workeroutput[KEY])
