@@ -185,6 +185,28 @@ def test_a_killed_worker_loses_no_result_and_another_goes_on_without_measuring_i
     assert "tests:   2 passed, 1 failed, 0 skipped, 0 invalid" in result.outlines
 
 
+def test_a_test_whose_worker_is_killed_while_it_is_repeated_does_not_end_well(labs: pytest.Pytester) -> None:
+    labs.makepyfile(
+        """
+        import os, signal
+        from pathlib import Path
+        import pytest
+
+        @pytest.mark.kernel
+        @pytest.mark.on(topology="noisy.yml")
+        def test_ndr(measure, target):
+            if Path("again").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            Path("again").touch()
+            target(measure.throughput(), ndr=">= 1 kpps")
+        """
+    )
+    result = labs.runpytest_subprocess("-v", "--labkit-seed=1")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["labkit: *test_ndr* was to be repeated, and its worker was killed"])
+    assert [v["outcome"] for v in results(labs)["verdicts"]] == ["invalid"]
+
+
 def test_a_killed_controller_loses_no_result_and_its_workers_end(labs: pytest.Pytester) -> None:
     labs.makepyfile(KILLS.replace("os.WHOM()", "controller()") + CONTROLLER)
     result = labs.runpytest_subprocess("-v")
