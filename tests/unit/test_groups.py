@@ -16,6 +16,10 @@ from labkit.harness.spelling import KEY
 from labkit.harness.workers import Worker as RealWorker
 from labkit.lab.groups import groups
 from labkit.lab.topology import HERE
+from labkit.lab.topology_file import load, parse
+from labkit.progress import Silent
+from labkit.session.session import Session
+from labkit.session.settings import Settings
 
 SIMULATED: tuple[str, ...] = ()
 
@@ -39,6 +43,33 @@ SIMULATED: tuple[str, ...] = ()
 def test_labs_that_share_a_machine_are_one_group(machines: dict, expected: list[str]) -> None:
     found = groups(machines)
     assert sorted("".join(sorted(labs)) for labs in found) == sorted(expected)
+
+
+TWO = """
+description: two hosts
+backends: [kernel]
+hosts: {tester: HOST, dut: beta}
+links:
+  - name: a
+    kind: nic
+    tester: {interface: nic0, ipv4: 198.18.0.1/24}
+    dut: {interface: nic0, ipv4: 198.18.0.2/24}
+"""
+
+
+def test_the_machines_of_a_lab_are_its_hosts_and_a_simulated_one_has_none() -> None:
+    labs = [
+        load("veth"),
+        load("sim"),
+        parse(TWO.replace("HOST", "alpha"), Path("far.yml")),
+        parse(TWO.replace("HOST", "here"), Path("near.yml")),
+    ]
+    session = Session(Settings(store=False), progress=Silent())
+    machines = session.machines_of(labs)
+    assert machines == {"veth": {HERE}, "sim": set(), "far": {"alpha", "beta"}, "near": {HERE, "beta"}}
+    assert [session.on_this_machine(lab) for lab in labs] == [True, False, False, True]
+    assert groups(machines) == [{"veth", "sim", "far", "near"}]
+    assert groups({lab: machines[lab] for lab in ("sim", "far")}) == [{"sim"}, {"far"}]
 
 
 class Worker:
