@@ -7,7 +7,7 @@ into outcomes. A test becomes a labkit test by asking for the `measure` fixture.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -23,12 +23,14 @@ from labkit.harness import (
     parts,
     reporting,
     reruns,
+    scheduling,
     selection,
     state,
     terminal,
 )
 from labkit.harness.collecting import PARAMETER, Subject, measures, parameters, subject_of
 from labkit.harness.repeats import Repeats
+from labkit.harness.spelling import KEY
 from labkit.harness.state import state_of
 from labkit.machine import lacking
 
@@ -77,15 +79,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, and register the markers."""
-    junit.begin(config)
     try:
         own = state.begin(config)
     except ImportError as error:  # a package that reading the options needs
         raise pytest.UsageError(str(lacking.as_error(error) or error)) from error
+    if own.worker is None:
+        junit.begin(config)
     output.tolerate(sys.stdout)  # pytest would write the whole summary as one escaped line
-    repeats = Repeats(
-        budget_s=own.times.retry_s, busy_budget_s=own.times.retry_busy_s, session=lambda: own.session
-    )
+    repeats = Repeats(budget_s=own.times.retry_s, busy_budget_s=own.times.retry_busy_s, state=own)
     config.pluginmanager.register(repeats, "labkit-repeats")
     markers.register(config)
 
@@ -93,6 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Put junit.xml beside the results."""
     junit.end(config, state.folder_of(config))
+    state.end(config)
 
 
 # --- collection ----------------------------------------------------------------------------------------------
@@ -132,11 +134,32 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     selection.finish(session, state_of(session.config))
 
 
+# --- labs side by side: hooks of pytest-xdist -------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
+    """Tell a worker, before it starts, which run it is part of."""
+    node.workerinput[KEY] = state_of(node.config).controller.input
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Any, scheduling.Undecided]:
+    """Give the tests of labs that share a machine to one worker, once it is known what was collected."""
+    chosen = yield
+    return scheduling.Undecided(chosen, state_of(config).controller.decide)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: Any) -> None:  # noqa: ANN401 - with an attribute of pytest-xdist's
+    """Note that a test ended with its worker."""
+    ending.note_crash(state_of(report.node.config), crashitem, str(report.longrepr))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's
-    """Refuse, once for all workers, to measure in several processes."""
-    if getattr(node, "workeroutput", {}).get(commandline.MEASURES):
-        raise commandline.several_processes(node.config)
+    """Take what a worker reported at its end."""
+    ending.take(state_of(node.config), getattr(node, "workeroutput", {}).get(KEY))
 
 
 # --- fixtures ------------------------------------------------------------------------------------------------
@@ -167,8 +190,7 @@ def measure(request: pytest.FixtureRequest, labkit_target_of_test: Subject) -> I
     session, subject = own.session, labkit_target_of_test
     session.judge.hold()
     measured_before = reruns.forget_for_rerun(session.recorder, request.node)
-    if own.pace is not None:
-        own.pace.begin(request.node.nodeid)
+    selection.begin(own, request.node.nodeid)
 
     def skip(key: Key, reason: str) -> NoReturn:
         session.judge.skip(request.node.nodeid, key, reason)
@@ -223,8 +245,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             error = reporting.judge_rest(item, own, report) or error
         reporting.follow(item, own, subject, report, error)
         parts.fail_for_parts(item, report)
-    if report.when == "call" or report.outcome != "passed":
-        own.outcomes.add(report.outcome)
     return report  # type: ignore[return-value]
 
 
@@ -247,11 +267,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Take the lab down and write the results, however the run ended. Fail a run that measured nothing."""
     own = state_of(session.config)
     if ending.close(session, own, interrupted=exitstatus == pytest.ExitCode.INTERRUPTED):
-        ending.check(session, own)
+        repeats: Any = session.config.pluginmanager.get_plugin("labkit-repeats")
+        ending.check(session, own, repeats.never_reported)
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:  # noqa: ANN401
     """Write what was invalid and why, the run's table, what was deselected, and other reasons for a failed run."""
     own = state_of(config)
     recorder = own.begun.recorder if own.begun is not None else None
-    terminal.summarize(terminalreporter, recorder, elsewhere=own.elsewhere, problems=own.problems)
+    terminal.summarize(terminalreporter, recorder, elsewhere=own.selection.elsewhere, problems=own.problems)

@@ -22,6 +22,7 @@ from labkit.machine import fix, lock, sources
 from labkit.machine.cores import pin
 from labkit.machine.journal import Journal, this_boot
 from labkit.machine.privilege import capable, state_directory
+from labkit.machine.process import boot_id, network_namespace
 from labkit.machine.undo import down
 from labkit.probe.build import built_executables
 from labkit.record import environment, readings
@@ -78,8 +79,8 @@ class Commands:
             "sources": sources.digest(),
             "python": platform.python_version(),
             "root": "SUDO_UID" not in os.environ,
-            "machine": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            "network": Path("/proc/self/ns/net").stat().st_ino,
+            "machine": boot_id(),
+            "network": network_namespace(),
             "executables": {
                 name.removeprefix("labkit-probe-"): str(path) for name, path in built_executables().items()
             },

@@ -1,4 +1,4 @@
-"""Corrects how pytest reads its command line: its rootdir, and several processes."""
+"""Corrects how pytest reads its command line: its rootdir."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 
 from labkit.harness import flags
-
-MEASURES = "labkit_measures"
-"""Set by a worker of pytest-xdist that has tests that measure."""
 
 
 def joined(arguments: Sequence[str], folder: Path) -> list[str]:
@@ -74,15 +71,3 @@ def _environment(name: str, value: str) -> Iterator[None]:
     finally:
         if before is not None:
             os.environ[name] = before
-
-
-def several_processes(config: pytest.Config) -> pytest.UsageError:
-    """Why tests that measure are refused under pytest-xdist."""
-    asked = getattr(config.option, "numprocesses", None)
-    how = f" (-n {asked}: on the command line, in addopts or in PYTEST_ADDOPTS)" if asked else ""
-    return pytest.UsageError(
-        f"labkit measures in one process: under pytest-xdist{how} labs would share the cores with each other and with "
-        "other tests, which falsifies their figures. Nothing was run.\n"
-        "  hint: measure with -n0 (labkit run does so by itself), and leave those tests out of the parallel run "
-        "(--ignore, --deselect, -m, -k)"
-    )

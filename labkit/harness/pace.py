@@ -9,13 +9,21 @@ from statistics import fmean
 class Pace:
     """Which tests have ended, and how long those of their kind take."""
 
-    def __init__(self, kinds: Mapping[str, str], *, clock: Callable[[], float]) -> None:
-        """`kinds`: for each test of the run (by its id) what tests that take equally long have in common."""
+    def __init__(self, kinds: Mapping[str, str], *, clock: Callable[[], float], of: str = "") -> None:
+        """`kinds`: for each test of the run (by its id) what tests that take equally long have in common.
+
+        `of`: the lab that all of them measure, where others are measured beside it.
+        """
+        self._of = of
         self._kinds = kinds
         self._clock = clock
         self._begun: dict[str, float] = {}
         self._open = set(kinds)
         self._took_s: dict[str, list[float]] = {}
+
+    def knows(self, test: str) -> bool:
+        """Whether the test is one of those that are counted."""
+        return test in self._kinds
 
     def begin(self, test: str) -> None:
         """A test begins; one that is run again is still the same one."""
@@ -33,7 +41,7 @@ class Pace:
         total = len(self._kinds)
         if not total or not self._open:
             return ""
-        words = f"{total - len(self._open) + 1} of {total}"
+        words = f"{total - len(self._open) + 1} of {total}{f' on {self._of}' if self._of else ''}"
         left_s = self._left_s()
         return words if left_s is None else f"{words}, about {_time(left_s)} left"
 

@@ -20,6 +20,7 @@ from labkit.harness.collecting import Subject, measures, subject_of
 from labkit.session.attempts import lasts
 
 if TYPE_CHECKING:
+    from labkit.harness.state import PluginState
     from labkit.session.session import Session
 
 PAUSES_S = (0.0, 2.0, 5.0, 10.0, 20.0)
@@ -50,12 +51,12 @@ class Repeats:
         *,
         budget_s: float,
         busy_budget_s: float,
-        session: Callable[[], Session],
+        state: PluginState,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._budget_s = budget_s
         self._busy_budget_s = busy_budget_s
-        self._session = session
+        self._state = state
         self._clock = clock
         self._withheld: list[_Withheld] = []
         self._attempt: list[pytest.TestReport] | None = None
@@ -67,6 +68,8 @@ class Repeats:
         """Tests that stayed invalid, and the number of attempts at each."""
         self._reasons: set[str] = set()
         """Why."""
+        self._announced: set[str] = set()
+        """Tests that were announced to be repeated, and not reported since."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
@@ -103,6 +106,14 @@ class Repeats:
             self._withheld.clear()
         return result
 
+    @property
+    def never_reported(self) -> Sequence[str]:
+        """Tests that were announced to be repeated by a worker which was killed."""
+        return sorted(self._announced)
+
+    def _session(self) -> Session:
+        return self._state.session
+
     def _is_disturbed(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> bool:
         """Whether another attempt may help: one that failed as well is not measured again, nor one that is skipped."""
         invalid = any(getattr(r, "labkit_invalid", False) for r in reports)
@@ -112,15 +123,19 @@ class Repeats:
 
     def _reserve(self, session: pytest.Session) -> None:
         """Refuse the whole run if another process measures on this machine, or a host of its labs is unknown."""
+        if self._state.worker is not None:
+            return  # its controller does, which knows what each worker measures
         option = session.config.option
         if option.collectonly or getattr(option, "setuponly", False) or getattr(option, "setupplan", False):
             return
-        subjects = [subject_of(item) for item in session.items if measures(item)]
-        if not any(isinstance(one, Subject) and one.topology.tier != "simulated" for one in subjects):
+        found = [subject_of(item) for item in session.items if measures(item)]
+        topologies = {one.topology.name: one.topology for one in found if isinstance(one, Subject)}.values()
+        if all(topology.tier == "simulated" for topology in topologies):
             return
         try:
-            self._session().find_hosts([one.topology for one in subjects if isinstance(one, Subject)])
-            self._session().reserve()
+            self._session().find_hosts(topologies)
+            if any(self._session().on_this_machine(topology) for topology in topologies):
+                self._session().reserve()
         except LabkitError as error:
             pytest.exit(f"labkit: {error}", returncode=error.exit_code)
 
@@ -193,20 +208,26 @@ class Repeats:
         attempt: int,
         reasons: frozenset[str],
     ) -> None:
-        if any(getattr(report, "labkit_invalid", False) for report in reports):
-            self._invalid[item.nodeid] = attempt
-            self._reasons |= reasons
+        if self._state.worker is not None:
+            self._state.worker.about_to_report(item.session, item)
         for report in reports:
+            report.labkit_attempt, report.labkit_reasons = attempt, sorted(reasons)  # type: ignore[attr-defined]
             if attempt > 1 and _is_measured(reports):
                 report.user_properties.append(("labkit_attempt", attempt))
             item.ihook.pytest_runtest_logreport(report=report)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what stays invalid also of a test that another plugin reruns: how its last run ends."""
-        invalid = getattr(report, "labkit_invalid", False) and str(report.outcome) != "rerun"
-        if invalid and report.nodeid not in self._invalid:
-            self._invalid[report.nodeid] = 1
-            self._reasons |= _reasons(self._session(), report.nodeid)
+        if report.when == "call" or report.outcome != "passed":
+            self._state.outcomes.add(report.outcome)
+        if str(report.outcome) == AGAIN:
+            self._announced.add(report.nodeid)
+        elif report.when in ("call", "setup"):
+            self._announced.discard(report.nodeid)
+        if getattr(report, "labkit_invalid", False) and str(report.outcome) != "rerun":
+            self._invalid[report.nodeid] = getattr(report, "labkit_attempt", 1)
+            reasons = getattr(report, "labkit_reasons", None)  # none: another plugin reruns it
+            self._reasons |= _reasons(self._session(), report.nodeid) if reasons is None else set(reasons)
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:  # noqa: ANN401
         """Say that the test will be run again."""
@@ -218,7 +239,7 @@ class Repeats:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """The last line, if a test stayed invalid: why, and what to do."""
-        if self._invalid:
+        if self._invalid and self._state.worker is None:
             terminal.last_line(config, f"labkit: {self._closing()}", yellow=True)
 
     def _closing(self) -> str:

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from labkit.harness import commandline
-from labkit.harness.collecting import Elsewhere, Subject, measures, subject_of
+from labkit.harness.collecting import Elsewhere, Subject, subject_of
 from labkit.harness.pace import Pace
+from labkit.harness.selected import selection_of
 from labkit.harness.state import PluginState
 
 
@@ -17,7 +17,7 @@ def leave_out(config: pytest.Config, state: PluginState, items: list[pytest.Item
     reasons = {item: subject.reason for item in items if isinstance(subject := subject_of(item), Elsewhere)}
     if not reasons:
         return
-    state.elsewhere = [f"{item.nodeid} {reason}" for item, reason in reasons.items()]
+    state.elsewhere += [f"{item.nodeid} {reason}" for item, reason in reasons.items()]
     config.hook.pytest_deselected(items=list(reasons))
     items[:] = [item for item in items if item not in reasons]
 
@@ -38,11 +38,22 @@ def sort(state: PluginState, items: list[pytest.Item]) -> None:
 
 
 def finish(session: pytest.Session, state: PluginState) -> None:
-    """Note what is going to be measured; a worker of pytest-xdist that should measure runs nothing at all."""
-    state.selected = [item for item in session.items if measures(item)]
-    kinds = {item.nodeid: getattr(item, "originalname", item.name) for item in state.selected}
-    state.pace = Pace(kinds, clock=time.monotonic)
-    worker: dict[str, object] | None = getattr(session.config, "workeroutput", None)
-    if state.selected and worker is not None:
-        worker[commandline.MEASURES] = True
-        session.items.clear()
+    """Note what is going to be measured."""
+    state.selection = selection_of(session.items, state.elsewhere)
+    if state.worker is not None:
+        if state.selection.tests or state.selection.elsewhere:
+            state.worker.report(state.selection, session)
+    else:
+        functions = {test.id: test.function for test in state.selection.tests}
+        state.pace = Pace(functions, clock=time.monotonic)
+
+
+def begin(state: PluginState, test: str) -> None:
+    """A test begins to measure. A worker of pytest-xdist is given tests by the lab: its pace is that of the lab."""
+    if state.worker is not None and (state.pace is None or not state.pace.knows(test)):
+        tests = state.selection.tests
+        lab = next((one.topology for one in tests if one.id == test), "")
+        functions = {one.id: one.function for one in tests if one.topology == lab}
+        state.pace = Pace(functions, clock=time.monotonic, of=lab)
+    if state.pace is not None:
+        state.pace.begin(test)

@@ -8,6 +8,9 @@ import pytest
 
 from labkit.harness import flags
 
+KEY = "labkit"
+"""In the input and the output of a worker of pytest-xdist: what labkit adds."""
+
 
 class LabkitRun:
     """Registered with pytest by `labkit run`, which passes its own options on as those of pytest."""
@@ -17,11 +20,18 @@ class LabkitRun:
         """What the user gave to pytest, after `--`."""
 
 
-def spelt(config: pytest.Config, name: str) -> str:
-    """The option of that name in `labkit.harness.flags`, for messages about it."""
-    flag = flags.of_run()[name]
+def labkit_run_arguments(config: pytest.Config) -> list[str] | None:
+    """What the user of `labkit run` gave to pytest; None: the user called pytest."""
     for plugin in config.invocation_params.plugins or ():
         if isinstance(plugin, LabkitRun):
-            words = [word.partition("=")[0] for word in plugin.pytest_arguments]
-            return flag.in_pytest if flag.in_pytest in words else flag.in_run
-    return flag.in_pytest
+            return list(plugin.pytest_arguments)
+    given: list[str] | None = getattr(config, "workerinput", {}).get(KEY, {}).get("labkit_run")
+    return given
+
+
+def spelt(config: pytest.Config, name: str) -> str:
+    """The option of that name in `labkit.harness.flags`, for messages about it."""
+    flag, arguments = flags.of_run()[name], labkit_run_arguments(config)
+    if arguments is None:
+        return flag.in_pytest
+    return flag.in_pytest if flag.in_pytest in [word.partition("=")[0] for word in arguments] else flag.in_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from labkit.errors import LabkitError
 from labkit.harness import options, terminal
 from labkit.harness.collecting import Topologies
 from labkit.harness.pace import Pace
+from labkit.harness.selected import Selection
 from labkit.harness.spelling import spelt
+from labkit.harness.workers import Controller, worker_of
 
 if TYPE_CHECKING:
     from labkit.record.model import Verdict
@@ -39,10 +42,16 @@ class PluginState:
         self.times = options.times(config)
         self._engine = options.engine(config)
         self._session: Session | None = None
-        self.selected: list[pytest.Item] = []
-        """The measuring tests of the run."""
+        self.worker = worker_of(config)
+        """What this process was given as a worker of pytest-xdist. None: it is none."""
+        self._controller: Controller | None = None
+        self._selection = Selection()
+        self.broken: list[str] = []
+        """Why workers of pytest-xdist could not store all results."""
         self.elsewhere: list[str] = []
-        """Why tests were deselected."""
+        """Why tests were deselected, as they are found."""
+        self.crashed: list[Verdict] = []
+        """Verdicts of tests whose worker was killed."""
         self.outcomes: set[str] = set()
         """The outcomes of all tests, measuring or not."""
         self.problems: list[str] = []
@@ -59,6 +68,32 @@ class PluginState:
         return self._topologies
 
     @property
+    def controller(self) -> Controller:
+        """Decides what the workers of pytest-xdist do; made when the first of them is started."""
+        if self._controller is None:
+            seed = self._config.getoption("--labkit-seed")
+            self._controller = Controller(
+                self._config,
+                session=lambda: self.session,
+                seed=secrets.randbelow(2**31) if seed is None else seed,
+            )
+        return self._controller
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether this process is the controller of pytest-xdist's workers."""
+        return self._controller is not None
+
+    @property
+    def selection(self) -> Selection:
+        """The measuring tests of the run, and why others were deselected."""
+        return self._selection if self._controller is None else self._controller.selection
+
+    @selection.setter
+    def selection(self, selection: Selection) -> None:
+        self._selection = selection
+
+    @property
     def session(self) -> Session:
         """The session that measures, made when it is first needed."""
         if self._session is None:
@@ -66,6 +101,7 @@ class PluginState:
             from labkit.session.settings import Settings
 
             option = self._config.getoption
+            shared = self._controller or self.worker
             self._session = Session(
                 Settings(
                     quick=option("--labkit-quick"),
@@ -73,18 +109,22 @@ class PluginState:
                     tester_engine=self._engine,
                     tester_option=spelt(self._config, "tester"),
                     inventories=tuple(option("--labkit-inventory") or ()),
-                    seed=option("--labkit-seed"),
+                    seed=option("--labkit-seed") if shared is None else shared.seed,
+                    shared=None if shared is None else shared.run,
                     wait_s=self.times.wait_s,
                     listen_s=LISTEN_S,
                     retry_s=self.times.retry_s,
-                    results=Path(option("--labkit-results")),
-                    command=tuple(sys.argv),
+                    results=Path(option("--labkit-results")) if self.worker is None else self.worker.results,
+                    command=tuple(sys.argv) if self.worker is None else self.worker.command,
                 ),
-                progress=terminal.progress(
-                    self._config, where=lambda: self.pace.words if self.pace is not None else ""
-                ),
+                progress=terminal.progress(self._config, where=self._where)
+                if self.worker is None
+                else terminal.worker_progress(self.worker.lines, where=self._where),
             )
         return self._session
+
+    def _where(self) -> str:
+        return self.pace.words if self.pace is not None else ""
 
     @property
     def begun(self) -> Session | None:
@@ -110,3 +150,12 @@ def folder_of(config: pytest.Config) -> Path | None:
     """Where the run is stored. None: nowhere, also where its options were wrong."""
     state = config.stash.get(_STATE, None)
     return state.begun.recorder.folder if state is not None and state.begun is not None else None
+
+
+def end(config: pytest.Config) -> None:
+    """Let go of the workers, or of the controller, of pytest-xdist."""
+    state = config.stash.get(_STATE, None)
+    if state is not None and state.has_workers:
+        state.controller.close()
+    if state is not None and state.worker is not None:
+        state.worker.close()

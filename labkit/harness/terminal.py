@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
@@ -33,6 +33,27 @@ def progress(config: pytest.Config, *, where: Callable[[], str]) -> Progress:
         fresh_line=(lambda: _fresh_line(reporter)) if reporter is not None else None,
         where=where,
     )
+
+
+def worker_progress(lines: TextIO, *, where: Callable[[], str]) -> Progress:
+    """Progress of a worker of pytest-xdist, whose lines its controller shows."""
+    from labkit.progress import StreamProgress
+
+    return StreamProgress(lines, where=where)
+
+
+def line_writer(config: pytest.Config) -> Callable[[str], None]:
+    """Writes lines of others on the stream that pytest reports to."""
+
+    def write(line: str) -> None:
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        stream = reporter._tw._file if reporter is not None else sys.__stdout__ or sys.stdout
+        if reporter is not None:
+            _fresh_line(reporter)
+        stream.write(f"{line}\n")
+        stream.flush()
+
+    return write
 
 
 def _fresh_line(reporter: Any) -> None:  # noqa: ANN401 - pytest's

@@ -97,6 +97,22 @@ def _removed_as_abandoned(path: Path) -> bool:
         os.close(descriptor)
 
 
+@contextmanager
+def exclusive(descriptor: int) -> Iterator[bool]:
+    """Hold a lock on an open file, which ends with this process; False: the file system has none. Raises OSError."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as e:
+        if e.errno not in _NO_LOCKS:
+            raise
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it: os.write may take a part only."""
     view = memoryview(data)

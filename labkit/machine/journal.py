@@ -20,9 +20,7 @@ from typing import Any
 
 from labkit.errors import EnvironmentBroken
 from labkit.machine.durable import sync_folder
-from labkit.machine.process import Identity, identify
-
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
+from labkit.machine.process import Identity, boot_id, identify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ class Journal:
             id=uuid.uuid4().hex,
             lab=lab,
             owner=identify(os.getpid()),
-            boot=_BOOT.read_text().strip(),
+            boot=boot_id(),
             tunable=dict(tunable),
             old=old,
             new=new,
@@ -168,4 +166,4 @@ def _parse(path: Path, data: bytes) -> JournalState:
 
 def this_boot(entry: Entry) -> bool:
     """Whether the change was made since the machine came up."""
-    return entry.boot == _BOOT.read_text().strip()
+    return entry.boot == boot_id()

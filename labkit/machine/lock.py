@@ -13,7 +13,7 @@ import pwd
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +50,21 @@ class Busy(EnvironmentBroken):
 
 @contextmanager
 def measuring(
-    *, wait_s: float | None = 0.0, report: Callable[[str], None] = lambda _: None
+    *,
+    wait_s: float | None = 0.0,
+    report: Callable[[str], None] = lambda _: None,
+    holds_for_us: int | None = None,
 ) -> Iterator[None]:
     """Hold the machine for the time of the context.
 
     Where another process holds it, wait `wait_s` seconds (None: as long as it takes), and `report` it now and then.
-    Raises Busy, naming the holder, where it holds it still.
+    `holds_for_us`: pid of a process that may hold it for this one. Raises Busy, naming the holder, where another
+    holds it still.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as lock:
         deadline = None if wait_s is None else time.monotonic() + wait_s
         while not _taken(lock):
-            if not _wait(deadline, report):
+            if not _wait(deadline, report, (os.getpid(), holds_for_us)):
                 break
         yield
 
@@ -123,8 +127,8 @@ def _started(pid: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))
 
 
-def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:
-    """Wait until the holder has ended; False: it is this process itself. Raises Busy at the deadline."""
+def _wait(deadline: float | None, report: Callable[[str], None], ours: Collection[int | None]) -> bool:
+    """Wait until the holder has ended; False: it is one of `ours`, by pid. Raises Busy at the deadline."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
         try:
             asking.connect(NAME)
@@ -132,7 +136,7 @@ def _wait(deadline: float | None, report: Callable[[str], None]) -> bool:
             time.sleep(0.01)  # it has just gone, or does not listen yet
             return True
         taken, began = _peer(asking), time.monotonic()
-        if taken.pid == os.getpid():
+        if taken.pid in ours:
             return False
         while True:
             left = None if deadline is None else deadline - time.monotonic()

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Of the running kernel: the same for two names of one machine, and for containers there."""
+    return _BOOT.read_text().strip()
+
+
+def network_namespace() -> int:
+    """That of this process, by inode."""
+    return Path("/proc/self/ns/net").stat().st_ino
+
+
+def interrupt_with_parent() -> None:
+    """Have this process interrupted, as by Ctrl-C, when the one that started it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)

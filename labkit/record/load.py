@@ -150,7 +150,7 @@ def _add(run: Run | None, record: dict[str, Any], version: int, where: str) -> R
         )
     match kind:
         case "environment":
-            return replace(run, environment=decode(Environment, value, "$.value"))
+            return run.with_environment(decode(Environment, value, "$.value"))
         case "measurement":
             return run.with_measurement(decode(Measurement, value, "$.value"))
         case "verdict":

@@ -79,6 +79,17 @@ class Run:
             former_verdicts=(*self.former_verdicts, *former),
         )
 
+    def with_environment(self, new: Environment) -> Run:
+        """The run with what a machine was later, or what another process of the run has seen of it."""
+        former = self.environment
+        if former is None:
+            return replace(self, environment=new)
+        topologies = {one.name: one for one in (*former.topologies, *new.topologies)}
+        network = replace(new.network, links={**former.network.links, **new.network.links})
+        hosts = {**former.hosts, **new.hosts}
+        merged = replace(new, topologies=tuple(topologies.values()), network=network, hosts=hosts)
+        return replace(self, environment=merged)
+
     @property
     def state(self) -> State:
         """A run without an end was killed: interrupted."""

@@ -4,6 +4,8 @@
         records.jsonl   one line a record, fsynced as it comes: the truth until the run ends
         results.json    all of it, put in place whole when the run ends
 
+Several processes may write one run (`shared`): all append to the same records, and one of them ends the run.
+
 `RunStore` writes, `load` (labkit.record.load) reads either file. Neither knows how a result is shown.
 """
 
@@ -11,9 +13,8 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from labkit.machine.ownership import hand_over, make_folders
 from labkit.record.codec import CodecError, encode
 from labkit.record.load import RECORDS, RESULTS, latest, load, parse_json
 from labkit.record.model import Measurement, Verdict
+from labkit.record.naming import new_name
 from labkit.record.provenance import Environment
 from labkit.record.recordfile import RecordFile
 from labkit.record.run import SCHEMA_VERSION, Run, RunEnd, RunStart, State
@@ -60,16 +62,18 @@ class RunStore:
         self._records = records
 
     @classmethod
-    def create(cls, root: Path, *, command: list[str], quick: bool, seed: int) -> RunStore:
+    def create(
+        cls, root: Path, *, command: list[str], quick: bool, seed: int, shared: str | None = None
+    ) -> RunStore:
         """Make the folder of a new run below `root`. What runs there that were killed left half written is removed.
 
-        Raises EnvironmentBroken where it can't be written (read-only, full, not ours).
+        `shared`: the folder's name, of a run that other processes store, too: who comes first begins it. Raises
+        EnvironmentBroken where it can't be written (read-only, full, not ours), or a shared run can't be kept apart.
         """
-        now = _now()
-        name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        name = shared or new_name()
         start = RunStart(
             id=name,
-            started=_iso(now),
+            started=_iso(_now()),
             labkit_version=labkit.__version__,
             command=_without_names(command),
             quick=quick,
@@ -79,18 +83,26 @@ class RunStore:
         try:
             make_folders(root)
             _clear_abandoned(root)
-            folder.mkdir()
-            hand_over(folder)
-            with _removed_unless_begun(folder):
+            with suppress(FileExistsError) if shared else nullcontext():
+                folder.mkdir()
+                hand_over(folder)
+            with nullcontext() if shared else _removed_unless_begun(folder):
                 store = cls(folder, start, RecordFile(folder / RECORDS))
-                store._begin()
+                store._begin(shared=bool(shared))
         except OSError as e:
             raise unwritable(root, e.strerror or str(e)) from e
         return store
 
-    def _begin(self) -> None:
+    def _begin(self, *, shared: bool) -> None:
         try:
-            self._append("start", self._run.start)
+            began, locked = self._records.begin(_line("start", self._run.start))
+            if shared and not locked:
+                raise unwritable(
+                    self.folder.parent,
+                    "its file system has no locks, by which several processes store one run (-n0: one process)",
+                )
+            if not began:
+                self._run = load(self.folder / RECORDS)
             durable.sync_folder(self.folder)
         except BaseException:
             self._records.close()
@@ -112,6 +124,10 @@ class RunStore:
     def add_verdict(self, verdict: Verdict) -> None:
         """Store a verdict; it is on disk when this returns."""
         self._append("verdict", verdict)
+
+    def close(self) -> None:
+        """Leave the run to the process that ends it."""
+        self._records.close()
 
     def finish(self, state: State = "finished") -> Path:
         """End the run: put results.json in place, read it back, check it against the schema.
@@ -149,11 +165,7 @@ class RunStore:
             raise LabkitBug(f"{RESULTS} read back differs from what was stored; see {self.folder / RECORDS}")
 
     def _append(self, kind: str, record: object) -> None:
-        try:
-            line = {"record": kind, "schema_version": SCHEMA_VERSION, "value": encode(record)}
-        except CodecError as e:
-            raise LabkitBug(f"{kind} record: {e}") from e
-        data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        data = _line(kind, record)
         try:
             full = self._records.append(data)
         except OSError as e:
@@ -173,7 +185,7 @@ class RunStore:
             case Verdict():
                 self._run = run.with_verdict(record)
             case Environment():
-                self._run = replace(run, environment=record)
+                self._run = run.with_environment(record)
             case RunEnd():
                 self._run = replace(run, end=record)
 
@@ -200,6 +212,14 @@ class RunStore:
             e.add_note(str(late))  # the first error is the one to report
         finally:
             self._records.close()
+
+
+def _line(kind: str, record: object) -> bytes:
+    try:
+        line = {"record": kind, "schema_version": SCHEMA_VERSION, "value": encode(record)}
+    except CodecError as e:
+        raise LabkitBug(f"{kind} record: {e}") from e
+    return json.dumps(line, allow_nan=False).encode() + b"\n"
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Frame:
         """The measurement of this row, made unless there is one.
 
         `prepare` brings up what is measured, which does not count as measuring time. `on_machine` is False where
-        nothing runs on this machine (a simulated topology), so that it need not be reserved.
+        nothing that is measured runs on this machine (a simulated topology, a lab on other hosts): it is not reserved.
         """
         known = self._recorder.find(key, kind, variant)
         if known is not None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from labkit.backends import registry
 from labkit.errors import LabkitBug, ToolFailed
-from labkit.lab.topology import Tier, Topology
+from labkit.lab.topology import Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
@@ -54,6 +54,7 @@ class Kinds:
         testbeds: Testbeds,
         *,
         plan: Plan,
+        on_this_machine: Callable[[Topology], bool],
         progress: Progress,
         watched: Callable[[Topology], AbstractContextManager[None]],
     ) -> None:
@@ -62,6 +63,7 @@ class Kinds:
         self._frame = frame
         self._testbeds = testbeds
         self._plan = plan
+        self._on_this_machine = on_this_machine
         self._progress = progress
         self._watched = watched
 
@@ -253,7 +255,7 @@ class Kinds:
                 variant,
                 prepare,
                 phase=f"{key.id}: {kind.replace('_', ' ')}",
-                on_machine=datapath.topology.tier is not Tier.SIMULATED,
+                on_machine=self._on_this_machine(datapath.topology),
             )
 
     def again(self, former: Measurement) -> Measurement:

@@ -13,6 +13,7 @@ from labkit.lab.live import Lab
 from labkit.lab.machines import LOST_AFTER_S, Machine, reached
 from labkit.lab.topology import HERE, Role, Topology
 from labkit.machine.lock import REPORT_EVERY_S, Busy
+from labkit.machine.process import boot_id, network_namespace
 from labkit.machine.ssh import Destination
 from labkit.measure.noise import ONE_MACHINE, NoiseReading
 from labkit.progress import Progress
@@ -141,6 +142,23 @@ class Machines:
         if name not in self._destinations:
             self._destinations[name] = destination(*self._ways.get(name, (name, self._inventories)))
         return self._destinations[name]
+
+    def identity(self, name: str, *, connect: bool = False) -> str:
+        """What a machine is called: HERE for this one, else its name. Raises ConfigInvalid as `find`.
+
+        `connect`: two names of one machine get one identity. Of a machine that cannot be reached nothing is known.
+        """
+        if self._destination(name) is None:
+            return HERE
+        if not connect:
+            return name
+        try:
+            machine = self.get(name)
+        except EnvironmentBroken:
+            return name
+        if (machine.kernel, machine.network) == (boot_id(), network_namespace()):
+            return HERE
+        return f"{machine.kernel}/{machine.network}"
 
     def get(self, name: str) -> Machine:
         """The machine; connected anew if the connection was lost.

@@ -47,6 +47,8 @@ class Recorder:
         """The attempts at a measurement that no longer count, by row and name."""
         self._outdated: set[int] = set()
         """By identity: attempts that were made before a test was rerun from the beginning."""
+        self._adopted: set[str] = set()
+        """Topologies of which it was looked up what another process of the run had measured."""
         self._store: RunStore | None = None
         self._folder: Path | None = None
         self._finished: Run | None = None
@@ -55,7 +57,32 @@ class Recorder:
 
     def find(self, key: Key, kind: str, variant: str = "") -> Measurement | None:
         """The measurement of this row, if it was made already."""
+        self._adopt(key.topology)
         return self._known.get(key.id, {}).get(_name(kind, variant))
+
+    def _adopt(self, topology: str) -> None:
+        """Take over what was measured on a topology by a worker that was killed: this process is there in its place.
+
+        What is valid counts; what is invalid is an attempt, which this process makes again.
+        """
+        folder = self.folder
+        if self._settings.shared is None or topology in self._adopted:
+            return
+        self._adopted.add(topology)
+        if folder is None:
+            return
+        from labkit.record.store import load
+
+        run = load(folder)
+        for measurement in (*run.former_measurements, *run.measurements):
+            if measurement.key.topology != topology:
+                continue
+            name = _name(measurement.kind, measurement.variant)
+            stands = any(measurement is one for one in run.measurements)
+            if stands and all(gate.state != "invalid" for gate in measurement.gates):
+                self._known.setdefault(measurement.key.id, {})[name] = measurement
+            else:
+                self._former.setdefault((measurement.key.id, name), []).append(measurement)
 
     def row(self, key: Key) -> list[Measurement]:
         """All measurements of a row."""
@@ -141,21 +168,33 @@ class Recorder:
     def store(self) -> RunStore | None:
         """The run's folder, created when the first record is stored. None if nothing is to be stored."""
         if self._store is None and self._settings.store:
-            from labkit.record.store import RunStore
-
-            self._store = RunStore.create(
-                self._settings.results,
-                command=list(self._settings.command),
-                quick=self._settings.quick,
-                seed=self.seed,
-            )
-            self._folder = self._store.folder
+            self._store = self._open()
             self._record_environment()
         return self._store
+
+    def _open(self) -> RunStore:
+        from labkit.record.store import RunStore
+
+        shared = self._settings.shared
+        store = RunStore.create(
+            self._settings.results,
+            command=list(self._settings.command),
+            quick=self._settings.quick,
+            seed=self.seed,
+            shared=None if shared is None else shared.name,
+        )
+        self._folder = store.folder
+        return store
 
     @property
     def folder(self) -> Path | None:
         """Where the run is stored. None as long as nothing was."""
+        shared = self._settings.shared
+        if self._folder is None and shared is not None:
+            from labkit.record.load import RECORDS
+
+            folder = self._settings.results / shared.name
+            return folder if (folder / RECORDS).is_file() and (folder / RECORDS).stat().st_size else None
         return self._folder
 
     @property
@@ -202,12 +241,19 @@ class Recorder:
         )
 
     def close(self, *, interrupted: bool) -> None:
-        """End the run and write its report."""
-        if self._store is None:
+        """End the run and write its report; a worker leaves that to its controller."""
+        shared = self._settings.shared
+        if shared is not None and not shared.ends_here:
+            if self._store is not None:
+                self._store.close()
+            return
+        store, self._store = self._store, None
+        if store is None and shared is not None and self.folder is not None:
+            store = self._open()  # what the workers stored
+        if store is None:
             return
         from labkit.results import report
 
-        store, self._store = self._store, None
         store.finish("interrupted" if interrupted else "finished")
         self._finished = store.run  # as it was read back from disk and found equal
         report.render(self._finished, store.folder / "report.html")

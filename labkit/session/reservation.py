@@ -45,14 +45,20 @@ def parse_span(text: str, *, option: str, also: str = "") -> float:
 
 @contextmanager
 def reserved(
-    *, wait_s: float | None, listen_s: float, using: str | None, progress: Progress
+    *,
+    wait_s: float | None,
+    listen_s: float,
+    using: str | None,
+    progress: Progress,
+    holds_for_us: int | None = None,
 ) -> Iterator[Usage | None]:
     """Reserve the machine during the context; yields who else used it while it was observed.
 
-    `using`: the id of a lab that is up and is going to be measured on. None is yielded if it was not observed
+    `using`: the id of a lab that is up and is going to be measured on. `holds_for_us`: see
+    `lock.measuring`. None is yielded if it was not observed
     (`listen_s` 0). Raises Busy, naming who measures, once `wait_s` have passed.
     """
-    with lock.measuring(wait_s=wait_s, report=progress.phase):
+    with lock.measuring(wait_s=wait_s, report=progress.phase, holds_for_us=holds_for_us):
         progress.done()
         if not listen_s:
             yield None

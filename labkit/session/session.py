@@ -12,7 +12,7 @@ from typing import Self
 
 from labkit.lab.live import Lab
 from labkit.lab.machines import Reach
-from labkit.lab.topology import Tier, Topology
+from labkit.lab.topology import HERE, Tier, Topology
 from labkit.machine import usage
 from labkit.machine.usage import Usage
 from labkit.measure.proof import Proof
@@ -55,6 +55,7 @@ class Session:
             frame,
             self._testbeds,
             plan=plan,
+            on_this_machine=self.on_this_machine,
             progress=progress,
             watched=self._machines.watched,
         )
@@ -69,6 +70,31 @@ class Session:
     def find_hosts(self, topologies: Iterable[Topology]) -> None:
         """Find out how the hosts of topologies are reached. Raises ConfigInvalid for those that no inventory has."""
         self._machines.find(topologies)
+
+    def on_this_machine(self, topology: Topology) -> bool:
+        """Whether a lab of this topology takes part of this machine. Raises ConfigInvalid as `find_hosts`."""
+        return HERE in self.machines_of([topology])[topology.name]
+
+    def machines_of(
+        self, topologies: Iterable[Topology], *, connect: bool = False
+    ) -> dict[str, frozenset[str]]:
+        """The machines that labs of these topologies take, by topology: HERE, and others by name; simulated: none.
+
+        `connect`: ask each machine who it is, so that two names of one machine are one.
+        """
+        topologies = list(topologies)
+        self._machines.find(topologies)
+        return {
+            one.name: frozenset(
+                self._machines.identity(host, connect=connect)
+                for host in (() if one.tier is Tier.SIMULATED else one.hosts.values())
+            )
+            for one in topologies
+        }
+
+    def disconnect(self) -> None:
+        """Let all machines go that are connected; the next measurement connects anew."""
+        self._machines.close()
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that fixes it. Empty: it can run."""
@@ -106,6 +132,7 @@ class Session:
                 listen_s=self.settings.listen_s,
                 using=using,
                 progress=self.progress,
+                holds_for_us=shared.controller_pid if (shared := self.settings.shared) is not None else None,
             )
         )
         self._reserved = True
@@ -125,7 +152,7 @@ class Session:
         self, datapath: Datapath, frames: FrameSpec, *, load_pps: float | None, duration_s: float
     ) -> tuple[TrialResult, Proof, Mapping[str, object]]:
         """A single trial, with the proof of its path and the tester's facts. It is not recorded."""
-        if datapath.topology.tier is not Tier.SIMULATED:
+        if self.on_this_machine(datapath.topology):
             self.reserve()
         testbed = self._testbeds.testbed(datapath, frames.ip_version)
         testbed.set_frames(frames)

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRun:
+    """A run that several processes measure. Each stores what it measures; the controller ends the run."""
+
+    name: str
+    """Of the run's folder."""
+    controller_pid: int
+    """The process that ends the run. It has this machine reserved for all of them, where a lab is on it."""
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether this process ends it."""
+        return os.getpid() == self.controller_pid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +38,8 @@ class Settings:
     results: Path = Path("results")
     store: bool = True
     """False: nothing is written (`labkit trial`)."""
+    shared: SharedRun | None = None
+    """None: this process alone measures the run."""
     command: tuple[str, ...] = ()
     wait_s: float | None = 0.0
     """How long to wait while another process measures on this machine; None: without a limit."""

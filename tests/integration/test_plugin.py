@@ -572,24 +572,6 @@ def test_a_former_name_of_a_tester_engine_is_answered_with_the_new_one(lab: pyte
     assert "--labkit-tester packet: packet is now called af_packet" in result.stderr.str()
 
 
-@pytest.mark.parametrize("asked", ["command line", "addopts", "PYTEST_ADDOPTS"])
-def test_several_processes_are_refused_at_once_whoever_asked_for_them(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, asked: str
-) -> None:
-    pytester.makeini("[pytest]\n" + ("addopts = -n2" if asked == "addopts" else ""))
-    pytester.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 kpps") + PLAIN)
-    if asked == "PYTEST_ADDOPTS":
-        monkeypatch.setenv(asked, "-n2")
-    several = ["-n2"] if asked == "command line" else []
-    result = pytester.runpytest_subprocess("--topology=sim", *several)
-    assert result.ret == 4
-    assert (result.stdout.str() + result.stderr.str()).count("labkit measures in one process") == 1
-    assert "passed" not in result.stdout.str()
-    assert not (pytester.path / "results").exists()
-    if asked == "command line":  # what does not measure runs as ever
-        pytester.runpytest_subprocess("-n2", "-k", "plain").assert_outcomes(passed=1)
-
-
 @pytest.mark.parametrize("how", ["one word", "two words", "PYTEST_ADDOPTS"])
 def test_our_options_do_not_move_the_rootdir(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str

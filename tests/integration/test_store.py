@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from sample_run import sample_run
@@ -137,3 +139,81 @@ def test_the_next_report_removes_the_page_that_a_kill_left_half_written(tmp_path
     assert left.startswith(".report.html.")
     report.render(RUN, tmp_path)
     assert files(tmp_path) == {"report.html"}
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from sample_run import sample_run
+from labkit.record.store import RunStore
+run = sample_run()
+store = RunStore.create(Path(sys.argv[1]), command=["labkit"], quick=True, seed=1, shared="one")
+print("joined", flush=True)
+sys.stdin.read()
+for _ in range(15):
+    store.add_measurement(run.measurements[0])
+store.close()
+"""
+
+
+def test_several_processes_store_one_run_and_each_line_is_whole(tmp_path):
+    argv = [sys.executable, "-c", SHARED, str(tmp_path), str(Path(__file__).parents[1] / "unit")]
+    children = [
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.read(7) == "joined\n"
+    with (tmp_path / "one" / "records.jsonl").open() as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)  # as one that is writing a line
+        began = (tmp_path / "one" / "records.jsonl").read_text()
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.close()  # all at once
+        time.sleep(1)
+        assert (tmp_path / "one" / "records.jsonl").read_text() == began
+    assert [child.wait() for child in children] == [0, 0, 0]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.close()
+    assert len(load(tmp_path / "one").measurements) == 45
+    with RunStore.create(tmp_path, command=["labkit"], quick=True, seed=1, shared="one") as store:
+        store.add_measurement(RUN.measurements[0])
+    assert len(load(tmp_path / "one" / "results.json").measurements) == 46
+
+
+def test_half_a_line_of_a_killed_process_is_cut_off_by_the_next_one_that_stores(tmp_path):
+    def shared() -> RunStore:
+        return RunStore.create(tmp_path, command=["labkit"], quick=True, seed=1, shared="one")
+
+    first, other = shared(), shared()
+    first.add_measurement(RUN.measurements[0])
+    with (tmp_path / "one" / "records.jsonl").open("a") as records:
+        records.write('{"record": "measurement", "val' + 100_000 * "x")
+    other.add_measurement(RUN.measurements[1])
+    first.add_verdict(RUN.verdicts[0])
+    back = load(tmp_path / "one")
+    assert [m.key for m in back.measurements] == [m.key for m in RUN.measurements[:2]]
+    assert back.verdicts == RUN.verdicts[:1]
+    other.close()
+    first.close()
+
+
+def test_what_several_processes_saw_of_the_environment_is_put_together():
+    environment = RUN.environment
+    assert environment is not None
+    parts = [
+        replace(
+            environment,
+            topologies=(replace(environment.topologies[0], name=name),),
+            network=replace(environment.network, links={name: {}}),
+            hosts={f"host of {name}": {}},
+        )
+        for name in "ab"
+    ]
+    both = replace(RUN, environment=None).with_environment(parts[0]).with_environment(parts[1]).environment
+    assert both is not None
+    assert [one.name for one in both.topologies] == ["a", "b"]
+    assert set(both.network.links) == {"a", "b"}
+    assert set(both.hosts) == {"host of a", "host of b"}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _HOST = """
 mount -t sysfs sysfs /sys
@@ -138,66 +139,121 @@ class Place:
         self.process.wait()
 
 
+def prepare(folder: Path) -> None:
+    """Keys, the programs that ssh talks through, and labkit where a host's PATH finds it."""
+    keys = (
+        ["dropbearkey", "-t", "ed25519", "-f", str(folder / "server")],
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")],
+    )
+    for command in keys:
+        subprocess.run(command, check=True, capture_output=True)
+    (folder / "server.py").write_text(_SERVER)
+    (folder / "relay.py").write_text(_RELAY)
+    (folder / "bin").mkdir()
+    install(folder)
+
+
+def install(folder: Path, before: str = "") -> None:
+    """Put labkit there."""
+    # Only its name is shown in a list of processes.
+    script = f'#!/bin/sh\nPATH={os.environ["PATH"]} {before} exec {sys.executable} -m labkit.cli "$@"\n'
+    (folder / "bin/labkit").write_text(script)
+    (folder / "bin/labkit").chmod(0o755)
+
+
+def host(folder: Path) -> Place:
+    """A host that is reached by SSH."""
+    return Place(folder, _HOME + _ALPHA.format(folder=folder))
+
+
+def controller(folder: Path) -> Place:
+    """A host that reaches others, as the file `config` in the folder says."""
+    return Place(folder, _HOME + _CONTROLLER.format(folder=folder))
+
+
+def server(place: Place) -> str:
+    """The command that ssh talks through: a server there for one connection."""
+    return shlex.join([sys.executable, str(place.folder / "server.py"), *_start(place)])
+
+
+def _start(place: Place) -> list[str]:
+    return [*place.enter, _program("dropbear"), "-i", "-s", "-r", str(place.folder / "server")]
+
+
+def ssh_config(place: Place, *names: str) -> str:
+    """How ssh reaches it, by each of these names."""
+    return "".join(
+        f"Host {name}\n User root\n IdentityFile {place.folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
+        f" UserKnownHostsFile /dev/null\n ProxyUseFdpass yes\n ProxyCommand {server(place)}\n"
+        for name in names
+    )
+
+
+def cable(one: Place, other: Place) -> None:
+    """A veth pair between their interfaces nic0."""
+    ends = [str(place.process.pid) for place in (one, other)]
+    subprocess.run(
+        [
+            *("ip", "link", "add", "nic0", "netns", ends[0], "type", "veth"),
+            *("peer", "name", "nic0", "netns", ends[1]),
+        ],
+        check=True,
+    )
+    use("nic0", one, other)
+
+
+def use(interface: str, *places: Place) -> None:
+    """Have it up once on these hosts, as one that has been in use: the kernel keeps its queue discipline."""
+    for place in places:
+        place.run("sh", "-ec", f"ip link set {interface} up; sleep 0.1; ip link set {interface} down")
+
+
+def lab_on_nics(**hosts: str) -> dict[str, Any]:
+    """A lab file: these hosts (`tester` and `dut`), and a cable between their interfaces nic0."""
+    ports = {
+        role: {"interface": "nic0", "ipv4": f"198.18.0.{n}/24", "ipv6": f"2001:2::{n}/64"}
+        for role, n in (("tester", 1), ("dut", 2))
+    }
+    return {
+        "description": "two hosts and a cable",
+        "backends": ["kernel", "af_packet", "xdp", "af_xdp"],
+        "hosts": hosts,
+        "links": [{"name": "cable", "kind": "nic", **ports}],
+    }
+
+
 class TwoHosts:
     """Labkit runs on `here` and reaches `alpha` by SSH; a veth pair is the cable between their interfaces nic0."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        keys = (
-            ["dropbearkey", "-t", "ed25519", "-f", str(folder / "server")],
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")],
-        )
-        for command in keys:
-            subprocess.run(command, check=True, capture_output=True)
-        (folder / "server.py").write_text(_SERVER)
-        (folder / "relay.py").write_text(_RELAY)
-        (folder / "bin").mkdir()
-        self.install()
-        self.alpha = Place(folder, _HOME + _ALPHA.format(folder=folder))
+        prepare(folder)
+        self.alpha = host(folder)
         (folder / "config").write_text(
-            f"Host alpha\n User root\n IdentityFile {folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
-            f" UserKnownHostsFile /dev/null\n ProxyUseFdpass yes\n ProxyCommand {self.server()}\n"
+            ssh_config(self.alpha, "alpha")
             + "".join(
                 f"Host {name}\n User root\n IdentityFile {folder}/key\n StrictHostKeyChecking no\n LogLevel ERROR\n"
                 f" UserKnownHostsFile /dev/null\n ProxyCommand {self.relay(trip_s / 2)}\n"
                 for name, trip_s in ROUND_TRIP_S.items()
             )
         )
-        self.here = Place(folder, _HOME + _CONTROLLER.format(folder=folder))
-        subprocess.run(
-            [
-                *("ip", "link", "add", "nic0", "netns", str(self.here.process.pid), "type", "veth"),
-                *("peer", "name", "nic0", "netns", str(self.alpha.process.pid)),
-            ],
-            check=True,
-        )
-        self.use("nic0")
+        self.here = controller(folder)
+        cable(self.here, self.alpha)
         self.inventory = folder / "inventory.json"
         self.topology = folder / "two.yml"
         self.write_topology()
 
     def use(self, interface: str) -> None:
-        """Have it up once on both hosts, as one that has been in use: the kernel keeps its queue discipline."""
-        for place in (self.here, self.alpha):
-            place.run("sh", "-ec", f"ip link set {interface} up; sleep 0.1; ip link set {interface} down")
+        """See `use`."""
+        use(interface, self.here, self.alpha)
 
     def install(self, before: str = "") -> None:
-        """labkit on alpha, where its PATH finds it."""
-        # Only its name is shown in a list of processes.
-        script = f'#!/bin/sh\nPATH={os.environ["PATH"]} {before} exec {sys.executable} -m labkit.cli "$@"\n'
-        (self.folder / "bin/labkit").write_text(script)
-        (self.folder / "bin/labkit").chmod(0o755)
-
-    def server(self) -> str:
-        """The command that ssh talks through: a server on alpha for one connection."""
-        return shlex.join([sys.executable, str(self.folder / "server.py"), *self._start()])
+        """See `install`."""
+        install(self.folder, before)
 
     def relay(self, late_s: float) -> str:
         """The same, with a delay each way."""
-        return shlex.join([sys.executable, str(self.folder / "relay.py"), str(late_s), *self._start()])
-
-    def _start(self) -> list[str]:
-        return [*self.alpha.enter, _program("dropbear"), "-i", "-s", "-r", str(self.folder / "server")]
+        return shlex.join([sys.executable, str(self.folder / "relay.py"), str(late_s), *_start(self.alpha)])
 
     def write_inventory(self, **more: str) -> None:
         """The way to alpha as Ansible knows it, under another name."""
@@ -208,23 +264,14 @@ class TwoHosts:
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.folder / "key"),
             "ansible_host_key_checking": False,
-            "ansible_ssh_common_args": shlex.join([*words, "-o", f"ProxyCommand={self.server()}"]),
+            "ansible_ssh_common_args": shlex.join([*words, "-o", f"ProxyCommand={server(self.alpha)}"]),
             **more,
         }
         self.inventory.write_text(json.dumps({"all": {"hosts": {"beta": variables}}}))
 
     def write_topology(self, **hosts: str) -> None:
         """Tester here, DUT on alpha, unless it is said otherwise."""
-        ports = {
-            role: {"interface": "nic0", "ipv4": f"198.18.0.{n}/24", "ipv6": f"2001:2::{n}/64"}
-            for role, n in (("tester", 1), ("dut", 2))
-        }
-        lab = {
-            "description": "two hosts and a cable",
-            "backends": ["kernel", "af_packet", "xdp", "af_xdp"],
-            "hosts": {"tester": "here", "dut": "alpha", **hosts},
-            "links": [{"name": "cable", "kind": "nic", **ports}],
-        }
+        lab = lab_on_nics(**{"tester": "here", "dut": "alpha", **hosts})
         self.topology.write_text(json.dumps(lab, indent=1))
 
     def argv(self, *arguments: str) -> list[str]:
