@@ -154,12 +154,13 @@ class Session:
         """A single trial, with the proof of its path and the tester's facts. It is not recorded."""
         if self.on_this_machine(datapath.topology):
             self.reserve()
-        testbed = self._testbeds.testbed(datapath, frames.ip_version)
-        testbed.set_frames(frames)
-        self.progress.phase(f"{datapath.key(frame=str(frames.size)).id}: one trial of {duration_s:g} s")
-        trial = testbed.measure(load_pps=load_pps, duration_s=duration_s)
-        self.progress.done()
-        return trial, testbed.proof(), testbed.tester()
+        with self._machines.watched(datapath.topology):
+            testbed = self._testbeds.testbed(datapath, frames.ip_version)
+            testbed.set_frames(frames)
+            self.progress.phase(f"{datapath.key(frame=str(frames.size)).id}: one trial of {duration_s:g} s")
+            trial = testbed.measure(load_pps=load_pps, duration_s=duration_s)
+            self.progress.done()
+            return trial, testbed.proof(), testbed.tester()
 
     def repeat(self, test: str) -> None:
         """Begin a test's next attempt: what made it invalid is measured again when it is asked for."""
