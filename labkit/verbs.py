@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import ExitStack, closing, nullcontext, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
@@ -187,8 +187,7 @@ def _take_down(record: LabRecord, *, force: bool) -> list[Undone]:
             machines.find([record.topology])
         except ConfigInvalid as error:  # an inventory that has changed
             return [Undone(lab=record.id, what="its hosts", done=False, left=str(error))]
-        reach = machines.reach if not force else lambda name: nullcontext(machines.get(name))
-        return lab.take_down(record, reach=reach)
+        return lab.take_down(record, get=machines.get, force=force)
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -156,11 +156,16 @@ class Commands:
         if record is not None:
             self._journal.lab_is_up(self._named_lab(), record)
         self._lab = None
+        self._reserved.close()
         return {}
 
-    def take_down(self, lab: str) -> list[dict[str, Any]]:
-        """Undo what was changed for a lab that stayed up: each change, and why it was left if it was."""
-        return [asdict(one) for one in down(lab=lab, journal=self._journal, force=True)]
+    def take_down(self, lab: str, force: bool) -> list[dict[str, Any]]:
+        """Undo what was changed for a lab that stayed up: each change, and why it was left if it was.
+
+        Unless forced, raises Busy if somebody measures here.
+        """
+        with nullcontext() if force else lock.measuring(wait_s=0.0):
+            return [asdict(one) for one in down(lab=lab, journal=self._journal, force=True)]
 
     def await_carrier(self, role: Role) -> dict[str, Any]:
         """Wait for the links of the role's ports. Returns what is read back of each port, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -178,11 +178,14 @@ def attached(record: LabRecord, *, reach: Reach) -> Iterator[Lab]:
         yield _on_nics(record.topology, found)
 
 
-def take_down(record: LabRecord, *, reach: Reach) -> list[Undone]:
-    """Take a lab on NICs down on its machines elsewhere. What it changed here is left to `down`."""
+def take_down(record: LabRecord, *, get: Callable[[str], Machine], force: bool) -> list[Undone]:
+    """Take a lab on NICs down on its machines elsewhere, to which `get` connects. What it changed here is for `down`.
+
+    Unless forced, only where nobody measures.
+    """
     from labkit.lab import nic_lab
 
-    return nic_lab.take_down(record, reach)
+    return nic_lab.take_down(record, get, force=force)
 
 
 def attach(record: LabRecord) -> Lab:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,20 +74,22 @@ def leave_up(record: LabRecord, reach: Reach, journal: Journal) -> None:
                 machine.ask("keep", record=there)
         except BaseException:
             by_name = {machine.name: machine for machine in found.machines.values()}
-            if not any(undone.left for undone in take_down(record, lambda name: nullcontext(by_name[name]))):
+            if not any(undone.left for undone in take_down(record, by_name.__getitem__, force=True)):
                 journal.lab_is_gone(record.id)
             raise
 
 
-def take_down(record: LabRecord, reach: Reach) -> list[Undone]:
-    """Take a lab down on its machines elsewhere; what is here, this machine's own journal has."""
+def take_down(record: LabRecord, get: Callable[[str], Machine], *, force: bool) -> list[Undone]:
+    """Take a lab down on its machines elsewhere; what is here, this machine's own journal has.
+
+    Unless forced, only where nobody measures.
+    """
     undone: list[Undone] = []
     for name in dict.fromkeys(record.topology.hosts.values()):
         if name == HERE:
             continue
         try:
-            with reach(name) as machine:
-                there = machine.ask("take_down", lab=record.id)
+            there = get(name).ask("take_down", lab=record.id, force=force)
             undone += [Undone(**{**one, "what": f"{name}: {one['what']}"}) for one in there]
         except LabkitError as error:
             undone.append(Undone(lab=record.id, what=name, done=False, left=str(error)))
