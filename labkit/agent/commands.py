@@ -139,17 +139,13 @@ class Commands:
     def attach(
         self, role: Role, text: str, source: str, lab: str, ports: Mapping[Role, Sequence[Mapping[str, str]]]
     ) -> dict[str, Any]:
-        """Use the role's ends of a lab that is up, which stays."""
+        """Use the role's ends of a lab that is up, which stays; "up": whether it is."""
         from labkit.lab.links import nic
 
-        if not any(entry.lab == lab and this_boot(entry) for entry in self._journal.read().entries):
-            raise EnvironmentBroken(
-                "the lab is no longer up there: it was taken down on that host, or the host has restarted",
-                hint=f"{fix.labkit('down')} here, then {fix.labkit('up')} again",
-            )
         links = nic.with_ports(_topology(text, source).links, ports)
         self._ports[role] = [link.ends(role)[0] for link in links]
-        return {}
+        entries = self._journal.read().entries
+        return {"up": any(entry.lab == lab and this_boot(entry) for entry in entries)}
 
     def keep(self, record: Mapping[str, Any] | None) -> dict[str, Any]:
         """Have the lab stay up here when the connection ends. None: this machine has the record already."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import reflecting
-from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind, Topology
 from labkit.measure.proof import Proof
@@ -46,13 +46,19 @@ class ForwardingDut:
         # One command for all: each may be a round trip.
         each = f'for path; do cat "$path" 2>/dev/null; echo {_BETWEEN}; done'
         done = subprocess.run(
-            self._host.argv(["sh", "-c", each, "sh", *paths]), check=True, capture_output=True, text=True
+            self._host.argv(["sh", "-c", each, "sh", *paths]), check=False, capture_output=True, text=True
         )
+        if done.returncode:
+            raise ToolFailed(
+                f"what reads the kernel's counters {self._host.ended(done.returncode)}: {done.stderr.strip()}"
+            )
         return [text.strip() for text in done.stdout.split(f"{_BETWEEN}\n")][: len(paths)]
 
     def _counters(self) -> tuple[int, int]:
         """Datagrams that the kernel forwarded, on whichever interface, and frames that the sending port sent."""
         statistics, sent = self._read(self._statistics, self._sent)
+        if not sent:
+            raise ToolFailed(f"{self._host.name} has no {self._sent}: the interface is gone")
         return self._forwarded(statistics), int(sent)
 
     def _forwarded(self, statistics: str) -> int:

@@ -17,7 +17,7 @@ from _pytest.runner import runtestprotocol
 from labkit.errors import LabkitError
 from labkit.harness import terminal
 from labkit.harness.collecting import Subject, measures, subject_of
-from labkit.session.attempts import lasts
+from labkit.session.attempts import CONNECTION_LOST, lasts
 
 if TYPE_CHECKING:
     from labkit.harness.state import PluginState
@@ -248,7 +248,8 @@ class Repeats:
         most = max(self._invalid.values())
         attempts = f" after {'' if len(self._invalid) == 1 else 'up to '}{most} attempts" if most > 1 else ""
         why = ", ".join(sorted(self._reasons - {STAYS})) or STAYS
-        rest = "" if STAYS in why else "; repeat the run when the machine is idle"
+        when = "the host is back" if self._reasons == {CONNECTION_LOST} else "the machine is idle"
+        rest = "" if STAYS in why else f"; repeat the run when {when}"
         return f"{_tests(len(self._invalid))} invalid{attempts} ({why}){used}{rest}"
 
 

@@ -7,15 +7,16 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit.errors import ConfigInvalid, LabkitError
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
 from labkit.lab.cores import Cores
 from labkit.lab.links import cabling, nic
 from labkit.lab.machines import Machine, Reach, controller
 from labkit.lab.records import LabRecord
 from labkit.lab.topology import HERE, ROLES, Link, Role, Topology
+from labkit.machine import fix
 from labkit.machine.cores import pinned_here
 from labkit.machine.journal import Journal
-from labkit.machine.undo import Undone
+from labkit.machine.undo import Undone, down
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,13 @@ def attached(record: LabRecord, reach: Reach) -> Iterator[Wired]:
     with _found(topology, reach) as (machines, cores, ports):
         found: dict[str, object] = {}
         for role in ROLES:
-            machines[role].ask("attach", **_lab(topology, role), lab=record.id, ports=ports)
+            machine = machines[role]
+            if not machine.ask("attach", **_lab(topology, role), lab=record.id, ports=ports)["up"]:
+                raise EnvironmentBroken(
+                    f"the lab {topology.name} is no longer up on {machine.name}: it was taken down there, or the host "
+                    "has restarted",
+                    hint=f"{fix.labkit('down')}; {fix.labkit('up', '--topology', str(topology.source))}",
+                )
         for role in ROLES:
             found.update(machines[role].ask("await_carrier", role=role))
         yield Wired(nic.with_ports(topology.links, ports), machines, cores, found)
@@ -74,8 +81,10 @@ def leave_up(record: LabRecord, reach: Reach, journal: Journal) -> None:
                 machine.ask("keep", record=there)
         except BaseException:
             by_name = {machine.name: machine for machine in found.machines.values()}
-            if not any(undone.left for undone in take_down(record, by_name.__getitem__, force=True)):
-                journal.lab_is_gone(record.id)
+            left = take_down(record, by_name.__getitem__, force=True)
+            # What the agent of this machine was to keep is in this journal.
+            standing = [record.id] if any(undone.left for undone in left) else []
+            down(lab=record.id, journal=journal, force=True, standing=standing)
             raise
 
 

@@ -132,7 +132,8 @@ A counter that was not read both times is left out. Some drivers add a frame to 
 RECEIVED = "rx_packets"
 MISSED = ("rx_missed_errors", "rx_fifo_errors", "rx_over_errors")
 """Drivers report a frame that found no room under one of these, or under several: the largest counts."""
-CRC_ERRORS = ("rx_crc_errors",)
+CRC_ERRORS = ("rx_crc_errors", "rx_frame_errors")
+"""The second: also misaligned. Drivers count such a frame under one of these, or under both: the larger counts."""
 CRC_ERRORS_INVALID = 1e-5
 """Of the frames received. At the highest bit error rate that IEEE Std 802.3 allows at 10 Gb/s, 1e-12, 1 in 8e7 frames
 of 1518 bytes is damaged."""

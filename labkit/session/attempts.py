@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from labkit.machine.usage import Usage
 from labkit.record.model import Measurement
 
+CONNECTION_LOST = "the connection was lost"
+"""Why a test without a measurement is worth another attempt."""
 LASTING_CORES = 1.0
 """Other programs that keep as much busy at the beginning of a run and after its last test will not end soon."""
 

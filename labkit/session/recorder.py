@@ -16,7 +16,7 @@ from labkit.measure.gate import BASE, MAX_OFFERED_LOAD
 from labkit.record import environment
 from labkit.record.codec import encode
 from labkit.record.model import Key, Measurement, Verdict
-from labkit.session.attempts import Attempts
+from labkit.session.attempts import CONNECTION_LOST, Attempts
 from labkit.session.plan import Plan
 from labkit.session.settings import Settings
 
@@ -141,7 +141,7 @@ class Recorder:
     def reasons(self, test: str) -> set[str]:
         """Why a test is worth another attempt, by the names of gates. Empty: it is not."""
         if self.attempts.interrupted(test):
-            return {"the connection was lost"}
+            return {CONNECTION_LOST}
         blamed = self.attempts.to_repeat(test)
         gates = {g.name for m in (*blamed, *self.to_repeat(test)) for g in m.gates if g.state == "invalid"}
         # The gates of a rate itself say more than that something rests on it.

@@ -54,9 +54,8 @@ def reserved(
 ) -> Iterator[Usage | None]:
     """Reserve the machine during the context; yields who else used it while it was observed.
 
-    `using`: the id of a lab that is up and is going to be measured on. `holds_for_us`: see
-    `lock.measuring`. None is yielded if it was not observed
-    (`listen_s` 0). Raises Busy, naming who measures, once `wait_s` have passed.
+    `using`: the id of a lab that is up and is going to be measured on. `holds_for_us`: see `lock.measuring`. None is
+    yielded if it was not observed (`listen_s` 0). Raises Busy, naming who measures, once `wait_s` have passed.
     """
     with lock.measuring(wait_s=wait_s, report=progress.phase, holds_for_us=holds_for_us):
         progress.done()

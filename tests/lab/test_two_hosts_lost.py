@@ -116,6 +116,8 @@ def test_a_host_that_does_not_come_back_leaves_its_tests_invalid_not_skipped(two
     )
     assert code == 1, output
     assert "2 invalid" in output
+    assert "2 tests are invalid (the connection was lost)" in output
+    assert "repeat the run when the host is back" in output
     for verdict in found["verdicts"]:
         assert (verdict["target"], verdict["outcome"]) == ("can be measured", "invalid")
         assert verdict["reason"] == "the connection to alpha was lost"

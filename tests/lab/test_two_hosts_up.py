@@ -129,7 +129,7 @@ def test_a_lab_that_was_taken_down_on_its_host_is_said_to_be_gone(two: TwoHosts)
     assert two.alpha.state() == before[1]
     trial = labkit(two, "trial")
     assert trial.returncode == 3
-    assert "the lab is no longer up there" in trial.stderr
+    assert "the lab two is no longer up on alpha: it was taken down there" in trial.stderr
     assert labkit(two, "down").returncode == 0
     assert (two.here.state(), two.alpha.state()) == before
 
@@ -145,6 +145,22 @@ def test_a_lab_whose_host_cannot_be_reached_is_kept_on_record_until_it_is_down(t
     (two.folder / "gone").rename(two.folder / "server")
     assert labkit(two, "down").returncode == 0
     assert (two.here.state(), two.alpha.state()) == before
+
+
+def test_an_up_that_fails_at_the_last_step_is_reverted_on_both_hosts(two: TwoHosts) -> None:
+    """The journal there has room for the changes, but not for the record of the lab, which has the file in it."""
+    lab = json.loads(two.topology.read_text())
+    two.topology.write_text(json.dumps({**lab, "description": "x" * 10000}))
+    two.alpha.run("sh", "-ec", "mkdir -p /var/lib/labkit; mount -t tmpfs -o size=20k none /var/lib/labkit")
+    before = (two.here.state(), two.alpha.state())
+    up = subprocess.run(two.argv("up"), capture_output=True, text=True, check=False, timeout=RUN_S)
+    assert up.returncode == 3, up.stderr
+    assert (
+        "alpha, keep: the journal /var/lib/labkit/journal.jsonl cannot be written: No space left" in up.stderr
+    )
+    assert (two.here.state(), two.alpha.state()) == before
+    assert "no lab is up" in labkit(two, "status").stdout
+    assert labkit(two, "down").stdout == "nothing to revert\n"
 
 
 def test_a_killed_up_leaves_what_down_reverts(two: TwoHosts) -> None:

@@ -98,6 +98,7 @@ def test_frames_that_came_damaged_make_a_figure_invalid(errors: int, state: str)
     gate = crc_errors_gate(counted(rx_crc_errors=errors))
     assert gate.state == state
     assert gate.value == ("nic0 of alpha: 1 of 1001 frames" if errors else "none counted")
+    assert crc_errors_gate(counted(rx_crc_errors=0, rx_frame_errors=errors)).state == state
     rare = {"alpha": {"nic0": {"rx_packets": 10**9, "rx_crc_errors": 1}}}
     assert crc_errors_gate(rare).state == "warn"
 
