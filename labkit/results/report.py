@@ -163,6 +163,15 @@ def notices(run: Run) -> list[tuple[str, str]]:
                 "the absolute figures are those of this machine, not of a NIC.",
             )
         )
+    emulated = sorted({t.name for t in topologies if t.tier == "vm"})
+    if emulated:
+        out.append(
+            (
+                "Emulated links",
+                f"{', '.join(emulated)}: the NICs and the cables between them are emulated. Its figures show that a "
+                "datapath works there, not what a NIC carries.",
+            )
+        )
     if others := other_machines(run):
         out.append(
             (

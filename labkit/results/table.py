@@ -85,6 +85,8 @@ def notes(run: Run, found: list[Row]) -> list[str]:
     topologies = run.environment.topologies if run.environment else ()
     if simulated := sorted(t.name for t in topologies if t.tier == "simulated"):
         out.append(f"SIMULATED: {', '.join(simulated)}: a model of a DUT; no packet was sent")
+    if emulated := sorted(t.name for t in topologies if t.tier == "vm"):
+        out.append(f"EMULATED: {', '.join(emulated)}: emulated NICs and cables; not what a NIC carries")
     if run.environment and any(isinstance(m.key, HostKey) for m in run.measurements):
         facts = [f"{what} {value}" for what, value in tuning(run.environment) if what != COMMAND_LINE]
         out.append("host: " + "; ".join(facts))

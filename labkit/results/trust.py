@@ -73,6 +73,8 @@ def qualifications(
     tiers = {t.tier for t in run.environment.topologies} if run.environment else set()
     if "software" in tiers:
         out.append("links in software: no NIC took part")
+    if "vm" in tiers:
+        out.append("emulated NICs and cables")
     if run.environment and run.environment.virtualisation.guest:
         out.append("a virtual machine")
     if guests := [name for name, host in other_machines(run).items() if host["virtualisation"]["guest"]]:

@@ -819,6 +819,20 @@ def test_a_model_proves_no_claim_and_is_named_at_the_top():
     assert "SIMULATED: veth, vhost" in out.getvalue()
 
 
+def test_emulated_links_are_named_wherever_figures_are_read():
+    refs = tuple(replace(t, tier="vm") for t in RUN.environment.topologies)
+    run = replace(RUN, environment=replace(RUN.environment, topologies=refs))
+    assert notices(run)[0] == (
+        "Emulated links",
+        "veth, vhost: the NICs and the cables between them are emulated. Its figures show that a datapath works there, "
+        "not what a NIC carries.",
+    )
+    out = io.StringIO()
+    print_table(run, file=out, width=120)
+    assert "EMULATED: veth, vhost: emulated NICs and cables; not what a NIC carries" in out.getvalue()
+    assert "emulated NICs and cables" in answer(run).trust
+
+
 def test_without_measurements_every_claim_says_so():
     for claim in reference_claims(replace(RUN, measurements=(), verdicts=())):
         assert NOT_MEASURED in claim.measured
