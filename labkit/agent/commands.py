@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import labkit
 from labkit import doctor
+from labkit.agent import ports_here
+from labkit.agent.lab_here import LabHere
 from labkit.doctor.host.protected_interfaces import check_unprotected
-from labkit.errors import EnvironmentBroken, LabkitBug
+from labkit.errors import EnvironmentBroken, LabkitError
 from labkit.lab import cores as lab_cores
-from labkit.lab.topology import ROLES, Port, Role, Topology
+from labkit.lab.topology import ROLES, Role, Topology
 from labkit.lab.topology_file import parse
-from labkit.machine import fix, lock, sources
+from labkit.machine import lock, sources
 from labkit.machine.cores import pin
-from labkit.machine.journal import Journal, this_boot
+from labkit.machine.journal import Journal
 from labkit.machine.privilege import capable, state_directory
 from labkit.machine.process import boot_id, network_namespace
 from labkit.machine.undo import down
@@ -44,10 +46,11 @@ class Commands:
         "find",
         "wire",
         "attach",
+        "bind_vfio",
+        "unbind_vfio",
         "keep",
         "take_down",
         "await_carrier",
-        "listen",
         "announce",
         "heard",
         "read",
@@ -57,12 +60,11 @@ class Commands:
 
     def __init__(self) -> None:
         self._reserved = ExitStack()
-        self._lab: str | None = None
         self._allowed = sorted(os.sched_getaffinity(0))
-        self._ports: dict[Role, list[Port]] = {}
         self._listening = ExitStack()
         self._listener: Listener | None = None
         self._journal = Journal(state_directory())
+        self._here = LabHere(self._journal)
         self.lost_after_s: float | None = None
         """A controller from which nothing came for so long is lost; None: its input ends when it does."""
 
@@ -90,9 +92,22 @@ class Commands:
         """The controller is there."""
         return {}
 
-    def findings(self, checks: Sequence[str], mtu_bytes: int) -> list[dict[str, Any]]:
-        """The doctor's findings of these checks."""
-        return doctor.as_json(doctor.run(checks, mtu_bytes=mtu_bytes) if checks else ())
+    def findings(
+        self, checks: Sequence[str], mtu_bytes: int, role: Role, text: str, source: str
+    ) -> list[dict[str, Any]]:
+        """The doctor's findings of these checks; those that depend on a NIC are tried on the role's ports."""
+        own = [name for name in checks if name in ports_here.CHECKS]
+        names = [name for name in checks if name not in own]
+        if own:
+            try:
+                found = self.find(role, text, source)
+            except LabkitError:  # the same is reported when the lab is brought up
+                found = []
+            tried = ports_here.findings(own, [port["interface"] for port in found])
+            names += [name for name in own if name not in tried]
+        else:
+            tried = {}
+        return [*(doctor.as_json(doctor.run(names, mtu_bytes=mtu_bytes)) if names else ()), *tried.values()]
 
     def cores(self, asked: Mapping[str, int | None]) -> dict[str, Any]:
         """A core for each role that is here, of those asked for; this process keeps off them."""
@@ -113,11 +128,17 @@ class Commands:
         self._reserved.enter_context(lock.measuring(wait_s=wait_s))
         return {}
 
-    def find(self, role: Role, text: str, source: str) -> list[dict[str, Any]]:
-        """The role's ports, as they are found here. None is an interface that the way to this host needs."""
+    def find(self, role: Role, text: str, source: str, lab: str | None = None) -> list[dict[str, Any]]:
+        """The role's ports, as they are found here. None is an interface that the way to this host needs.
+
+        `lab`: for which ports that are bound to vfio-pci become interfaces.
+        """
         from labkit.lab.links import nic
 
-        found = [nic.find(link.ends(role)[0]) for link in _topology(text, source).links]
+        ports = [link.ends(role)[0] for link in _topology(text, source).links]
+        if lab is not None:
+            self._here.to_kernel(ports, lab=lab)
+        found = [nic.find(port) for port in ports]
         for port in found:
             check_unprotected(port.interface)
         return [{"interface": port.interface, "mac": port.mac, "pci": port.pci} for port in found]
@@ -126,32 +147,29 @@ class Commands:
         self, role: Role, text: str, source: str, lab: str, ports: Mapping[Role, Sequence[Mapping[str, str]]]
     ) -> dict[str, Any]:
         """Set the role's ends up; `ports` are those that `find` returned, of both roles."""
-        from labkit.lab.links import nic
-
-        self._lab = lab
-        topology = _topology(text, source)
-        links = nic.with_ports(topology.links, ports)
-        forwards = role == "dut" and topology.forwards and "kernel" in topology.backends
-        nic.wire(role, links, forwards=forwards, journal=self._journal, lab=lab)
-        self._ports[role] = [link.ends(role)[0] for link in links]
+        self._here.wire(role, _topology(text, source), ports, lab=lab)
         return {}
 
     def attach(
         self, role: Role, text: str, source: str, lab: str, ports: Mapping[Role, Sequence[Mapping[str, str]]]
     ) -> dict[str, Any]:
         """Use the role's ends of a lab that is up, which stays; "up": whether it is."""
-        from labkit.lab.links import nic
+        return {"up": self._here.attach(role, _topology(text, source), ports, lab=lab)}
 
-        links = nic.with_ports(_topology(text, source).links, ports)
-        self._ports[role] = [link.ends(role)[0] for link in links]
-        entries = self._journal.read().entries
-        return {"up": any(entry.lab == lab and this_boot(entry) for entry in entries)}
+    def bind_vfio(self, role: Role, memory_bytes: int) -> dict[str, str]:
+        """Bind the role's ports to vfio-pci until `unbind_vfio`: see `LabHere.bind_vfio`."""
+        return self._here.bind_vfio(role, memory_bytes=memory_bytes)
+
+    def unbind_vfio(self) -> dict[str, Any]:
+        """Give the kernel the ports back."""
+        self._here.unbind_vfio()
+        return {}
 
     def keep(self, record: Mapping[str, Any] | None) -> dict[str, Any]:
         """Have the lab stay up here when the connection ends. None: this machine has the record already."""
         if record is not None:
-            self._journal.lab_is_up(self._named_lab(), record)
-        self._lab = None
+            self._journal.lab_is_up(self._here.lab, record)
+        self._here.leave()
         self._reserved.close()
         return {}
 
@@ -163,37 +181,32 @@ class Commands:
         with nullcontext() if force else lock.measuring(wait_s=0.0):
             return [asdict(one) for one in down(lab=lab, journal=self._journal, force=True)]
 
-    def await_carrier(self, role: Role) -> dict[str, Any]:
-        """Wait for the links of the role's ports. Returns what is read back of each port, by name."""
+    def await_carrier(self, role: Role, listen: bool = False) -> dict[str, Any]:
+        """Wait for the links of the role's ports. Returns what is read back of each port, by name.
+
+        `listen`: from then on, listen at them to what the other role's announce, until `heard`.
+        """
         from labkit.lab.links import nic
-
-        for port in self._ports[role]:
-            nic.wait_for_carrier(port.interface)
-        return {port.name: nic.read_back(port) for port in self._ports[role]}
-
-    def listen(self, role: Role) -> dict[str, Any]:
-        """Listen at the role's ports to what the other role's announce."""
         from labkit.lab.links.cabling import Listener
 
-        self._listener = self._listening.enter_context(Listener(self._ports[role], self._named_lab()))
-        return {}
+        ports = self._here.ports(role)
+        for port in ports:
+            nic.wait_for_carrier(port.interface)
+        if listen:
+            self._listener = self._listening.enter_context(Listener(ports, self._here.lab))
+        return {port.name: nic.read_back(port) for port in ports}
 
     def announce(self, role: Role) -> dict[str, Any]:
         """Have the role's ports announce themselves."""
         from labkit.lab.links.cabling import announce
 
-        announce(self._ports[role], self._named_lab())
+        announce(self._here.ports(role), self._here.lab)
         return {}
 
     def heard(self) -> dict[str, list[str]]:
         """By port, the names of those that were heard there; then no port listens any more."""
         with self._listening:
             return {} if self._listener is None else self._listener.heard()
-
-    def _named_lab(self) -> str:
-        if self._lab is None:
-            raise LabkitBug("there is no lab on these ports")
-        return self._lab
 
     def read(self, workers: Mapping[str, Sequence[int]], interfaces: Sequence[str]) -> Any:  # noqa: ANN401 (JSON)
         """What the gates judge: see `record.readings`."""
@@ -208,13 +221,7 @@ class Commands:
         """Undo what was changed for the lab, and let the machine go."""
         self._listening.close()
         try:
-            if self._lab is not None:
-                left = [
-                    one.left for one in down(lab=self._lab, journal=self._journal, force=True) if one.left
-                ]
-                self._lab = None
-                if left:
-                    raise EnvironmentBroken("; ".join(left), hint=fix.labkit("down"))
+            self._here.revert()
         finally:
             self._reserved.close()
         return {}

@@ -1,4 +1,4 @@
-"""DPDK: poll-mode drivers in user space; over shared memory, or over AF_XDP and AF_PACKET sockets."""
+"""DPDK: poll-mode drivers in user space; for NICs, over shared memory, or over AF_XDP and AF_PACKET sockets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from labkit.lab.topology import LinkKind, Topology
 _AF_XDP_LARGEST_BYTES, _AF_PACKET_LARGEST_BYTES = 1796, 1986
 """With FCS, at the probe's and the drivers' own buffer sizes (DPDK 22.11). Larger frames are dropped by
 net_af_xdp, and silently cut to 1982 bytes by net_af_packet."""
+_NIC_LARGEST_BYTES = 2048
+"""With FCS, which some drivers keep in the buffer: at the probe's buffer size."""
 
 
 class Dpdk:
@@ -20,12 +22,12 @@ class Dpdk:
 
     name = "dpdk"
     description = (
-        "DPDK poll-mode drivers: vhost-user and memif shared memory, or AF_XDP/AF_PACKET on interfaces"
+        "DPDK poll-mode drivers: NICs, vhost-user and memif shared memory, or AF_XDP/AF_PACKET on interfaces"
     )
     own_mac = False
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
-        """One mode on a shared-memory link; one per driver on interfaces."""
+        """One mode on a shared-memory link; one per driver on interfaces, and on NICs that of the NIC itself."""
         kind = topology.links[0].kind
         base = ("dpdk", "probe_dpdk")
         # No check for hugepages: the lab allocates them if it may, else the link uses ordinary pages.
@@ -35,7 +37,16 @@ class Dpdk:
             return (Mode(name="", description="memif", requires=(*base, "dpdk_memif")),)
         if not kind.has_interfaces:
             return ()
+        on_nic = Mode(
+            name="",
+            description="the NIC's own driver, on vfio-pci",
+            requires=(*base, "vfio_pci"),
+            largest_frame_bytes=_NIC_LARGEST_BYTES,
+            largest_frame_why="a buffer has 2048 bytes",
+            on_vfio=True,
+        )
         return (
+            *((on_nic,) if kind is LinkKind.NIC else ()),
             Mode(
                 name="net_af_xdp",
                 description="the EAL's AF_XDP driver on the interface",
@@ -57,7 +68,9 @@ class Dpdk:
         """Reflect or forward between ethdev ports."""
         ports: list[dict[str, object]] = []
         for index, port in enumerate(lab.dut_ports):
-            if port.vdev is not None:
+            if port.pci is not None:
+                ports.append({"pci": port.pci, "mtu_bytes": port.link.mtu_bytes})
+            elif port.vdev is not None:
                 ports.append({"vdev": port.vdev})
             else:
                 ports.append({"vdev": f"{mode.name}{index},iface={port.interface}"})
@@ -65,11 +78,15 @@ class Dpdk:
 
         def judge(read_back: Mapping[str, object], counters: Mapping[str, float]) -> tuple[bool, str]:
             drivers = [str(port.get("driver")) for port in port_proofs(read_back)]
-            proven = bool(drivers) and all(driver in expected for driver in drivers)
             pages = "hugepages" if read_back.get("hugepages") else "ordinary pages"
-            return proven, f"EAL port driver {'/'.join(drivers)}, {pages}"
+            claim = f"EAL port driver {'/'.join(drivers)}, {pages}"
+            if not mode.on_vfio:
+                return bool(drivers) and all(driver in expected for driver in drivers), claim
+            devices = [port.get("device") for port in port_proofs(read_back)]
+            return devices == [port.pci for port in lab.dut_ports], f"{claim}, vfio-pci"
 
-        options: dict[str, object] = {"huge": bool(lab.facts.get("hugepages", False))}
+        huge = mode.on_vfio or bool(lab.facts.get("hugepages", False))
+        options: dict[str, object] = {"huge": huge}
         with reflecting(lab, engine="dpdk", ports=ports, judge=judge, options=options) as dut:
             yield dut
 

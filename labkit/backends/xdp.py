@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab.live import Lab
-from labkit.lab.topology import Topology
+from labkit.lab.topology import LinkKind, Topology
 
 
 class Xdp:
@@ -23,8 +23,10 @@ class Xdp:
         if not topology.links[0].kind.has_interfaces:
             return ()
         verb = "XDP_REDIRECT" if topology.forwards else "XDP_TX"
-        # The tester must use the engine af_xdp: a veth keeps what XDP_TX sends if its far end has no XDP program.
-        requires = ("namespaces", "bpf", "xdp_native", "probe_xdp", "af_xdp", "probe_af_xdp")
+        requires: tuple[str, ...] = ("namespaces", "bpf", "xdp_native", "probe_xdp")
+        if topology.links[0].kind is LinkKind.VETH:
+            # The tester must use the engine af_xdp: a veth keeps what XDP_TX sends if its far end has no XDP program.
+            requires = (*requires, "af_xdp", "probe_af_xdp")
         return (Mode(name="", description=f"native {verb}", requires=requires),)
 
     @contextmanager

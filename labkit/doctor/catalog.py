@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from labkit.doctor import dpdk, lowlatency, machine, probe, scratch, sockets
+from labkit.doctor import dpdk, lowlatency, machine, probe, scratch, sockets, vfio
 from labkit.doctor.model import Check
 from labkit.machine import fix
 
@@ -85,6 +85,13 @@ CHECKS: tuple[Check, ...] = (
         fix=_DPDK,
     ),
     Check(id="dpdk_af_xdp", title="DPDK driver af_xdp", required_for=(), attempt=dpdk.af_xdp, fix=_DPDK),
+    Check(
+        id="vfio_pci",
+        title="NICs for DPDK (vfio-pci)",
+        required_for=(),
+        attempt=vfio.vfio_pci,
+        fix=vfio.fix,
+    ),
     Check(
         id="hugepages",
         title="2 MB hugepages",

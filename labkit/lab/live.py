@@ -40,6 +40,7 @@ __all__ = [
     "attached",
     "down",
     "lab_up",
+    "on_vfio",
     "status",
     "take_down",
     "up",
@@ -56,9 +57,11 @@ class LivePort:
     link: Link
     host: Host
     interface: str | None
-    """The network interface (veth), in the host's namespace."""
-    vdev: str | None
+    """The network interface (veth, NIC), in the host's namespace."""
+    vdev: str | None = None
     """The EAL --vdev value of this end (shared-memory links)."""
+    pci: str | None = None
+    """The PCI address of a NIC that is bound to vfio-pci, and so is no interface."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +179,22 @@ def attached(record: LabRecord, *, reach: Reach) -> Iterator[Lab]:
 
     with nic_lab.attached(record, reach) as found:
         yield _on_nics(record.topology, found)
+
+
+@contextmanager
+def on_vfio(lab: Lab, role: Role) -> Iterator[Lab]:
+    """The lab with the NICs of a role bound to vfio-pci, for the time of the context. Raises EnvironmentBroken."""
+    from labkit.lab.nic_lab import bound_to_vfio
+
+    def bound(port: LivePort) -> LivePort:
+        return replace(port, interface=None, pci=addresses[port.port.name]) if port.role == role else port
+
+    with bound_to_vfio(lab.machines[role], role) as addresses:
+        yield replace(
+            lab,
+            tester_ports=tuple(map(bound, lab.tester_ports)),
+            dut_ports=tuple(map(bound, lab.dut_ports)),
+        )
 
 
 def take_down(record: LabRecord, *, get: Callable[[str], Machine], force: bool) -> list[Undone]:
@@ -314,9 +333,7 @@ def _on_nics(topology: Topology, found: Wired) -> Lab:
         pairs = [(link, *link.ends(role)) for link in found.links]
         host = found.machines[role].host
         return tuple(
-            LivePort(
-                role=role, port=port, peer=peer, link=link, host=host, interface=port.interface, vdev=None
-            )
+            LivePort(role=role, port=port, peer=peer, link=link, host=host, interface=port.interface)
             for link, port, peer in pairs
         )
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.errors import EnvironmentBroken, LabkitError
-from labkit.lab.topology import HERE
+from labkit.lab.topology import HERE, Role, Topology
 from labkit.machine import sources
 from labkit.machine.hosts import Host, LocalHost, SshHost
 from labkit.machine.lock import user_name
@@ -90,6 +90,11 @@ def reached(name: str, to: Destination | None) -> Iterator[Machine]:
             machine = _machine(name, login, agent, lost_after_s=LOST_AFTER_S)
             with _kept_alive(agent):
                 yield machine
+
+
+def for_agent(topology: Topology, role: Role) -> dict[str, Any]:
+    """What an agent needs to know of a lab: arguments of its commands."""
+    return {"role": role, "text": topology.text, "source": str(topology.source)}
 
 
 def controller() -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError
 from labkit.lab.cores import Cores
 from labkit.lab.links import cabling, nic
-from labkit.lab.machines import Machine, Reach, controller
+from labkit.lab.machines import Machine, Reach, controller, for_agent
 from labkit.lab.records import LabRecord
 from labkit.lab.topology import HERE, ROLES, Link, Role, Topology
 from labkit.machine import fix
 from labkit.machine.cores import pinned_here
 from labkit.machine.journal import Journal
 from labkit.machine.undo import Undone, down
+
+VFIO_MEMORY_BYTES = 64 << 20
+"""For the probe's frames and the rings of two ports, in hugepages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,12 @@ def wired(topology: Topology, reach: Reach, *, lab: str) -> Iterator[Wired]:
     the journal there. Raises EnvironmentBroken (not reached, no such interface, refused, other cables) or ConfigInvalid
     (cores).
     """
-    with _found(topology, reach) as (machines, cores, ports):
+    with _found(topology, reach, lab=lab) as (machines, cores, ports):
         found: dict[str, object] = {}
         for role in ROLES:
-            machines[role].ask("wire", **_lab(topology, role), lab=lab, ports=ports)
+            machines[role].ask("wire", **for_agent(topology, role), lab=lab, ports=ports)
         for role in ROLES:  # a link is there only when both of its ends are up
-            found.update(machines[role].ask("await_carrier", role=role))
-        machines["dut"].ask("listen", role="dut")
+            found.update(machines[role].ask("await_carrier", role=role, listen=role == "dut"))
         machines["tester"].ask("announce", role="tester")
         links = nic.with_ports(topology.links, ports)
         cabling.check(topology, links, machines["dut"].ask("heard"))
@@ -56,11 +57,11 @@ def wired(topology: Topology, reach: Reach, *, lab: str) -> Iterator[Wired]:
 def attached(record: LabRecord, reach: Reach) -> Iterator[Wired]:
     """A lab that is up, for the time of the context; it stays. Raises EnvironmentBroken if it is gone on a machine."""
     topology = record.topology
-    with _found(topology, reach) as (machines, cores, ports):
+    with _found(topology, reach, lab=None) as (machines, cores, ports):
         found: dict[str, object] = {}
         for role in ROLES:
             machine = machines[role]
-            if not machine.ask("attach", **_lab(topology, role), lab=record.id, ports=ports)["up"]:
+            if not machine.ask("attach", **for_agent(topology, role), lab=record.id, ports=ports)["up"]:
                 raise EnvironmentBroken(
                     f"the lab {topology.name} is no longer up on {machine.name}: it was taken down there, or the host "
                     "has restarted",
@@ -69,6 +70,21 @@ def attached(record: LabRecord, reach: Reach) -> Iterator[Wired]:
         for role in ROLES:
             found.update(machines[role].ask("await_carrier", role=role))
         yield Wired(nic.with_ports(topology.links, ports), machines, cores, found)
+
+
+@contextmanager
+def bound_to_vfio(machine: Machine, role: Role) -> Iterator[dict[str, str]]:
+    """A role's ports, bound to vfio-pci for the time of the context: the PCI address of each, by name.
+
+    Meanwhile they are no interfaces; afterwards they are, set up for the lab as before. Raises EnvironmentBroken where
+    one can't be bound.
+    """
+    addresses = machine.ask("bind_vfio", role=role, memory_bytes=VFIO_MEMORY_BYTES)
+    try:
+        yield addresses
+    finally:
+        machine.ask("unbind_vfio")
+    machine.ask("await_carrier", role=role)
 
 
 def leave_up(record: LabRecord, reach: Reach, journal: Journal) -> None:
@@ -106,8 +122,13 @@ def take_down(record: LabRecord, get: Callable[[str], Machine], *, force: bool) 
 
 
 @contextmanager
-def _found(topology: Topology, reach: Reach) -> Iterator[tuple[dict[Role, Machine], Cores, nic.Ports]]:
-    """The machines of a topology, a core for each role, and its ports as they are found there."""
+def _found(
+    topology: Topology, reach: Reach, *, lab: str | None
+) -> Iterator[tuple[dict[Role, Machine], Cores, nic.Ports]]:
+    """The machines of a topology, a core for each role, and its ports as they are found there.
+
+    `lab`: its id, where it is to be set up.
+    """
     with ExitStack() as stack:
         by_name = {name: stack.enter_context(reach(name)) for name in dict.fromkeys(topology.hosts.values())}
         machines = {role: by_name[topology.hosts[role]] for role in ROLES}
@@ -115,15 +136,12 @@ def _found(topology: Topology, reach: Reach) -> Iterator[tuple[dict[Role, Machin
         # This process is off the cores of what runs here.
         here = any(machine.here for machine in by_name.values())
         stack.enter_context(pinned_here(cores.controller) if here and cores.controller else nullcontext())
-        ports: nic.Ports = {role: machines[role].ask("find", **_lab(topology, role)) for role in ROLES}
-        _check_apart(topology, machines, ports)
         stack.callback(_revert, list(by_name.values()))
+        ports: nic.Ports = {
+            role: machines[role].ask("find", **for_agent(topology, role), lab=lab) for role in ROLES
+        }
+        _check_apart(topology, machines, ports)
         yield machines, cores, ports
-
-
-def _lab(topology: Topology, role: Role) -> dict[str, Any]:
-    """What an agent needs to know a lab."""
-    return {"role": role, "text": topology.text, "source": str(topology.source)}
 
 
 def _each(machines: Mapping[Role, Machine]) -> list[Machine]:

@@ -27,7 +27,7 @@ class InterfaceTunable:
     kind: ClassVar[str] = "interface"
     interface: str
     what: str
-    """mtu, state, promiscuous, address, neighbour or feature."""
+    """mtu, mac, state, promiscuous, address, neighbour or feature."""
     subject: str = ""
     """The address with its prefix length, the neighbour's address, or the offload's name; empty for the others."""
 
@@ -41,7 +41,7 @@ class InterfaceTunable:
         }
 
     def read(self) -> str:
-        """MTU [bytes]; up or down; on or off; present or absent; a neighbour's MAC address or absent."""
+        """MTU [bytes]; MAC address; up or down; on or off; present or absent; a neighbour's MAC address or absent."""
         with _reported(str(self)):
             if self.what == "feature":
                 with ethtool(self.interface) as tool:
@@ -53,6 +53,8 @@ class InterfaceTunable:
         match self.what:
             case "mtu":
                 return str(next(iter(netlink.get_links(index))).get_attr("IFLA_MTU"))
+            case "mac":
+                return str(next(iter(netlink.get_links(index))).get_attr("IFLA_ADDRESS"))
             case "state":
                 return "up" if next(iter(netlink.get_links(index)))["flags"] & _IFF_UP else "down"
             case "promiscuous":
@@ -87,6 +89,8 @@ class InterfaceTunable:
         match self.what:
             case "mtu":
                 netlink.link("set", index=index, mtu=int(value))
+            case "mac":
+                netlink.link("set", index=index, address=value)
             case "state":
                 netlink.link("set", index=index, state=value)
             case "promiscuous":

@@ -238,6 +238,10 @@ def tunable_from(described: Mapping[str, Any]) -> Tunable:
             from labkit.machine.interface import LinkLocalTunable
 
             return LinkLocalTunable(described["interface"])
+        case "driver":
+            from labkit.machine.pci_driver import PciDriverTunable
+
+            return PciDriverTunable(described["pci"], described["before"])
     raise LabkitBug(f"the journal names an unknown kind of tunable: {dict(described)}")
 
 
@@ -267,11 +271,13 @@ def turn(tunable: Tunable, value: str, *, journal: Journal, lab: str) -> Entry:
 
 
 def title(described: Mapping[str, Any]) -> str:
-    """A setting as people call it: its path, the process that it is, or an interface's ("eth1 mtu")."""
+    """A setting as people call it: its path, the process that it is, an interface's ("eth1 mtu"), or a NIC's driver."""
     if "pid" in described:
         return f"process {described['pid']}"
     if "interface" in described:
         return " ".join(filter(None, (described[key] for key in ("interface", "what", "subject"))))
+    if "pci" in described:
+        return f"driver of {described['pci']}"
     return str(described.get("path") or dict(described))
 
 

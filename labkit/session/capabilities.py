@@ -9,8 +9,8 @@ from labkit.lab.topology import ROLES, LinkKind, Role, Tier
 from labkit.session.datapaths import Datapath
 from labkit.testers.probe import AF_XDP_TESTER
 
-Check = Callable[[Role, Sequence[str], int], tuple[str, ...]]
-"""Which of these doctor checks fail on the machine of a role, at this MTU [bytes]: see `lacking_checks`."""
+Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
+"""Which of these doctor checks fail on the machine of a role, with its ports: see `lacking_checks`."""
 
 
 def lacking(
@@ -50,7 +50,7 @@ def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option
         "dut": [*([] if apart else ["cores"]), *datapath.mode.requires],
         "tester": AF_XDP_TESTER if engine == "af_xdp" else ("probe_af_packet",),
     }
-    found = {role: check(role, needs[role], lab_file.mtu_bytes) for role in ROLES}
+    found = {role: check(role, needs[role]) for role in ROLES}
     on_tester: Iterable[str] = found["tester"]
     if engine == "af_xdp":
         on_tester = [_engine_lacks(reason, tester_option) for reason in on_tester]

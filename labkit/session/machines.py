@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit.errors import ConfigInvalid, ConnectionLost, EnvironmentBroken, LabkitError, Mistakes
 from labkit.lab.live import Lab
-from labkit.lab.machines import LOST_AFTER_S, Machine, reached
+from labkit.lab.machines import LOST_AFTER_S, Machine, for_agent, reached
 from labkit.lab.topology import HERE, Role, Topology
 from labkit.machine.lock import REPORT_EVERY_S, Busy
 from labkit.machine.process import boot_id, network_namespace
@@ -81,15 +81,20 @@ def _apart(lab: Lab, workers: Workers) -> dict[str, Workers]:
 
 def findings_of(lab: Lab, role: Role, checks: Sequence[str]) -> list[dict[str, Any]]:
     """The doctor's findings on the machine of a role, as JSON values."""
-    mtu_bytes = lab.topology.mtu_bytes
     if lab.machines:
-        found: list[dict[str, Any]] = lab.machines[role].ask(
-            "findings", checks=list(checks), mtu_bytes=mtu_bytes
-        )
-        return found
+        return _ask_findings(lab.machines[role], lab.topology, role, checks)
     from labkit import doctor
 
-    return doctor.as_json(doctor.run(checks, mtu_bytes=mtu_bytes))
+    return doctor.as_json(doctor.run(checks, mtu_bytes=lab.topology.mtu_bytes))
+
+
+def _ask_findings(
+    machine: Machine, topology: Topology, role: Role, checks: Sequence[str]
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = machine.ask(
+        "findings", checks=list(checks), mtu_bytes=topology.mtu_bytes, **for_agent(topology, role)
+    )
+    return found
 
 
 def environments(lab: Lab) -> dict[str, object]:
@@ -221,7 +226,7 @@ class Machines:
         """
         self.find([topology])
 
-        def lacking(role: Role, checks: Sequence[str], mtu_bytes: int) -> tuple[str, ...]:
+        def lacking(role: Role, checks: Sequence[str]) -> tuple[str, ...]:
             with self.watched(topology):
                 try:
                     machine = self.get(topology.hosts[role])
@@ -229,7 +234,7 @@ class Machines:
                     if topology.hosts[role] in self._known:  # it was there: this is no reason to skip a test
                         raise
                     return (f"{error.message} (fix: {error.hint or 'none known'})",)
-                return reasons(machine.ask("findings", checks=list(checks), mtu_bytes=mtu_bytes))
+                return reasons(_ask_findings(machine, topology, role, checks))
 
         return lacking
 

@@ -9,11 +9,13 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from labkit.backends.base import Dut
+from labkit.backends.probe_dut import port_proofs
 from labkit.errors import ConfigInvalid
-from labkit.lab.live import Lab
+from labkit.lab.live import Lab, on_vfio
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import Port, Role
 from labkit.measure import nic
@@ -113,8 +115,23 @@ class LiveTestbed:
         return {**self._tester.describe(), **note}
 
     def read(self) -> Mapping[str, NoiseReading]:
-        """The machines of the lab."""
-        return reader(self._lab)(self._workers())
+        """The machines of the lab; a NIC that is no interface of the kernel's is read by its driver of user space."""
+        found = dict(reader(self._lab)(self._workers()))
+        if counted := {address: port["counters"] for address, port in self._driven_nics().items()}:
+            machine = self._lab.machines["dut"].name
+            found[machine] = replace(found[machine], nics={**found[machine].nics, **counted})
+        return found
+
+    def _driven_nics(self) -> dict[str, Mapping[str, Any]]:
+        """What the DUT's driver reports of its NICs, by PCI address: `port_proofs`."""
+        driven = {port.pci for port in self._lab.dut_ports if port.pci is not None}
+        if not driven:
+            return {}
+        return {
+            str(port["device"]): port
+            for port in port_proofs(self._dut.proof().evidence)
+            if port.get("device") in driven and "counters" in port
+        }
 
     def cores(self) -> Mapping[str, Mapping[str, int]]:
         """Those of the workers that run."""
@@ -126,9 +143,13 @@ class LiveTestbed:
             return ()
         facts: Any = self._lab.facts["ports"]
         cores: Mapping[Role, int] = {"tester": self._lab.cores.tester, "dut": self._lab.cores.dut}
+        driven = self._driven_nics()
 
         def end(role: Role, port: Port) -> nic.NicFacts:
-            return nic.of_port(facts[port.name], machine=self._lab.machines[role].name, core=cores[role])
+            found = facts[port.name]
+            if role == "dut" and (driver := driven.get(port.pci)):
+                found = {**found, **nic.by_its_driver(driver)}
+            return nic.of_port(found, machine=self._lab.machines[role].name, core=cores[role])
 
         links = [
             (end("tester", port.link.tester), end("dut", port.link.dut)) for port in self._lab.tester_ports
@@ -157,14 +178,20 @@ def live_testbed(
     drain: DrainTime,
 ) -> Iterator[LiveTestbed]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
-    if datapath.backend.name == "xdp" and engine == "af_packet":
+    ports: Any = lab.facts.get("ports", {})
+    on_veth = not lab.machines or any(port["driver"] == "veth" for port in ports.values())
+    if datapath.backend.name == "xdp" and engine == "af_packet" and on_veth:
         # Observed: without an XDP program at the far end, frames sent by XDP_TX get stuck in the ring of a veth.
         raise ConfigInvalid(
             "the xdp backend on veth needs a tester with an XDP program of its own; the engine af_packet has none",
             hint="leave the engine out: one that fits is taken then",
         )
     with ExitStack() as stack:
+        if datapath.mode.on_vfio:
+            lab = stack.enter_context(on_vfio(lab, "dut"))
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
+        if datapath.mode.on_vfio:  # the cable had no light until the driver of user space started the port
+            lab.machines["tester"].ask("await_carrier", role="tester")
         tester = stack.enter_context(generating(lab, engine, drain=drain))
         yield LiveTestbed(lab, datapath, dut, tester, engine_note)
 

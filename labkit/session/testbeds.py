@@ -20,7 +20,7 @@ from labkit.session.machines import environments, findings_of, reader
 from labkit.session.plan import Plan
 from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed
 from labkit.testers.frames import FrameSpec
-from labkit.testers.offered_load import measure_max_offered_load
+from labkit.testers.offered_load import XDP_FAR_END, far_engine, measure_max_offered_load
 from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
 
@@ -148,9 +148,13 @@ class Testbeds:
         self.close_testbed()
         lab = self._lab_for(datapath)
         self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
+        engine, _ = self._engine(lab)
+        # A lab of this machine has no AF_XDP tester where its links take no XDP program.
+        xdp_ok = not lab.machines or all(one["ok"] for one in findings_of(lab, "dut", XDP_FAR_END))
         return measure_max_offered_load(
             lab,
-            engine=self._engine(lab)[0],
+            engine=engine,
+            receiver=far_engine(engine, xdp_ok=xdp_ok),
             frames=frames,
             trials=self._plan.offered_load_trials,
             duration_s=self._plan.offered_load_duration_s,

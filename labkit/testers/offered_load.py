@@ -23,10 +23,22 @@ ATTEMPTS = 3
 """At once, where the machine was busy: most disturbances are short."""
 
 
+XDP_FAR_END = ("bpf", "xdp_native", "probe_xdp")
+"""Ids of the doctor's checks that the cheapest receiver on interfaces needs, at the DUT."""
+
+
+def far_engine(engine: str, *, xdp_ok: bool) -> str:
+    """The cheapest receiver opposite this tester; `xdp_ok`: the DUT's machine and its ports allow XDP."""
+    if engine == "af_xdp":
+        return "xdp" if xdp_ok else "af_packet"
+    return engine
+
+
 def measure_max_offered_load(
     lab: Lab,
     *,
     engine: str,
+    receiver: str,
     frames: FrameSpec,
     trials: int,
     duration_s: float,
@@ -34,15 +46,14 @@ def measure_max_offered_load(
 ) -> MaxOfferedLoad:
     """The highest rate that the far end counted in `trials` trials without a pace.
 
-    `read` reads the machines; its argument maps a role to (thread id, intended core). Where other programs or guests
-    had a core meanwhile, it is measured again at once, ATTEMPTS times in all. The highest rate of all attempts counts,
-    and it is disturbed if the last of them was.
+    `receiver` is the far end's engine (`far_engine`). `read` reads the machines; its argument maps a role to (thread
+    id, intended core). Where other programs or guests had a core meanwhile, it is measured again at once, ATTEMPTS
+    times in all. The highest rate of all attempts counts, and it is disturbed if the last of them was.
     """
-    far_engine = {"af_xdp": "xdp", "af_packet": "af_packet", "dpdk": "dpdk"}[engine]
-    ports, options = port_arguments(lab, lab.dut_ports, far_engine)
+    ports, options = port_arguments(lab, lab.dut_ports, receiver)
     host, core = lab.dut_ports[0].host, lab.cores.dut
     with (
-        Probe(far_engine, host, core=core, ports=ports, options=options, name="far end") as far_end,
+        Probe(receiver, host, core=core, ports=ports, options=options, name="far end") as far_end,
         generating(lab, engine) as tester,
     ):
 

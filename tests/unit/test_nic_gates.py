@@ -10,7 +10,15 @@ import pytest
 from labkit.errors import EnvironmentBroken
 from labkit.lab.links.cabling import check
 from labkit.lab.topology_file import parse
-from labkit.measure.nic import NicFacts, crc_errors_gate, differences, gates, of_port, rx_missed_gate
+from labkit.measure.nic import (
+    NicFacts,
+    by_its_driver,
+    crc_errors_gate,
+    differences,
+    gates,
+    of_port,
+    rx_missed_gate,
+)
 from labkit.measure.noise import NoiseReading
 
 READ = {
@@ -85,6 +93,16 @@ def counted(**grown: int) -> dict:
     before = NoiseReading(cpus={}, clocksource="tsc", allowed_cores={}, nics=nics)
     nics = {"nic0": {"rx_packets": 1050, **{name: 7 + more for name, more in grown.items()}}}
     return differences({"alpha": before}, {"alpha": replace(before, nics=nics)})
+
+
+def test_a_driver_of_user_space_reports_the_link_in_the_kernels_place() -> None:
+    kernel = {**READ, "pause": {"receive": True, "send": True}}
+    driven = {**kernel, **by_its_driver({"speed_mbps": 10000, "duplex": "half", "driver": "net_ixgbe"})}
+    found = of_port(driven, machine="alpha", core=1)
+    assert (found.speed_mbps, found.duplex, found.pause) == (10000, "half", None)
+    assert found.pcie == READ["pcie"], "the slot is the same whatever drives the NIC"
+    unknown = of_port({**kernel, **by_its_driver({})}, machine="alpha", core=1)
+    assert (unknown.speed_mbps, unknown.duplex) == (None, None)
 
 
 def test_what_nics_counted_is_the_difference_of_two_readings() -> None:

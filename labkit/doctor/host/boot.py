@@ -7,8 +7,8 @@ import re
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 from labkit.doctor.host.reader import HostFacts, HostReader
-from labkit.doctor.host.roles import host_module
 from labkit.errors import ToolFailed
+from labkit.machine.roles import host_module
 
 _OURS = "/etc/default/grub.d/90-labkit.cfg"
 """Where the role keeps the arguments that it set on a host with GRUB's own menu."""

@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from labkit.doctor.host.ansible_modules import ansible_module
 from labkit.doctor.host.desired import Desired, Source, work_out
 from labkit.doctor.host.reader import HostReader, RemoteHost
-from labkit.doctor.host.roles import ansible_module
 from labkit.machine import scratch
 
 _SSH = (

@@ -9,8 +9,8 @@ from functools import partial
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostFacts, HostReader, understood
-from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.machine.roles import host_module
 
 _CPU = "/sys/devices/system/cpu"
 _IRQ = "/proc/irq"

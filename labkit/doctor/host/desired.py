@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.doctor.host.roles import PLAYBOOK, ansible_module, folder
+from labkit.doctor.host.ansible_modules import ansible_module
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.machine import fix, scratch
+from labkit.machine.roles import PLAYBOOK, folder
 from labkit.yamlfile import parse_yaml
 
 LOCAL_ROLES = frozenset({"labkit_host", "af_xdp", "dpdk", "hugepages"})

@@ -10,8 +10,8 @@ from labkit.doctor.host import HOST_CHECKS, Failed, HostCheck, Outcome, Passed
 from labkit.doctor.host.connect import opened
 from labkit.doctor.host.desired import Desired, Source, of_file, of_inventory
 from labkit.doctor.host.reader import HostReader
-from labkit.doctor.host.roles import folder
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
+from labkit.machine.roles import folder
 
 NOTHING_APPLIES = 1
 """Exit code where no check applies: nothing failed, and nothing was checked."""

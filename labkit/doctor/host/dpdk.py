@@ -8,8 +8,8 @@ from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.installed import packages
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed, compare
 from labkit.doctor.host.reader import HostFacts, HostReader
-from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid
+from labkit.machine.roles import host_module
 
 _TO_BUILD, _TESTPMD = {"libdpdk-dev", "dpdk-devel"}, {"dpdk-dev"}
 """Packages that bring libdpdk.pc, and dpdk-testpmd."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.doctor.host.reader import CommandResult, HostReader, understood
-from labkit.doctor.host.roles import host_module
+from labkit.machine.roles import host_module
 
 _OPTIONS = {"channels": "-l", "rings": "-g", "features": "-k", "coalescing": "-c", "pause": "-a", "rss": "-x"}
 """Group of settings to the option of ethtool that shows it."""

@@ -7,7 +7,7 @@ import re
 from labkit.doctor.host.desired import Desired
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 from labkit.doctor.host.reader import HostFacts, HostReader
-from labkit.doctor.host.roles import host_module
+from labkit.machine.roles import host_module
 
 _PREEMPT = "/sys/kernel/debug/sched/preempt"
 _RELEASE = "/proc/sys/kernel/osrelease"

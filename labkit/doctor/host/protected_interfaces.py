@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.doctor.host.roles import host_module
 from labkit.errors import EnvironmentBroken
+from labkit.machine.roles import host_module
 
 
 def check_unprotected(interface: str) -> None:

@@ -27,6 +27,8 @@
 
 struct port {
     uint16_t id;
+    bool pci;
+    int64_t mtu_bytes; /* 0: the port's own */
     bool probed;
     bool started;
     char devargs[256];
@@ -40,9 +42,9 @@ struct dpdk {
 };
 
 /* The value of `vdev` or `pci`: exactly one of them. */
-static const char *read_port(const json_t *description, bool *pci, struct error *err)
+static const char *read_port(const json_t *description, struct port *port, struct error *err)
 {
-    static const char *const known[] = {"vdev", "pci", "interface", NULL};
+    static const char *const known[] = {"vdev", "pci", "mtu_bytes", "interface", NULL};
     const char *vdev = NULL;
     const char *address = NULL;
 
@@ -54,17 +56,19 @@ static const char *read_port(const json_t *description, bool *pci, struct error 
     }
     if (arguments_known(description, "a port", known, err) ||
         arguments_string(description, "vdev", false, &vdev, err) ||
-        arguments_string(description, "pci", false, &address, err))
+        arguments_string(description, "pci", false, &address, err) ||
+        arguments_integer(description, "mtu_bytes", false, RTE_ETHER_MIN_MTU, UINT16_MAX, &port->mtu_bytes,
+                          err))
         return NULL;
     if ((vdev == NULL) == (address == NULL)) {
         error_set(err, "bad-argument", "vdev: expected either vdev or pci in every port");
         return NULL;
     }
-    *pci = address != NULL;
-    return *pci ? address : vdev;
+    port->pci = address != NULL;
+    return port->pci ? address : vdev;
 }
 
-static int probe_port(struct port *port, bool pci, struct error *err)
+static int probe_port(struct port *port, struct error *err)
 {
     struct rte_dev_iterator iterator;
     uint16_t id;
@@ -73,9 +77,9 @@ static int probe_port(struct port *port, bool pci, struct error *err)
     if (failed) {
         error_set(err, "refused", "EAL probe of \"%s\": %s%s", port->devargs,
                   failed == -1 ? "failed" : strerror(-failed),
-                  pci ? ": is it bound to vfio-pci?"
-                      : ": see the EAL's log; a driver that is not there is in a package of its own "
-                        "(librte-net-*)");
+                  port->pci ? ": is it bound to vfio-pci?"
+                            : ": see the EAL's log; a driver that is not there is in a package of its own "
+                              "(librte-net-*)");
         return -1;
     }
     RTE_ETH_FOREACH_MATCHING_DEV(id, port->devargs, &iterator)
@@ -99,8 +103,8 @@ static int refuse_port(const struct port *port, const char *call, int code, stru
     return -1;
 }
 
-/* One queue each way, at the port's own MTU, everything received (the frames are for whoever the template
- * says).
+/* One queue each way, at the port's own MTU or the one asked for, everything received (the frames are for
+ * whoever the template says).
  */
 static int start_port(struct dpdk *dpdk, struct port *port, struct error *err)
 {
@@ -116,6 +120,11 @@ static int start_port(struct dpdk *dpdk, struct port *port, struct error *err)
     failed = rte_eth_dev_configure(port->id, 1, 1, &config);
     if (failed)
         return refuse_port(port, "rte_eth_dev_configure", failed, err);
+    if (port->mtu_bytes) {
+        failed = rte_eth_dev_set_mtu(port->id, (uint16_t)port->mtu_bytes);
+        if (failed)
+            return refuse_port(port, "rte_eth_dev_set_mtu", failed, err);
+    }
     failed = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx, &tx);
     if (failed)
         return refuse_port(port, "rte_eth_dev_adjust_nb_rx_tx_desc", failed, err);
@@ -179,7 +188,7 @@ static void dpdk_close(struct io *io)
     io->state = NULL;
 }
 
-static int open_ports(struct io *io, struct dpdk *dpdk, const bool *pci, struct error *err)
+static int open_ports(struct io *io, struct dpdk *dpdk, struct error *err)
 {
     unsigned mbufs = dpdk->ports * 2U * (unsigned)dpdk->descriptors + MBUFS_EXTRA;
 
@@ -191,7 +200,7 @@ static int open_ports(struct io *io, struct dpdk *dpdk, const bool *pci, struct 
         return -1;
     }
     for (unsigned i = 0; i < dpdk->ports; i++) {
-        if (probe_port(&dpdk->port[i], pci[i], err) || start_port(dpdk, &dpdk->port[i], err))
+        if (probe_port(&dpdk->port[i], err) || start_port(dpdk, &dpdk->port[i], err))
             return -1;
         describe_port(dpdk, &dpdk->port[i], &io->port[i]);
     }
@@ -204,7 +213,6 @@ static int dpdk_open(struct io *io, const json_t *ports, const json_t *options, 
     struct dpdk *dpdk = calloc(1, sizeof(*dpdk));
     struct dpdk_eal eal = {
         .core = core, .huge = true, .memory_mb = 128, .extra = json_object_get(options, "eal")};
-    bool pci[IO_PORTS_MAX] = {false};
 
     if (dpdk == NULL) {
         error_set(err, "refused", "out of memory");
@@ -219,7 +227,7 @@ static int dpdk_open(struct io *io, const json_t *ports, const json_t *options, 
         arguments_integer(options, "descriptors", false, 64, 32768, &dpdk->descriptors, err))
         goto fail;
     for (unsigned i = 0; i < dpdk->ports; i++) {
-        const char *devargs = read_port(json_array_get(ports, i), &pci[i], err);
+        const char *devargs = read_port(json_array_get(ports, i), &dpdk->port[i], err);
 
         if (devargs == NULL)
             goto fail;
@@ -229,12 +237,12 @@ static int dpdk_open(struct io *io, const json_t *ports, const json_t *options, 
             goto fail;
         }
         (void)snprintf(dpdk->port[i].devargs, sizeof(dpdk->port[i].devargs), "%s", devargs);
-        eal.pci = eal.pci || pci[i];
+        eal.pci = eal.pci || dpdk->port[i].pci;
     }
     {
         /* The EAL and its drivers print to stdout when they like; that is where our answers go. */
         int kept = dpdk_stdout_to_stderr();
-        int failed = dpdk_eal_start(&eal, err) || open_ports(io, dpdk, pci, err);
+        int failed = dpdk_eal_start(&eal, err) || open_ports(io, dpdk, err);
 
         dpdk_stdout_back(kept);
         if (failed)
@@ -300,6 +308,33 @@ static void add_vhost_features(json_t *proof, const struct port *port)
     (void)json_object_set_new(proof, "negotiated_features", json_string(text));
 }
 
+/* By the names that the kernel gives to the same counters of an interface. */
+static void add_counters(json_t *proof, const struct port *port)
+{
+    struct rte_eth_stats stats;
+
+    if (rte_eth_stats_get(port->id, &stats))
+        return;
+    (void)json_object_set_new(proof, "counters",
+                              json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rx_packets",
+                                        (json_int_t)stats.ipackets, "tx_packets", (json_int_t)stats.opackets,
+                                        "rx_missed_errors", (json_int_t)stats.imissed, "rx_errors",
+                                        (json_int_t)stats.ierrors, "tx_errors", (json_int_t)stats.oerrors,
+                                        "rx_no_buffer", (json_int_t)stats.rx_nombuf));
+}
+
+static void add_link(json_t *proof, const struct port *port)
+{
+    struct rte_eth_link link = {0};
+
+    if (rte_eth_link_get_nowait(port->id, &link) || link.link_status != RTE_ETH_LINK_UP)
+        return;
+    if (link.link_speed != RTE_ETH_SPEED_NUM_NONE && link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN)
+        (void)json_object_set_new(proof, "speed_mbps", json_integer(link.link_speed));
+    (void)json_object_set_new(proof, "duplex",
+                              json_string(link.link_duplex == RTE_ETH_LINK_FULL_DUPLEX ? "full" : "half"));
+}
+
 static json_t *port_proof(const struct port *port)
 {
     struct rte_eth_dev_info info = {0};
@@ -311,7 +346,11 @@ static json_t *port_proof(const struct port *port)
     (void)json_object_set_new(proof, "driver", json_string(info.driver_name ? info.driver_name : ""));
     const struct rte_devargs *devargs = info.device ? rte_dev_devargs(info.device) : NULL;
     (void)json_object_set_new(proof, "devargs", json_string(devargs && devargs->args ? devargs->args : ""));
+    (void)json_object_set_new(proof, "device", json_string(info.device ? rte_dev_name(info.device) : ""));
     (void)json_object_set_new(proof, "link_up", json_boolean(link_is_up(port)));
+    add_link(proof, port);
+    if (port->pci)
+        add_counters(proof, port);
     if (rte_eth_rx_burst_mode_get(port->id, 0, &mode) == 0)
         (void)json_object_set_new(proof, "rx_burst", json_string(mode.info));
     if (rte_eth_tx_burst_mode_get(port->id, 0, &mode) == 0)

@@ -87,8 +87,15 @@ static int build_arguments(const struct dpdk_eal *eal, struct error *err)
         (void)add("--lcores=0@%d", eal->core);
     else
         (void)add("--lcores=0@(0-%ld)", sysconf(_SC_NPROCESSORS_CONF) - 1);
-    if (!eal->pci)
+    if (eal->pci) {
+        /* Where no device is allowed, the EAL takes all that are bound to vfio-pci, also those of others.
+         * This one is the host bridge, which it has no driver for; ports are allowed by being probed later.
+         */
+        (void)add("-a");
+        (void)add("0000:00:00.0");
+    } else {
         (void)add("--no-pci");
+    }
     if (eal->huge) {
         (void)add("--in-memory");
         (void)add("--single-file-segments"); /* few enough files for vhost-user and memif to share */

@@ -12,10 +12,11 @@ from cases import CASES
 from fakes import FakeReader
 
 from labkit.cli import main
-from labkit.doctor.host import HOST_CHECKS, connect, doctor, roles
+from labkit.doctor.host import HOST_CHECKS, connect, doctor
 from labkit.doctor.host.desired import hosts, of_file, of_inventory, work_out
 from labkit.doctor.host.doctor import source
 from labkit.errors import ConfigInvalid, EnvironmentBroken
+from labkit.machine import roles
 
 INVENTORY = """
 all:
@@ -242,7 +243,7 @@ def test_option_of_one_value_is_not_taken_twice(option, capsys):
 
 
 def test_roles_that_are_nowhere_are_reported(monkeypatch, tmp_path):
-    monkeypatch.setattr(roles, "__file__", str(tmp_path / "labkit/doctor/host/roles.py"))
+    monkeypatch.setattr(roles, "__file__", str(tmp_path / "labkit/machine/roles.py"))
 
     with pytest.raises(EnvironmentBroken, match="the Ansible roles are neither in"):
         roles.folder()

@@ -11,8 +11,8 @@ from fakes import FakeReader, desired
 
 from labkit.doctor.host import HOST_CHECKS, Failed, NotApplicable, Passed, cpu_isolation, interfaces, replay
 from labkit.doctor.host.model import compare
-from labkit.doctor.host.roles import host_module
 from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.machine.roles import host_module
 
 BY_ID = {check.id: check for check in HOST_CHECKS}
 ALWAYS = {"dpdk.version", "af_xdp.bpffs"}

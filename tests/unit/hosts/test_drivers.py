@@ -4,111 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import drivers, links, nics, undo
-from ansible_collections.labkit.host.plugins.module_utils.protected import Network, WayUnknown
+from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 from ansible_collections.labkit.host.plugins.module_utils.state import Change, State
-
-NIC = "0000:03:00.0"
-OTHER = "0000:03:00.1"
-UPLINK = "0000:04:00.0"
-DISK = "0000:05:00.0"
-
-
-class Bus:
-    """The kernel's side of a PCI bus in a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.natural: dict[str, str] = {}
-        self.net: dict[str, str] = {}
-        self.addresses: dict[str, list[dict[str, str]]] = {}
-        self.broken: set[str] = set()
-        self.log: list[tuple[str, str]] = []
-        for name in ("sys/bus/pci/drivers", "sys/bus/pci/devices", "proc", "sys/module"):
-            (root / name).mkdir(parents=True)
-        (root / "proc/cmdline").write_text("quiet\n")
-        self.load("ixgbe")
-
-    def load(self, driver: str) -> None:
-        (self.root / "sys/bus/pci/drivers" / driver).mkdir(exist_ok=True)
-
-    def add(
-        self, address: str, driver: str | None, *, net: str = "", kind: str = "0x020000", group: str = ""
-    ) -> None:
-        device = self.device(address)
-        device.mkdir()
-        (device / "class").write_text(kind + "\n")
-        (device / "driver_override").write_text("(null)\n")
-        if driver:
-            self.natural[address] = driver
-        self.net[address] = net
-        if group:
-            members = self.root / "sys/kernel/iommu_groups" / group / "devices"
-            members.mkdir(parents=True, exist_ok=True)
-            (members / address).symlink_to(device)
-            (device / "iommu_group").symlink_to(members.parent)
-        self.probe(address)
-
-    def device(self, address: str) -> Path:
-        return self.root / "sys/bus/pci/devices" / address
-
-    def driver(self, address: str) -> str | None:
-        return nics.driver_of(address, self.root)
-
-    def override(self, address: str) -> str:
-        return (self.device(address) / "driver_override").read_text().strip()
-
-    def probe(self, address: str) -> None:
-        override = self.override(address)
-        driver = self.natural.get(address) if override == "(null)" else override
-        folder = self.root / "sys/bus/pci/drivers" / str(driver)
-        if driver is None or driver in self.broken or self.driver(address) or not folder.exists():
-            return
-        (self.device(address) / "driver").symlink_to(folder)
-        (folder / "unbind").touch()
-        if driver == self.natural[address] and self.net[address]:
-            (self.device(address) / "net" / self.net[address]).mkdir(parents=True)
-
-    def write(self, file: Path, text: str) -> None:
-        self.log.append((file.name, text))
-        if file.name == "driver_override":
-            file.write_text((text or "(null)") + "\n")
-        elif file.name == "unbind":
-            device = self.device(text)
-            (device / "driver").unlink()
-            for one in device.glob("net/*"):
-                one.rmdir()
-        else:
-            assert file == self.root / "sys/bus/pci/drivers_probe"
-            self.probe(text)
-
-    def links(self) -> Network:
-        names = [
-            name
-            for address, name in self.net.items()
-            if name and (self.device(address) / "net" / name).exists()
-        ]
-        return Network(
-            links=[{"ifindex": at, "ifname": name} for at, name in enumerate(names, 1)],
-            addresses=[{"ifname": name, "addr_info": self.addresses.get(name, [])} for name in names],
-            routes=[{"dst": "default", "dev": "up0"}],
-            pci={name: address for address, name in self.net.items() if name in names},
-        )
+from pci_bus import DISK, NIC, OTHER, UPLINK, Bus
 
 
 @pytest.fixture
 def bus(tmp_path, monkeypatch):
     bus = Bus(tmp_path)
-    bus.load("vfio-pci")
-    bus.add(NIC, "ixgbe", net="data0", group="7")
-    bus.add(UPLINK, "ixgbe", net="up0", group="8")
-    monkeypatch.setattr(drivers, "_write", bus.write)
-    monkeypatch.setattr(drivers, "DEADLINE_S", 0.2)
-    monkeypatch.setattr(links, "look", lambda root=None: bus.links())
-    monkeypatch.setattr(links, "ssh_connections", lambda root=None: [])
+    bus.take_the_place_of(monkeypatch, drivers, links)
     return bus
 
 
@@ -291,7 +198,7 @@ def test_nic_with_virtual_functions_is_refused_by_every_way_to_another_driver(bu
 def test_interface_that_has_got_an_address_since_is_not_taken_at_a_boot(bus):
     bind(bus)
     [change] = State("dpdk", bus.root).changes()
-    drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)  # the boot forgot
+    drivers.put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)  # the boot forgot
     bus.addresses["data0"] = [{"local": "198.18.0.1"}]
 
     with pytest.raises(drivers.DriverRefused, match=r"data0 .* in use"):
@@ -456,7 +363,7 @@ def wear(bus, address, *, device="0x1563", mac="52:54:00:00:00:01"):
 def test_another_card_that_has_come_to_its_address_is_left_alone(bus, other):
     wear(bus, NIC)
     bind(bus)
-    drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)  # the boot forgot
+    drivers.put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)  # the boot forgot
     [change] = State("dpdk", bus.root).changes()
     wear(bus, NIC, **other)
 
@@ -488,7 +395,7 @@ def test_after_a_boot_it_is_not_taken_before_its_interface_tells_which_card_it_i
 
 def test_undo_after_a_boot_that_forgot_finds_nothing_to_do(bus):
     bind(bus)
-    drivers._put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)
+    drivers.put_back(NIC, drivers.Binding("ixgbe", None, ["data0"]), bus.root)
     bus.log.clear()
 
     assert undo.undo("dpdk", bus.root) == ([f"driver {NIC}"], [])

@@ -7,6 +7,7 @@ model that has no driver yet, at boot maybe the one by which the host is reached
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Collection
@@ -92,17 +93,17 @@ def change(
     if bound and noted and noted.persist and noted.new == driver:
         return False, before
     if not bound:
-        _loaded(driver, root, check=check)
+        load(driver, root, check=check)
     if check:
         return True, before
     state.note(KIND, address, {**asdict(before), "card": nics.card(address, root)}, driver, persist=True)
     if bound:
         return True, before
     try:
-        _bind(address, driver, driver, root)
+        bind(address, driver, driver, root)
     except DriverRefused as error:
         try:
-            _put_back(address, before, root)
+            put_back(address, before, root)
         except (DriverRefused, OSError) as worse:
             raise NotRestored(
                 f"{error}; AND IT COULD NOT BE GIVEN BACK TO {before.driver}: {worse}"
@@ -118,13 +119,13 @@ def change(
 def missing(driver: str, root: Path = Path("/")) -> str | None:
     """Why the kernel that runs has no such driver; None: it has one."""
     try:
-        _loaded(driver, root, check=True)
+        load(driver, root, check=True)
     except DriverRefused as error:
         return str(error)
     return None
 
 
-def _loaded(driver: str, root: Path, *, check: bool) -> None:
+def load(driver: str, root: Path, *, check: bool) -> None:
     """Have the driver there, or look whether it could be."""
     if (root / "sys/bus/pci/drivers" / driver).exists():
         return
@@ -144,7 +145,7 @@ def _loaded(driver: str, root: Path, *, check: bool) -> None:
         raise DriverRefused(f"module {driver} is loaded, and is no driver of PCI devices")
 
 
-def _bind(address: str, driver: str | None, override: str | None, root: Path) -> None:
+def bind(address: str, driver: str | None, override: str | None, root: Path) -> None:
     """Bind it, read it back, and leave driver_override so."""
     device = nics.folder(address, root)
     if nics.driver_of(address, root) != driver:
@@ -174,9 +175,9 @@ def _write(file: Path, text: str) -> None:
         raise DriverRefused(f"{file}: writing {text!r} failed: {error.strerror}") from error
 
 
-def _put_back(address: str, old: Binding, root: Path) -> None:
+def put_back(address: str, old: Binding, root: Path) -> None:
     """Bind it as it was, and wait until its interfaces are there again. Raises DriverRefused."""
-    _bind(address, old.driver, old.override, root)
+    bind(address, old.driver, old.override, root)
     deadline = time.monotonic() + DEADLINE_S
     while not set(old.interfaces) <= set(nics.interfaces_of(address, root)):
         if time.monotonic() >= deadline:
@@ -186,6 +187,43 @@ def _put_back(address: str, old: Binding, root: Path) -> None:
                 f"{', '.join(old.interfaces)} (found {', '.join(there) or 'none'})"
             )
         time.sleep(0.1)
+
+
+def to_kernel(address: str, root: Path) -> str:
+    """Have the driver take it that the kernel itself would give it. Returns its name, once there is an interface.
+
+    Raises DriverRefused.
+    """
+    device = nics.folder(address, root)
+    using = iommu.users(address, root)
+    if using:
+        raise DriverRefused(f"{address} is in use by {', '.join(using)}: end that first")
+    alias = device / "modalias"
+    if alias.exists():  # what its module lacks is said below
+        command = ["modprobe", "--quiet", alias.read_text().strip()]
+        subprocess.run(command, capture_output=True, check=False, timeout=60, env=environment())
+    _write(device / "driver_override", "")
+    if nics.driver_of(address, root):
+        _write(device / "driver/unbind", address)
+    _write(root / "sys/bus/pci/drivers_probe", address)
+    deadline = time.monotonic() + DEADLINE_S
+    while not nics.interfaces_of(address, root):
+        got = nics.driver_of(address, root)
+        if got is None or iommu.is_vfio(got) or time.monotonic() >= deadline:
+            raise DriverRefused(
+                f"{address} has the driver {got or 'none'} and no interface: does this kernel have a driver for it?"
+            )
+        time.sleep(0.1)
+    _wait_for_udev()
+    return nics.driver_of(address, root) or ""
+
+
+def _wait_for_udev() -> None:
+    """Until the interface has its name. Where there is no udev it keeps the kernel's."""
+    with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+        subprocess.run(
+            ["udevadm", "settle"], capture_output=True, check=False, timeout=DEADLINE_S, env=environment()
+        )
 
 
 def again(change: Change, root: Path) -> None:
@@ -210,8 +248,8 @@ def again(change: Change, root: Path) -> None:
     )
     if found:
         raise DriverRefused("; ".join(found))
-    _loaded(change.new, root, check=False)
-    _bind(address, change.new, change.new, root)
+    load(change.new, root, check=False)
+    bind(address, change.new, change.new, root)
 
 
 def restore(change: Change, root: Path) -> str | None:
@@ -235,8 +273,8 @@ def restore(change: Change, root: Path) -> str | None:
         if lost:
             return "; ".join(lost)
         if old.driver:
-            _loaded(old.driver, root, check=False)
-        _put_back(address, old, root)
+            load(old.driver, root, check=False)
+        put_back(address, old, root)
     except (DriverRefused, WayUnknown, OSError) as error:
         return str(error)
     return None

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 from labkit.errors import EnvironmentBroken
-from labkit.machine import fix
 
 PLAYBOOK = "site.yml"
 _UTILS = "labkit_host_module_utils"
@@ -16,7 +15,7 @@ _UTILS = "labkit_host_module_utils"
 
 def folder() -> Path:
     """The folder `ansible` of this checkout or installation. Raises EnvironmentBroken."""
-    package = Path(__file__).parents[2]
+    package = Path(__file__).parents[1]
     for place in (package / "ansible", package.parent / "ansible"):  # installed, or a checkout
         if (place / PLAYBOOK).exists():
             return place
@@ -31,8 +30,8 @@ def host_module(name: str) -> ModuleType:
 
     This is a dependency of labkit on ansible/ that no import statement shows. The first call makes an empty package
     `labkit_host_module_utils` in sys.modules whose __path__ is that folder; each module is imported as part of it.
-    So the host checks and the roles parse with the same code. Only modules that parse or compute may be loaded so:
-    they must not change a host. tests/unit/test_layers.py lists them.
+    So the host checks and the roles parse with the same code, and a lab changes drivers as the roles do.
+    tests/unit/test_layers.py lists the modules that are loaded so.
 
     Importing `ansible_collections.labkit.host` would fail where Ansible's community collections are installed: their
     package `ansible_collections` hides ours.
@@ -44,13 +43,3 @@ def host_module(name: str) -> ModuleType:
         ]
         sys.modules[_UTILS] = package
     return importlib.import_module(f"{_UTILS}.{name}")
-
-
-def ansible_module(name: str) -> ModuleType:
-    """Import what comes with the extra `ansible`. Raises EnvironmentBroken where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise EnvironmentBroken(
-            f"{error}: needed for the host checks", hint=fix.packages_of("ansible")
-        ) from error

@@ -1,0 +1,78 @@
+"""What a NIC loses when its driver lets go of it, and gets back from labkit.
+
+That is ethtool's settings, MTU, MAC address, state and sysctls. It is not queueing disciplines and traffic filters. All
+is about the network namespace that the calling thread is in. Addresses, routes and what is stacked on an interface
+are not kept: a NIC that has some is left alone (module_utils nics of the collection).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import LabkitError
+from labkit.machine.interface import InterfaceTunable
+from labkit.machine.roles import host_module
+
+_SYSCTLS = tuple(Path("/proc/sys/net") / family / "conf" for family in ("ipv4", "ipv6"))
+
+
+def capture(interface: str) -> dict[str, Any]:
+    """All of it, as a JSON value."""
+    return {
+        "interface": {what: InterfaceTunable(interface, what).read() for what in ("mac", "state")},
+        "groups": {group: _kept(interface, group) for group in host_module("ethtool_groups").GROUPS},
+        "sysctls": {
+            str(file): text
+            for folder in _SYSCTLS
+            for file in sorted((folder / interface).glob("*"))
+            if (text := _read(file)) is not None
+        },
+    }
+
+
+def put_back(interface: str, old: Mapping[str, Any]) -> list[str]:
+    """Set what differs from `capture`. Returns what could not be set."""
+    groups, left = host_module("ethtool_groups"), []
+
+    def attempt(what: str, change: Any) -> None:  # noqa: ANN401 (a function)
+        try:
+            change()
+        except (LabkitError, OSError, groups.EthtoolFailed) as error:
+            left.append(f"{interface} {what}: {error}")
+
+    for what in ("mac", "state"):
+        tunable, value = InterfaceTunable(interface, what), old["interface"][what]
+        if tunable.read() != value:
+            attempt(what, lambda tunable=tunable, value=value: tunable.write(value))
+    for group, values in old["groups"].items():
+        now = _kept(interface, group)
+        differing = {key: value for key, value in values.items() if now.get(key) != value}
+        if differing:
+            attempt(
+                group,
+                lambda group=group, differing=differing: groups.GROUPS[group].apply(interface, differing),
+            )
+    for name, value in old["sysctls"].items():
+        if _read(Path(name)) not in (value, None):
+            attempt(name, lambda name=name, value=value: Path(name).write_text(value))
+    return left
+
+
+def _kept(interface: str, group: str) -> dict[str, str]:
+    """What has to be set to get the group back; empty where the driver has none of it, or ethtool is not installed."""
+    groups = host_module("ethtool_groups")
+    try:
+        values = groups.read(interface, group)
+    except groups.EthtoolFailed:
+        return {}
+    return {key: value.kept for key, value in values.items() if not value.fixed}
+
+
+def _read(file: Path) -> str | None:
+    """None: it can't be read (such as ipv6's stable_secret where none is set)."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return None
