@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,14 +15,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.vm import desired
+from tests.vm import desired, engines
 from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks, Provisioned, Say
 
 pytestmark = pytest.mark.long
 LINKS = {"virtio": desired.XDP_SLOT, "e1000e": desired.TUNED_SLOT}
+SETTINGS = (
+    "for option in -g -c -k -a; do ethtool $option {0}; done; cat /proc/sys/net/ipv4/conf/{0}/rp_filter"
+)
+"""What a NIC loses with its driver."""
 STATE = (
-    "ip -json address show; ip -json neigh show nud permanent; ip -json link show; "
+    # Without the index, which is another one after a NIC had another driver, and in the order of the names.
+    "ip -oneline address show | sed 's/^[0-9]*: //' | sort; ip neigh show nud permanent; "
+    "ip -oneline link show | sed 's/^[0-9]*: //' | sort; "
     "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl 2>/dev/null || true"
 )
 
@@ -35,21 +42,29 @@ class Wired:
         self.tester = tester
         self.dut = dut
 
-    def topology(self, name: str, slot: int, **ports: str) -> Path:
-        """A lab file with one link; `ports`: another interface for a role."""
-        ends = {
-            role: {
-                "interface": ports.get(role, f"enp0s{slot}"),
-                "ipv4": f"198.18.0.{n}/24",
-                "ipv6": f"2001:2::{n}/64",
+    def topology(self, name: str, *slots: int, **ports: str) -> Path:
+        """A lab file with a link for each slot; `ports`: another interface for a role."""
+        links = [
+            {
+                "name": f"link{at}",
+                "kind": "nic",
+                **{
+                    role: {
+                        "interface": ports.get(role, f"enp0s{slot}"),
+                        "ipv4": f"198.18.{at}.{n}/24",
+                        "ipv6": f"2001:2:0:{at}::{n}/64",
+                    }
+                    for role, n in (("tester", 1), ("dut", 2))
+                },
             }
-            for role, n in (("tester", 1), ("dut", 2))
-        }
+            for at, slot in enumerate(slots)
+        ]
         lab = {
             "description": "two emulated machines",
-            "backends": ["kernel", "af_packet"],
+            "tier": "vm",
+            "backends": ["kernel", "af_packet", "xdp", "af_xdp", "dpdk"],
             "hosts": {"tester": self.tester.name, "dut": self.dut.name},
-            "links": [{"name": name, "kind": "nic", **ends}],
+            "links": links,
         }
         file = self.folder / f"{name}.yml"
         file.write_text(yaml.safe_dump(lab))
@@ -68,6 +83,22 @@ class Wired:
             check=False,
             timeout=300 * self.dut.slower,
         )
+
+    def long_trial(self, topology: Path, backend: str, program: str) -> subprocess.Popen[str]:
+        """A trial that lasts, whose DUT runs."""
+        argv = self.argv("trial", "--topology", str(topology), "--backend", backend)
+        process = subprocess.Popen(
+            [*argv, "--load", "200 pps", "--duration", "300 s"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        there = f"pgrep -x {program}"
+        assert self.eventually(
+            lambda: self.dut.run(there, check=False).code == 0 or process.poll() is not None
+        )
+        assert process.poll() is None, process.communicate()
+        return process
 
     def states(self) -> tuple[str, str]:
         """What a lab could leave on either machine."""
@@ -149,20 +180,170 @@ def test_a_cable_that_is_pulled_out_is_named(wired: Wired):
     assert "check the cable" in done.stderr
 
 
-def test_a_controller_that_is_killed_leaves_nothing_on_either_machine(wired: Wired):
+def test_cables_that_are_crossed_are_named(wired: Wired):
     before = wired.states()
-    lab = wired.topology("virtio", desired.XDP_SLOT)
-    process = subprocess.Popen(
-        wired.argv("trial", "--topology", str(lab), "--load", "200 pps", "--duration", "300 s"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    lab = wired.topology("crossed", *LINKS.values())
+    text = yaml.safe_load(lab.read_text())
+    first, second = text["links"]
+    first["dut"]["interface"], second["dut"]["interface"] = (
+        second["dut"]["interface"],
+        first["dut"]["interface"],
+    )
+    lab.write_text(yaml.safe_dump(text))
+
+    done = wired.trial(lab)
+
+    assert done.returncode == 3, done.stderr
+    assert "link0" in done.stderr
+    assert "cable" in done.stderr
+    assert wired.states() == before
+
+
+def test_a_full_disk_there_is_named_before_anything_is_changed(wired: Wired):
+    folder = "/var/lib/labkit"
+    wired.dut.run(
+        f"mount -t tmpfs -o size=8k none {folder}; dd if=/dev/zero of={folder}/fill bs=4k 2>/dev/null || true"
     )
     try:
-        there = "pgrep -x labkit-probe-so"  # names are cut there
-        assert wired.eventually(lambda: wired.dut.run(there, check=False).code == 0)
-        assert wired.states() != before
+        done = wired.trial(wired.topology("virtio", desired.XDP_SLOT))
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        wired.dut.run(f"umount {folder}")
+
+    assert done.returncode == 3, done.stderr
+    assert "cannot be written: No space left" in done.stderr
+    assert f"free some space in {folder}" in done.stderr
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_dpdk_has_the_nic_by_vfio_and_gives_it_back_with_its_settings(wired: Wired, link: str, say: Say):
+    name = f"enp0s{LINKS[link]}"
+    before, settings = wired.states(), wired.dut.run(SETTINGS.format(name)).out
+    lab = wired.topology(link, LINKS[link])
+
+    done = wired.trial(lab, "--backend", "dpdk", "--load", "200 pps", "--duration", "2 s", "--json")
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    say(f"dpdk over {link}: {found['proof']['claim']}; {found['trial']}")
+    assert found["proof"]["proven"], found["proof"]
+    [port] = found["proof"]["evidence"]["ports"]
+    assert port["device"] == f"0000:00:{LINKS[link]:02x}.0"
+    assert port["driver"] == {"virtio": "net_virtio", "e1000e": "net_e1000_em"}[link]
+    assert port["counters"]["rx_packets"] >= found["trial"]["received"]
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
+    assert wired.states() == before
+    assert wired.dut.run(SETTINGS.format(name)).out == settings
+
+
+def test_a_nic_that_dpdk_had_is_given_back_by_down_after_its_agent_was_killed(wired: Wired, say: Say):
+    before = wired.states()
+    pci = f"0000:00:{desired.XDP_SLOT:02x}.0"
+    driver = f"basename $(readlink /sys/bus/pci/devices/{pci}/driver)"
+    process = wired.long_trial(wired.topology("virtio", desired.XDP_SLOT), "dpdk", "labkit-probe-dp")
+    try:
+        assert wired.dut.run(driver).out.strip() == "vfio-pci"
+        wired.dut.run("pkill -KILL -f 'labkit.* agent'")
+    finally:
+        process.kill()
         process.wait()
+    assert wired.dut.run(driver).out.strip() == "vfio-pci"
+    assert wired.eventually(lambda: wired.dut.run("pgrep labkit-probe", check=False).code != 0)
+
+    down = wired.dut.run("labkit down")
+
+    say(f"labkit down there: {down.out}{down.err}")
+    assert f"driver of {pci}: vfio-pci -> virtio-pci" in down.out
+    assert wired.eventually(lambda: wired.states() == before)
+
+
+def test_every_datapath_is_measured_over_emulated_nics(wired: Wired, say: Say):
+    before = wired.states()
+    engines.put(wired.dut, wired.folder)
+    results = wired.folder / "results"
+    lab = wired.topology("virtio", desired.XDP_SLOT)
+
+    done = subprocess.run(
+        wired.argv("run", "--quick", "--allow-invalid", "--topology", str(lab), "--results", str(results)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3000 * wired.dut.slower,
+    )
+
+    say(done.stdout)
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # 1: a target was missed, on an emulated CPU
+    [run] = {path.resolve() for path in results.iterdir() if path.is_dir()}
+    found = json.loads((run / "results.json").read_text())
+    proven = {
+        (one["key"]["backend"], one["key"]["mode"]) for one in found["measurements"] if one["proof"]["proven"]
+    }
+    assert {("kernel", ""), ("af_packet", ""), ("xdp", ""), ("af_xdp", ""), ("dpdk", "")} <= proven
+    assert set(found["environment"]["hosts"]) == {"tester", "dut"}
+    page = (run / "report.html").read_text()
+    assert "<b>Emulated links.</b>" in page
+    assert wired.states() == before
+
+
+def test_a_controller_that_is_killed_leaves_nothing_on_either_machine(wired: Wired):
+    before = wired.states()
+    process = wired.long_trial(wired.topology("virtio", desired.XDP_SLOT), "kernel", "labkit-probe-so")
+    assert wired.states() != before
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
 
     assert wired.eventually(lambda: wired.states() == before)
+
+
+def test_a_jump_of_the_wall_clock_there_disturbs_nothing(wired: Wired):
+    before = wired.states()
+    lab = wired.topology("virtio", desired.XDP_SLOT)
+    argv = wired.argv("trial", "--topology", str(lab), "--backend", "kernel", "--load", "200 pps")
+    process = subprocess.Popen(
+        [*argv, "--duration", "10 s", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert wired.eventually(lambda: wired.dut.run("pgrep -x labkit-probe-so", check=False).code == 0)
+    for guest in (wired.dut, wired.tester):
+        guest.run("date -s '+3 hours'")
+    try:
+        output, errors = process.communicate(timeout=300 * wired.dut.slower)
+    finally:
+        for guest in (wired.dut, wired.tester):
+            guest.run("date -s '-3 hours'")
+
+    assert process.returncode == 0, errors
+    trial = json.loads(output)["trial"]
+    assert trial["received"] > 0.5 * trial["sent"] > 0, trial
+    assert 9 < trial["tx_duration_s"] < 20, trial
+    assert wired.states() == before
+
+
+def lost(wired: Wired, cut: str) -> str:
+    """What a trial says during which this is done on the DUT."""
+    process = wired.long_trial(wired.topology("virtio", desired.XDP_SLOT), "kernel", "labkit-probe-so")
+    wired.dut.run(f"systemd-run --no-block --collect sh -c {shlex.quote(cut)}")
+    _, errors = process.communicate(timeout=300 * wired.dut.slower)
+    assert process.returncode == 3, errors
+    return errors
+
+
+def test_an_ssh_server_that_is_stopped_in_a_trial_is_named_and_nothing_stays(wired: Wired):
+    before = wired.states()
+
+    errors = lost(wired, "systemctl stop ssh.socket ssh; pkill -f '^sshd: lab'; sleep 5; systemctl start ssh")
+
+    wired.dut.wait()
+    assert "the connection to dut was lost" in errors
+    assert wired.eventually(lambda: wired.states() == before)
+
+
+def test_a_host_that_reboots_in_a_trial_is_named_and_has_nothing_to_revert(wired: Wired):
+    before, boot = wired.tester.run(STATE).out, wired.dut.wait()
+
+    errors = lost(wired, "reboot --force")
+
+    wired.dut.wait(other_than=boot)
+    assert "the connection to dut was lost" in errors
+    wired.dut.run("labkit down")
+    left = "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl"
+    assert wired.dut.run(left, check=False).out == ""
+    assert wired.eventually(lambda: wired.tester.run(STATE).out == before)

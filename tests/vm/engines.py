@@ -1,0 +1,40 @@
+"""The probe's engines for XDP, for guests without a compiler for BPF: built here, and put beside theirs."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+from labkit.probe.cache import MANIFEST, SOURCES, checksum
+from tests.vm.guest import Guest
+
+ENGINES = ("xdp", "af_xdp")
+THERE = "/usr/local/lib/labkit/probe"
+
+
+def put(guest: Guest, work: Path) -> None:
+    """Add the engines to the build that role labkit_host made there. Host and guests are of the same Debian."""
+    built = work / "engines"
+    if not built.exists():
+        for command in (
+            ["meson", "setup", "-Dnative=false", str(built), str(SOURCES)],
+            ["ninja", "-C", str(built), *(f"labkit-probe-{engine}" for engine in ENGINES)],
+        ):
+            subprocess.run(command, check=True, capture_output=True)
+    [folder] = guest.run(f"dirname {THERE}/*/{MANIFEST}").out.split()
+    manifest = json.loads(guest.run(f"cat {folder}/{MANIFEST}").out)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for engine in ENGINES:
+            program = built / f"labkit-probe-{engine}"
+            archive.add(program, program.name)
+            manifest["missing"][engine] = None
+            manifest["executables"][engine] = checksum(program)
+        text = json.dumps(manifest).encode()
+        described = tarfile.TarInfo(MANIFEST)
+        described.size, described.mode = len(text), 0o644
+        archive.addfile(described, io.BytesIO(text))
+    guest.put(packed.getvalue(), f"tar -xzC {folder} --no-same-owner")
