@@ -53,6 +53,17 @@ def test_frames_take_every_path_on_the_other_host_and_nothing_stays_there(two: T
     assert not two.alpha.processes()
 
 
+def test_an_interface_whose_ipv6_is_switched_off_has_it_for_the_time_of_a_lab(two: TwoHosts) -> None:
+    setting = "/proc/sys/net/ipv6/conf/nic0/disable_ipv6"
+    two.alpha.run("sh", "-c", f"echo 1 > {setting}")
+    before = (two.here.state(), two.alpha.state())
+    done = two.trial("--ipv6", "--frame", "84", "--json", "--duration", "200 ms")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["trial"]["received"] > 0
+    assert (two.here.state(), two.alpha.state()) == before
+    assert two.alpha.run("cat", setting).strip() == "1"
+
+
 def test_a_host_is_reached_as_ansibles_inventory_says(two: TwoHosts) -> None:
     two.write_inventory()
     two.write_topology(dut="beta")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.lab.links.veth import GRO, INTERFACE_SYSCTLS, OFFLOADS, link_facts
+from labkit.lab.links.veth import GRO, INTERFACE_SYSCTLS, IPV6_DISABLED, OFFLOADS, link_facts
 from labkit.lab.topology import Link, Port, Role
 from labkit.machine import nic_driver
 from labkit.machine.cores import parse_list
@@ -116,6 +116,8 @@ def wire(role: Role, links: Iterable[Link], *, forwards: bool, journal: Journal,
         own = LinkLocalTunable(name)
         journal.begin(lab=lab, tunable=own.describe(), old=own.read(), new="as the kernel makes them")
         sysctls({key.format(name): value for key, value in INTERFACE_SYSCTLS.items()})
+        if port.ipv6 is not None:
+            sysctls({IPV6_DISABLED.format(name): "0"})
         offloads = _offloads(name, role)
         if forwards:
             offloads |= _able(name, {LRO: "off"})  # the kernel does so, and would not put it back

@@ -19,6 +19,8 @@ OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-pa
 unchanged."""
 GRO = "rx-gro"
 
+IPV6_DISABLED = "ipv6/conf/{}/disable_ipv6"
+"""Where it is 1, an IPv6 address is refused with EACCES."""
 INTERFACE_SYSCTLS: Mapping[str, str] = {
     # No duplicate-address detection, router solicitations or link-local addresses: no traffic but the test's.
     "ipv6/conf/{}/accept_dad": "0",
@@ -94,6 +96,8 @@ def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
     """
     index = netlink.link_lookup(ifname=port.name)[0]
     _sysctls({key.format(port.name): value for key, value in INTERFACE_SYSCTLS.items()})
+    if port.ipv6 is not None:  # new namespaces may have it from this one (net.core.devconf_inherit_init_net)
+        _sysctls({IPV6_DISABLED.format(port.name): "0"})
     offloads = {name: False for name in features_of(port.name) if OFFLOADS.fullmatch(name)}
     set_features(port.name, {**offloads, GRO: gro})
     for address in (port.ipv4, port.ipv6):
