@@ -69,10 +69,21 @@ def identify(pid: int) -> Identity:
     return Identity(pid, start)
 
 
+def parent(pid: int) -> int:
+    """The process that started it; 0: there is none, or it can't be seen."""
+    fields = _fields(pid)
+    return 0 if fields is None else int(fields[1])
+
+
 def _stat(pid: int) -> int | None:
+    fields = _fields(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def _fields(pid: int) -> list[str] | None:
+    """Of /proc/PID/stat, from the third on (the state)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return text.rpartition(")")[2].split()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from labkit.agent import ports_here
+from labkit.machine import lock
 from labkit.testers.offered_load import far_engine
 
 DRIVERS = {"data0": "ice", "data1": "e1000e", "veth0": "veth"}
@@ -16,6 +19,7 @@ def nics(tmp_path, monkeypatch):
         for queue in range(queues):
             (tmp_path / name / "queues" / f"rx-{queue}").mkdir(parents=True)
         (tmp_path / name / "queues" / "tx-0").mkdir()
+    monkeypatch.setattr(lock, "measuring", lambda **_: nullcontext())  # the real one is this machine's
     monkeypatch.setattr(ports_here, "_NET", tmp_path)
     monkeypatch.setattr(ports_here, "_driver", DRIVERS.__getitem__)
     monkeypatch.setattr(
@@ -31,6 +35,15 @@ def test_native_xdp_is_lacking_where_one_of_the_nics_has_none():
     assert not found["ok"]
     assert found["error"] == "data1 (driver e1000e): Operation not supported"
     assert "a NIC whose driver has native XDP" in found["fix"]
+
+
+def test_a_nic_is_left_alone_while_others_measure_here(monkeypatch):
+    def taken(**_):
+        raise lock.Busy("another measurement runs on this machine")
+
+    monkeypatch.setattr(lock, "measuring", taken)
+    monkeypatch.setattr(ports_here, "refused", lambda name: pytest.fail(f"{name} was tried"))
+    assert ports_here.findings(["xdp_native"], ["data0"]) == {}
 
 
 def test_an_af_xdp_socket_is_not_opened_on_one_of_several_queues():
