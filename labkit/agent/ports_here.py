@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.doctor.syscalls import attach_native, load_xdp_pass
-from labkit.machine import lock, nic_driver
+from labkit.machine import fix, lock, nic_driver
 from labkit.machine.process import parent
 
 CHECKS = ("xdp_native", "af_xdp", "busy_poll")
@@ -42,7 +42,7 @@ def findings(checks: Collection[str], interfaces: Sequence[str]) -> dict[str, di
             "af_xdp",
             "",
             error=f"{', '.join(several)} has several receive queues, and an AF_XDP socket receives from one",
-            fix=f"ethtool -L {several[0]} combined 1 (role af_xdp: queues: 1)",
+            fix=fix.as_root(f"ethtool -L {several[0]} combined 1"),
         )
     if "busy_poll" in checks and "veth" not in map(_driver, interfaces):
         detail = "tried when a socket is opened: its proof says whether the NIC has a NAPI context to poll"

