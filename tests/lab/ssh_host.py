@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from labkit.probe.cache import built_executables
+
 _HOST = """
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755 none /var/lib
@@ -156,7 +158,12 @@ def prepare(folder: Path) -> None:
 def install(folder: Path, before: str = "") -> None:
     """Put labkit there."""
     # Only its name is shown in a list of processes.
-    script = f'#!/bin/sh\nPATH={os.environ["PATH"]} {before} exec {sys.executable} -m labkit.cli "$@"\n'
+    # Who logs in there is root and has a cache of its own: what was built here, by sudo for its caller, is not in it.
+    built = next(iter(built_executables().values()), None)
+    probe = f"LABKIT_PROBE_DIR={built.parents[1]}" if built else ""
+    script = (
+        f'#!/bin/sh\nPATH={os.environ["PATH"]} {probe} {before} exec {sys.executable} -m labkit.cli "$@"\n'
+    )
     (folder / "bin/labkit").write_text(script)
     (folder / "bin/labkit").chmod(0o755)
 
