@@ -1,4 +1,4 @@
-"""The ends of a lab's links that are on this machine: set up, lent to a driver of user space, reverted."""
+"""The ends of a lab's links that are on this machine: set up, bound to vfio-pci for DPDK, reverted."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Dpdk:
             Mode(
                 name="net_af_xdp",
                 description="the EAL's AF_XDP driver on the interface",
-                requires=("namespaces", *base, "dpdk_af_xdp", "xdp_native", "memlock"),
+                requires=("namespaces", *base, "dpdk_af_xdp", "xdp_native", "af_xdp", "memlock"),
                 largest_frame_bytes=_AF_XDP_LARGEST_BYTES,
                 largest_frame_why="a buffer of 2048 bytes has 256 of headroom for XDP",
             ),

@@ -13,7 +13,7 @@ _GROUPS = Path("/sys/kernel/iommu_groups")
 def vfio_pci() -> str:
     """The kernel has the driver, and an IOMMU (or was told to do without)."""
     if why := missing():
-        raise Unavailable(why)
+        raise Unavailable(why, fix="none on this kernel: vfio-pci needs one that has its module")
     groups = len(list(_GROUPS.iterdir())) if _GROUPS.exists() else 0
     if groups:
         return f"the kernel has {VFIO}, and {groups} IOMMU groups"

@@ -7,7 +7,8 @@ are not kept: a NIC that has some is left alone (module_utils nics of the collec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +34,36 @@ def capture(interface: str) -> dict[str, Any]:
 
 
 def put_back(interface: str, old: Mapping[str, Any]) -> list[str]:
-    """Set what differs from `capture`. Returns what could not be set."""
+    """Set what differs from `capture`, and read it back. Returns what could not be set."""
     groups, left = host_module("ethtool_groups"), []
 
-    def attempt(what: str, change: Any) -> None:  # noqa: ANN401 (a function)
+    def attempt(what: str, wanted: object, read: Callable[[], object], write: Callable[[], object]) -> None:
         try:
-            change()
+            if read() == wanted:
+                return
+            write()
+            got = read()
         except (LabkitError, OSError, groups.EthtoolFailed) as error:
             left.append(f"{interface} {what}: {error}")
+            return
+        if got != wanted:
+            left.append(f"{interface} {what}: wrote {wanted}, reads {got}")
 
-    for what in ("mac", "state"):
-        tunable, value = InterfaceTunable(interface, what), old["interface"][what]
-        if tunable.read() != value:
-            attempt(what, lambda tunable=tunable, value=value: tunable.write(value))
+    for what, value in old["interface"].items():
+        tunable = InterfaceTunable(interface, what)
+        attempt(what, value, tunable.read, partial(tunable.write, value))
     for group, values in old["groups"].items():
-        now = _kept(interface, group)
-        differing = {key: value for key, value in values.items() if now.get(key) != value}
-        if differing:
-            attempt(
-                group,
-                lambda group=group, differing=differing: groups.GROUPS[group].apply(interface, differing),
-            )
+        attempt(group, values, partial(_kept, interface, group), partial(_apply, interface, group, values))
     for name, value in old["sysctls"].items():
-        if _read(Path(name)) not in (value, None):
-            attempt(name, lambda name=name, value=value: Path(name).write_text(value))
+        attempt(name, value, partial(_read, Path(name)), partial(Path(name).write_text, value))
     return left
+
+
+def _apply(interface: str, group: str, values: Mapping[str, str]) -> None:
+    """Set those of the group that differ: drivers refuse some settings even at the value that they have."""
+    now = _kept(interface, group)
+    differing = {key: value for key, value in values.items() if now.get(key) != value}
+    host_module("ethtool_groups").GROUPS[group].apply(interface, differing)
 
 
 def _kept(interface: str, group: str) -> dict[str, str]:

@@ -119,7 +119,10 @@ class PciDriverTunable:
             raise EnvironmentBroken(str(error)) from error
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable. Its interfaces come back with their names and settings."""
+        """See Tunable. Its interfaces come back with their names and settings.
+
+        Raises EnvironmentBroken where the NIC can't be bound back now.
+        """
         drivers, nics = host_module("drivers"), host_module("nics")
         if not nics.folder(self.pci, _ROOT).exists():
             return None
@@ -133,7 +136,8 @@ class PciDriverTunable:
             try:
                 self._bind_back(binding)
             except (drivers.DriverRefused, host_module("protected").WayUnknown) as error:
-                return str(error)
+                # Raised, so that the journal keeps it: what prevents it may end, and `labkit down` tries again.
+                raise EnvironmentBroken(str(error)) from error
         # Also where the driver was back: whoever bound it may have been killed before this.
         left = [
             one

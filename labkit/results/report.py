@@ -40,6 +40,7 @@ from labkit.results.reference_claims import reference_claims
 from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.results.to_kernel import other_link, ratio_basis
+from labkit.results.trust import of_tier
 from labkit.targets.rates import max_offered_load_pps
 
 OUTCOMES = {
@@ -144,9 +145,7 @@ def notices(run: Run) -> list[tuple[str, str]]:
         out.append(("Interrupted", "The run stopped early. Only what it had finished is here."))
     if run.start.quick:
         out.append(("Quick run", "Few and short trials: indicative only, not for publication."))
-    topologies = run.environment.topologies if run.environment else ()
-    simulated = sorted({t.name for t in topologies if t.tier == "simulated"})
-    if simulated:
+    if simulated := of_tier(run, "simulated"):
         out.append(
             (
                 "Simulated",
@@ -154,8 +153,7 @@ def notices(run: Run) -> list[tuple[str, str]]:
                 "Its figures are not measurements.",
             )
         )
-    software = sorted({t.name for t in topologies if t.tier == "software"})
-    if software:
+    if software := of_tier(run, "software"):
         out.append(
             (
                 "Software links",
@@ -163,8 +161,7 @@ def notices(run: Run) -> list[tuple[str, str]]:
                 "the absolute figures are those of this machine, not of a NIC.",
             )
         )
-    emulated = sorted({t.name for t in topologies if t.tier == "vm"})
-    if emulated:
+    if emulated := of_tier(run, "vm"):
         out.append(
             (
                 "Emulated links",

@@ -23,6 +23,7 @@ from labkit.results.outcomes import closing_lines
 from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.results.to_kernel import other_link, ratio_basis
+from labkit.results.trust import of_tier
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "cyan", "invalid": "yellow"}
 
@@ -82,10 +83,9 @@ def notes(run: Run, found: list[Row]) -> list[str]:
     out = []
     if run.state == "interrupted":
         out.append("INTERRUPTED: the run stopped early; only what it had finished is here")
-    topologies = run.environment.topologies if run.environment else ()
-    if simulated := sorted(t.name for t in topologies if t.tier == "simulated"):
+    if simulated := of_tier(run, "simulated"):
         out.append(f"SIMULATED: {', '.join(simulated)}: a model of a DUT; no packet was sent")
-    if emulated := sorted(t.name for t in topologies if t.tier == "vm"):
+    if emulated := of_tier(run, "vm"):
         out.append(f"EMULATED: {', '.join(emulated)}: emulated NICs and cables; not what a NIC carries")
     if run.environment and any(isinstance(m.key, HostKey) for m in run.measurements):
         facts = [f"{what} {value}" for what, value in tuning(run.environment) if what != COMMAND_LINE]

@@ -11,10 +11,15 @@ from labkit.results.names import name
 from labkit.results.row import Row
 
 
+def of_tier(run: Run, tier: str) -> list[str]:
+    """Names of the labs of this tier, sorted."""
+    labs = run.environment.topologies if run.environment else ()
+    return sorted({t.name for t in labs if t.tier == tier})
+
+
 def simulated(run: Run) -> frozenset[str]:
     """Names of the labs that are models."""
-    labs = run.environment.topologies if run.environment else ()
-    return frozenset(t.name for t in labs if t.tier == "simulated")
+    return frozenset(of_tier(run, "simulated"))
 
 
 def untrusted(run: Run, row: Row, *kinds: str, load: str | None = None) -> bool:
@@ -70,10 +75,9 @@ def qualifications(
     warned = [r for r in sound if any(g.state == "warn" for m in _of(run, r) for g in m.gates)]
     if warned:
         out.append(f"a gate warns in {len(warned)} of the {len(sound)} rows used")
-    tiers = {t.tier for t in run.environment.topologies} if run.environment else set()
-    if "software" in tiers:
+    if of_tier(run, "software"):
         out.append("links in software: no NIC took part")
-    if "vm" in tiers:
+    if of_tier(run, "vm"):
         out.append("emulated NICs and cables")
     if run.environment and run.environment.virtualisation.guest:
         out.append("a virtual machine")

@@ -190,7 +190,7 @@ def live_testbed(
         if datapath.mode.on_vfio:
             lab = stack.enter_context(on_vfio(lab, "dut"))
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
-        if datapath.mode.on_vfio:  # the cable had no light until the driver of user space started the port
+        if datapath.mode.on_vfio:  # the link was down until DPDK's driver started the port
             lab.machines["tester"].ask("await_carrier", role="tester")
         tester = stack.enter_context(generating(lab, engine, drain=drain))
         yield LiveTestbed(lab, datapath, dut, tester, engine_note)

@@ -53,6 +53,10 @@ def test_an_af_xdp_socket_is_not_opened_on_one_of_several_queues():
     assert found["fix"].endswith("ethtool -L data0 combined 1")
 
 
+def test_without_a_nic_nothing_is_said_to_have_been_tried():
+    assert ports_here.findings(ports_here.CHECKS, []) == {}
+
+
 @pytest.mark.parametrize("checks", [["af_xdp"], []])
 def test_what_nics_do_not_decide_is_left_to_the_doctor(checks):
     assert ports_here.findings(checks, ["data1"]) == {}

@@ -192,7 +192,7 @@ def test_the_machines_are_made_provisioned_used_and_destroyed(vagrant: Vagrant, 
     inside = trial(vagrant.ssh("tester", f"sudo labkit {TRIAL}"))
     say(f"from the tester: {inside}")
     for measured in (outside, inside):
-        assert int(str(measured["received"])) > 0, measured  # how many is the emulator's affair
+        assert int(str(measured["received"])) > 0.5 * int(str(measured["sent"])) > 0, measured
 
     began = time.monotonic()
     vagrant.run("destroy", "--force")

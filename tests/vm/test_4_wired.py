@@ -152,7 +152,7 @@ def test_frames_cross_the_cable_and_come_back(wired: Wired, link: str, backend: 
     found = json.loads(done.stdout)
     say(f"{backend} over {link}: {found['trial']}")
     assert found["proof"]["proven"], found["proof"]
-    assert found["trial"]["received"] > 0, found["trial"]
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
     assert wired.states() == before
 
 
@@ -230,7 +230,7 @@ def test_dpdk_has_the_nic_by_vfio_and_gives_it_back_with_its_settings(wired: Wir
     assert port["device"] == f"0000:00:{LINKS[link]:02x}.0"
     assert port["driver"] == {"virtio": "net_virtio", "e1000e": "net_e1000_em"}[link]
     assert port["counters"]["rx_packets"] >= found["trial"]["received"]
-    assert found["trial"]["received"] > 0, found["trial"]
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
     assert wired.states() == before
     assert wired.dut.run(SETTINGS.format(name)).out == settings
 
@@ -249,7 +249,7 @@ def test_a_nic_that_the_role_has_bound_is_used_and_bound_again(wired: Wired, bac
     found = json.loads(done.stdout)
     say(f"{backend} over a NIC that the role has bound: {found['proof']['claim']}; {found['trial']}")
     assert found["proof"]["proven"], found["proof"]
-    assert found["trial"]["received"] > 0
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
     assert wired.dut.run(bound).out.split() == ["vfio-pci", "vfio-pci"]
     assert wired.states() == before
 
@@ -331,7 +331,7 @@ def test_a_jump_of_the_wall_clock_there_disturbs_nothing(wired: Wired):
 
     assert process.returncode == 0, errors
     trial = json.loads(output)["trial"]
-    assert trial["received"] > 0, trial
+    assert trial["received"] > 0.5 * trial["sent"] > 0, trial
     assert 9 < trial["tx_duration_s"] < 20, trial
     assert wired.states() == before
 

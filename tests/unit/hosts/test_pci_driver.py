@@ -105,6 +105,12 @@ def test_a_nic_that_its_program_still_has_open_is_left_and_the_program_named(bus
     assert "in use by labkit-probe-dp (pid 4711)" in undone.left
     assert bus.driver(NIC) == VFIO
 
+    (process / "fd/5").unlink()  # it has ended
+    [undone] = down(lab="one", journal=journal, force=True)
+
+    assert undone.left is None
+    assert (bus.driver(NIC), card.mtu) == ("ixgbe", "9000")
+
 
 def test_a_driver_that_does_not_take_the_nic_leaves_it_as_it_was(bus, card, journal):
     bus.broken.add(VFIO)
