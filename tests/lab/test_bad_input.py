@@ -148,12 +148,12 @@ for place in /*; do
         mount --rbind "$place" ".$place"
     fi
 done
-mkdir sys old
+mkdir sys .former-root
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o ro none sys/firmware || mount -t tmpfs -o ro none sys/module
-pivot_root . old
+pivot_root . .former-root
 cd /
-umount -l old
+umount -l .former-root
 exec "$@"
 """
 """A container's root, in which the kernel refuses a sysfs of one's own."""
