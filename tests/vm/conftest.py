@@ -101,9 +101,8 @@ def dut(
     stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
 ) -> Iterator[Guest]:
     """The machine that the story is about."""
-    models = {desired.TUNED_SLOT: "e1000e"}
     nics = [
-        Nic(models.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
+        Nic(desired.MODELS.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
         for slot, ends in links.items()
     ]
     compiled = subprocess.run(
