@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -34,14 +34,15 @@ class Wired:
 
 
 @contextmanager
-def wired(topology: Topology, reach: Reach, *, lab: str) -> Iterator[Wired]:
+def wired(topology: Topology, reach: Reach, *, lab: str, kept: Collection[str] = ()) -> Iterator[Wired]:
     """Set the lab up for the time of the context; `lab` is its id.
 
     Each machine's agent reverts it: when it is asked to, or when the connection ends. What a killed agent leaves is in
-    the journal there. Raises EnvironmentBroken (not reached, no such interface, refused, other cables) or ConfigInvalid
-    (cores).
+    the journal there. Machines whose names are in `kept` at the end keep it.
+
+    Raises EnvironmentBroken (not reached, no such interface, refused, other cables) or ConfigInvalid (cores).
     """
-    with _found(topology, reach, lab=lab) as (machines, cores, ports):
+    with _found(topology, reach, lab=lab, kept=kept) as (machines, cores, ports):
         found: dict[str, object] = {}
         for role in ROLES:
             machines[role].ask("wire", **for_agent(topology, role), lab=lab, ports=ports)
@@ -89,12 +90,14 @@ def bound_to_vfio(machine: Machine, role: Role) -> Iterator[dict[str, str]]:
 
 def leave_up(record: LabRecord, reach: Reach, journal: Journal) -> None:
     """Set a lab up that stays until `take_down`, on each of its machines. If this fails halfway it is reverted."""
-    with wired(record.topology, reach, lab=record.id) as found:
+    kept: set[str] = set()
+    with wired(record.topology, reach, lab=record.id, kept=kept) as found:
         journal.lab_is_up(record.id, record.to_json())  # first: from now on `labkit down` knows where it is
         try:
             for machine in _each(found.machines):
                 there = None if machine.here else replace(record, controller=controller()).to_json()
                 machine.ask("keep", record=there)
+                kept.add(machine.name)
         except BaseException:
             by_name = {machine.name: machine for machine in found.machines.values()}
             left = take_down(record, by_name.__getitem__, force=True)
@@ -123,11 +126,11 @@ def take_down(record: LabRecord, get: Callable[[str], Machine], *, force: bool) 
 
 @contextmanager
 def _found(
-    topology: Topology, reach: Reach, *, lab: str | None
+    topology: Topology, reach: Reach, *, lab: str | None, kept: Collection[str] = ()
 ) -> Iterator[tuple[dict[Role, Machine], Cores, nic.Ports]]:
     """The machines of a topology, a core for each role, and its ports as they are found there.
 
-    `lab`: its id, where it is to be set up.
+    `lab`: its id, where it is to be set up; `kept`: see `wired`.
     """
     with ExitStack() as stack:
         by_name = {name: stack.enter_context(reach(name)) for name in dict.fromkeys(topology.hosts.values())}
@@ -136,7 +139,7 @@ def _found(
         # This process is off the cores of what runs here.
         here = any(machine.here for machine in by_name.values())
         stack.enter_context(pinned_here(cores.controller) if here and cores.controller else nullcontext())
-        stack.callback(_revert, list(by_name.values()))
+        stack.callback(lambda: _revert([one for one in by_name.values() if one.name not in kept]))
         ports: nic.Ports = {
             role: machines[role].ask("find", **for_agent(topology, role), lab=lab) for role in ROLES
         }
