@@ -16,6 +16,8 @@ from labkit.errors import LabkitError
 from labkit.machine.interface import InterfaceTunable
 from labkit.machine.roles import host_module
 
+DEFAULT = "default"
+"""As the collection's ethtool_groups has it."""
 _SYSCTLS = tuple(Path("/proc/sys/net") / family / "conf" for family in ("ipv4", "ipv6"))
 
 
@@ -39,14 +41,14 @@ def put_back(interface: str, old: Mapping[str, Any]) -> list[str]:
 
     def attempt(what: str, wanted: object, read: Callable[[], object], write: Callable[[], object]) -> None:
         try:
-            if read() == wanted:
+            if _same(read(), wanted):
                 return
             write()
             got = read()
         except (LabkitError, OSError, groups.EthtoolFailed) as error:
             left.append(f"{interface} {what}: {error}")
             return
-        if got != wanted:
+        if not _same(got, wanted):
             left.append(f"{interface} {what}: wrote {wanted}, reads {got}")
 
     for what, value in old["interface"].items():
@@ -57,6 +59,17 @@ def put_back(interface: str, old: Mapping[str, Any]) -> list[str]:
     for name, value in old["sysctls"].items():
         attempt(name, value, partial(_read, Path(name)), partial(Path(name).write_text, value))
     return left
+
+
+def _same(now: object, wanted: object) -> bool:
+    """Whether a setting is as wanted. One of which the driver says nothing has its default.
+
+    vmxnet3 knows its RSS table from the first time that its interface is up; until then it reports none.
+    """
+    if isinstance(now, Mapping) and isinstance(wanted, Mapping):
+        defaults = {key: value for key, value in wanted.items() if value == DEFAULT}
+        return {**defaults, **now} == wanted
+    return now == wanted
 
 
 def _apply(interface: str, group: str, values: Mapping[str, str]) -> None:

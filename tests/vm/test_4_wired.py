@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,6 +33,11 @@ STATE = (
     "ip -oneline link show | sed 's/^[0-9]*: //' | sort; "
     "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl 2>/dev/null || true"
 )
+
+
+def frames(found: Mapping[str, Any]) -> str:
+    """How many of a trial's frames came back."""
+    return f"{found['trial']['received']} of {found['trial']['sent']} frames came back"
 
 
 class Wired:
@@ -129,11 +135,9 @@ def wired(
     played = playbooks.play("site.yml", "--limit", tester.name, "--tags", "labkit_host")
     say(f"labkit is installed on the tester after {played.took_s:.0f} s")
     assert played.code == 0, played.output[-4000:]
-    for slot in LINKS.values():
-        for guest in (
-            tester,
-            dut,
-        ):  # in use once: the kernel keeps the queue discipline of an interface that was up
+    # In use once: the kernel keeps the queue discipline of an interface that was up.
+    for guest, slots in ((tester, desired.SLOTS), (dut, LINKS.values())):
+        for slot in slots:
             guest.run(f"ip link set enp0s{slot} up; sleep 2; ip link set enp0s{slot} down")
     yield Wired(tmp_path_factory.mktemp("wired"), playbooks.inventory, tester, dut)
     for guest in (tester, dut):
@@ -151,7 +155,7 @@ def test_frames_cross_the_cable_and_come_back(wired: Wired, link: str, backend: 
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    say(f"{backend} over {link}: {found['trial']}")
+    say(f"{backend} over {link}: {frames(found)}")
     assert found["proof"]["proven"], found["proof"]
     assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
     assert wired.states() == before
@@ -225,7 +229,7 @@ def test_dpdk_has_the_nic_by_vfio_and_gives_it_back_with_its_settings(wired: Wir
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    say(f"dpdk over {link}: {found['proof']['claim']}; {found['trial']}")
+    say(f"dpdk over {link}: {found['proof']['claim']}; {frames(found)}")
     assert found["proof"]["proven"], found["proof"]
     [port] = found["proof"]["evidence"]["ports"]
     assert port["device"] == f"0000:00:{LINKS[link]:02x}.0"
@@ -248,7 +252,7 @@ def test_a_nic_that_the_role_has_bound_is_used_and_bound_again(wired: Wired, bac
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    say(f"{backend} over a NIC that the role has bound: {found['proof']['claim']}; {found['trial']}")
+    say(f"{backend} over a NIC that the role has bound: {found['proof']['claim']}; {frames(found)}")
     assert found["proof"]["proven"], found["proof"]
     assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
     assert wired.dut.run(bound).out.split() == ["vfio-pci", "vfio-pci"]
@@ -262,7 +266,7 @@ def test_a_nic_that_dpdk_had_is_given_back_by_down_after_its_agent_was_killed(wi
     process = wired.long_trial(wired.topology("virtio", desired.XDP_SLOT), "dpdk", "labkit-probe-dp")
     try:
         assert wired.dut.run(driver).out.strip() == "vfio-pci"
-        wired.dut.run("pkill -KILL -f 'labkit.* agent'")
+        wired.dut.run("pkill -KILL -f '[l]abkit.* agent'")
     finally:
         process.kill()
         process.wait()
