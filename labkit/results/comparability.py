@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Iterable
 
 from labkit.errors import ConfigInvalid
+from labkit.record.codec import CodecError, decode
 from labkit.record.provenance import Environment
 from labkit.record.run import Run
-from labkit.results.flavour import COMMAND_LINE, tuning
+from labkit.results.comparison import Changed
+from labkit.results.flavour import COMMAND_LINE, describe, tuning
 
 
 def environment(run: Run, name: str) -> Environment:
@@ -36,22 +37,53 @@ def _identity(env: Environment) -> list[tuple[str, str]]:
     ]
 
 
+def machines(env: Environment) -> dict[str, Environment]:
+    """The machines that took part, by what their facts are called after; "" is the only one.
+
+    Raises ConfigInvalid where the record of one can't be read.
+    """
+    if not env.hosts:
+        return {"": env}
+    try:
+        others = {name: decode(Environment, one, name) for name, one in sorted(env.hosts.items())}
+    except CodecError as error:
+        raise ConfigInvalid(
+            f"the record of a machine cannot be read: {error}", hint="measure again with this labkit"
+        ) from None
+    return {"controller": env, **others}
+
+
 def same_host(was: Environment, now: Environment) -> None:
-    """Raise ConfigInvalid where a fact that both runs have shows that they are of two machines."""
-    differing = [
-        f"{what}: {then} and {later}"
-        for (what, then), (_, later) in zip(_identity(was), _identity(now), strict=True)
-        if then and later and then != later
-    ]
-    for name in was.hosts.keys() & now.hosts.keys():
-        then, later = (cast("Mapping[str, object]", env.hosts[name]).get("host") for env in (was, now))
-        if then and later and then != later:
-            differing.append(f"{name}: machine id {then} and {later}")
+    """Raise ConfigInvalid where a fact that both runs have shows that a machine of theirs is another one."""
+    differing = []
+    for name, one, other in in_both(was, now):
+        differing += [
+            f"{_of(name, what)}: {then} and {later}"
+            for (what, then), (_, later) in zip(_identity(one), _identity(other), strict=True)
+            if then and later and then != later
+        ]
     if differing:
         raise ConfigInvalid(
             f"the runs are of two hosts: {'; '.join(differing)}",
             hint="compare runs of one host (labkit report FOLDER shows a run's machine)",
         )
+
+
+def in_both(was: Environment, now: Environment) -> list[tuple[str, Environment, Environment]]:
+    """The machines that took part in both runs: name, and records. A run's own machine is that of the other run."""
+    then, later = machines(was), machines(now)
+    if not (was.hosts and now.hosts):
+        return [("", was, now)]
+    return [(name, then[name], later[name]) for name in then if name in later]
+
+
+def in_one(was: Environment, now: Environment) -> list[str]:
+    """The other machines that took part in one of the runs only."""
+    return sorted(was.hosts.keys() ^ now.hosts.keys())
+
+
+def _of(machine: str, what: str) -> str:
+    return f"{machine}: {what}" if machine else what
 
 
 def same_labs(was: Environment, now: Environment) -> None:
@@ -66,8 +98,34 @@ def same_labs(was: Environment, now: Environment) -> None:
             )
 
 
-def kernel_facts(env: Environment) -> list[tuple[str, str]]:
-    """What a boot chooses."""
+def kernel_changes(was: Environment, now: Environment) -> tuple[Changed, ...]:
+    """What a boot chooses, where it differs."""
+    return _changes(
+        (name, _kernel_facts(one), _kernel_facts(other)) for name, one, other in in_both(was, now)
+    )
+
+
+def other_changes(a: Run, was: Environment, b: Run, now: Environment) -> tuple[Changed, ...]:
+    """What ought to be the same in both runs, where it differs."""
+    of_machines = (
+        (name, _machine_facts(one), _machine_facts(other)) for name, one, other in in_both(was, now)
+    )
+    return _changes([*of_machines, ("", _run_facts(a, was), _run_facts(b, now))])
+
+
+Facts = list[tuple[str, str]]
+
+
+def _changes(facts: Iterable[tuple[str, Facts, Facts]]) -> tuple[Changed, ...]:
+    return tuple(
+        Changed(what=_of(machine, what), a=then, b=later)
+        for machine, was, now in facts
+        for (what, then), (_, later) in zip(was, now, strict=True)
+        if then != later
+    )
+
+
+def _kernel_facts(env: Environment) -> Facts:
     named = {"kernel", COMMAND_LINE, "isolated cores", "nohz_full", "real-time throttling"}
     return [
         *((what, value) for what, value in tuning(env) if what in named),
@@ -76,16 +134,20 @@ def kernel_facts(env: Environment) -> list[tuple[str, str]]:
     ]
 
 
-def other_facts(run: Run, env: Environment) -> list[tuple[str, str]]:
-    """What ought to be the same in both runs."""
+def _machine_facts(env: Environment) -> Facts:
     named = {"clock source", "idle driver", "frequency governor"}
-    labs = ", ".join(sorted(f"{t.name} {t.sha256[:12]}" for t in env.topologies))
     return [
         *((what, value) for what, value in tuning(env) if what in named),
         ("cores online", env.cpu.online or "not known"),
         ("microcode", env.cpu.microcode or "not known"),
         ("mitigations", "; ".join(f"{k}: {v}" for k, v in sorted(env.cpu.mitigations.items()))),
         ("memory", f"{(env.memory.total_bytes or 0) / 2**30:.1f} GiB"),
+    ]
+
+
+def _run_facts(run: Run, env: Environment) -> Facts:
+    labs = ", ".join(sorted(f"{t.name} {t.sha256[:12]}" for t in env.topologies))
+    return [
         ("labkit", f"{env.labkit} {(env.source.commit or '')[:12]}".strip()),
         ("quick run", "yes" if run.start.quick else "no"),
         ("durations and search", _plan(env)),
@@ -102,6 +164,19 @@ def _plan(env: Environment) -> str:
 
 
 def host_words(env: Environment) -> str:
-    """The machine in a few words."""
+    """The machines in a few words."""
+    return _each(env, _host_words)
+
+
+def kernel_words(env: Environment) -> str:
+    """Their kernels in a few words."""
+    return _each(env, lambda one: describe(one.kernel))
+
+
+def _each(env: Environment, words: Callable[[Environment], str]) -> str:
+    return "; ".join(_of(name, words(one)) for name, one in machines(env).items())
+
+
+def _host_words(env: Environment) -> str:
     guest = {True: ", a virtual machine", False: "", None: ""}[env.virtualisation.guest]
     return f"{env.cpu.model or 'CPU unknown'}, {env.cpu.online_count or '?'} cores online{guest}"

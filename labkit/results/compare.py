@@ -13,14 +13,17 @@ from labkit.record.run import Run
 from labkit.results.comparability import (
     environment,
     host_words,
-    kernel_facts,
-    other_facts,
+    in_both,
+    in_one,
+    kernel_changes,
+    kernel_words,
+    machines,
+    other_changes,
     same_host,
     same_labs,
 )
-from labkit.results.comparison import NOT_COMPARABLE, Changed, Comparison, Difference
+from labkit.results.comparison import NOT_COMPARABLE, Comparison, Difference
 from labkit.results.finding import judge
-from labkit.results.flavour import describe
 from labkit.results.pairing import by_row, comparable, cores_notes, on_the_same_cores, repeats
 from labkit.results.rows import place
 from labkit.results.uncertainty import readings
@@ -34,24 +37,22 @@ def compare(a: Run, b: Run) -> Comparison:
     was, now = environment(a, "A"), environment(b, "B")
     same_host(was, now)
     same_labs(was, now)
-    kernel = tuple(
-        Changed(what=what, a=then, b=later)
-        for (what, then), (_, later) in zip(kernel_facts(was), kernel_facts(now), strict=True)
-        if then != later
-    )
-    besides = tuple(
-        Changed(what=what, a=then, b=later)
-        for (what, then), (_, later) in zip(other_facts(a, was), other_facts(b, now), strict=True)
-        if then != later
-    )
-    notes = [] if kernel else ["Kernel and command line are the same in both: they explain no difference."]
+    kernel, besides = kernel_changes(was, now), other_changes(a, was, b, now)
+    one_sided = in_one(was, now)
+    notes = []
+    if not kernel and not one_sided:
+        notes.append("Kernel and command line are the same in both: they explain no difference.")
     if a.start.id == b.start.id:
         notes.insert(0, "A and B are one and the same run.")
-    if not (was.host and now.host):
+    if not all(one.host and other.host for _, one, other in in_both(was, now)):
         notes.append("A machine id is missing: that both runs are of one machine is assumed, not verified.")
     if besides:
         notes.append("More than the kernel differs: a difference of figures may come from that.")
-    if now.virtualisation.guest:
+    if one_sided:
+        notes.append(
+            f"In one run only: {', '.join(one_sided)}. What differs between its machines is not known."
+        )
+    if any(one.virtualisation.guest for one in machines(now).values()):
         notes.append("A virtual machine: the hypervisor's scheduling is in every figure of both.")
     notes += cores_notes(a, b)
     notes += [*repeats("A", a), *repeats("B", b)]
@@ -62,8 +63,8 @@ def compare(a: Run, b: Run) -> Comparison:
         a=a.start.id,
         b=b.start.id,
         host=host_words(was),
-        kernel_a=describe(was.kernel),
-        kernel_b=describe(now.kernel),
+        kernel_a=kernel_words(was),
+        kernel_b=kernel_words(now),
         kernel=kernel,
         besides=besides,
         differences=tuple(_differences(a, b)),

@@ -19,6 +19,7 @@ from labkit.measure.hosttimes import HostTimes, core_times
 from labkit.measure.latency import LatencyPoint
 from labkit.record.codec import encode
 from labkit.record.model import HostKey
+from labkit.record.provenance import Environment
 from labkit.record.run import Run
 from labkit.results import fail_if
 from labkit.results.compare import compare
@@ -37,6 +38,12 @@ def with_env(run: Run, **parts: dict[str, object]) -> Run:
         for name, facts in parts.items()
     }
     return replace(run, environment=replace(env, **changed))
+
+
+def here(run: Run) -> Environment:
+    """The record of its machine."""
+    assert run.environment is not None
+    return run.environment
 
 
 def with_host(run: Run, **more: object) -> Run:
@@ -135,6 +142,41 @@ def test_unlike_hosts_are_refused_by_name(parts: dict[str, object], words: str) 
     known = with_env(A, host="f" * 32)  # type: ignore[arg-type]
     with pytest.raises(ConfigInvalid, match=rf"the runs are of two hosts: .*{words}"):
         compare(known, with_env(known, **parts))  # type: ignore[arg-type]
+
+
+def with_dut(run: Run, **parts: dict[str, object]) -> Run:
+    """The run with a DUT that is another machine, with these facts."""
+    there = with_env(run, host="d" * 32, **parts).environment  # type: ignore[arg-type]
+    return replace(run, environment=replace(here(run), host="f" * 32, hosts={"dut": encode(there)}))
+
+
+def test_the_kernel_of_a_dut_elsewhere_is_compared_as_the_controllers_is() -> None:
+    memory: dict[str, object] = {"total_bytes": 7 << 30}
+    found = compare(with_dut(A), with_dut(A, kernel=RT, memory=memory))
+
+    assert {c.what for c in found.kernel} == {"dut: kernel", "dut: command line", "dut: build"}
+    assert [c.what for c in found.besides] == ["dut: memory"]
+    assert found.kernel_b.startswith("controller: Linux 6.1.0-test, ")
+    assert found.kernel_b.endswith("; dut: Linux 6.1.0-28-rt-amd64, flavour rt (preemption full)")
+    assert not any("are the same in both" in note for note in found.notes)
+    assert "compared: dut: command line:" in text(found)
+
+
+def test_another_dut_of_that_name_is_refused() -> None:
+    with pytest.raises(ConfigInvalid, match=r"two hosts: dut: CPU: Example CPU 9000 .* and Other CPU"):
+        compare(with_dut(A), with_dut(A, cpu={"model": "Other CPU"}))
+
+
+def test_a_dut_of_one_run_only_explains_what_nobody_knows() -> None:
+    notes = compare(with_dut(A), with_env(A, host="f" * 32)).notes  # type: ignore[arg-type]
+    assert "In one run only: dut. What differs between its machines is not known." in notes
+    assert not any("are the same in both" in note for note in notes)
+
+
+def test_a_record_of_a_dut_that_cannot_be_read_is_named() -> None:
+    broken = replace(A, environment=replace(here(A), hosts={"dut": {"cpu": 1}}))
+    with pytest.raises(ConfigInvalid, match="the record of a machine cannot be read: dut"):
+        compare(broken, broken)
 
 
 def test_what_a_command_line_changes_of_a_machine_makes_no_other_host_of_it() -> None:
