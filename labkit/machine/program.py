@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from labkit.machine.lock import Busy
 
 ANSWER_TIMEOUT_S = 10.0
 END_TIMEOUT_S = 3.0
+WATCH_EVERY_S = 1.0
 STDERR_LINES = 40
 
 
@@ -36,6 +37,8 @@ class Program:
     def __init__(self, host: Host, command: Sequence[str], *, called: str, cleans_up: bool = False) -> None:
         """Start it on a host. `called` is its name in messages; `cleans_up`: see `Host.argv`."""
         self.called = called
+        self.watch: Callable[[], None] | None = None
+        """Called each second while an answer is awaited; what it raises ends the wait."""
         self._ended = host.ended
         self._last_id = 0
         self._buffer = b""
@@ -131,8 +134,12 @@ class Program:
             raise LabkitBug(f"{self.called} was started without a pipe")
         while b"\n" not in self._buffer:
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([stdout], [], [], left_s)[0]:
+            if left_s <= 0:
                 raise ToolFailed(f"{self.called} did not answer the command {cmd} in time")
+            if not select.select([stdout], [], [], min(left_s, WATCH_EVERY_S))[0]:
+                if self.watch is not None:
+                    self.watch()
+                continue
             data = os.read(stdout.fileno(), 1 << 20)
             if not data:
                 raise self._died(f"the command {cmd} was running")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from labkit.backends.base import Dut
 from labkit.backends.probe_dut import port_proofs
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab.live import Lab, on_vfio
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import Port, Role
@@ -193,6 +193,13 @@ def live_testbed(
         if datapath.mode.on_vfio:  # the link was down until DPDK's driver started the port
             lab.machines["tester"].ask("await_carrier", role="tester")
         tester = stack.enter_context(generating(lab, engine, drain=drain))
+
+        def check() -> None:
+            dut.check_alive()
+            if not lab.connected:
+                raise ToolFailed(f"a machine of the lab {lab.topology.name} is no longer connected")
+
+        tester.watch(check)
         yield LiveTestbed(lab, datapath, dut, tester, engine_note)
 
 
