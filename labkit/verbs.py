@@ -133,6 +133,7 @@ def status(arguments: argparse.Namespace) -> int:
     """`labkit status`."""
     from labkit.lab import live as lab
     from labkit.lab.view import lab_lines
+    from labkit.machine.undo import left_over
 
     records = lab.status()
     if arguments.json:
@@ -143,6 +144,9 @@ def status(arguments: argparse.Namespace) -> int:
         print(f"no lab is up ({fix.labkit('up', '--topology', 'veth')})")
     for record in records if not arguments.json else ():
         print("\n".join(lab_lines(record)))
+    if (left := left_over()) and not arguments.json:
+        print(f"left by a labkit process that was killed ({fix.labkit('down')} reverts it):")
+        print("\n".join(f"  {line}" for line in left))
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labkit.errors import LabkitError
 from labkit.machine import fix
-from labkit.machine.journal import Entry, Journal, this_boot
+from labkit.machine.journal import Entry, Journal, JournalState, this_boot
 from labkit.machine.privilege import state_directory
 from labkit.machine.tunables import title, undo
 from labkit.progress import ReportLine
@@ -44,10 +44,8 @@ def down(
     journal = journal or Journal(state_directory())
     say = progress or (lambda _: None)
     state = journal.read()
-    if abandoned:
-        chosen = [entry for entry in state.entries if entry.lab not in state.labs and not entry.owner.alive]
-    else:
-        chosen = [entry for entry in state.entries if lab in (None, entry.lab)]
+    of_lab = [entry for entry in state.entries if lab in (None, entry.lab)]
+    chosen = _abandoned(state) if abandoned else of_lab
     undone = list(_undo_all(reversed(chosen), frozenset(state.labs), journal, force=force, say=say))
     kept = {entry.lab for entry in journal.read().entries}
     for name in () if abandoned else state.labs:
@@ -61,11 +59,25 @@ def down(
     return undone
 
 
+def left_over(journal: Journal | None = None) -> list[str]:
+    """What labkit processes that were killed have left changed, each as lab, setting and values; `down` reverts it."""
+    state = (journal or Journal(state_directory())).read()
+    return [f"{entry.lab}: {_what(entry)}" for entry in _abandoned(state) if this_boot(entry)]
+
+
+def _abandoned(state: JournalState) -> list[Entry]:
+    return [entry for entry in state.entries if entry.lab not in state.labs and not entry.owner.alive]
+
+
+def _what(entry: Entry) -> str:
+    return f"{title(entry.tunable)}: {entry.new} -> {entry.old}"
+
+
 def _undo_all(
     entries: Iterable[Entry], standing: frozenset[str], journal: Journal, *, force: bool, say: ReportLine
 ) -> Iterable[Undone]:
     for entry in entries:
-        what = f"{title(entry.tunable)}: {entry.new} -> {entry.old}"
+        what = _what(entry)
         if not this_boot(entry):
             journal.end(entry)
             continue  # gone with the reboot

@@ -12,6 +12,9 @@ from labkit.errors import ConfigInvalid
 from labkit.lab.topology import HERE, Topology
 from labkit.machine.ssh import Destination
 
+_OVER_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "libssh")
+"""Connections of Ansible's to machines that an SSH server answers on."""
+
 
 def destination(name: str, inventories: Sequence[str]) -> Destination | None:
     """How a host is reached; None: it is this machine.
@@ -26,8 +29,14 @@ def destination(name: str, inventories: Sequence[str]) -> Destination | None:
     from labkit.doctor.host.desired import of_inventory, work_out
 
     desired = work_out(of_inventory(name, *inventories))
-    if desired.connection.get("ansible_connection") == "local":
+    kind = str(desired.connection.get("ansible_connection") or "ssh")
+    if kind.rpartition(".")[2] == "local":
         return None
+    if kind.rpartition(".")[2] not in _OVER_SSH:
+        raise ConfigInvalid(
+            f"{' and '.join(inventories)}: host {name}: ansible_connection: expected ssh or local, got {kind}",
+            hint="labkit reaches other hosts over SSH alone",
+        )
     return of_variables(name, desired.connection, labkit=desired.text("labkit_host_command"))
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.machine.journal import Journal, this_boot
 from labkit.machine.process import Identity, identify
-from labkit.machine.undo import down
+from labkit.machine.undo import down, left_over
 
 TUNABLE = {"kind": "file", "path": "/proc/sys/none"}
 
@@ -91,6 +92,26 @@ def test_what_another_boot_did_is_gone(tmp_path: Path) -> None:
     assert down(journal=journal, force=True) == []
     assert setting.read_text() == "2"
     assert journal.read().entries == ()
+
+
+def test_status_names_what_a_killed_process_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LABKIT_STATE_DIR", str(tmp_path))
+    journal = Journal(tmp_path)
+    journal.begin(lab="a", tunable=TUNABLE, old="0", new="1")
+    assert main(["status"]) == 0
+    assert "killed" not in capsys.readouterr().out  # we are alive
+
+    line = json.loads(journal.path.read_text())
+    journal.path.write_text(json.dumps({**line, "owner": {**line["owner"], "start_ticks": 1}}) + "\n")
+    assert main(["status"]) == 0
+    said = capsys.readouterr().out
+    assert "left by a labkit process that was killed (" in said
+    assert "labkit down reverts it):\n  a: /proc/sys/none: 1 -> 0\n" in said
+
+    journal.path.write_text(journal.path.read_text().replace(line["boot"], "another"))
+    assert left_over(journal) == []
 
 
 def test_a_directory_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:

@@ -23,6 +23,14 @@ else:
 
 CONNECTION = re.compile(r"ansible_(connection|host|port|user|ssh_.+|private_key_file)")
 """Variables that say how the host is reached."""
+SSH_OPTIONS = {
+    "ansible_host": "host",
+    "ansible_port": "port",
+    "ansible_user": "remote_user",
+    "ansible_ssh_private_key_file": "private_key_file",
+    "ansible_host_key_checking": "host_key_checking",
+}
+"""Variable to the option of Ansible's SSH connection that it sets. The others are lists of ssh's own options."""
 
 
 class ActionModule(Validate):
@@ -57,9 +65,10 @@ class ActionModule(Validate):
             except (AnsibleError, TypeError) as error:
                 answer["unknown"][name] = str(error)
         if self._connection.transport == "ssh":
-            # Of variable, configuration or environment; what else there is of SSH's is read by testinfra too.
-            checking = self._connection.get_option("host_key_checking")
-            answer["connection"]["ansible_host_key_checking"] = checking
+            # Of variables (also by their former names), configuration or environment: as Ansible itself connects.
+            for name, option in SSH_OPTIONS.items():
+                if (value := self._connection.get_option(option)) is not None:
+                    answer["connection"][name] = value
         Path(self._task.args["answer"]).write_text(json.dumps(answer), encoding="utf-8")
         return {"changed": False}
 
