@@ -182,6 +182,7 @@ def _add_trial(verbs: Verbs) -> None:
     )
     trial.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
     trial.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
+    flags.TESTER.add_to_run(trial)
     flags.INVENTORY.add_to_run(trial)
     flags.WAIT.add_to_run(trial)
     trial.add_argument("--json", action="store_true", help="counts, percentiles and proof as JSON")

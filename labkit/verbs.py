@@ -50,6 +50,7 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.session.session import Session
     from labkit.session.settings import Settings
     from labkit.testers.frames import frame_spec
+    from labkit.testers.probe import interface_engine
 
     mistakes = Mistakes()
     load_pps, duration_s = None, 0.0
@@ -73,6 +74,8 @@ def trial(arguments: argparse.Namespace) -> int:
         backend = registry.load(arguments.backend)
     with mistakes.noted():
         wait_s = parse_wait(arguments.wait, option="--wait")
+    with mistakes.noted():
+        engine = None if arguments.tester is None else interface_engine(arguments.tester, option="--tester")
     mistakes.check()
     records = [record for record in lab.status() if record.alive and not record.controller]
     record = records[-1] if records and arguments.topology is None else None
@@ -80,6 +83,8 @@ def trial(arguments: argparse.Namespace) -> int:
         settings = Settings(
             store=False,
             wait_s=wait_s,
+            tester_engine=engine,
+            tester_option="--tester",
             listen_s=TRIAL_LISTEN_S,
             inventories=tuple(arguments.inventory or (record.inventories if record else ())),
         )

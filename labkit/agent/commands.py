@@ -156,9 +156,9 @@ class Commands:
         """Use the role's ends of a lab that is up, which stays; "up": whether it is."""
         return {"up": self._here.attach(role, _topology(text, source), ports, lab=lab)}
 
-    def bind_vfio(self, role: Role, memory_bytes: int) -> dict[str, str]:
-        """Bind the role's ports to vfio-pci until `unbind_vfio`: see `LabHere.bind_vfio`."""
-        return self._here.bind_vfio(role, memory_bytes=memory_bytes)
+    def bind_vfio(self, roles: Sequence[Role], memory_bytes: int) -> dict[str, str]:
+        """Bind the ports of these roles to vfio-pci until `unbind_vfio`: see `LabHere.bind_vfio`."""
+        return self._here.bind_vfio(roles, memory_bytes=memory_bytes)
 
     def unbind_vfio(self) -> dict[str, Any]:
         """Give the kernel the ports back."""

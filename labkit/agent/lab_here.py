@@ -76,22 +76,23 @@ class LabHere:
         self._ends[role] = _ends(role, topology, ports)
         return any(entry.lab == lab and this_boot(entry) for entry in self._journal.read().entries)
 
-    def bind_vfio(self, role: Role, *, memory_bytes: int) -> dict[str, str]:
-        """Bind the role's ports to vfio-pci, until `unbind_vfio`, with so much memory in hugepages.
+    def bind_vfio(self, roles: Sequence[Role], *, memory_bytes: int) -> dict[str, str]:
+        """Bind the ports of these roles to vfio-pci, until `unbind_vfio`, with so much memory in hugepages.
 
         Returns the PCI address of each port, by name. First the ports become as they were before the lab: that is what
         they get back in the end. Raises EnvironmentBroken where one can't be bound; then the lab is as it was.
         """
         from labkit.machine.pci_driver import VFIO, PciDriverTunable, check
 
-        addresses = {port.name: port.pci for port in self.ports(role)}
-        if lacking := [port.interface for port in self.ports(role) if not port.pci]:
+        ports = [port for role in roles for port in self.ports(role)]
+        addresses = {port.name: port.pci for port in ports}
+        if lacking := [port.interface for port in ports if not port.pci]:
             raise EnvironmentBroken(
                 f"{', '.join(lacking)}: no NIC on a PCI bus, so it cannot be bound to {VFIO}",
                 hint="its other modes run on any interface",
             )
         self._unwire()
-        self._on_vfio.add(role)
+        self._on_vfio.update(roles)
         try:
             for pci in addresses.values():
                 check(pci, together=addresses.values())

@@ -103,6 +103,11 @@ WAIT = Flag(
     help="if another process measures on this machine, wait up to this time ('10min'), or 'forever' (for labkit also: "
     "--wait without a time); default: the variable LABKIT_WAIT, else refuse to run",
 )
+TESTER = Flag(
+    name="tester",
+    metavar="ENGINE",
+    help="tester engine on network interfaces: af_xdp, af_packet, or on NICs dpdk (default: af_xdp where it can run)",
+)
 INVENTORY = Flag(
     name="inventory",
     takes="values",
@@ -140,11 +145,7 @@ TABLE = (
         run=False,  # it always writes one
         help="write junit.xml into the run folder, as `labkit run` does",
     ),
-    Flag(
-        name="tester",
-        metavar="ENGINE",
-        help="tester engine on network interfaces: af_xdp or af_packet (default: af_xdp where it can run)",
-    ),
+    TESTER,
     INVENTORY,
     Flag(name="seed", metavar="N", type=int, help="seed of all random values; recorded with the results"),
     Flag(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -182,14 +182,14 @@ def attached(record: LabRecord, *, reach: Reach) -> Iterator[Lab]:
 
 
 @contextmanager
-def on_vfio(lab: Lab, role: Role) -> Iterator[Lab]:
-    """The lab with the NICs of a role bound to vfio-pci, for the time of the context. Raises EnvironmentBroken."""
+def on_vfio(lab: Lab, roles: Collection[Role]) -> Iterator[Lab]:
+    """The lab with the NICs of these roles bound to vfio-pci, for the time of the context. Raises EnvironmentBroken."""
     from labkit.lab.nic_lab import bound_to_vfio
 
     def bound(port: LivePort) -> LivePort:
-        return replace(port, interface=None, pci=addresses[port.port.name]) if port.role == role else port
+        return replace(port, interface=None, pci=addresses[port.port.name]) if port.role in roles else port
 
-    with bound_to_vfio(lab.machines[role], role) as addresses:
+    with bound_to_vfio({role: lab.machines[role] for role in roles}) as addresses:
         yield replace(
             lab,
             tester_ports=tuple(map(bound, lab.tester_ports)),

@@ -74,18 +74,21 @@ def attached(record: LabRecord, reach: Reach) -> Iterator[Wired]:
 
 
 @contextmanager
-def bound_to_vfio(machine: Machine, role: Role) -> Iterator[dict[str, str]]:
-    """A role's ports, bound to vfio-pci for the time of the context: the PCI address of each, by name.
+def bound_to_vfio(machines: Mapping[Role, Machine]) -> Iterator[dict[str, str]]:
+    """The ports of these roles, bound to vfio-pci for the time of the context: the PCI address of each, by name.
 
     Meanwhile they are no interfaces; afterwards they are, set up for the lab as before. Raises EnvironmentBroken where
     one can't be bound.
     """
-    addresses = machine.ask("bind_vfio", role=role, memory_bytes=VFIO_MEMORY_BYTES)
-    try:
+    addresses: dict[str, str] = {}
+    with ExitStack() as stack:
+        for machine in _each(machines):
+            roles = [role for role, one in machines.items() if one is machine]
+            addresses |= machine.ask("bind_vfio", roles=roles, memory_bytes=VFIO_MEMORY_BYTES * len(roles))
+            stack.callback(machine.ask, "unbind_vfio")
         yield addresses
-    finally:
-        machine.ask("unbind_vfio")
-    machine.ask("await_carrier", role=role)
+    for role, machine in machines.items():
+        machine.ask("await_carrier", role=role)
 
 
 def leave_up(record: LabRecord, reach: Reach, journal: Journal) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 from labkit.lab.topology import ROLES, LinkKind, Role, Tier
 from labkit.session.datapaths import Datapath
-from labkit.testers.probe import AF_XDP_TESTER
+from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER
 
 Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
 """Which of these doctor checks fail on the machine of a role, with its ports: see `lacking_checks`."""
+
+_OF_TESTERS = {"af_xdp": AF_XDP_TESTER, "dpdk": DPDK_TESTER}
+"""What engines need that the user has to ask for, or that are chosen only where they can run."""
 
 
 def lacking(
@@ -31,10 +34,12 @@ def lacking(
         return _on_nics(datapath, check, engine, tester_option)
     checks = ["cores", *datapath.mode.requires]
     if lab_file.links[0].kind is LinkKind.VETH:
+        if engine == "dpdk":
+            return (f"the tester engine dpdk drives NICs, not veth (fix: leave {tester_option} out)",)
         if engine == "af_xdp" and not lacking_checks(checks, lab_file.mtu_bytes):
             # The path itself can run: what prevents it is the engine that was asked for.
             why = lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
-            return tuple(_engine_lacks(reason, tester_option) for reason in why)
+            return tuple(_engine_lacks(engine, reason, tester_option) for reason in why)
         if engine == "af_packet" and datapath.backend.name == "xdp":
             return (
                 "the xdp backend on veth needs a tester with an XDP program of its own, which the engine "
@@ -48,21 +53,21 @@ def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option
     apart = lab_file.spans_hosts
     needs: Mapping[Role, Sequence[str]] = {
         "dut": [*([] if apart else ["cores"]), *datapath.mode.requires],
-        "tester": AF_XDP_TESTER if engine == "af_xdp" else ("probe_af_packet",),
+        "tester": _OF_TESTERS.get(engine or "", ("probe_af_packet",)),
     }
     found = {role: check(role, needs[role]) for role in ROLES}
     on_tester: Iterable[str] = found["tester"]
-    if engine == "af_xdp":
-        on_tester = [_engine_lacks(reason, tester_option) for reason in on_tester]
+    if engine in _OF_TESTERS:
+        on_tester = [_engine_lacks(engine, reason, tester_option) for reason in on_tester]
     pairs: tuple[tuple[Role, Iterable[str]], ...] = (("dut", found["dut"]), ("tester", on_tester))
     return tuple(
         f"on {lab_file.hosts[role]}: {why}" if apart else why for role, lacks in pairs for why in lacks
     )
 
 
-def _engine_lacks(reason: str, tester_option: str) -> str:
+def _engine_lacks(engine: str, reason: str, tester_option: str) -> str:
     return (
-        f"the tester engine af_xdp was asked for: {reason.partition(' (fix: ')[0]} "
+        f"the tester engine {engine} was asked for: {reason.partition(' (fix: ')[0]} "
         f"(fix: leave {tester_option} out)"
     )
 

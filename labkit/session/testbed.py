@@ -17,7 +17,7 @@ from labkit.backends.probe_dut import port_proofs
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab.live import Lab, on_vfio
 from labkit.lab.simulation import SimulatedSpec
-from labkit.lab.topology import Port, Role
+from labkit.lab.topology import ROLES, Port, Role
 from labkit.measure import nic
 from labkit.measure.gate import Gate
 from labkit.measure.noise import ONE_MACHINE, NoiseReading
@@ -117,19 +117,21 @@ class LiveTestbed:
     def read(self) -> Mapping[str, NoiseReading]:
         """The machines of the lab; a NIC that is no interface of the kernel's is read by its driver of user space."""
         found = dict(reader(self._lab)(self._workers()))
-        if counted := {address: port["counters"] for address, port in self._driven_nics().items()}:
-            machine = self._lab.machines["dut"].name
-            found[machine] = replace(found[machine], nics={**found[machine].nics, **counted})
+        for role in ROLES:
+            if counted := {address: port["counters"] for address, port in self._driven_nics(role).items()}:
+                machine = self._lab.machines[role].name
+                found[machine] = replace(found[machine], nics={**found[machine].nics, **counted})
         return found
 
-    def _driven_nics(self) -> dict[str, Mapping[str, Any]]:
-        """What the DUT's driver reports of its NICs, by PCI address: `port_proofs`."""
-        driven = {port.pci for port in self._lab.dut_ports if port.pci is not None}
+    def _driven_nics(self, role: Role) -> dict[str, Mapping[str, Any]]:
+        """What a role's driver of user space reports of its NICs, by PCI address: `port_proofs`."""
+        ports = self._lab.dut_ports if role == "dut" else self._lab.tester_ports
+        driven = {port.pci for port in ports if port.pci is not None}
         if not driven:
             return {}
         return {
             str(port["device"]): port
-            for port in port_proofs(self._dut.proof().evidence)
+            for port in port_proofs(self._dut.proof().evidence if role == "dut" else self._tester.proof())
             if port.get("device") in driven and "counters" in port
         }
 
@@ -143,11 +145,11 @@ class LiveTestbed:
             return ()
         facts: Any = self._lab.facts["ports"]
         cores: Mapping[Role, int] = {"tester": self._lab.cores.tester, "dut": self._lab.cores.dut}
-        driven = self._driven_nics()
+        driven = {role: self._driven_nics(role) for role in ROLES}
 
         def end(role: Role, port: Port) -> nic.NicFacts:
             found = facts[port.name]
-            if role == "dut" and (driver := driven.get(port.pci)):
+            if driver := driven[role].get(port.pci):
                 found = {**found, **nic.by_its_driver(driver)}
             return nic.of_port(found, machine=self._lab.machines[role].name, core=cores[role])
 
@@ -156,6 +158,7 @@ class LiveTestbed:
         ]
         counted = nic.differences(before, after)
         testers = nics(self._lab, "tester")
+        testers[self._lab.machines["tester"].name] += driven["tester"]
         return (*nic.gates(links), nic.crc_errors_gate(counted), nic.rx_missed_gate(counted, testers))
 
     def _workers(self) -> Workers:
@@ -187,12 +190,22 @@ def live_testbed(
             hint="leave the engine out: one that fits is taken then",
         )
     with ExitStack() as stack:
-        if datapath.mode.on_vfio:
-            lab = stack.enter_context(on_vfio(lab, "dut"))
+        by_dpdk: dict[Role, bool] = {
+            "tester": engine == "dpdk" and bool(lab.machines),
+            "dut": datapath.mode.on_vfio,
+        }
+        if any(by_dpdk.values()):
+            lab = stack.enter_context(on_vfio(lab, [role for role in ROLES if by_dpdk[role]]))
+        # A link is down until DPDK's driver has started its port. DPDK's own tester waits for it.
+        if by_dpdk["tester"]:
+            tester = stack.enter_context(generating(lab, engine, drain=drain))
+            if not by_dpdk["dut"]:
+                lab.machines["dut"].ask("await_carrier", role="dut")
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
-        if datapath.mode.on_vfio:  # the link was down until DPDK's driver started the port
-            lab.machines["tester"].ask("await_carrier", role="tester")
-        tester = stack.enter_context(generating(lab, engine, drain=drain))
+        if not by_dpdk["tester"]:
+            if by_dpdk["dut"]:
+                lab.machines["tester"].ask("await_carrier", role="tester")
+            tester = stack.enter_context(generating(lab, engine, drain=drain))
 
         def check() -> None:
             dut.check_alive()

@@ -6,11 +6,11 @@ The lab is the namespaces and links of a topology; the testbed is the tester and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 
 from labkit.errors import LabkitBug, LabkitError
-from labkit.lab.live import Lab, lab_up
+from labkit.lab.live import Lab, lab_up, on_vfio
 from labkit.lab.machines import Reach
 from labkit.lab.topology import Topology
 from labkit.measure.limits import MaxOfferedLoad
@@ -151,15 +151,17 @@ class Testbeds:
         engine, _ = self._engine(lab)
         # A lab of this machine has no AF_XDP tester where its links take no XDP program.
         xdp_ok = not lab.machines or all(one["ok"] for one in findings_of(lab, "dut", XDP_FAR_END))
-        return measure_max_offered_load(
-            lab,
-            engine=engine,
-            receiver=far_engine(engine, xdp_ok=xdp_ok),
-            frames=frames,
-            trials=self._plan.offered_load_trials,
-            duration_s=self._plan.offered_load_duration_s,
-            read=reader(lab),
-        )
+        in_memory = lab.tester_ports[0].interface is None
+        with on_vfio(lab, ["tester"]) if engine == "dpdk" and lab.machines else nullcontext(lab) as bound:
+            return measure_max_offered_load(
+                bound,
+                engine=engine,
+                receiver=far_engine(engine, xdp_ok=xdp_ok, in_memory=in_memory),
+                frames=frames,
+                trials=self._plan.offered_load_trials,
+                duration_s=self._plan.offered_load_duration_s,
+                read=reader(bound),
+            )
 
     def close_testbed(self) -> None:
         """Stop tester and DUT; the next call of `testbed` starts new ones."""

@@ -9,6 +9,7 @@ all frames that were sent come back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 from labkit.errors import ToolFailed
 from labkit.lab.live import Lab
@@ -27,11 +28,14 @@ XDP_FAR_END = ("bpf", "xdp_native", "probe_xdp")
 """Ids of the doctor's checks that the cheapest receiver on interfaces needs, at the DUT."""
 
 
-def far_engine(engine: str, *, xdp_ok: bool) -> str:
-    """The cheapest receiver opposite this tester; `xdp_ok`: the DUT's machine and its ports allow XDP."""
-    if engine == "af_xdp":
-        return "xdp" if xdp_ok else "af_packet"
-    return engine
+def far_engine(engine: str, *, xdp_ok: bool, in_memory: bool = False) -> str:
+    """The cheapest receiver opposite this tester; `xdp_ok`: the DUT's machine and its ports allow XDP.
+
+    Opposite DPDK on a NIC it is that as well: the DUT's own NIC stays with its kernel.
+    """
+    if in_memory or engine == "af_packet":
+        return engine
+    return "xdp" if xdp_ok else "af_packet"
 
 
 def measure_max_offered_load(
@@ -52,10 +56,19 @@ def measure_max_offered_load(
     """
     ports, options = port_arguments(lab, lab.dut_ports, receiver)
     host, core = lab.dut_ports[0].host, lab.cores.dut
-    with (
-        Probe(receiver, host, core=core, ports=ports, options=options, name="far end") as far_end,
-        generating(lab, engine) as tester,
-    ):
+    with ExitStack() as stack:
+
+        def far() -> Probe:
+            return stack.enter_context(
+                Probe(receiver, host, core=core, ports=ports, options=options, name="far end")
+            )
+
+        if lab.tester_ports[0].pci is None:
+            far_end, tester = far(), stack.enter_context(generating(lab, engine))
+        else:  # the link is down until DPDK's driver has started the tester's port
+            tester = stack.enter_context(generating(lab, engine))
+            lab.machines["dut"].ask("await_carrier", role="dut")
+            far_end = far()
 
         def rate_pps() -> float:
             far_end.command("sink", tag=tester.next_tag)

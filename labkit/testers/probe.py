@@ -111,6 +111,10 @@ class ProbeTester:
             span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **{"return": False}
         )
 
+    def proof(self) -> Mapping[str, object]:
+        """What the engine reads back from kernel or EAL now: see PROTOCOL.md."""
+        return self._probe.command("proof")
+
     @property
     def next_tag(self) -> int:
         """Tag of the next trial: the `tag` argument of a sink."""
@@ -128,15 +132,16 @@ class ProbeTester:
         return {k: opened[k] for k in ("engine", "version", "core", "clock", "proof") if k in opened}
 
 
-INTERFACE_ENGINES = ("af_xdp", "af_packet")
-"""Engines that generate on network interfaces; they are named as the backends."""
+INTERFACE_ENGINES = ("af_xdp", "af_packet", "dpdk")
+"""Engines that generate on network interfaces, dpdk on NICs alone; they are named as the backends."""
 AF_XDP_TESTER = ("bpf", "xdp_native", "af_xdp", "probe_af_xdp")
 """Ids of the doctor's checks that the engine af_xdp needs, at the MTU of the links."""
+DPDK_TESTER = ("dpdk", "vfio_pci", "probe_dpdk")
+"""Ids of those that the engine dpdk needs on NICs."""
 _NO_TESTER = {
     "packet": "packet is now called af_packet",
     "bpf": "bpf is now called xdp, and xdp does not generate frames",
     "xdp": "xdp runs in the kernel and does not generate frames; the engine formerly called xdp is af_xdp",
-    "dpdk": "dpdk generates on shared-memory links, where it is always used",
     "socket": "socket does not generate Ethernet frames",
 }
 
@@ -146,7 +151,7 @@ def interface_engine(name: str, *, option: str) -> str:
     if name in INTERFACE_ENGINES:
         return name
     why = _NO_TESTER.get(name, "no such engine")
-    raise ConfigInvalid(f"{option} {name}: {why}; expected {' or '.join(INTERFACE_ENGINES)}")
+    raise ConfigInvalid(f"{option} {name}: {why}; expected af_xdp, af_packet, or on NICs dpdk")
 
 
 def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
@@ -161,12 +166,18 @@ def port_arguments(
 ) -> tuple[list[dict[str, object]], dict[str, object]]:
     """The `ports` and `options` of a probe's `open` for these ports. Raises ConfigInvalid for an engine that can't."""
     if engine == "dpdk":
-        missing = [port.link for port in ports if port.vdev is None]
-        if missing:
-            raise ConfigInvalid(
-                f"the dpdk tester needs shared-memory links; {missing[0].name} is {missing[0].kind}"
-            )
-        return [{"vdev": port.vdev} for port in ports], {"huge": bool(lab.facts.get("hugepages", False))}
+        found: list[dict[str, object]] = []
+        for port in ports:
+            if port.pci is not None:
+                found.append({"pci": port.pci, "mtu_bytes": port.link.mtu_bytes})
+            elif port.vdev is not None:
+                found.append({"vdev": port.vdev})
+            else:
+                raise ConfigInvalid(
+                    f"the dpdk tester needs NICs or shared-memory links; {port.link.name} is {port.link.kind}"
+                )
+        on_nics = ports[0].pci is not None
+        return found, {"huge": on_nics or bool(lab.facts.get("hugepages", False))}
     if engine not in ("xdp", "af_xdp", "af_packet"):
         raise LabkitBug(f"engine {engine!r} has no ports on interfaces")
     return [{"interface": port.interface} for port in ports], {}

@@ -8,7 +8,6 @@ import pytest
 
 from labkit.agent import ports_here
 from labkit.machine import lock
-from labkit.testers.offered_load import far_engine
 
 DRIVERS = {"data0": "ice", "data1": "e1000e", "veth0": "veth"}
 
@@ -65,16 +64,3 @@ def test_what_nics_do_not_decide_is_left_to_the_doctor(checks):
 def test_busy_polling_is_tried_on_a_veth_and_left_to_the_proof_on_a_nic():
     assert ports_here.findings(["busy_poll"], ["data0"])["busy_poll"]["ok"]
     assert ports_here.findings(["busy_poll"], ["data0", "veth0"]) == {}
-
-
-@pytest.mark.parametrize(
-    ("engine", "xdp_ok", "receiver"),
-    [
-        ("af_xdp", True, "xdp"),
-        ("af_xdp", False, "af_packet"),
-        ("af_packet", True, "af_packet"),
-        ("dpdk", True, "dpdk"),
-    ],
-)
-def test_the_cheapest_receiver_that_the_far_end_allows_counts(engine, xdp_ok, receiver):
-    assert far_engine(engine, xdp_ok=xdp_ok) == receiver

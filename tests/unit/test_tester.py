@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from labkit.errors import ConfigInvalid
 from labkit.lab.topology_file import load
 from labkit.probe.cache import ENGINES
 from labkit.progress import Silent
+from labkit.session.capabilities import lacking
 from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
+from labkit.testers.offered_load import far_engine
 from labkit.testers.probe import INTERFACE_ENGINES, interface_engine
 
 
@@ -19,6 +23,7 @@ def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
     assert [interface_engine(name, option="--labkit-tester") for name in INTERFACE_ENGINES] == [
         "af_xdp",
         "af_packet",
+        "dpdk",
     ]
 
 
@@ -28,8 +33,7 @@ def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
         ("packet", "packet is now called af_packet"),
         ("bpf", "bpf is now called xdp, and xdp does not generate frames"),
         ("xdp", "does not generate frames; the engine formerly called xdp is af_xdp"),
-        ("dpdk", "shared-memory links"),
-        ("warp", "no such engine; expected af_xdp or af_packet"),
+        ("warp", "no such engine; expected af_xdp, af_packet, or on NICs dpdk"),
     ],
 )
 def test_what_cannot_generate_on_interfaces_is_refused_with_what_to_use(name: str, said: str) -> None:
@@ -45,3 +49,42 @@ def test_an_engine_that_does_not_fit_is_left_out_by_the_option_that_chose_it(opt
     with Session(settings, progress=Silent()) as session:
         (reason,) = session.lacking(xdp)
     assert reason.endswith(f"(fix: leave {option} out)")
+
+
+def test_dpdk_does_not_generate_on_veth() -> None:
+    settings = Settings(store=False, tester_engine="dpdk", tester_option="--tester")
+    (kernel,) = [d for d in enumerate_datapaths([load("veth")]) if d.backend.name == "kernel"]
+    with Session(settings, progress=Silent()) as session:
+        (reason,) = session.lacking(kernel)
+    assert reason == "the tester engine dpdk drives NICs, not veth (fix: leave --tester out)"
+
+
+def test_on_nics_dpdk_needs_vfio_on_the_testers_host() -> None:
+    (kernel,) = [d for d in enumerate_datapaths([load("bare-metal")]) if d.backend.name == "kernel"]
+
+    def check(role: str, checks: Sequence[str]) -> tuple[str, ...]:
+        return ("vfio_pci: no such module (fix: the role dpdk)",) if "vfio_pci" in checks else ()
+
+    assert lacking(kernel, check=check) == ()
+    (reason,) = lacking(kernel, tester_engine="dpdk", check=check)
+    assert reason == (
+        f"on {kernel.topology.hosts['tester']}: the tester engine dpdk was asked for: vfio_pci: no such module "
+        "(fix: leave --labkit-tester out)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "xdp_ok", "in_memory", "receiver"),
+    [
+        ("af_xdp", True, False, "xdp"),
+        ("af_xdp", False, False, "af_packet"),
+        ("af_packet", True, False, "af_packet"),
+        ("dpdk", True, False, "xdp"),
+        ("dpdk", False, False, "af_packet"),
+        ("dpdk", False, True, "dpdk"),
+    ],
+)
+def test_the_cheapest_receiver_is_opposite(
+    engine: str, *, xdp_ok: bool, in_memory: bool, receiver: str
+) -> None:
+    assert far_engine(engine, xdp_ok=xdp_ok, in_memory=in_memory) == receiver

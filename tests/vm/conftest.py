@@ -88,6 +88,15 @@ def links() -> Iterator[dict[int, tuple[socket.socket, socket.socket]]]:
             end.close()
 
 
+@pytest.fixture(scope="session")
+def looped() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The cable from one NIC of the DUT to another."""
+    ends = link()
+    yield ends
+    for end in ends:
+        end.close()
+
+
 def boot(guest: Guest) -> None:
     """Wait for its first boot. What needs a guest that does not boot ends with that reason; all else runs."""
     try:
@@ -98,12 +107,20 @@ def boot(guest: Guest) -> None:
 
 @pytest.fixture(scope="session")
 def dut(
-    stock_image: image.Image, links: dict[int, tuple[socket.socket, socket.socket]], folder: Path, say: Say
+    stock_image: image.Image,
+    links: dict[int, tuple[socket.socket, socket.socket]],
+    looped: tuple[socket.socket, socket.socket],
+    folder: Path,
+    say: Say,
 ) -> Iterator[Guest]:
     """The machine that the story is about."""
     nics = [
         Nic(desired.MODELS.get(slot, "virtio-net-pci"), f"52:54:00:00:01:{slot:02x}", slot, ends[0])
         for slot, ends in links.items()
+    ]
+    nics += [
+        Nic("virtio-net-pci", f"52:54:00:00:01:{slot:02x}", slot, end)
+        for slot, end in zip(desired.LOOPED_SLOTS, looped, strict=True)
     ]
     compiled = subprocess.run(
         ["iasl", "-p", str(folder / "processors"), str(Path(__file__).with_name("processors.asl"))],

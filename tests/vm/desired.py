@@ -8,6 +8,8 @@ ISOLATED = 2
 """The core that is kept free. Emulated guests would crawl with one core for all the rest."""
 SLOTS = FORWARDING_SLOT, XDP_SLOT, TUNED_SLOT, PLAIN_SLOT = 0x10, 0x11, 0x12, 0x14
 """Slots of the DUT's data interfaces: bound to vfio-pci, for AF_XDP, for rings and coalescing, for no role."""
+LOOPED_SLOTS = 0x15, 0x16
+"""Of two more that have a cable from one to the other."""
 MODELS = {TUNED_SLOT: "e1000e", PLAIN_SLOT: "vmxnet3"}
 """Of those that are no virtio NICs."""
 SPREAD_SLOT = 0x13

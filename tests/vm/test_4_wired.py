@@ -136,7 +136,7 @@ def wired(
     say(f"labkit is installed on the tester after {played.took_s:.0f} s")
     assert played.code == 0, played.output[-4000:]
     # In use once: the kernel keeps the queue discipline of an interface that was up.
-    for guest, slots in ((tester, desired.SLOTS), (dut, LINKS.values())):
+    for guest, slots in ((tester, desired.SLOTS), (dut, [*LINKS.values(), *desired.LOOPED_SLOTS])):
         for slot in slots:
             guest.run(f"ip link set enp0s{slot} up; sleep 2; ip link set enp0s{slot} down")
     yield Wired(tmp_path_factory.mktemp("wired"), playbooks.inventory, tester, dut)
@@ -238,6 +238,29 @@ def test_dpdk_has_the_nic_by_vfio_and_gives_it_back_with_its_settings(wired: Wir
     assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
     assert wired.states() == before
     assert wired.dut.run(SETTINGS.format(name)).out == settings
+
+
+@pytest.mark.parametrize("backend", ["af_packet", "dpdk"])
+def test_dpdk_is_the_tester_on_a_nic_and_gives_it_back(wired: Wired, backend: str, say: Say):
+    before = wired.states()
+    tester, dut = desired.LOOPED_SLOTS
+    lab = wired.topology("looped", tester, dut={"interface": f"enp0s{dut}"})
+    text = yaml.safe_load(lab.read_text())
+    text["hosts"] = dict.fromkeys(("tester", "dut"), wired.dut.name)
+    lab.write_text(yaml.safe_dump(text))
+
+    arguments = ("--backend", backend, "--tester", "dpdk", "--load", "200 pps", "--duration", "2 s", "--json")
+    done = wired.trial(lab, *arguments)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    say(f"{backend} with the tester dpdk: {found['proof']['claim']}; {frames(found)}")
+    assert found["proof"]["proven"], found["proof"]
+    assert found["tester"]["engine"] == "dpdk"
+    [port] = found["tester"]["proof"]["ports"]
+    assert port["device"] == f"0000:00:{tester:02x}.0"
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0, found["trial"]
+    assert wired.states() == before
 
 
 @pytest.mark.parametrize("backend", ["kernel", "dpdk"])
