@@ -142,7 +142,13 @@ def _found(
         # This process is off the cores of what runs here.
         here = any(machine.here for machine in by_name.values())
         stack.enter_context(pinned_here(cores.controller) if here and cores.controller else nullcontext())
-        stack.callback(lambda: _revert([one for one in by_name.values() if one.name not in kept]))
+
+        def revert(_kind: object, error: BaseException | None, _trace: object) -> None:
+            # A lost connection that is being reported already is not reported once more: the agent there reverts.
+            asked = [one for one in by_name.values() if error is None or one.connected]
+            _revert([one for one in asked if one.name not in kept])
+
+        stack.push(revert)
         ports: nic.Ports = {
             role: machines[role].ask("find", **for_agent(topology, role), lab=lab) for role in ROLES
         }

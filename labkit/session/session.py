@@ -186,4 +186,6 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._testbeds.drop_lost()  # else its clean-up would be reported in place of the error
         self.close(interrupted=error is not None)

@@ -55,6 +55,27 @@ def test_after_a_lost_connection_the_next_measurement_connects_anew(two: TwoHost
     assert (two.here.state(), two.alpha.state()) == before
 
 
+@pytest.mark.parametrize("stays", [False, True], ids=["a lab of its own", "a lab that is up"])
+def test_a_trial_says_that_the_connection_was_lost_and_ends_at_once(two: TwoHosts, *, stays: bool) -> None:
+    before = (two.here.state(), two.alpha.state())
+    if stays:
+        subprocess.run(two.argv("up"), capture_output=True, check=True, timeout=RUN_S)
+    argv = [*two.here.enter, sys.executable, "-m", "labkit.cli", "trial"] if stays else two.argv("trial")
+    process = subprocess.Popen(
+        [*argv, "--duration", "200 s"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert eventually(lambda: running(two, "socket"))
+    assert two.alpha.kill("dropbear -i")
+
+    _, errors = process.communicate(timeout=120)
+
+    assert process.returncode == 4, errors
+    assert "the connection to alpha was lost" in errors
+    two.alpha.run("sh", "-c", "labkit down")
+    subprocess.run([*two.here.enter, sys.executable, "-m", "labkit.cli", "down"], check=True, timeout=RUN_S)
+    assert (two.here.state(), two.alpha.state()) == before
+
+
 OUTAGE = LOST.replace(
     "with Session", "machines.ALIVE_EVERY_S, machines.LOST_AFTER_S = 0.5, 14.0\n\nwith Session"
 ).replace("from labkit.lab.topology_file", "from labkit.lab import machines\nfrom labkit.lab.topology_file")

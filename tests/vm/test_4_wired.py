@@ -112,8 +112,8 @@ class Wired:
         return self.tester.run(STATE).out, self.dut.run(STATE).out
 
     def eventually(self, holds: Callable[[], bool]) -> bool:
-        """Whether it does within a while."""
-        end = time.monotonic() + 60 * self.dut.slower
+        """Whether it does within a while: a lab comes up in half a minute where nothing else runs."""
+        end = time.monotonic() + 180 * self.dut.slower
         while not holds():
             if time.monotonic() > end:
                 return False
@@ -387,7 +387,7 @@ def lost(wired: Wired, cut: str) -> str:
     process = wired.long_trial(wired.topology("virtio", desired.XDP_SLOT), "kernel", "labkit-probe-so")
     wired.dut.run(f"systemd-run --no-block --collect sh -c {shlex.quote(cut)}")
     _, errors = process.communicate(timeout=120 * wired.dut.slower)
-    assert process.returncode == 3, errors
+    assert process.returncode == 4, errors
     return errors
 
 
@@ -397,7 +397,7 @@ def test_an_ssh_server_that_is_stopped_in_a_trial_is_named_and_nothing_stays(wir
     errors = lost(wired, "systemctl stop ssh.socket ssh; pkill -f '^sshd: lab'; sleep 5; systemctl start ssh")
 
     wired.dut.wait()
-    assert "the connection to dut was lost" in errors
+    assert "the connection to dut was lost" in errors, errors
     assert wired.eventually(lambda: wired.states() == before)
 
 
@@ -407,7 +407,7 @@ def test_a_host_that_reboots_in_a_trial_is_named_and_has_nothing_to_revert(wired
     errors = lost(wired, "reboot --force")
 
     wired.dut.wait(other_than=boot)
-    assert "the connection to dut was lost" in errors
+    assert "the connection to dut was lost" in errors, errors
     wired.dut.run("labkit down")
     left = "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl"
     assert wired.dut.run(left, check=False).out == ""
