@@ -13,6 +13,9 @@ from labkit.record.run import Run
 from labkit.results.comparison import Changed
 from labkit.results.flavour import COMMAND_LINE, describe, tuning
 
+HERE = "here"
+"""The machine that labkit ran on, as topologies have it: no other host can be called so."""
+
 
 def environment(run: Run, name: str) -> Environment:
     """The run's record of its machine. Raises ConfigInvalid where there is none; `name` (A, B) is for the message."""
@@ -50,7 +53,7 @@ def machines(env: Environment) -> dict[str, Environment]:
         raise ConfigInvalid(
             f"the record of a machine cannot be read: {error}", hint="measure again with this labkit"
         ) from None
-    return {"controller": env, **others}
+    return {HERE: env, **others}
 
 
 def same_host(was: Environment, now: Environment) -> None:
@@ -70,7 +73,7 @@ def same_host(was: Environment, now: Environment) -> None:
 
 
 def in_both(was: Environment, now: Environment) -> list[tuple[str, Environment, Environment]]:
-    """The machines that took part in both runs: name, and records. A run's own machine is that of the other run."""
+    """The machines that took part in both runs: name, and records. The one that labkit ran on is always compared."""
     then, later = machines(was), machines(now)
     if not (was.hosts and now.hosts):
         return [("", was, now)]

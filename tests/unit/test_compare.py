@@ -156,10 +156,19 @@ def test_the_kernel_of_a_dut_elsewhere_is_compared_as_the_controllers_is() -> No
 
     assert {c.what for c in found.kernel} == {"dut: kernel", "dut: command line", "dut: build"}
     assert [c.what for c in found.besides] == ["dut: memory"]
-    assert found.kernel_b.startswith("controller: Linux 6.1.0-test, ")
+    assert found.kernel_b.startswith("here: Linux 6.1.0-test, ")
     assert found.kernel_b.endswith("; dut: Linux 6.1.0-28-rt-amd64, flavour rt (preemption full)")
     assert not any("are the same in both" in note for note in found.notes)
     assert "compared: dut: command line:" in text(found)
+
+
+def test_a_host_that_is_called_controller_hides_no_other() -> None:
+    def run(**facts: dict[str, object]) -> Run:
+        there = here(with_env(A, host="d" * 32))  # type: ignore[arg-type]
+        own = here(with_env(A, host="f" * 32, **facts))  # type: ignore[arg-type]
+        return replace(A, environment=replace(own, hosts={"controller": encode(there)}))
+
+    assert [c.what for c in compare(run(), run(memory={"total_bytes": 7 << 30})).besides] == ["here: memory"]
 
 
 def test_another_dut_of_that_name_is_refused() -> None:
