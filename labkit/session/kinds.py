@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from labkit.backends import registry
-from labkit.errors import LabkitBug, ToolFailed
+from labkit.errors import LabkitBug
 from labkit.lab.topology import Topology
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
@@ -20,6 +20,7 @@ from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
 from labkit.record.model import DatapathKey, HostKey, Key, Measurement
+from labkit.session import livelock
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.frame import Body, Frame, Measured
 from labkit.session.on_testbed import (
@@ -40,8 +41,6 @@ from labkit.units import Load
 
 MIN_LOAD_PPS = 9001.0  # CSIT's: below it a trial has too few frames to say anything
 SEARCH_ABOVE_MRR = 1.1
-LIVELOCK_ATTEMPTS = 3
-"""Trials at a low load before a path counts as dead: it may still be busy with the overload before."""
 
 
 class Kinds:
@@ -80,7 +79,14 @@ class Kinds:
             )
             if result.silent:
                 notes.deviations.append(
-                    _livelock(testbed, notes, self._plan, _key(datapath, frames), result.silent)
+                    livelock.describe(
+                        testbed,
+                        notes,
+                        of=_key(datapath, frames).id,
+                        silent=result.silent,
+                        trials=self._plan.mrr_trials,
+                        duration_s=self._plan.mrr_duration_s,
+                    )
                 )
             notes.deciding = result.trials
             notes.rates = result
@@ -335,22 +341,6 @@ def _host(request: hostlatency.Request, progress: Progress) -> Measured:
         gates=(noise.proof_gate(proven=result.proof.proven, claim=result.proof.claim), *result.gates),
         limited_by="none",
         deviations=result.deviations,
-    )
-
-
-def _livelock(testbed: Testbed, notes: Notes, plan: Plan, key: Key, silent: int) -> str:
-    """Describe a path that is silent under overload. Raises ToolFailed where it is silent at any load."""
-    for _ in range(LIVELOCK_ATTEMPTS):
-        low = RoundTripsOnly(testbed).measure(load_pps=IDLE_LOAD_PPS, duration_s=plan.mrr_duration_s)
-        notes.count(low)
-        if low.received:
-            break
-    trials = f"nothing came back in {silent} of {plan.mrr_trials} trials at full rate"
-    if not low.received:
-        raise ToolFailed(f"{key.id}: {trials}, nor at {IDLE_LOAD_PPS:.0f} pps")
-    return (
-        f"{trials}, but {low.received} of {low.sent} frames did at {IDLE_LOAD_PPS:.0f} pps: under overload this path "
-        "forwards nothing (receive livelock, or another program on its core)"
     )
 
 

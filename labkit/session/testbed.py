@@ -71,6 +71,10 @@ class Testbed(Protocol):
         """The time in which its trials pass [s]: monotonic, virtual where simulated."""
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Let this time pass without a trial."""
+        ...
+
 
 class LiveTestbed:
     """A probe on the tester's ports and a backend on the DUT's."""
@@ -104,6 +108,11 @@ class LiveTestbed:
     def clock(self) -> Callable[[], float]:
         """Real time."""
         return time.monotonic
+
+    def pause(self, seconds: float) -> None:
+        """Sleep. Raises ToolFailed if the DUT died meanwhile."""
+        time.sleep(seconds)
+        self._dut.check_alive()
 
     def proof(self) -> Proof:
         """The DUT's own proof."""
@@ -227,6 +236,10 @@ class SimulatedTestbed:
     def clock(self) -> Callable[[], float]:
         """Virtual time."""
         return self._tester.clock
+
+    def pause(self, seconds: float) -> None:
+        """Advance that."""
+        self._tester.clock.advance(seconds)
 
     def set_frames(self, spec: FrameSpec) -> None:
         """The model ignores frames."""
