@@ -92,6 +92,8 @@ class Provisioned:
     untouched: bool
     """Whether that left it as it was: whatever is changed is written down first."""
     played: Played
+    realtime: bool = True
+    """Whether with a real-time kernel, else with the one that it had, preempted fully."""
 
 
 class Playbooks:

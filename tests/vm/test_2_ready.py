@@ -16,9 +16,13 @@ def test_site_succeeds(site: Provisioned):
 def test_the_host_runs_the_kernel_and_the_command_line_that_were_asked_for(
     dut: Guest, provisioned: Provisioned
 ):
-    assert dut.run("cat /sys/kernel/realtime").out.strip() == "1"
-    assert "PREEMPT_RT" in dut.run("uname -v").out
     cmdline = dut.run("cat /proc/cmdline").out.split()
+    if provisioned.realtime:
+        assert dut.run("cat /sys/kernel/realtime").out.strip() == "1"
+        assert "PREEMPT_RT" in dut.run("uname -v").out
+    else:
+        assert "preempt=full" in cmdline
+        assert "(full)" in dut.run("sudo cat /sys/kernel/debug/sched/preempt").out
     assert "intel_iommu=on" in cmdline
     assert dut.run("cat /sys/devices/system/cpu/isolated").out.strip() == str(desired.ISOLATED)
     pages = dut.run("cat /sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages").out.split()
