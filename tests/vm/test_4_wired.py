@@ -383,13 +383,14 @@ def test_an_ssh_server_that_is_stopped_in_a_trial_is_named_and_nothing_stays(wir
 
 
 def test_a_host_that_reboots_in_a_trial_is_named_and_has_nothing_to_revert(wired: Wired):
+    left = "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl 2>/dev/null"
     before, boot = wired.tester.run(STATE).out, wired.dut.wait()
+    left_before = wired.dut.run(left, check=False).out
 
     errors = lost(wired, "reboot --force")
 
     wired.dut.wait(other_than=boot)
     assert "the connection to dut was lost" in errors, errors
     wired.dut.run("labkit down")
-    left = "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl"
-    assert wired.dut.run(left, check=False).out == ""
+    assert wired.dut.run(left, check=False).out == left_before
     assert wired.eventually(lambda: wired.tester.run(STATE).out == before)
