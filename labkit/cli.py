@@ -125,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_run,
         _add_trial,
+        _add_frames,
         _add_labs,
         _add_doctor,
         _add_report,
@@ -177,16 +178,41 @@ def _add_trial(verbs: Verbs) -> None:
     trial.add_argument(
         "--duration", default="1 s", help='of the trial: "1 s", "200 ms" (default: %(default)s)'
     )
-    trial.add_argument(
-        "--frame", default="64", help="frame size with FCS in bytes, or imix (default: %(default)s)"
-    )
-    trial.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
-    trial.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
+    _frame_options(trial)
     flags.TESTER.add_to_run(trial)
+    flags.TREX_DIR.add_to_run(trial)
     flags.INVENTORY.add_to_run(trial)
     flags.WAIT.add_to_run(trial)
     trial.add_argument("--json", action="store_true", help="counts, percentiles and proof as JSON")
     trial.set_defaults(handler=_verb("trial"))
+
+
+def _add_frames(verbs: Verbs) -> None:
+    frames = verbs.add_parser(
+        "frames", help="write the frames that would be sent to a pcap file; sends nothing"
+    )
+    _where(frames, default="veth")
+    action = frames.add_argument(
+        "--backend",
+        type=flags.given,
+        default="kernel",
+        help="whose frames: sent to its own MAC address or not",
+    )
+    _complete(action, _backend_completer)
+    _frame_options(frames)
+    frames.add_argument("--count", type=int, default=100, help="how many (default: %(default)s)")
+    frames.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="the pcap file; replaced if it is there"
+    )
+    frames.set_defaults(handler=_verb("frames"))
+
+
+def _frame_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--frame", default="64", help="frame size with FCS in bytes, or imix (default: %(default)s)"
+    )
+    parser.add_argument("--flows", type=int, default=1, help="number of UDP flows (default: %(default)s)")
+    parser.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
 
 
 def _add_labs(verbs: Verbs) -> None:

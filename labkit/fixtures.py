@@ -155,7 +155,7 @@ class Measure(HostMeasure):
                 raise
             self._skip(key, f"{error.message} (fix: {error.hint})")
         self.key = key
-        if reason := self.datapath.unfit(frames):
+        if reason := self._session.unfit(self.datapath, frames):
             self._skip(self.key, reason)
         return frames
 

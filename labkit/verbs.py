@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_TRIAL_S = 3600.0
 TRIAL_LISTEN_S = 0.5
+MAX_PREVIEW = 1_000_000
+"""Frames of a pcap file."""
 MAX_LOAD_PPS = 1e9
 """Above 200 Gb/s of the smallest frames, and far above what a core can send."""
 
@@ -51,6 +53,7 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.session.settings import Settings
     from labkit.testers.frames import frame_spec
     from labkit.testers.probe import interface_engine
+    from labkit.testers.trex.server import directory
 
     mistakes = Mistakes()
     load_pps, duration_s = None, 0.0
@@ -72,10 +75,14 @@ def trial(arguments: argparse.Namespace) -> int:
         frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
     with mistakes.noted():
         backend = registry.load(arguments.backend)
+    engine = None
     with mistakes.noted():
         wait_s = parse_wait(arguments.wait, option="--wait")
     with mistakes.noted():
         engine = None if arguments.tester is None else interface_engine(arguments.tester, option="--tester")
+    if engine == "trex":
+        with mistakes.noted():
+            directory(arguments.trex_dir, option="--trex-dir")
     mistakes.check()
     records = [record for record in lab.status() if record.alive and not record.controller]
     record = records[-1] if records and arguments.topology is None else None
@@ -85,6 +92,7 @@ def trial(arguments: argparse.Namespace) -> int:
             wait_s=wait_s,
             tester_engine=engine,
             tester_option="--tester",
+            trex_dir=arguments.trex_dir,
             listen_s=TRIAL_LISTEN_S,
             inventories=tuple(arguments.inventory or (record.inventories if record else ())),
         )
@@ -102,7 +110,7 @@ def trial(arguments: argparse.Namespace) -> int:
             names = (arguments.topology,) if arguments.topology is not None else DEFAULT_TOPOLOGIES
             datapath = default_datapath(backend.name, load_all(names), mode=arguments.mode)
         datapath.check_frames(frames)
-        lacking = [*session.lacking(datapath), *filter(None, [datapath.unfit(frames)])]
+        lacking = [*session.lacking(datapath), *filter(None, [session.unfit(datapath, frames)])]
         if lacking:
             raise EnvironmentBroken("; ".join(lacking), hint=fix.labkit("doctor"))
         result, proof, tester = session.one_trial(datapath, frames, load_pps=load_pps, duration_s=duration_s)
@@ -112,6 +120,31 @@ def trial(arguments: argparse.Namespace) -> int:
             _print_json(as_json(key, result, proof, tester))
         else:
             print(as_text(key, result, proof, tester), flush=True)
+    return 0
+
+
+def frames(arguments: argparse.Namespace) -> int:
+    """`labkit frames`: what would be sent, as a pcap file."""
+    from labkit.backends import registry
+    from labkit.session.preflight import load_all
+    from labkit.testers import preview
+    from labkit.testers.frames import frame_spec
+
+    mistakes = Mistakes()
+    with mistakes.noted():
+        if not 1 <= arguments.count <= MAX_PREVIEW:
+            raise ConfigInvalid(f"--count {arguments.count}: expected 1 to {MAX_PREVIEW:,}")
+    with mistakes.noted():
+        spec = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
+    with mistakes.noted():
+        backend = registry.load(arguments.backend)
+    with mistakes.noted():
+        (topology,) = load_all((arguments.topology,))
+    mistakes.check()
+    command = preview.command_for(topology, spec, own_mac=backend.own_mac)
+    path = Path(arguments.output)
+    count = preview.write(path, preview.as_sent(command, arguments.count))
+    print(f"{path}: {count} frames of {topology.name}", flush=True)
     return 0
 
 

@@ -106,7 +106,14 @@ WAIT = Flag(
 TESTER = Flag(
     name="tester",
     metavar="ENGINE",
-    help="tester engine on network interfaces: af_xdp, af_packet, or on NICs dpdk (default: af_xdp where it can run)",
+    help="tester engine on network interfaces: af_xdp, af_packet, on NICs dpdk, or trex with --trex-dir (default: "
+    "af_xdp where it can run)",
+)
+TREX_DIR = Flag(
+    name="trex-dir",
+    metavar="DIRECTORY",
+    help="where the TRex server is that the tester trex uses: the folder with t-rex-64 (default: the variable "
+    "LABKIT_TREX_DIR)",
 )
 INVENTORY = Flag(
     name="inventory",
@@ -146,6 +153,7 @@ TABLE = (
         help="write junit.xml into the run folder, as `labkit run` does",
     ),
     TESTER,
+    TREX_DIR,
     INVENTORY,
     Flag(name="seed", metavar="N", type=int, help="seed of all random values; recorded with the results"),
     Flag(

@@ -57,6 +57,19 @@ def engine(config: pytest.Config) -> str | None:
         raise pytest.UsageError(str(error)) from error
 
 
+def trex_dir(config: pytest.Config) -> str | None:
+    """Read --labkit-trex-dir. There must be a server where the tester trex was asked for."""
+    given: str | None = config.getoption("--labkit-trex-dir")
+    if config.getoption("--labkit-tester") == "trex":
+        from labkit.testers.trex.server import directory
+
+        try:
+            directory(given, option=spelt(config, "trex-dir"))
+        except ConfigInvalid as error:
+            raise pytest.UsageError(str(error)) from error
+    return given
+
+
 def required(config: pytest.Config) -> frozenset[str]:
     """Read the names in --labkit-require a,b --labkit-require c."""
     from labkit.backends import registry

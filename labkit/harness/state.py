@@ -41,6 +41,7 @@ class PluginState:
         """Names of backends that must be measured."""
         self.times = options.times(config)
         self._engine = options.engine(config)
+        self._trex_dir = options.trex_dir(config)
         self._session: Session | None = None
         self.worker = worker_of(config)
         """What this process was given as a worker of pytest-xdist. None: it is none."""
@@ -108,6 +109,7 @@ class PluginState:
                     rfc2544=option("--labkit-rfc2544"),
                     tester_engine=self._engine,
                     tester_option=spelt(self._config, "tester"),
+                    trex_dir=self._trex_dir,
                     inventories=tuple(option("--labkit-inventory") or ()),
                     seed=option("--labkit-seed") if shared is None else shared.seed,
                     shared=None if shared is None else shared.run,

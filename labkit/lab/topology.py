@@ -101,6 +101,10 @@ class Link:
         return (self.tester, self.dut) if role == "tester" else (self.dut, self.tester)
 
 
+TESTERS: Final = ("af_xdp", "af_packet", "dpdk", "trex")
+"""What generates on network interfaces, dpdk on NICs alone: the probe's engines of these names, and TRex."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """A lab, as written."""
@@ -115,6 +119,8 @@ class Topology:
     """One link: the DUT reflects. Two: it forwards from the first to the second."""
     backends: tuple[str, ...]
     """Backends that the suite measures on it."""
+    tester: str | None = None
+    """One of TESTERS, unless the user chooses another; None: the fastest that can run."""
     targets: tuple[Path, ...]
     source: Path
     sha256: str

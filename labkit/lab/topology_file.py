@@ -16,7 +16,7 @@ from pathlib import Path
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
 from labkit.lab.link_file import read_links, word
 from labkit.lab.simulation import SimulatedSpec
-from labkit.lab.topology import HERE, NO_WIRE, ROLES, Link, LinkKind, Role, Tier, Topology
+from labkit.lab.topology import HERE, NO_WIRE, ROLES, TESTERS, Link, LinkKind, Role, Tier, Topology
 from labkit.yamlfile import Node, parse_yaml, suggest
 
 
@@ -92,12 +92,13 @@ def parse(text: str, source: Path, *, alone: bool = False) -> Topology:
 def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone: bool) -> Topology:
     keys = root.mapping(
         required=("description", "backends"),
-        optional=("name", "tier", "hosts", "inventory", "cores", "targets", "links", "simulation"),
+        optional=("name", "tier", "hosts", "inventory", "cores", "tester", "targets", "links", "simulation"),
     )
     name, description = source.stem, ""
     tier: Tier | None = None  # None: the file names no valid tier, and what depends on it is not checked
     backends: tuple[str, ...] = ()
     whole = False  # False: its list of backends is wrong, and may mean others
+    tester: str | None = None
     targets: tuple[Path, ...] = ()
     links: tuple[Link, ...] = ()
     simulation: Mapping[str, SimulatedSpec] = {}
@@ -109,6 +110,10 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         tier = Tier(keys["tier"].one_of(list(Tier))) if "tier" in keys else Tier.SOFTWARE
     with mistakes.noted():
         backends, whole = _backends(keys["backends"], mistakes)
+    with mistakes.noted():
+        tester = keys["tester"].one_of(TESTERS) if "tester" in keys else None
+        if tester is not None and tier is Tier.SIMULATED:
+            keys["tester"].fail("a simulated lab has a tester of its own", hint="remove the key")
     with mistakes.noted():
         if tier is Tier.SIMULATED and "links" in keys:
             keys["links"].fail("a simulated lab has no links", hint="remove the key, or choose another tier")
@@ -166,6 +171,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         dut_core=chosen.get("dut"),
         links=links,
         backends=backends,
+        tester=tester,
         targets=targets,
         source=source,
         sha256=hashlib.sha256(text.encode()).hexdigest(),

@@ -9,7 +9,7 @@ from labkit import format as fmt
 from labkit.measure.gate import MAX_OFFERED_LOAD, Gate
 from labkit.measure.rates import Mrr
 from labkit.measure.search import GoalResult, Irregularity, SearchResult, at_load
-from labkit.measure.trial import TrialResult
+from labkit.measure.trial import Histogram, TrialResult
 
 MARGIN = 0.05
 """A result within this share of the maximum offered load is limited by the tester."""
@@ -24,6 +24,8 @@ class MaxOfferedLoad:
     pps: float
     disturbed: tuple[Gate, ...] = ()
     """The gates that were invalid. The true maximum may be higher then, never lower: each frame was counted."""
+    floor: Histogram | None = None
+    """The tester's own round trips, opposite the cheapest reflector there is, where it has large ones."""
 
     def gate(self, result: Mrr | SearchResult) -> Gate:
         """Whether it can say whose limit the result shows. It only warns: the rates are right, "at least" may be wrong.

@@ -66,7 +66,8 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         rtt = ", ".join(
             f"{name} {value:.1f}" if value is not None else f"{name} n too small" for name, value in shown
         )
-        lines.append(f"  RTT (us)    {rtt}  (n = {point.n:,}, from the intended send time)")
+        rtt_from = tester.get("rtt_from", "the intended send time")
+        lines.append(f"  RTT (us)    {rtt}  (n = {point.n:,}, from {rtt_from})")
     if note := tester.get("engine_note"):
         lines.append(f"  note        {note}")
     if trial.foreign or trial.stale or trial.corrupt:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from labkit.lab.topology import ROLES, LinkKind, Role, Tier
+from labkit.errors import ConfigInvalid
+from labkit.lab.topology import ROLES, LinkKind, Role, Tier, Topology
 from labkit.session.datapaths import Datapath
+from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER
+from labkit.testers.trex.server import directory
 
 Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
 """Which of these doctor checks fail on the machine of a role, with its ports: see `lacking_checks`."""
@@ -21,17 +24,33 @@ def lacking(
     *,
     tester_engine: str | None = None,
     tester_option: str = "--labkit-tester",
+    trex_dir: str | None = None,
     check: Check | None = None,
 ) -> tuple[str, ...]:
     """What the machine of a datapath lacks. Empty: it can run.
 
-    `tester_option`: what chose the engine. `check` asks the machines of a lab on NICs.
+    `tester_option`: what chose the engine, unless the topology does. `trex_dir`: as in Settings. `check` asks the
+    machines of a lab on NICs.
     """
-    lab_file, engine = datapath.topology, tester_engine
+    lab_file = datapath.topology
+    engine, tester_option = _chosen(lab_file, tester_engine, tester_option)
     if lab_file.tier is Tier.SIMULATED:
         return ()
+    if engine == "trex" and lab_file.links[0].kind is LinkKind.NIC:
+        return (
+            f"the tester trex drives links of veth and memif, not yet NICs (fix: leave {tester_option} out)",
+        )
     if lab_file.links[0].kind is LinkKind.NIC and check is not None:
         return _on_nics(datapath, check, engine, tester_option)
+    if engine == "trex" and lab_file.links[0].kind is LinkKind.VHOST:
+        return (
+            f"TRex has no driver for vhost-user links (fix: measure on memif, or leave {tester_option} out)",
+        )
+    if engine == "trex":
+        try:
+            directory(trex_dir)
+        except ConfigInvalid as error:
+            return (f"{error.message} (fix: {error.hint})",)
     checks = ["cores", *datapath.mode.requires]
     if lab_file.links[0].kind is LinkKind.VETH:
         if engine == "dpdk":
@@ -40,12 +59,34 @@ def lacking(
             # The path itself can run: what prevents it is the engine that was asked for.
             why = lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
             return tuple(_engine_lacks(engine, reason, tester_option) for reason in why)
-        if engine == "af_packet" and datapath.backend.name == "xdp":
-            return (
-                "the xdp backend on veth needs a tester with an XDP program of its own, which the engine "
-                f"af_packet does not have (fix: leave {tester_option} out)",
-            )
     return lacking_checks(checks, lab_file.mtu_bytes)
+
+
+def _chosen(topology: Topology, engine: str | None, option: str) -> tuple[str | None, str]:
+    """The engine that was asked for, by the user or else by the lab's file, and what to leave out."""
+    if engine is None and topology.tester is not None:
+        return topology.tester, f"the key tester of {topology.source}"
+    return engine, option
+
+
+def unfit(datapath: Datapath, frames: FrameSpec, *, engine: str | None, tester_option: str) -> str | None:
+    """Why such frames can't be measured on a datapath by this tester, with the fix. None: they can."""
+    engine, tester_option = _chosen(datapath.topology, engine, tester_option)
+    if reason := datapath.unfit(frames):
+        return reason
+    if (
+        engine == "trex"
+        and frames.ip_version == 6
+        and datapath.backend.own_mac
+        and not datapath.topology.forwards
+        and datapath.topology.tier is not Tier.SIMULATED
+    ):
+        # Seen with v3.08: the checksum is that of the frame before the time was written into it.
+        return (
+            "TRex writes the time into a frame and leaves its UDP checksum as it was: over IPv6 sockets drop it "
+            f"(fix: IPv4, two links, or leave {tester_option} out)"
+        )
+    return None
 
 
 def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option: str) -> tuple[str, ...]:

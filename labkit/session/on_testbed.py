@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from labkit.measure import nic, noise
 from labkit.measure.gate import GATE_SCOPE, MAX_OFFERED_LOAD, Gate, invalid_for
+from labkit.measure.histogram import percentiles_us
 from labkit.measure.limits import DUT, MaxOfferedLoad, limited_by
 from labkit.measure.rates import Mrr
 from labkit.measure.search import SearchResult
@@ -100,6 +101,17 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
 def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOfferedLoad) -> Measured:
     """The measurement with the maximum offered load on its link, and whose limit its rates show by that."""
     found = replace(measured, tester={**measured.tester, "max_offered_load_pps": load.pps})
+    if load.floor is not None:
+        own_us = percentiles_us(load.floor, (50.0, 99.0))
+        found = replace(
+            found,
+            tester={**found.tester, "rtt_floor_us": {f"p{p:g}": value for p, value in own_us.items()}},
+            deviations=(
+                *found.deviations,
+                "the tester's own round trips, opposite a reflector that does nothing else: "
+                + ", ".join(f"p{p:g} {value:.0f} us" for p, value in own_us.items() if value is not None),
+            ),
+        )
     if rates is None:
         return found
     return replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labkit.measure.search import Goal, quick_goals, rfc2544_goals, software_goals
-from labkit.testers.probe import RFC2544_DRAIN, SOFTWARE_DRAIN, DrainTime
+from labkit.testers.base import RFC2544_DRAIN, SOFTWARE_DRAIN, DrainTime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ class Session:
             plan,
             reach=self._machines.reach,
             tester_engine=settings.tester_engine,
+            trex_dir=settings.trex_dir,
             seed=settings.seed,
             progress=progress,
             on_topology=self.recorder.note_topology,
@@ -103,7 +104,17 @@ class Session:
             datapath,
             tester_engine=self.settings.tester_engine,
             tester_option=self.settings.tester_option,
+            trex_dir=self.settings.trex_dir,
             check=self._machines.check(datapath.topology),
+        )
+
+    def unfit(self, datapath: Datapath, frames: FrameSpec) -> str | None:
+        """Why such frames can't be measured on a datapath, with the fix. None: they can."""
+        return capabilities.unfit(
+            datapath,
+            frames,
+            engine=self.settings.tester_engine,
+            tester_option=self.settings.tester_option,
         )
 
     def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class Settings:
     """None: the fastest for the link."""
     tester_option: str = "--labkit-tester"
     """The option that chose it, as the user spelt it."""
+    trex_dir: str | None = None
+    """Where the server of the tester trex is, as the user said; None: as LABKIT_TREX_DIR says."""
     inventories: tuple[str, ...] = ()
     """Ansible inventories, by which the hosts of a topology are reached; none: as ssh knows them."""
     seed: int | None = None

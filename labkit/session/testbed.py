@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from labkit.backends.base import Dut
 from labkit.backends.probe_dut import port_proofs
-from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.errors import ToolFailed
 from labkit.lab.live import Lab, on_vfio
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import ROLES, Port, Role
@@ -26,9 +26,10 @@ from labkit.measure.trial import TrialResult
 from labkit.record import readings
 from labkit.session.datapaths import Datapath
 from labkit.session.machines import Workers, cores_by_machine, nics, reader
+from labkit.testers.base import DrainTime, Tester
 from labkit.testers.frames import FrameSpec
-from labkit.testers.probe import DrainTime, ProbeTester, generating
 from labkit.testers.simulated import SimulatedTester
+from labkit.testers.start import generating, needs_passing, passing
 
 
 class Testbed(Protocol):
@@ -80,7 +81,7 @@ class LiveTestbed:
     """A probe on the tester's ports and a backend on the DUT's."""
 
     def __init__(
-        self, lab: Lab, datapath: Datapath, dut: Dut, tester: ProbeTester, engine_note: str | None = None
+        self, lab: Lab, datapath: Datapath, dut: Dut, tester: Tester, engine_note: str | None = None
     ) -> None:
         self._lab = lab
         self._engine_note = engine_note
@@ -130,7 +131,14 @@ class LiveTestbed:
             if counted := {address: port["counters"] for address, port in self._driven_nics(role).items()}:
                 machine = self._lab.machines[role].name
                 found[machine] = replace(found[machine], nics={**found[machine].nics, **counted})
+        if own := self._tester.counters():
+            machine = self._tester_machine
+            found[machine] = replace(found[machine], nics={**found[machine].nics, **own})
         return found
+
+    @property
+    def _tester_machine(self) -> str:
+        return self._lab.machines["tester"].name if self._lab.machines else ONE_MACHINE
 
     def _driven_nics(self, role: Role) -> dict[str, Mapping[str, Any]]:
         """What a role's driver of user space reports of its NICs, by PCI address: `port_proofs`."""
@@ -150,8 +158,10 @@ class LiveTestbed:
 
     def gates(self, before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> Sequence[Gate]:
         """Those of NICs, in a lab that has some."""
+        counted = nic.differences(before, after)
+        own = list(self._tester.counters())
         if not self._lab.machines:
-            return ()
+            return (nic.rx_missed_gate(counted, {ONE_MACHINE: own}),) if own else ()
         facts: Any = self._lab.facts["ports"]
         cores: Mapping[Role, int] = {"tester": self._lab.cores.tester, "dut": self._lab.cores.dut}
         driven = {role: self._driven_nics(role) for role in ROLES}
@@ -165,9 +175,8 @@ class LiveTestbed:
         links = [
             (end("tester", port.link.tester), end("dut", port.link.dut)) for port in self._lab.tester_ports
         ]
-        counted = nic.differences(before, after)
         testers = nics(self._lab, "tester")
-        testers[self._lab.machines["tester"].name] += driven["tester"]
+        testers[self._tester_machine] += [*driven["tester"], *own]
         return (*nic.gates(links), nic.crc_errors_gate(counted), nic.rx_missed_gate(counted, testers))
 
     def _workers(self) -> Workers:
@@ -188,17 +197,12 @@ def live_testbed(
     engine_note: str | None = None,
     ip_version: int,
     drain: DrainTime,
+    trex_dir: str | None = None,
 ) -> Iterator[LiveTestbed]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
-    ports: Any = lab.facts.get("ports", {})
-    on_veth = not lab.machines or any(port["driver"] == "veth" for port in ports.values())
-    if datapath.backend.name == "xdp" and engine == "af_packet" and on_veth:
-        # Observed: without an XDP program at the far end, frames sent by XDP_TX get stuck in the ring of a veth.
-        raise ConfigInvalid(
-            "the xdp backend on veth needs a tester with an XDP program of its own; the engine af_packet has none",
-            hint="leave the engine out: one that fits is taken then",
-        )
     with ExitStack() as stack:
+        if datapath.backend.name == "xdp" and needs_passing(lab, engine):
+            stack.enter_context(passing(lab))
         by_dpdk: dict[Role, bool] = {
             "tester": engine == "dpdk" and bool(lab.machines),
             "dut": datapath.mode.on_vfio,
@@ -207,14 +211,14 @@ def live_testbed(
             lab = stack.enter_context(on_vfio(lab, [role for role in ROLES if by_dpdk[role]]))
         # A link is down until DPDK's driver has started its port. DPDK's own tester waits for it.
         if by_dpdk["tester"]:
-            tester = stack.enter_context(generating(lab, engine, drain=drain))
+            tester = stack.enter_context(generating(lab, engine, drain=drain, trex_dir=trex_dir))
             if not by_dpdk["dut"]:
                 lab.machines["dut"].ask("await_carrier", role="dut")
         dut = stack.enter_context(datapath.backend.start(lab, datapath.mode, ip_version=ip_version))
         if not by_dpdk["tester"]:
             if by_dpdk["dut"]:
                 lab.machines["tester"].ask("await_carrier", role="tester")
-            tester = stack.enter_context(generating(lab, engine, drain=drain))
+            tester = stack.enter_context(generating(lab, engine, drain=drain, trex_dir=trex_dir))
 
         def check() -> None:
             dut.check_alive()

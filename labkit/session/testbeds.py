@@ -36,6 +36,7 @@ class Testbeds:
         plan: Plan,
         *,
         tester_engine: str | None,
+        trex_dir: str | None = None,
         seed: int | None,
         progress: Progress,
         on_topology: Callable[[Topology, Mapping[str, object] | None, Mapping[str, object]], None],
@@ -44,6 +45,7 @@ class Testbeds:
         self._plan = plan
         self._reach = reach
         self._tester_engine = tester_engine
+        self._trex_dir = trex_dir
         self._seed = seed
         self._progress = progress
         self._on_topology = on_topology
@@ -81,10 +83,13 @@ class Testbeds:
 
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
         """The tester's engine; and, unless the user chose it, why it is not the fastest one."""
+        chosen = self._tester_engine or lab.topology.tester
+        if chosen == "trex":
+            return chosen, None
         if lab.tester_ports[0].interface is None:
             return default_engine(lab, af_xdp_ok=False), None
-        if self._tester_engine is not None:
-            return self._tester_engine, None
+        if chosen is not None:
+            return chosen, None
         findings = findings_of(lab, "tester", AF_XDP_TESTER)
         lacking = next((finding for finding in findings if not finding["ok"]), None)
         engine = default_engine(lab, af_xdp_ok=lacking is None)
@@ -115,6 +120,7 @@ class Testbeds:
                     engine_note=note,
                     ip_version=ip_version,
                     drain=self._plan.drain,
+                    trex_dir=self._trex_dir,
                 )
             )
             self._testbed_key = key
@@ -160,6 +166,7 @@ class Testbeds:
                 frames=frames,
                 trials=self._plan.offered_load_trials,
                 duration_s=self._plan.offered_load_duration_s,
+                trex_dir=self._trex_dir,
                 read=reader(bound),
             )
 

@@ -14,12 +14,17 @@ from contextlib import ExitStack
 from labkit.errors import ToolFailed
 from labkit.lab.live import Lab
 from labkit.lab.topology import Role
+from labkit.measure.latency import IDLE_LOAD_PPS
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.measure.noise import NoiseReading, contention_gate, of_machines, steal_gate
+from labkit.measure.trial import Histogram
 from labkit.probe.client import Probe
+from labkit.testers.base import Tester
 from labkit.testers.frames import FrameSpec
-from labkit.testers.probe import generating, port_arguments
+from labkit.testers.probe import port_arguments
+from labkit.testers.start import generating, needs_passing, passing
 
+FLOOR_S = 1.0
 ATTEMPTS = 3
 """At once, where the machine was busy: most disturbances are short."""
 
@@ -33,7 +38,9 @@ def far_engine(engine: str, *, xdp_ok: bool, in_memory: bool = False) -> str:
 
     Opposite DPDK on a NIC it is that as well: the DUT's own NIC stays with its kernel.
     """
-    if in_memory or engine == "af_packet":
+    if in_memory:
+        return "dpdk"
+    if engine == "af_packet":
         return engine
     return "xdp" if xdp_ok else "af_packet"
 
@@ -46,6 +53,7 @@ def measure_max_offered_load(
     frames: FrameSpec,
     trials: int,
     duration_s: float,
+    trex_dir: str | None = None,
     read: Callable[[Mapping[Role, tuple[int, int]]], Mapping[str, NoiseReading]],
 ) -> MaxOfferedLoad:
     """The highest rate that the far end counted in `trials` trials without a pace.
@@ -63,17 +71,22 @@ def measure_max_offered_load(
                 Probe(receiver, host, core=core, ports=ports, options=options, name="far end")
             )
 
+        if receiver == "xdp" and needs_passing(lab, engine):
+            stack.enter_context(passing(lab))
         if lab.tester_ports[0].pci is None:
-            far_end, tester = far(), stack.enter_context(generating(lab, engine))
+            far_end, tester = (
+                far(),
+                stack.enter_context(generating(lab, engine, trex_dir=trex_dir)),
+            )
         else:  # the link is down until DPDK's driver has started the tester's port
-            tester = stack.enter_context(generating(lab, engine))
+            tester = stack.enter_context(generating(lab, engine, trex_dir=trex_dir))
             lab.machines["dut"].ask("await_carrier", role="dut")
             far_end = far()
 
         def rate_pps() -> float:
             far_end.command("sink", tag=tester.next_tag)
-            tester.measure_one_way(load_pps=None, duration_s=duration_s)
-            return int(far_end.command("stop")["received"]) / duration_s
+            trial = tester.measure_one_way(load_pps=None, duration_s=duration_s)
+            return tester.counted(far_end.command("stop")) / trial.duration_s
 
         workers: dict[Role, tuple[int, int]] = {
             "tester": (tester.worker_tid, lab.cores.tester),
@@ -93,6 +106,15 @@ def measure_max_offered_load(
             disturbed = tuple(gate for gate in found if gate.state == "invalid")
             if not disturbed:
                 break
+        floor = _floor(far_end, tester) if tester.has_floor else None
     if not highest_pps:
         raise ToolFailed("the tester sent frames, but the receiver at the other end of the link counted none")
-    return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed)
+    return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=floor)
+
+
+def _floor(far_end: Probe, tester: Tester) -> Histogram | None:
+    """The tester's own round trips at a low load: the far end sends each frame back at once."""
+    far_end.command("reflect", swap="all")
+    trial = tester.measure(load_pps=IDLE_LOAD_PPS, duration_s=FLOOR_S)
+    far_end.command("stop")
+    return trial.rtt

@@ -8,38 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 from labkit.errors import ConfigInvalid, LabkitBug
 from labkit.lab.live import Lab, LivePort
+from labkit.lab.topology import TESTERS
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe
 from labkit.testers.answer import trial_from_answer
-from labkit.testers.frames import FrameSpec, frames_command
+from labkit.testers.base import SOFTWARE_DRAIN, DrainTime, frames_for
+from labkit.testers.frames import FrameSpec
 
-# Locally administered addresses that no interface of a lab has.
-FOREIGN_TESTER_MAC = "02:00:00:00:ff:01"
-FOREIGN_DUT_MAC = "02:00:00:00:ff:02"
-
-SOURCE_PORT = 10000  # flows count up from here
-ECHO_PORT = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainTime:
-    """How long a trial waits for frames that are still under way after the last one was sent."""
-
-    quiet_ms: float = 20
-    """The trial ends when nothing came back for this time."""
-    max_ms: float = 40
-    late_share: float | None = 0.005
-    """Frames that come back later than this share of the trial after sending (plus the shortest round trip) were in
-    buffers and do not count as forwarded: PDR's own tolerance. None: all frames that come back count."""
-
-
-SOFTWARE_DRAIN = DrainTime()
-RFC2544_DRAIN = DrainTime(quiet_ms=2000, max_ms=2000, late_share=None)
-"""RFC 2544 section 23 d: wait two seconds for residual frames, which count."""
 LATE_AT_LEAST_MS = 0.1
 
 
@@ -52,30 +31,11 @@ class ProbeTester:
         self._drain = drain
         self._tag = 0
         self.engine = engine
+        self.has_floor = False
 
     def set_frames(self, spec: FrameSpec, *, own_mac: bool) -> None:
         """Send these frames from now on, to the DUT's own MAC address or to a foreign one."""
-        first, last = self._lab.tester_ports[0], self._lab.tester_ports[-1]
-        source = first.port.ipv6 if spec.ip_version == 6 else first.port.ipv4
-        # Reflecting, frames go to the DUT; forwarding, through it and back to the tester's second port.
-        target = first.peer if len(self._lab.tester_ports) == 1 else last.port
-        destination = target.ipv6 if spec.ip_version == 6 else target.ipv4
-        if source is None or destination is None:
-            raise ConfigInvalid(
-                f"{self._lab.topology.source}: its ports have no IPv{spec.ip_version} addresses"
-            )
-        self._probe.command(
-            "frames",
-            **frames_command(
-                spec,
-                src_mac=first.port.mac if own_mac else FOREIGN_TESTER_MAC,
-                dst_mac=first.peer.mac if own_mac else FOREIGN_DUT_MAC,
-                src_ip=str(source.ip),
-                dst_ip=str(destination.ip),
-                src_port=SOURCE_PORT,
-                dst_port=ECHO_PORT,
-            ),
-        )
+        self._probe.command("frames", **frames_for(self._lab, spec, own_mac=own_mac))
 
     def watch(self, others: Callable[[], None]) -> None:
         """Call this each second of a trial; what it raises ends the trial."""
@@ -96,9 +56,8 @@ class ProbeTester:
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial, open loop."""
-        late: dict[str, object] = {}
-        if self._drain.late_share is not None:
-            late["late_ms"] = max(duration_s * 1e3 * self._drain.late_share, LATE_AT_LEAST_MS)
+        late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)
+        late: dict[str, object] = {} if late_ms is None else {"late_ms": late_ms}
         return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late)
 
     def measure_burst(self, count: int) -> TrialResult:
@@ -110,6 +69,14 @@ class ProbeTester:
         return self._generate(
             span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **{"return": False}
         )
+
+    def counted(self, sink: Mapping[str, Any]) -> int:
+        """Frames of the trial's tag."""
+        return int(sink["received"])
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """None: the kernel's counters, or those of DPDK's ports in the proof, have them."""
+        return {}
 
     def proof(self) -> Mapping[str, object]:
         """What the engine reads back from kernel or EAL now: see PROTOCOL.md."""
@@ -135,8 +102,6 @@ class ProbeTester:
         return {**found, "proof": self.proof()}
 
 
-INTERFACE_ENGINES = ("af_xdp", "af_packet", "dpdk")
-"""Engines that generate on network interfaces, dpdk on NICs alone; they are named as the backends."""
 AF_XDP_TESTER = ("bpf", "xdp_native", "af_xdp", "probe_af_xdp")
 """Ids of the doctor's checks that the engine af_xdp needs, at the MTU of the links."""
 DPDK_TESTER = ("dpdk", "vfio_pci", "probe_dpdk")
@@ -151,10 +116,10 @@ _NO_TESTER = {
 
 def interface_engine(name: str, *, option: str) -> str:
     """The tester engine of that name. Raises ConfigInvalid for another one; former names are answered with the new."""
-    if name in INTERFACE_ENGINES:
+    if name in TESTERS:
         return name
     why = _NO_TESTER.get(name, "no such engine")
-    raise ConfigInvalid(f"{option} {name}: {why}; expected af_xdp, af_packet, or on NICs dpdk")
+    raise ConfigInvalid(f"{option} {name}: {why}; expected af_xdp, af_packet, trex, or on NICs dpdk")
 
 
 def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,10 +26,12 @@ from labkit.measure.histogram import percentiles_us
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe
 from labkit.session.datapaths import Datapath, find_mode
+from labkit.session.machines import reader
 from labkit.session.testbed import Testbed, live_testbed
 from labkit.testers.answer import trial_from_answer
+from labkit.testers.base import SOFTWARE_DRAIN
 from labkit.testers.frames import FrameSpec, frames_command
-from labkit.testers.probe import SOFTWARE_DRAIN
+from labkit.testers.offered_load import far_engine, measure_max_offered_load
 from tests.lab.ssh_host import TwoHosts
 
 Say = Callable[[str], None]
@@ -311,7 +314,41 @@ def _memory(pairs: int, say: Say) -> Pairs:
     yield peak_kib / 1024, 150e6 / (1 << 20)
 
 
+def _one_way_pps(engine: str) -> float:
+    """The tester's maximum offered load on a veth pair: what an XDP program that drops has counted."""
+    with labs.lab_up(topology_file.load("veth")) as lab:
+        found = measure_max_offered_load(
+            lab,
+            engine=engine,
+            receiver=far_engine(engine, xdp_ok=True),
+            frames=FRAME,
+            trials=3,
+            duration_s=RUN_S,
+            read=reader(lab),
+        )
+    return found.pps
+
+
+def _against_trex(pairs: int, say: Say) -> Pairs:
+    for _ in range(pairs):
+        ours, theirs = _one_way_pps("af_xdp"), _one_way_pps("trex")
+        say(f"labkit {ours / 1e6:.3f} Mpps, TRex {theirs / 1e6:.3f} Mpps")
+        yield ours, theirs
+
+
+WITH_TREX = (
+    Comparison(
+        name="one-way-trex",
+        title="frames one way over veth, on the same core",
+        against="TRex in low-end mode (LABKIT_TREX_DIR)",
+        unit="pps",
+        floor=3.0,
+        aim=4.0,
+        measure=_against_trex,
+    ),
+)
 COMPARISONS = (
+    *(WITH_TREX if os.environ.get("LABKIT_TREX_DIR") else ()),
     Comparison(
         name="dpdk-vhost",
         title="frames that come back over vhost, checked and timed",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.testers.trex.server import directory
 from tests.lab.ssh_host import TwoHosts
 
 # Two of these suites on one machine wait for each other.
@@ -19,6 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "beside: may run beside others: judges no figure, and changes nothing of the machine itself",
     )
+    config.addinivalue_line("markers", "trex: needs a TRex server: --labkit-trex-dir, or LABKIT_TREX_DIR")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "/lab/" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason="needs root: sudo -E pytest tests/lab"))
+
+
+@pytest.fixture(scope="session")
+def trex_directory(request: pytest.FixtureRequest) -> Path:
+    """Where a real TRex server is."""
+    given = request.config.getoption("--labkit-trex-dir")
+    if not given and not os.environ.get("LABKIT_TREX_DIR"):
+        pytest.skip("needs a TRex server: --labkit-trex-dir DIRECTORY, or LABKIT_TREX_DIR")
+    return directory(given, option="--labkit-trex-dir")
 
 
 @pytest.fixture

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.lab.topology_file import load
+from labkit.lab.topology import TESTERS, Topology
+from labkit.lab.topology_file import load, parse
 from labkit.probe.cache import ENGINES
 from labkit.progress import Silent
-from labkit.session.capabilities import lacking
+from labkit.session.capabilities import lacking, unfit
 from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
+from labkit.testers.frames import frame_spec
 from labkit.testers.offered_load import far_engine
-from labkit.testers.probe import INTERFACE_ENGINES, interface_engine
+from labkit.testers.probe import interface_engine
 
 
 def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
-    assert set(INTERFACE_ENGINES) < set(ENGINES)
-    assert [interface_engine(name, option="--labkit-tester") for name in INTERFACE_ENGINES] == [
+    assert set(TESTERS) - {"trex"} < set(ENGINES)
+    assert [interface_engine(name, option="--labkit-tester") for name in TESTERS] == [
         "af_xdp",
         "af_packet",
         "dpdk",
+        "trex",
     ]
 
 
@@ -33,7 +37,7 @@ def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
         ("packet", "packet is now called af_packet"),
         ("bpf", "bpf is now called xdp, and xdp does not generate frames"),
         ("xdp", "does not generate frames; the engine formerly called xdp is af_xdp"),
-        ("warp", "no such engine; expected af_xdp, af_packet, or on NICs dpdk"),
+        ("warp", "no such engine; expected af_xdp, af_packet, trex, or on NICs dpdk"),
     ],
 )
 def test_what_cannot_generate_on_interfaces_is_refused_with_what_to_use(name: str, said: str) -> None:
@@ -44,11 +48,48 @@ def test_what_cannot_generate_on_interfaces_is_refused_with_what_to_use(name: st
 
 @pytest.mark.parametrize("option", ["--tester", "--labkit-tester"])
 def test_an_engine_that_does_not_fit_is_left_out_by_the_option_that_chose_it(option: str) -> None:
-    settings = Settings(store=False, tester_engine="af_packet", tester_option=option)
-    (xdp,) = [d for d in enumerate_datapaths([load("veth")]) if d.backend.name == "xdp"]
+    settings = Settings(store=False, tester_engine="trex", tester_option=option)
+    (dpdk,) = enumerate_datapaths([load("vhost")])
     with Session(settings, progress=Silent()) as session:
-        (reason,) = session.lacking(xdp)
-    assert reason.endswith(f"(fix: leave {option} out)")
+        (reason,) = session.lacking(dpdk)
+    assert reason == (
+        f"TRex has no driver for vhost-user links (fix: measure on memif, or leave {option} out)"
+    )
+
+
+def test_sockets_are_not_measured_over_ipv6_by_a_tester_that_leaves_the_checksum_wrong() -> None:
+    for topology, reason in (("veth", "leaves its UDP checksum"), ("veth-forward", "")):
+        (kernel,) = [d for d in enumerate_datapaths([load(topology)]) if d.backend.name == "kernel"]
+        found = unfit(kernel, frame_spec(84, ip_version=6), engine="trex", tester_option="--tester")
+        assert reason in (found or "")
+        assert unfit(kernel, frame_spec(64), engine="trex", tester_option="--tester") is None
+        assert unfit(kernel, frame_spec(84, ip_version=6), engine=None, tester_option="--tester") is None
+
+
+def with_tester(name: str, tester: str) -> Topology:
+    return parse(f"{load(name).text}\ntester: {tester}\n", Path(f"{name}.yml"))
+
+
+def test_a_topology_names_its_tester_and_the_user_may_choose_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABKIT_TREX_DIR", raising=False)
+    topology = with_tester("veth", "trex")
+    (kernel,) = [d for d in enumerate_datapaths([topology]) if d.backend.name == "kernel"]
+    (reason,) = lacking(kernel)
+    assert reason.startswith(
+        "the tester trex needs a TRex server, and none was given (fix: name the directory"
+    )
+    (reason,) = lacking(kernel, tester_engine="dpdk", tester_option="--tester")
+    assert reason == "the tester engine dpdk drives NICs, not veth (fix: leave --tester out)"
+    (dpdk,) = enumerate_datapaths([with_tester("vhost", "trex")])
+    (reason,) = lacking(dpdk)
+    assert reason.endswith("(fix: measure on memif, or leave the key tester of vhost.yml out)")
+
+
+def test_an_unknown_tester_of_a_topology_is_refused_by_its_line() -> None:
+    with pytest.raises(ConfigInvalid, match=r"veth\.yml:\d+: tester: expected one of .*trex, got 'trax'"):
+        with_tester("veth", "trax")
+    with pytest.raises(ConfigInvalid, match="a simulated lab has a tester of its own"):
+        with_tester("sim", "trex")
 
 
 def test_dpdk_does_not_generate_on_veth() -> None:
@@ -82,6 +123,9 @@ def test_on_nics_dpdk_needs_vfio_on_the_testers_host() -> None:
         ("dpdk", True, False, "xdp"),
         ("dpdk", False, False, "af_packet"),
         ("dpdk", False, True, "dpdk"),
+        ("trex", True, False, "xdp"),
+        ("trex", False, False, "af_packet"),
+        ("trex", True, True, "dpdk"),
     ],
 )
 def test_the_cheapest_receiver_is_opposite(

@@ -1,0 +1,91 @@
+"""The frames that a tester sends, written to a pcap file without sending them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import ConfigInvalid
+from labkit.lab.topology import LinkKind, Topology
+from labkit.machine.durable import replacing
+from labkit.testers.base import addressed
+from labkit.testers.frames import FrameSpec
+
+TAG = 1
+"""Of the signature: that of the first trial."""
+_SIGNATURE = struct.Struct("!HQQ")  # tag, sequence, intended send time; see PROTOCOL.md
+_PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1)  # nanoseconds, Ethernet
+_PCAP_RECORD = struct.Struct("<IIII")
+
+
+def command_for(topology: Topology, spec: FrameSpec, *, own_mac: bool) -> dict[str, Any]:
+    """Arguments of the probe's command `frames` for a lab that is not up. Raises ConfigInvalid."""
+    if topology.links[0].kind is LinkKind.SIM:
+        raise ConfigInvalid(
+            f"{topology.source}: a simulated lab sends no frames", hint="name a lab with links"
+        )
+    ends = [link.tester for link in topology.links] + [topology.links[0].dut]
+    for port in ends:
+        if not port.mac:
+            raise ConfigInvalid(
+                f"{topology.source}: the MAC address of {port.name} is known only when the lab is up",
+                hint="name the NIC by its mac: in the file",
+            )
+    first = topology.links[0]
+    return addressed(
+        spec,
+        first=first.tester,
+        peer=first.dut,
+        last=topology.links[-1].tester,
+        own_mac=own_mac,
+        source=str(topology.source),
+    )
+
+
+def as_sent(command: Mapping[str, Any], count: int) -> Iterator[bytes]:
+    """The first `count` frames as the probe sends them, without FCS; the time in the signature is zero."""
+    templates: Sequence[Mapping[str, Any]] = command["templates"]
+    order: Sequence[int] = command["order"]
+    for sequence in range(count):
+        template = templates[order[sequence % len(order)]]
+        frame = bytearray.fromhex(template["data"])
+        flow, at = sequence % int(command["flows"]), int(command["flow_offset"])
+        port = struct.unpack_from("!H", frame, at)[0] + flow
+        written = (
+            (at, struct.pack("!H", port)),
+            (int(template["signature_offset"]), _SIGNATURE.pack(TAG, sequence, 0)),
+        )
+        checksum = int(template["udp_checksum_offset"])
+        for offset, data in written:
+            if checksum != -1:
+                _adjust(frame, checksum, bytes(frame[offset : offset + len(data)]), data)
+            frame[offset : offset + len(data)] = data
+        yield bytes(frame)
+
+
+def _adjust(frame: bytearray, at: int, old: bytes, new: bytes) -> None:
+    """The checksum there after a change of whole words (RFC 1624, equation 3); UDP never sends zero."""
+    total = ~struct.unpack_from("!H", frame, at)[0] & 0xFFFF
+    for (before,), (after,) in zip(struct.iter_unpack("!H", old), struct.iter_unpack("!H", new), strict=True):
+        total += (~before & 0xFFFF) + after
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    struct.pack_into("!H", frame, at, (~total & 0xFFFF) or 0xFFFF)
+
+
+def write(path: Path, frames: Iterator[bytes]) -> int:
+    """Write them to a pcap file, a microsecond apart; it is whole, or as it was before. Raises ConfigInvalid."""
+    count = 0
+    try:
+        with replacing(path) as draft, draft.open("wb") as file:
+            file.write(_PCAP_HEADER)
+            for count, frame in enumerate(frames, start=1):
+                seconds, us = divmod(count - 1, 1_000_000)
+                file.write(_PCAP_RECORD.pack(seconds, us * 1000, len(frame), len(frame)) + frame)
+    except OSError as error:
+        raise ConfigInvalid(
+            f"{path}: cannot be written: {error.strerror}", hint="give another file: -o"
+        ) from error
+    return count

@@ -1,0 +1,42 @@
+"""Frames as they arrive at the DUT's first port."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from labkit.lab.live import Lab
+from labkit.machine.namespaces import inside
+
+OUTGOING = 4  # PACKET_OUTGOING
+
+
+def captured(lab: Lab, send: Callable[[], object]) -> list[bytes]:
+    """What arrives at the DUT meanwhile."""
+    frames: list[bytes] = []
+    over = threading.Event()
+    port = lab.dut_ports[0]
+    with inside(port.host.pid), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as packets:  # type: ignore[attr-defined]
+        packets.bind((port.interface, 0))
+        packets.settimeout(0.1)
+
+        def read() -> None:
+            while not over.is_set():
+                try:
+                    frame, address = packets.recvfrom(65535)
+                except TimeoutError:
+                    continue
+                if address[2] != OUTGOING:
+                    frames.append(frame)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            send()
+            time.sleep(0.3)
+        finally:
+            over.set()
+            reader.join()
+    return frames
