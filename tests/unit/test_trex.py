@@ -151,6 +151,10 @@ def test_a_trial_that_kept_its_pace_lasted_as_long_as_it_should() -> None:
     assert (trial.sent, trial.received, trial.unsent, trial.duration_s) == (1000, 1000, 0, 1.0)
 
 
+def test_a_trial_that_took_a_little_longer_lasted_as_long() -> None:
+    assert read(answer(tx_duration_s=1.004)).offered_pps == pytest.approx(1000 / 1.004)
+
+
 def test_a_stretched_trial_has_not_offered_its_load() -> None:
     """TRex sends late what it could not send in time, and its own figures show no loss."""
     late = answer(stopped=True, tx_duration_s=1.005)

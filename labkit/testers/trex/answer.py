@@ -62,10 +62,10 @@ def trial_from_counters(
         raise ToolFailed(f"TRex counted more frames than it sent: {received} of {sent}")
     in_time = answer["received_in_time"]
     late = 0 if in_time is None else max(received - max(int(in_time) - duplicates, 0), 0)
-    took_s = max(float(answer["tx_duration_s"]), duration_s) if answer["stopped"] else duration_s
+    took_s = max(float(answer["tx_duration_s"]), duration_s)
     return TrialResult(
         intended_load_pps=load_pps,
-        duration_s=took_s or float(answer["tx_duration_s"]),
+        duration_s=took_s,
         intended=sent if intended is None else intended,
         sent=sent,
         received=received if returns else 0,
