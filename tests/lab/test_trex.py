@@ -94,7 +94,7 @@ def test_a_server_that_sends_less_than_it_says_has_not_offered_the_load(tmp_path
 
 def test_a_short_trial_is_made_long_enough_for_its_end_to_be_seen(tmp_path: Path) -> None:
     with running(tmp_path) as trex:
-        assert trex.measure(load_pps=10_000, duration_s=0.1).duration_s == SHORTEST_TRIAL_S
+        assert trex.measure(load_pps=10_000, duration_s=0.1).duration_s >= SHORTEST_TRIAL_S
 
 
 def test_frames_lost_in_its_own_rings_are_counted_as_its_own(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ POLL_S = 0.002
 """Between two looks at a counter: a query takes 0.3 ms and is answered by the server's control thread."""
 QUIET_POLL_S = 0.005
 SLACK_S = 0.005
-"""A start takes 4 ms to be answered, and a look at the counters comes up to POLL_S too late."""
+"""A look at the counters comes up to POLL_S too late, and takes time itself."""
 
 if TYPE_CHECKING:  # Python 3.8 can't evaluate it
     Answer = dict[str, Any]
@@ -115,7 +115,9 @@ class TrexConnection:
         burst = duration_s is None
         began = time.monotonic()
         self.client.start([port], duration=-1 if burst or expected is None else duration_s, force=True)
-        ended = self._until_sent(pg_ids, began, duration_s, burst_limit_s, expected)
+        limit_s = burst_limit_s if duration_s is None else duration_s
+        deadline = time.monotonic() + limit_s + SLACK_S  # it began before that was answered
+        ended = self._until_sent(pg_ids, began, duration_s, deadline, expected)
         stopped = False
         if ended is None:
             self._send_stop(port)
@@ -196,7 +198,7 @@ class TrexConnection:
         pg_ids: list[int],
         began: float,
         duration_s: float | None,
-        burst_limit_s: float,
+        deadline: float,
         expected: int | None,
     ) -> float | None:
         """The time at which the last frame was sent; None: they were not all sent in time."""
@@ -211,7 +213,7 @@ class TrexConnection:
             now = time.monotonic()
             if sent >= expected:
                 return now
-            if now - began > (burst_limit_s if duration_s is None else duration_s + SLACK_S):
+            if now > deadline:
                 return None
             time.sleep(POLL_S)
 
