@@ -202,7 +202,12 @@ def _add_frames(verbs: Verbs) -> None:
     _frame_options(frames)
     frames.add_argument("--count", type=int, default=100, help="how many (default: %(default)s)")
     frames.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="the pcap file; replaced if it is there"
+        "-o",
+        "--output",
+        type=flags.given,
+        metavar="FILE",
+        required=True,
+        help="the pcap file; replaced if it is there",
     )
     frames.set_defaults(handler=_verb("frames"))
 

@@ -211,9 +211,10 @@ class Measure(HostMeasure):
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
         """Longest burst without loss (RFC 9004)."""
-        return self._take(
-            self._session.measure.back_to_back(self.datapath, self._spec(frame_size_bytes, ip_version, flows))
-        )
+        frames = self._spec(frame_size_bytes, ip_version, flows)
+        if reason := self._session.no_bursts(self.datapath):
+            self._skip(self.key, reason)
+        return self._take(self._session.measure.back_to_back(self.datapath, frames))
 
 
 class TargetCheck:

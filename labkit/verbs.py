@@ -93,6 +93,7 @@ def trial(arguments: argparse.Namespace) -> int:
             tester_engine=engine,
             tester_option="--tester",
             trex_dir=arguments.trex_dir,
+            trex_option="--trex-dir",
             listen_s=TRIAL_LISTEN_S,
             inventories=tuple(arguments.inventory or (record.inventories if record else ())),
         )
@@ -126,6 +127,7 @@ def trial(arguments: argparse.Namespace) -> int:
 def frames(arguments: argparse.Namespace) -> int:
     """`labkit frames`: what would be sent, as a pcap file."""
     from labkit.backends import registry
+    from labkit.session.datapaths import default_datapath
     from labkit.session.preflight import load_all
     from labkit.testers import preview
     from labkit.testers.frames import frame_spec
@@ -137,14 +139,16 @@ def frames(arguments: argparse.Namespace) -> int:
     with mistakes.noted():
         spec = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
     with mistakes.noted():
-        backend = registry.load(arguments.backend)
+        registry.load(arguments.backend)
     with mistakes.noted():
-        (topology,) = load_all((arguments.topology,))
+        preview.check_target(Path(arguments.output))
     mistakes.check()
-    command = preview.command_for(topology, spec, own_mac=backend.own_mac)
+    datapath = default_datapath(arguments.backend, load_all((arguments.topology,)))
+    datapath.check_frames(spec)
+    command = preview.command_for(datapath.topology, spec, own_mac=datapath.backend.own_mac)
     path = Path(arguments.output)
     count = preview.write(path, preview.as_sent(command, arguments.count))
-    print(f"{path}: {count} frames of {topology.name}", flush=True)
+    print(f"{path}: {count} frames of {datapath.topology.name}", flush=True)
     return 0
 
 

@@ -110,6 +110,7 @@ class PluginState:
                     tester_engine=self._engine,
                     tester_option=spelt(self._config, "tester"),
                     trex_dir=self._trex_dir,
+                    trex_option=spelt(self._config, "trex-dir"),
                     inventories=tuple(option("--labkit-inventory") or ()),
                     seed=option("--labkit-seed") if shared is None else shared.seed,
                     shared=None if shared is None else shared.run,

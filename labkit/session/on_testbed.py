@@ -91,11 +91,16 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
         payload=payload,
         tester=tester,
         proof=proof,
-        gates=(*gates, *testbed.gates(before, after), *notes.gates),
+        gates=(*filter(_is_known(tester), gates), *testbed.gates(before, after), *notes.gates),
         limited_by=DUT,
         deviations=(*deviations, *notes.deviations),
         bases=tuple(notes.bases),
     )
+
+
+def _is_known(tester: Mapping[str, object]) -> Callable[[Gate], bool]:
+    """Whether a gate has something to judge: TRex says nothing of its own stalls."""
+    return lambda gate: gate.name != "stall" or tester.get("reports_stalls") is not False
 
 
 def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOfferedLoad) -> Measured:

@@ -105,6 +105,7 @@ class Session:
             tester_engine=self.settings.tester_engine,
             tester_option=self.settings.tester_option,
             trex_dir=self.settings.trex_dir,
+            trex_option=self.settings.trex_option,
             check=self._machines.check(datapath.topology),
         )
 
@@ -115,6 +116,12 @@ class Session:
             frames,
             engine=self.settings.tester_engine,
             tester_option=self.settings.tester_option,
+        )
+
+    def no_bursts(self, datapath: Datapath) -> str | None:
+        """Why bursts can't be measured on a datapath, with the fix. None: they can."""
+        return capabilities.no_bursts(
+            datapath, engine=self.settings.tester_engine, tester_option=self.settings.tester_option
         )
 
     def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class Settings:
     """The option that chose it, as the user spelt it."""
     trex_dir: str | None = None
     """Where the server of the tester trex is, as the user said; None: as LABKIT_TREX_DIR says."""
+    trex_option: str = "--labkit-trex-dir"
+    """The option that says so, as the user would spell it."""
     inventories: tuple[str, ...] = ()
     """Ansible inventories, by which the hosts of a topology are reached; none: as ssh knows them."""
     seed: int | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from labkit.errors import ConfigInvalid
 from labkit.lab.topology import LinkKind, Topology
 from labkit.machine.durable import replacing
+from labkit.machine.ownership import hand_over
 from labkit.testers.base import addressed
 from labkit.testers.frames import FrameSpec
 
@@ -75,11 +76,25 @@ def _adjust(frame: bytearray, at: int, old: bytes, new: bytes) -> None:
     struct.pack_into("!H", frame, at, (~total & 0xFFFF) or 0xFFFF)
 
 
+def check_target(path: Path) -> None:
+    """Raise ConfigInvalid for what is no file that may be replaced: a folder, a device, a pipe."""
+    if path.exists() and not path.is_file():
+        raise ConfigInvalid(f"{path}: is no regular file", hint="give the name of a file: -o out.pcap")
+    if not path.resolve().parent.is_dir():
+        raise ConfigInvalid(
+            f"{path}: there is no such folder", hint="make it first, or give another file: -o"
+        )
+
+
 def write(path: Path, frames: Iterator[bytes]) -> int:
-    """Write them to a pcap file, a microsecond apart; it is whole, or as it was before. Raises ConfigInvalid."""
-    count = 0
+    """Write them to a pcap file, a microsecond apart; it is whole, or as it was before. Raises ConfigInvalid.
+
+    Where the path is a symbolic link, to the file that it points to.
+    """
+    check_target(path)
+    count, target = 0, path.resolve()
     try:
-        with replacing(path) as draft, draft.open("wb") as file:
+        with replacing(target) as draft, draft.open("wb") as file:
             file.write(_PCAP_HEADER)
             for count, frame in enumerate(frames, start=1):
                 seconds, us = divmod(count - 1, 1_000_000)
@@ -88,4 +103,5 @@ def write(path: Path, frames: Iterator[bytes]) -> int:
         raise ConfigInvalid(
             f"{path}: cannot be written: {error.strerror}", hint="give another file: -o"
         ) from error
+    hand_over(target)
     return count

@@ -13,8 +13,13 @@ from labkit.machine.namespaces import inside
 OUTGOING = 4  # PACKET_OUTGOING
 
 
+def _is_udp(frame: bytes) -> bool:
+    """Not what the tester's kernel sends of its own accord (multicast listeners)."""
+    return (frame[12:14], frame[23]) == (b"\x08\x00", 17) or (frame[12:14], frame[20]) == (b"\x86\xdd", 17)
+
+
 def captured(lab: Lab, send: Callable[[], object]) -> list[bytes]:
-    """What arrives at the DUT meanwhile."""
+    """UDP that arrives at the DUT meanwhile."""
     frames: list[bytes] = []
     over = threading.Event()
     port = lab.dut_ports[0]
@@ -28,7 +33,7 @@ def captured(lab: Lab, send: Callable[[], object]) -> list[bytes]:
                     frame, address = packets.recvfrom(65535)
                 except TimeoutError:
                     continue
-                if address[2] != OUTGOING:
+                if address[2] != OUTGOING and _is_udp(frame):
                     frames.append(frame)
 
         reader = threading.Thread(target=read)

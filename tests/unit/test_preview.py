@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
+from scapy.utils import RawPcapReader
 
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
@@ -59,8 +61,19 @@ def test_a_lab_whose_frames_are_not_known_is_refused(lab: str) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match=r"nosuch/out\.pcap: cannot be written"):
+    with pytest.raises(ConfigInvalid, match=r"nosuch/out\.pcap: there is no such folder"):
         preview.write(tmp_path / "nosuch" / "out.pcap", iter(frames()))
+
+
+def test_only_a_file_is_replaced_and_a_link_leads_to_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for odd in (tmp_path / "pipe", tmp_path, Path("/dev/null"), Path("/")):
+        with pytest.raises(ConfigInvalid, match="is no regular file"):
+            preview.write(odd, iter(frames()))
+    (tmp_path / "link").symlink_to(tmp_path / "real.pcap")
+    preview.write(tmp_path / "link", iter(frames(count=3)))
+    assert (tmp_path / "link").is_symlink()
+    assert len(list(RawPcapReader(str(tmp_path / "real.pcap")))) == 3
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from labkit.lab.topology import TESTERS, Topology
 from labkit.lab.topology_file import load, parse
 from labkit.probe.cache import ENGINES
 from labkit.progress import Silent
-from labkit.session.capabilities import lacking, unfit
+from labkit.session.capabilities import lacking, no_bursts, unfit
 from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
@@ -58,12 +58,19 @@ def test_an_engine_that_does_not_fit_is_left_out_by_the_option_that_chose_it(opt
 
 
 def test_sockets_are_not_measured_over_ipv6_by_a_tester_that_leaves_the_checksum_wrong() -> None:
-    for topology, reason in (("veth", "leaves its UDP checksum"), ("veth-forward", "")):
+    for topology, skipped in (("veth", True), ("veth-forward", False)):
         (kernel,) = [d for d in enumerate_datapaths([load(topology)]) if d.backend.name == "kernel"]
         found = unfit(kernel, frame_spec(84, ip_version=6), engine="trex", tester_option="--tester")
-        assert reason in (found or "")
+        assert (found is not None) == skipped
+        assert "leaves its UDP checksum" in (found or "leaves its UDP checksum")
         assert unfit(kernel, frame_spec(64), engine="trex", tester_option="--tester") is None
         assert unfit(kernel, frame_spec(84, ip_version=6), engine=None, tester_option="--tester") is None
+
+
+def test_bursts_are_not_measured_by_a_tester_that_is_slower_to_start_than_they_are() -> None:
+    (kernel,) = [d for d in enumerate_datapaths([load("veth")]) if d.backend.name == "kernel"]
+    assert "before TRex's start" in (no_bursts(kernel, engine="trex", tester_option="--tester") or "")
+    assert no_bursts(kernel, engine=None, tester_option="--tester") is None
 
 
 def with_tester(name: str, tester: str) -> Topology:

@@ -59,10 +59,10 @@ def test_as_fast_as_it_goes_is_a_rate_that_no_server_reaches() -> None:
     assert sum(one.rate_pps for one in streams(frames("imix"), load_pps=None)) == pytest.approx(FASTEST_PPS)
 
 
-def test_flows_keep_a_checksum_that_is_written_in_full() -> None:
+def test_flows_differ_in_their_source_port() -> None:
     [ipv4], [ipv6] = (streams(frames(84, version=v, flows=100), load_pps=1000) for v in (4, 6))
-    assert (ipv4.flows, ipv4.flow_offset, ipv4.balance_offset) == (100, 34, None)
-    assert (ipv6.flows, ipv6.flow_offset, ipv6.balance_offset) == (100, 54, 62)
+    assert (ipv4.flows, ipv4.flow_offset) == (100, 34)
+    assert (ipv6.flows, ipv6.flow_offset) == (100, 54)
 
 
 def test_a_frame_without_room_for_the_payload_is_refused() -> None:
@@ -133,8 +133,7 @@ def answer(**changed: object) -> dict[str, Any]:
     found: dict[str, Any] = {
         "tx_duration_s": 0.998,
         "stopped": False,
-        "drain_s": 0.02,
-        "received_in_time": 1000,
+        "looks": [[0.0005, 998], [0.0018, 999], [0.0031, 1000], [0.02, 1000]],
         "streams": {"1": {"sent": 1000, "received": 1000, "errors": {}, "hdrh": histogram({500: 1000})}},
         "ports": [{"opackets": 1000, "ipackets": 1000, "oerrors": 0, "ierrors": 0}],
         "queue_full": 0,
@@ -142,8 +141,16 @@ def answer(**changed: object) -> dict[str, Any]:
     return {**found, **changed}
 
 
-def read(found: dict[str, Any], *, load_pps: float | None = 1000, intended: int | None = 1000):
-    return trial_from_counters(found, load_pps=load_pps, duration_s=1.0, intended=intended, overhead_s=0.05)
+def read(
+    found: dict[str, Any],
+    *,
+    load_pps: float | None = 1000,
+    intended: int | None = 1000,
+    late_s: float | None = None,
+):
+    return trial_from_counters(
+        found, load_pps=load_pps, duration_s=1.0, intended=intended, overhead_s=0.05, late_s=late_s
+    )
 
 
 def test_a_trial_that_kept_its_pace_lasted_as_long_as_it_should() -> None:
@@ -151,8 +158,13 @@ def test_a_trial_that_kept_its_pace_lasted_as_long_as_it_should() -> None:
     assert (trial.sent, trial.received, trial.unsent, trial.duration_s) == (1000, 1000, 0, 1.0)
 
 
-def test_a_trial_that_took_a_little_longer_lasted_as_long() -> None:
-    assert read(answer(tx_duration_s=1.004)).offered_pps == pytest.approx(1000 / 1.004)
+def test_a_trial_that_took_longer_has_not_offered_its_load_however_it_ended() -> None:
+    """A search looks at counts alone."""
+    for stopped in (True, False):
+        trial = read(answer(tx_duration_s=1.05, stopped=stopped))
+        assert trial.offered_pps == pytest.approx(1000 / 1.05)
+        assert (trial.intended, trial.unsent) == (1050, 50)
+        assert trial.loss_ratio == pytest.approx(50 / 1050)
 
 
 def test_a_stretched_trial_has_not_offered_its_load() -> None:
@@ -161,7 +173,7 @@ def test_a_stretched_trial_has_not_offered_its_load() -> None:
     late["streams"]["1"].update(sent=600, received=600)
     late["ports"][0]["opackets"] = 600
     trial = read(late)
-    assert (trial.unsent, trial.loss_ratio) == (400, pytest.approx(0.4))
+    assert (trial.unsent, trial.loss_ratio) == (405, pytest.approx(405 / 1005))
     assert trial.offered_pps == pytest.approx(600 / 1.005)
 
 
@@ -183,9 +195,17 @@ def test_frames_of_another_user_are_an_error() -> None:
 
 def test_duplicates_are_not_frames_that_came_back() -> None:
     doubled = answer()
-    doubled["streams"]["1"].update(received=1003, errors={"dup": 3, "ooo": 2})
+    doubled["streams"]["1"].update(received=1003, errors={"dup": 3})
     trial = read(doubled)
-    assert (trial.received, trial.duplicates, trial.reordered) == (1000, 3, 2)
+    assert (trial.received, trial.duplicates) == (1000, 3)
+
+
+def test_a_frame_out_of_order_may_be_a_duplicate_and_never_hides_a_loss() -> None:
+    """TRex calls a duplicate so only directly after its original: 20 are lost here, and 20 came twice."""
+    later = answer()
+    later["streams"]["1"].update(received=1000, errors={"ooo": 20})
+    trial = read(later)
+    assert (trial.received, trial.lost, trial.reordered) == (980, 20, 20)
 
 
 def test_more_frames_than_were_sent_are_an_error() -> None:
@@ -196,8 +216,12 @@ def test_more_frames_than_were_sent_are_an_error() -> None:
 
 
 def test_what_came_back_late_is_late() -> None:
-    assert read(answer(received_in_time=900)).late == 100
-    assert read(answer(received_in_time=None)).late == 0
+    """Round trips of half a millisecond: what the last look up to 3 ms after sending had not seen, with 2.5 ms."""
+    assert read(answer(), late_s=0.0025).late == 1
+    assert read(answer(), late_s=0.001).late == 2
+    assert read(answer(), late_s=0.02).late == 0
+    assert read(answer()).late == 0
+    assert read(answer(looks=[[0.004, 1000]]), late_s=0.0025).late == 1000, "nothing was seen in time"
 
 
 def test_times_are_rounded_up_and_never_trexs_own_minimum() -> None:

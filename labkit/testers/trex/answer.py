@@ -37,19 +37,23 @@ def trial_from_counters(
     duration_s: float,
     intended: int | None,
     overhead_s: float,
+    late_s: float | None = None,
     returns: bool = True,
 ) -> TrialResult:
     """The worker's answer to `trial` as a TrialResult. `intended`: frames that were asked for; None: no number.
 
-    Past its limit TRex sends what was asked for later, and its own figures show no loss. So a trial lasts as long as
-    it sent, and what it had not sent by the end of the time was not offered. Raises ToolFailed where counts do not
+    Past its limit TRex sends later what was asked for, and its own figures show no loss. So a trial lasts as long as
+    TRex sent, and what the load asks for in that time and was not sent is unsent. Late is what had not come back
+    `late_s` and the shortest round trip after sending, by the last look before. Raises ToolFailed where counts do not
     add up.
     """
     streams: Mapping[str, Mapping[str, Any]] = answer["streams"]
     made = sum(int(one["sent"]) for one in streams.values())
     errors = [one["errors"] for one in streams.values()]
     duplicates = sum(int(one.get("dup", 0)) for one in errors)
-    received = sum(int(one["received"]) for one in streams.values()) - duplicates
+    # TRex calls a frame a duplicate only directly after its original, else out of order: no frame counts twice here.
+    unordered = sum(int(one.get("ooo", 0)) for one in errors)
+    received = max(sum(int(one["received"]) for one in streams.values()) - duplicates - unordered, 0)
     port = answer["ports"][0]
     if port["opackets"] > made:
         raise ToolFailed(
@@ -60,9 +64,17 @@ def trial_from_counters(
     sent = int(port["opackets"])
     if received > sent:
         raise ToolFailed(f"TRex counted more frames than it sent: {received} of {sent}")
-    in_time = answer["received_in_time"]
-    late = 0 if in_time is None else max(received - max(int(in_time) - duplicates, 0), 0)
+    rtt = _round_trips(streams) if returns else None
+    late = 0
+    if late_s is not None and rtt is not None:
+        shortest_s = (rtt.min_ns - STEP_NS) / 1e9
+        in_time = max(
+            (int(count) for at_s, count in answer["looks"] if at_s <= late_s + shortest_s), default=0
+        )
+        late = min(max(sum(int(one["received"]) for one in streams.values()) - in_time, 0), received)
     took_s = max(float(answer["tx_duration_s"]), duration_s)
+    if intended is not None and load_pps is not None:
+        intended = max(intended, round(load_pps * took_s))
     return TrialResult(
         intended_load_pps=load_pps,
         duration_s=took_s,
@@ -70,10 +82,10 @@ def trial_from_counters(
         sent=sent,
         received=received if returns else 0,
         duplicates=duplicates,
-        reordered=sum(int(one.get("ooo", 0)) for one in errors),
-        late=late if returns else 0,
+        reordered=unordered,
+        late=late,
         tx_duration_s=float(answer["tx_duration_s"]),
         overhead_s=overhead_s,
-        rtt=_round_trips(streams) if returns else None,
+        rtt=rtt,
         tx_full=made - sent + int(answer["queue_full"]),
     )

@@ -52,34 +52,47 @@ def client_python() -> str:
     name = hashlib.sha256(f"{REQUIREMENT}\n{python}\n{_version(python)}".encode()).hexdigest()[:16]
     folder = cache_folder() / name
     found = folder / "bin" / "python"
-    if found.exists():
-        return str(found)
+    try:
+        if not found.exists():
+            _made_once(python, folder)
+    except OSError as error:
+        raise EnvironmentBroken(
+            f"TRex's client cannot be installed in {folder.parent}: {error.strerror}: {error.filename}",
+            hint="XDG_CACHE_HOME names another folder",
+        ) from error
+    return str(found)
+
+
+def _made_once(python: str, folder: Path) -> None:
+    """Make it, unless another process does meanwhile. What a process that was killed has left is removed."""
     make_folders(folder.parent)
     with (folder.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with this process
-        if not found.exists():
-            for stale in folder.parent.glob(".making-*"):  # of a process that was killed; we hold the lock
-                shutil.rmtree(stale, ignore_errors=True)
-            draft = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
-            try:
-                _make(python, draft)
-                draft.chmod(0o755)
-                draft.rename(folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
-            hand_over(folder.parent)
-    return str(found)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return
+        for stale in folder.parent.glob(".making-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+        try:
+            _make(python, draft, lock.fileno())
+            draft.chmod(0o755)
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        hand_over(folder.parent)
 
 
 def _version(python: str) -> str:
     return _run([python, "--version"], "asked for its version").strip()
 
 
-def _make(python: str, folder: Path) -> None:
+def _make(python: str, folder: Path, lock: int) -> None:
+    """`lock`: held by the programs too, for they outlive a killed labkit by a moment."""
     _run(
         [python, "-m", "venv", "--clear", str(folder)],
         "could not make an environment",
         hint=fix.packages("python3-venv"),
+        keeps=(lock,),
     )
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT}\n")
@@ -88,10 +101,11 @@ def _make(python: str, folder: Path) -> None:
         [*pip, "--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirements)],
         "could not install TRex's client",
         hint="is there a way to a package index? pip's own settings (PIP_INDEX_URL, pip.conf) are followed",
+        keeps=(lock,),
     )
 
 
-def _run(command: Sequence[str], failed: str, *, hint: str | None = None) -> str:
+def _run(command: Sequence[str], failed: str, *, hint: str | None = None, keeps: tuple[int, ...] = ()) -> str:
     try:
         done = subprocess.run(
             command,
@@ -100,6 +114,7 @@ def _run(command: Sequence[str], failed: str, *, hint: str | None = None) -> str
             check=False,
             timeout=INSTALL_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
+            pass_fds=keeps,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EnvironmentBroken(f"{command[0]} {failed}: {error}", hint=hint) from error

@@ -55,6 +55,10 @@ def directory(given: str | None, *, option: str = "--labkit-trex-dir") -> Path:
                 f"{what}: {name} is not in it, so that it holds no TRex server, or half of one",
                 hint=f"unpack the whole archive; {hint}",
             )
+    if not os.access(found / EXECUTABLE, os.X_OK):
+        raise ConfigInvalid(
+            f"{what}: {EXECUTABLE} may not be executed", hint=f"chmod +x {found / EXECUTABLE}"
+        )
     return found.resolve()
 
 

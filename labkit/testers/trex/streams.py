@@ -32,8 +32,6 @@ class Stream:
     flows: int = 1
     """Values that the 16-bit field at `flow_offset` takes in turn, from its own one up."""
     flow_offset: int = 0
-    balance_offset: int | None = None
-    """Of a 16-bit field that goes down as that one goes up, so that the UDP checksum stays what it is."""
 
 
 def streams(
@@ -57,7 +55,6 @@ def streams(
             )
         if part == 0:
             continue
-        checksummed = template["udp_checksum_offset"] != -1
         found.append(
             Stream(
                 pg_id=index + 1,
@@ -66,7 +63,6 @@ def streams(
                 count=part,
                 flows=int(str(command["flows"])),
                 flow_offset=int(str(command["flow_offset"])),
-                balance_offset=signature if checksummed else None,
             )
         )
     return found

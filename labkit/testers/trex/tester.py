@@ -32,7 +32,8 @@ TRIED = ("v3.08",)
 """Versions of the server that labkit was run with."""
 NOTE = (
     "TRex's round trips begin when it sent a frame, not when that was due, are rounded up to whole microseconds, and "
-    f"have its own receiver's sleep in them; its trials take {SHORTEST_TRIAL_S:g} s at least"
+    "have its own receiver's sleep in them; it does not report when it stood still, and calls a late duplicate out of "
+    f"order, so such frames don't count as received; its trials take {SHORTEST_TRIAL_S:g} s at least"
 )
 
 
@@ -94,13 +95,13 @@ class TrexTester:
             expected=expected,
             drain_quiet_s=self._drain.quiet_ms / 1e3,
             drain_max_s=self._drain.max_ms / 1e3,
-            late_s=None if late_ms is None else late_ms / 1e3,
         )
         return trial_from_counters(
             answer,
             load_pps=load_pps,
             duration_s=duration_s or 0.0,
             intended=expected,
+            late_s=None if late_ms is None else late_ms / 1e3,
             overhead_s=time.monotonic() - began - (duration_s or 0.0),
             returns=returns,
         )
@@ -135,7 +136,7 @@ class TrexTester:
 
     def proof(self) -> Mapping[str, object]:
         """Version, drivers, mode, owners and counters, as the server answers now."""
-        return {**self._client.command("facts"), "low_end": True}
+        return self._client.command("facts")
 
     def describe(self) -> Mapping[str, object]:
         """See Tester."""
@@ -143,7 +144,9 @@ class TrexTester:
             "engine": self.engine,
             "version": self._opened["version"],
             "core": self._lab.cores.tester,
+            "configured": "low-end mode",
             "rtt_from": "when TRex sent the frame",
+            "reports_stalls": False,
             "engine_note": NOTE if self._opened["version"] in TRIED else f"{NOTE}; {self._untried}",
             "proof": self.proof(),
         }
