@@ -16,8 +16,7 @@ from labkit.progress import Silent
 from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
-from labkit.testers import probe
-from labkit.testers.base import Tester
+from labkit.testers import base, probe
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.testers.trex.streams import LATENCY_BYTES
 from labkit.testers.trex.tester import TrexTester, generating
@@ -77,7 +76,7 @@ def test_both_testers_send_equal_bytes(trex_directory: Path, spec: FrameSpec) ->
     sent: dict[str, list[bytes]] = {}
     with lab_up(topology_file.load("veth")) as lab:
 
-        def burst(tester: Tester) -> list[bytes]:
+        def burst(tester: base.Tester) -> list[bytes]:
             tester.set_frames(spec, own_mac=True)
             return captured(lab, lambda: tester.measure_burst(48))
 
