@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 MAGIC = 0xABE85CEA
-SEAL = b"labkit's"
+MARK = b"labkit's"
 """Before the time in a frame."""
-PORTS = 2
 NEWEST_API = (5, 1)
 DEFAULT_PROFILE = "_"
 STARTED, STOPPED, JOB_DONE, ACQUIRED, RELEASED = 0, 1, 4, 5, 6
@@ -122,7 +121,7 @@ class Wire:
         for _ in range(min(due - self.sent, 32)):
             frame = self.frames[self.sent % len(self.frames)]
             try:
-                self._out.send(frame[: -len(SEAL) - 8] + SEAL + struct.pack("!Q", time.monotonic_ns()))
+                self._out.send(frame[: -len(MARK) - 8] + MARK + struct.pack("!Q", time.monotonic_ns()))
             except BlockingIOError:
                 return
             self.sent += 1
@@ -134,7 +133,7 @@ class Wire:
                 frame, address = self._back.recvfrom(65535)
             except BlockingIOError:
                 return
-            if address[2] == socket.PACKET_OUTGOING or frame[-len(SEAL) - 8 : -8] != SEAL:
+            if address[2] == socket.PACKET_OUTGOING or frame[-len(MARK) - 8 : -8] != MARK:
                 continue
             passed_us = (time.monotonic_ns() - struct.unpack("!Q", frame[-8:])[0]) // 1000
             self.times_us[passed_us] = self.times_us.get(passed_us, 0) + 1

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from labkit.machine.ownership import caller
 
-_PASSED_ON = ("LABKIT_PROBE_DIR", "LABKIT_STATE_DIR", "XDG_CACHE_HOME")
-"""Variables that say where labkit keeps its files; sudo drops them."""
+_PASSED_ON = ("LABKIT_PROBE_DIR", "LABKIT_STATE_DIR", "LABKIT_TREX_DIR", "XDG_CACHE_HOME")
+"""Variables that say where labkit's files and TRex are; sudo drops them."""
 _APT = Path("/usr/bin/apt-get")
 _APT_LISTS = Path("/var/lib/apt/lists")
 _UID_MAP = Path("/proc/self/uid_map")

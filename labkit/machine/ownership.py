@@ -36,6 +36,32 @@ def caller() -> Caller | None:
     return Caller(uid, gid, Path(home)) if uid > 0 else None
 
 
+def caches() -> tuple[Path, ...]:
+    """The folders for what labkit makes once and uses again, the first one that can be written to.
+
+    XDG_CACHE_HOME, else the user's cache. Under sudo first that of who called it: what that user has made is good for
+    root too (see `trusted`), and what root makes there is that user's.
+    """
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return (Path(chosen) / "labkit",)
+    who = caller()
+    homes = [*([who.home] if who and who.home.is_dir() else []), Path.home()]
+    return tuple(home / ".cache" / "labkit" for home in homes)
+
+
+def trusted(path: Path) -> bool:
+    """Whether root may run it: it is root's own, or that of who called sudo, in that user's cache.
+
+    The user who may write to it also owns the labkit, the topologies and the tests that sudo runs as root, so this
+    gives no right that sudo has not given. A file that another user owns, or that everybody may write to, is refused.
+    """
+    who = caller()
+    if who is None:
+        return True
+    found = path.stat()
+    return found.st_uid in (0, who.uid) and not found.st_mode & 0o002
+
+
 def make_folders(folder: Path) -> None:
     """Make a folder and those above it that are missing; each one made here is the caller's. Raises OSError."""
     missing = []

@@ -21,7 +21,7 @@ from typing import Any
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.machine import fix
-from labkit.machine.ownership import caller
+from labkit.machine.ownership import caches, trusted
 
 SOURCES = Path(__file__).parent
 ENGINES = ("socket", "af_packet", "xdp", "af_xdp", "dpdk")
@@ -107,16 +107,11 @@ def _name(*, sanitize: bool) -> str:
 def cache_folders() -> tuple[Path, ...]:
     """The folders that builds are looked for in; the first that can be written to is built in.
 
-    LABKIT_PROBE_DIR, else the user's cache. Under sudo first that of who called it: what that user has built is good
-    for root too (see `_trusted`), and what root builds there is that user's.
+    LABKIT_PROBE_DIR, else the user's cache (see `caches`).
     """
     if chosen := os.environ.get("LABKIT_PROBE_DIR"):
         return (Path(chosen),)
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return (Path(chosen) / "labkit" / "probe",)
-    who = caller()
-    homes = [*([who.home] if who and who.home.is_dir() else []), Path.home()]
-    return tuple(home / ".cache" / "labkit" / "probe" for home in homes)
+    return tuple(folder / "probe" for folder in caches())
 
 
 def _can_be_made(folder: Path) -> bool:
@@ -227,19 +222,6 @@ def _hint(engine: str, command: str) -> str:
     return f"{fix.packages(*names)} && {command}" if names else command
 
 
-def _trusted(program: Path) -> bool:
-    """Whether root may run it: it is root's own, or that of who called sudo, in that user's cache.
-
-    The user who may write to it also owns the labkit, the topologies and the tests that sudo runs as root, so this
-    gives no right that sudo has not given. A file that another user owns, or that everybody may write to, is refused.
-    """
-    who = caller()
-    if who is None or os.environ.get("LABKIT_PROBE_DIR"):
-        return True
-    found = program.stat()
-    return found.st_uid in (0, who.uid) and not found.st_mode & 0o002
-
-
 def engine_path(engine: str, *, sanitize: bool = False) -> Path:
     """The executable of an engine. Raises EnvironmentBroken with the fix if it is not built, or damaged."""
     if engine not in ENGINES:
@@ -255,7 +237,7 @@ def engine_path(engine: str, *, sanitize: bool = False) -> Path:
         raise EnvironmentBroken(f"the probe has no {engine} engine: {reason}", hint=_hint(engine, command))
     if wrong := fault(program, manifest.get("executables", {}).get(engine)):
         raise EnvironmentBroken(f"the probe's {engine} engine is broken: {wrong}", hint=command)
-    if not _trusted(program):
+    if not os.environ.get("LABKIT_PROBE_DIR") and not trusted(program):
         raise EnvironmentBroken(
             f"{program} is owned by another user, or writable by everybody: root does not run it",
             hint=f"rm -r {where} && {command}",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.topology import ROLES, LinkKind, Role, Tier, Topology
 from labkit.session.datapaths import Datapath
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER
+from labkit.testers.trex.environment import client_python
 from labkit.testers.trex.server import directory
 
 Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
@@ -50,7 +51,9 @@ def lacking(
     if engine == "trex":
         try:
             directory(trex_dir, option=trex_option)
-        except ConfigInvalid as error:
+            # Made now: without root, the network of the lab is all that there is once it is up.
+            client_python()
+        except (ConfigInvalid, EnvironmentBroken) as error:
             return (f"{error.message} (fix: {error.hint})",)
     checks = ["cores", *datapath.mode.requires]
     if lab_file.links[0].kind is LinkKind.VETH:

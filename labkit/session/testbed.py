@@ -29,7 +29,7 @@ from labkit.session.machines import Workers, cores_by_machine, nics, reader
 from labkit.testers.base import DrainTime, Tester
 from labkit.testers.frames import FrameSpec
 from labkit.testers.simulated import SimulatedTester
-from labkit.testers.start import generating, needs_passing, passing
+from labkit.testers.start import PASSING_NOTE, generating, needs_passing, passing
 
 
 class Testbed(Protocol):
@@ -121,8 +121,9 @@ class LiveTestbed:
 
     def tester(self) -> Mapping[str, object]:
         """Engine, core, clock and mode; and why it is not the fastest engine, where it is not."""
-        note = {"engine_note": self._engine_note} if self._engine_note else {}
-        return {**self._tester.describe(), **note}
+        described = self._tester.describe()
+        notes = [str(note) for note in (described.get("engine_note"), self._engine_note) if note]
+        return {**described, **({"engine_note": "; ".join(notes)} if notes else {})}
 
     def read(self) -> Mapping[str, NoiseReading]:
         """The machines of the lab; a NIC that is no interface of the kernel's is read by its driver of user space."""
@@ -203,6 +204,7 @@ def live_testbed(
     with ExitStack() as stack:
         if datapath.backend.name == "xdp" and needs_passing(lab, engine):
             stack.enter_context(passing(lab))
+            engine_note = "; ".join(note for note in (engine_note, PASSING_NOTE) if note)
         by_dpdk: dict[Role, bool] = {
             "tester": engine == "dpdk" and bool(lab.machines),
             "dut": datapath.mode.on_vfio,

@@ -24,6 +24,11 @@ def generating(
     return probe.generating(lab, engine, drain=drain)
 
 
+PASSING_NOTE = (
+    "an XDP program that passes every frame is on the tester's ports, for frames sent by XDP_TX to arrive"
+)
+
+
 def needs_passing(lab: Lab, engine: str) -> bool:
     """Whether this tester needs an XDP program on its ports (`passing`) where the DUT sends by XDP_TX."""
     ports: Any = lab.facts.get("ports", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,7 +47,10 @@ def running(
 def left() -> str:
     """What runs of it."""
     return subprocess.run(
-        ["pgrep", "-af", "_t-rex-64|testers/trex/worker.py"], capture_output=True, text=True, check=False
+        ["pgrep", "--parent", str(os.getpid()), "-af", "_t-rex-64|testers/trex/worker.py"],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout
 
 
@@ -153,10 +157,14 @@ def test_a_server_that_stops_answering_ends_the_trial(tmp_path: Path) -> None:
     [
         (Behaviour(api=(6, 0)), "RPC version mismatch"),
         (Behaviour(fails_to_start="EAL: Bus (vdev) probe failed."), "ended with exit code 1: EAL: Bus"),
+        (
+            Behaviour(fails_to_start="eth_af_packet: call to mmap failed on AF_PACKET socket"),
+            "may not lock the memory of its ports' rings: it takes 32 MiB a port",
+        ),
     ],
 )
 def test_what_goes_wrong_at_the_start_is_named(tmp_path: Path, behaviour: Behaviour, said: str) -> None:
-    with pytest.raises(ToolFailed, match=said), running(tmp_path, behaviour):
+    with pytest.raises(LabkitError, match=said), running(tmp_path, behaviour):
         pass
     assert left() == ""
 
@@ -222,6 +230,22 @@ def test_what_a_killed_process_left_of_an_environment_is_removed(
     left.mkdir(parents=True)
     assert Path(environment.client_python()).exists()
     assert not left.exists()
+    left.mkdir()
+    environment.client_python()
+    assert not left.exists(), "the environment is there already"
+
+
+def test_an_environment_that_everybody_may_write_to_is_not_run_as_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = Path(environment.client_python()).parents[1]
+    monkeypatch.setenv("SUDO_UID", "1")
+    monkeypatch.setenv("SUDO_GID", "1")
+    assert environment.client_python()
+    made.chmod(0o777)
+    with pytest.raises(EnvironmentBroken, match="writable by everybody: root does not run it"):
+        environment.client_python()
 
 
 @pytest.mark.parametrize("delay_ms", [0, 60])

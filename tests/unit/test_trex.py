@@ -133,7 +133,7 @@ def answer(**changed: object) -> dict[str, Any]:
     found: dict[str, Any] = {
         "tx_duration_s": 0.998,
         "stopped": False,
-        "looks": [[0.0005, 998], [0.0018, 999], [0.0031, 1000], [0.02, 1000]],
+        "samples": [[0.0005, 998], [0.0018, 999], [0.0031, 1000], [0.02, 1000]],
         "streams": {"1": {"sent": 1000, "received": 1000, "errors": {}, "hdrh": histogram({500: 1000})}},
         "ports": [{"opackets": 1000, "ipackets": 1000, "oerrors": 0, "ierrors": 0}],
         "queue_full": 0,
@@ -216,12 +216,12 @@ def test_more_frames_than_were_sent_are_an_error() -> None:
 
 
 def test_what_came_back_late_is_late() -> None:
-    """Round trips of half a millisecond: what the last look up to 3 ms after sending had not seen, with 2.5 ms."""
+    """Round trips of half a millisecond: what the last sample up to 3 ms after sending had not seen, with 2.5 ms."""
     assert read(answer(), late_s=0.0025).late == 1
     assert read(answer(), late_s=0.001).late == 2
     assert read(answer(), late_s=0.02).late == 0
     assert read(answer()).late == 0
-    assert read(answer(looks=[[0.004, 1000]]), late_s=0.0025).late == 1000, "nothing was seen in time"
+    assert read(answer(samples=[[0.004, 1000]]), late_s=0.0025).late == 1000, "nothing was seen in time"
 
 
 def test_times_are_rounded_up_and_never_trexs_own_minimum() -> None:
@@ -243,6 +243,7 @@ def test_latency_that_was_not_measured_is_none() -> None:
     without = answer()
     without["streams"]["1"].update(hdrh=None)
     assert read(without).rtt is None
+    assert read(without, late_s=0.0025).late == 1, "late frames are counted all the same"
 
 
 def test_a_trial_at_full_rate_has_no_unsent_frames() -> None:

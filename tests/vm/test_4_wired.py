@@ -28,10 +28,11 @@ SETTINGS = (
 )
 """What a NIC loses with its driver."""
 STATE = (
-    # Without the index, which is another one after a NIC had another driver, and in the order of the names; without
-    # the queueing discipline, which an interface has from the first time on that it is up.
+    # Without the index, which is another one after a NIC had another driver, and in the order of the names; one
+    # of the kernel's own queueing disciplines, which an interface has from the first time on that it is up, is as good
+    # as none.
     "ip -oneline address show | sed 's/^[0-9]*: //' | sort; ip neigh show nud permanent; "
-    "ip -oneline link show | sed 's/^[0-9]*: //; s/ qdisc [a-z_]*//' | sort; "
+    "ip -oneline link show | sed -E 's/^[0-9]*: //; s/ qdisc (noop|mq|fq_codel) / qdisc default /' | sort; "
     "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl 2>/dev/null || true"
 )
 

@@ -44,7 +44,8 @@ def trial_from_counters(
 
     Past its limit TRex sends later what was asked for, and its own figures show no loss. So a trial lasts as long as
     TRex sent, and what the load asks for in that time and was not sent is unsent. Late is what had not come back
-    `late_s` and the shortest round trip after sending, by the last look before. Raises ToolFailed where counts do not
+    `late_s` and the shortest round trip after sending, by the last sample before; where no times
+    were recorded, the shortest counts as 0. Raises ToolFailed where counts do not
     add up.
     """
     streams: Mapping[str, Mapping[str, Any]] = answer["streams"]
@@ -66,10 +67,10 @@ def trial_from_counters(
         raise ToolFailed(f"TRex counted more frames than it sent: {received} of {sent}")
     rtt = _round_trips(streams) if returns else None
     late = 0
-    if late_s is not None and rtt is not None:
-        shortest_s = (rtt.min_ns - STEP_NS) / 1e9
+    if late_s is not None:
+        shortest_s = (rtt.min_ns - STEP_NS) / 1e9 if rtt is not None else 0.0
         in_time = max(
-            (int(count) for at_s, count in answer["looks"] if at_s <= late_s + shortest_s), default=0
+            (int(count) for at_s, count in answer["samples"] if at_s <= late_s + shortest_s), default=0
         )
         late = min(max(sum(int(one["received"]) for one in streams.values()) - in_time, 0), received)
     took_s = max(float(answer["tx_duration_s"]), duration_s)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
 from labkit.machine import fix
-from labkit.machine.ownership import caller, hand_over, make_folders
+from labkit.machine.hosts import LocalHost
+from labkit.machine.ownership import caches, hand_over, make_folders, trusted
 
 REQUIREMENT = (
     "lbr-trex-client==3.4.0 --hash=sha256:a9c01c51a2f7b3ebe5eeb78e863285524d8f19e66c5361a6f8b720f8c8aac188"
@@ -23,15 +24,13 @@ REQUIREMENT = (
 INTERPRETERS = ("python3.11", "python3.10", "python3.9", "python3.8")
 """Those that the client was made for, the newest first."""
 INSTALL_TIMEOUT_S = 300
+DRAFTS = ".making-*"
+"""Environments that are being made, or were when labkit was killed."""
 
 
 def cache_folder() -> Path:
     """Where environments are kept. Under sudo in the cache of who called it."""
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen) / "labkit" / "trex-client"
-    who = caller()
-    home = who.home if who and who.home.is_dir() else Path.home()
-    return home / ".cache" / "labkit" / "trex-client"
+    return caches()[0] / "trex-client"
 
 
 def interpreter() -> str:
@@ -51,16 +50,20 @@ def client_python() -> str:
     python = interpreter()
     name = hashlib.sha256(f"{REQUIREMENT}\n{python}\n{_version(python)}".encode()).hexdigest()[:16]
     folder = cache_folder() / name
-    found = folder / "bin" / "python"
     try:
-        if not found.exists():
+        if not folder.exists() or any(folder.parent.glob(DRAFTS)):
             _made_once(python, folder)
     except OSError as error:
         raise EnvironmentBroken(
             f"TRex's client cannot be installed in {folder.parent}: {error.strerror}: {error.filename}",
-            hint="XDG_CACHE_HOME names another folder",
+            hint="set XDG_CACHE_HOME to a folder that can be written to",
         ) from error
-    return str(found)
+    if not trusted(folder):
+        raise EnvironmentBroken(
+            f"{folder} is owned by another user, or writable by everybody: root does not run it",
+            hint=f"rm -r {folder}; it is made again at the next run",
+        )
+    return str(folder / "bin" / "python")
 
 
 def _made_once(python: str, folder: Path) -> None:
@@ -68,13 +71,13 @@ def _made_once(python: str, folder: Path) -> None:
     make_folders(folder.parent)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for stale in folder.parent.glob(DRAFTS):
+            shutil.rmtree(stale, ignore_errors=True)
         if folder.exists():
             return
-        for stale in folder.parent.glob(".making-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        draft = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+        draft = Path(tempfile.mkdtemp(prefix=DRAFTS.rstrip("*"), dir=folder.parent))
         try:
-            _make(python, draft, lock.fileno())
+            _make(python, draft)
             draft.chmod(0o755)
             draft.rename(folder)
         finally:
@@ -86,13 +89,11 @@ def _version(python: str) -> str:
     return _run([python, "--version"], "asked for its version").strip()
 
 
-def _make(python: str, folder: Path, lock: int) -> None:
-    """`lock`: held by the programs too, for they outlive a killed labkit by a moment."""
+def _make(python: str, folder: Path) -> None:
     _run(
         [python, "-m", "venv", "--clear", str(folder)],
         "could not make an environment",
         hint=fix.packages("python3-venv"),
-        keeps=(lock,),
     )
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT}\n")
@@ -101,24 +102,23 @@ def _make(python: str, folder: Path, lock: int) -> None:
         [*pip, "--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirements)],
         "could not install TRex's client",
         hint="is there a way to a package index? pip's own settings (PIP_INDEX_URL, pip.conf) are followed",
-        keeps=(lock,),
     )
 
 
-def _run(command: Sequence[str], failed: str, *, hint: str | None = None, keeps: tuple[int, ...] = ()) -> str:
+def _run(command: Sequence[str], failed: str, *, hint: str | None = None) -> str:
+    """Its output. It dies with labkit, so that nobody writes to the draft of a labkit that was killed."""
     try:
         done = subprocess.run(
-            command,
+            LocalHost().argv(command),
             capture_output=True,
             text=True,
             check=False,
             timeout=INSTALL_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
-            pass_fds=keeps,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EnvironmentBroken(f"{command[0]} {failed}: {error}", hint=hint) from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise EnvironmentBroken(f"{command[0]} {failed}: {' '.join(lines[-3:])}", hint=hint)
+        raise EnvironmentBroken(f"{command[0]} {failed}: {lines[-1] if lines else 'no output'}", hint=hint)
     return done.stdout

@@ -19,6 +19,7 @@ import yaml
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.live import LivePort
 from labkit.lab.topology import LinkKind
+from labkit.machine import fix
 from labkit.machine.hosts import NamespaceHost
 from labkit.machine.namespaces import RUNTIME_DIRECTORY, inside
 from labkit.machine.netlink import rtnetlink
@@ -32,6 +33,10 @@ SMALL_RING = {"framesz": 2048, "framecnt": 8192}
 LARGE_RING = {"framesz": 16384, "framecnt": 1024}
 SMALL_RING_MTU_BYTES = 1900
 BLOCK_BYTES = 4 << 20
+RING_BYTES = 2 * 16 << 20
+"""A ring to send and one to receive."""
+RING_REFUSED = "call to mmap failed on AF_PACKET socket"
+"""Words of DPDK's driver. Seen with v3.08, as a user without root: the rings are locked memory."""
 LOG_LINES = 40
 END_TIMEOUT_S = 6.0
 """A server ends some 2 s after SIGINT."""
@@ -174,6 +179,12 @@ class TrexServer:
         code = self._started.process.poll()
         if code is not None:
             self._started.reader.join(timeout=1)
+            if RING_REFUSED in self.output:
+                raise EnvironmentBroken(
+                    "the TRex server may not lock the memory of its ports' rings: "
+                    f"it takes {RING_BYTES >> 20} MiB a port, or root",
+                    hint=fix.lockable_memory(),
+                )
             raise ToolFailed(f"the TRex server {self._host.ended(code)}: {self.output}")
 
     def close(self) -> None:

@@ -19,9 +19,9 @@ import types
 from typing import TYPE_CHECKING, Any
 
 POLL_S = 0.001
-"""Between two looks at a counter: a query takes 0.3 ms and is answered by the server's control thread."""
+"""Between two samples of a counter: a query takes 0.3 ms and is answered by the server's control thread."""
 SLACK_S = 0.005
-"""A look at the counters comes up to POLL_S too late, and takes time itself."""
+"""A sample of the counters comes up to POLL_S too late, and takes time itself."""
 
 if TYPE_CHECKING:  # Python 3.8 can't evaluate it
     Answer = dict[str, Any]
@@ -120,17 +120,17 @@ class TrexConnection:
         if ended is None:
             self._send_stop(port)
             ended, stopped = time.monotonic(), True
-        if not stopped and duration_s is not None:  # the last frame may be under way at the last look
+        if not stopped and duration_s is not None:  # the last frame may be under way at the last sample
             time.sleep(max(began + duration_s - time.monotonic(), 0))
         over = max(ended, began + (duration_s or 0.0))
-        looks = [(at - over, received), *self._drain(pg_ids, over, drain_quiet_s, drain_max_s)]
+        samples = [(at - over, received), *self._drain(pg_ids, over, drain_quiet_s, drain_max_s)]
         counted = self._counters(pg_ids)
         after = [self._port_stats(number) for number in self.ports]
         self._finish(port)
         return {
             "tx_duration_s": ended - began,
             "stopped": stopped,
-            "looks": looks,
+            "samples": samples,
             "streams": counted,
             "ports": [
                 {name: late.get(name, 0) - before[index].get(name, 0) for name in late}
@@ -192,23 +192,23 @@ class TrexConnection:
         deadline: float,
         expected: int | None,
     ) -> tuple[float | None, tuple[float, int]]:
-        """The time at which the last frame was sent (None: they were not all sent in time), and the last look.
+        """The time at which the last frame was sent (None: they were not all sent in time), and the last sample.
 
-        A look is what had come back by when.
+        A sample is what had come back by when.
         """
-        # Looked at from three quarters of the time on: a look takes the server's time.
+        # Sampled from three quarters of the time on: a sample takes the server's time.
         if duration_s is not None:
             share = 0.75 if expected is not None else 1.0
             time.sleep(max(began + share * duration_s - time.monotonic(), 0))
         while True:
             found = self._pgid_stats(pg_ids)
-            now, look = time.monotonic(), self._sum(found, pg_ids, "rp")
+            now, sample = time.monotonic(), self._sum(found, pg_ids, "rp")
             if expected is None:
-                return None, (now, look)
+                return None, (now, sample)
             if self._sum(found, pg_ids, "tp") >= expected:
-                return now, (now, look)
+                return now, (now, sample)
             if now > deadline:
-                return None, (now, look)
+                return None, (now, sample)
             time.sleep(POLL_S)
 
     def _send_stop(self, port: int) -> None:
@@ -219,16 +219,16 @@ class TrexConnection:
 
     def _drain(self, pg_ids: list[int], over: float, quiet_s: float, max_s: float) -> list[tuple[float, int]]:
         """Wait until nothing has come back for a while: what had come back by when [s after sending]."""
-        looks: list[tuple[float, int]] = []
+        samples: list[tuple[float, int]] = []
         changed = time.monotonic()
         while True:
             received = self._sum(self._pgid_stats(pg_ids), pg_ids, "rp")
             now = time.monotonic()
-            if not looks or received != looks[-1][1]:
+            if not samples or received != samples[-1][1]:
                 changed = now
-            looks.append((now - over, received))
+            samples.append((now - over, received))
             if now - changed >= quiet_s or now - over >= max_s:
-                return looks
+                return samples
             time.sleep(POLL_S)
 
     def _counters(self, pg_ids: list[int]) -> Answer:
