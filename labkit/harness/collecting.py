@@ -78,24 +78,31 @@ def measures(item: pytest.Item) -> bool:
 
 
 class Topologies:
-    """The topologies of a run: those that the user chose, or all that labkit ships; and those that tests name."""
+    """The topologies of a run: those that the user chose, or all that labkit ships; and those that tests name.
 
-    def __init__(self, names: Sequence[str] | None) -> None:
+    In a run of several testers each is there once for each of them, one after the other.
+    """
+
+    def __init__(
+        self, names: Sequence[str] | None, testers: Sequence[str] = (), *, tester_option: str = ""
+    ) -> None:
         """Read and check them. Raises ConfigInvalid."""
         from labkit.session.datapaths import DEFAULT_TOPOLOGIES
         from labkit.session.preflight import load_all
 
         self.asked = bool(names)
         """Whether the user chose: then nothing else is measured."""
-        self.chosen = load_all(names or DEFAULT_TOPOLOGIES)
-        self._known = {lab_file.name: lab_file for lab_file in self.chosen}
-
-    @property
-    def words(self) -> str:
+        self._testers, self._tester_option = testers, tester_option
+        files = load_all(names or DEFAULT_TOPOLOGIES)
+        self.chosen = [one for lab_file in files for one in self._by_all(lab_file)]
+        self._known = {lab_file.name: lab_file for lab_file in files}
+        self.words = " ".join(f"--topology {lab_file.name}" for lab_file in files)
         """The choice as the user wrote it."""
-        return " ".join(f"--topology {lab_file.name}" for lab_file in self.chosen)
 
-    def named(self, wanted: object, folders: Sequence[Path]) -> Topology | Elsewhere:
+    def _by_all(self, lab_file: Topology) -> tuple[Topology, ...]:
+        return lab_file.measured_by(self._testers, option=self._tester_option)
+
+    def named(self, wanted: object, folders: Sequence[Path]) -> Sequence[Topology] | Elsewhere:
         """The topology that a test names: by name, or by file, looked for in `folders` in this order.
 
         Raises ConfigInvalid: there is none, it is wrong, or another one has its name.
@@ -106,11 +113,11 @@ class Topologies:
             raise ConfigInvalid(f"topology={wanted!r}: expected a name such as 'memif', or a path to a file")
         is_file = isinstance(wanted, Path) or "/" in wanted or wanted.endswith((".yml", ".yaml"))
         if not is_file and str(wanted) in self._known:
-            return self._known[str(wanted)]
+            return self._by_all(self._known[str(wanted)])
         lab_file = load_checked(_file(str(wanted), folders) if is_file else str(wanted))
         known = self._known.get(lab_file.name)
         if known is not None and known.source.resolve() == lab_file.source.resolve():
-            return known
+            return self._by_all(known)
         if self.asked:
             return Elsewhere(f"is for topology {wanted}, which is not chosen ({self.words})")
         if known is not None:
@@ -119,7 +126,7 @@ class Topologies:
                 hint="rename it (its key name:, or the file itself), or choose it: --topology FILE",
             )
         self._known[lab_file.name] = lab_file
-        return lab_file
+        return self._by_all(lab_file)
 
 
 def _file(wanted: str, folders: Sequence[Path]) -> Path:
@@ -144,8 +151,7 @@ def parameters(definition: pytest.Item, chosen: Topologies, *, quick: bool) -> l
     if on is not None and on.get("topology") is not None:
         config = definition.config
         folders = (definition.path.parent, config.invocation_params.dir, config.rootpath)
-        named = chosen.named(on["topology"], folders)
-        topologies = named if isinstance(named, Elsewhere) else [named]
+        topologies = chosen.named(on["topology"], folders)
     if everywhere is not None:
         if on is not None and {"mode", "frame"} & on.keys():
             raise ConfigInvalid(
@@ -161,7 +167,7 @@ def parameters(definition: pytest.Item, chosen: Topologies, *, quick: bool) -> l
             f"the test uses the fixture measure: mark it with a backend ({', '.join(registry.names())}), "
             f"with {LOWLATENCY} or with @pytest.mark.datapaths()"
         )
-    return [_of_backend(name, on or {}, topologies, chosen) for name in names]
+    return [one for name in names for one in _of_backend(name, on or {}, topologies, chosen)]
 
 
 def _arguments(definition: pytest.Item, name: str, known: Sequence[str]) -> Mapping[str, Any] | None:
@@ -222,21 +228,32 @@ def _everywhere(
 
 def _of_backend(
     name: str, on: Mapping[str, Any], topologies: Sequence[Topology] | Elsewhere, chosen: Topologies
-) -> Any:  # noqa: ANN401 - pytest does not export ParameterSet
+) -> list[Any]:
+    """One datapath, once for each tester."""
+    from labkit.lab.topology import TESTER_SIGN
     from labkit.session.datapaths import default_datapath
 
     frame, mode = _frame(on.get("frame", "64")), on.get("mode", "")
     if not isinstance(mode, str):
         raise ConfigInvalid(f"mode={mode!r}: expected the name of a mode")
     if isinstance(topologies, Elsewhere):
-        return pytest.param(topologies, id=f"{name}-elsewhere")
+        return [pytest.param(topologies, id=f"{name}-elsewhere")]
     if chosen.asked and not any(name in lab_file.backends for lab_file in topologies):
-        return pytest.param(
-            Elsewhere(f"backend {name} is not measured on what is chosen ({chosen.words})"),
-            id=f"{name}-elsewhere",
-        )
-    datapath = default_datapath(name, topologies, mode=mode)
-    return pytest.param(Subject(datapath.topology, datapath, frame), id=datapath.key(frame=frame).id)
+        return [
+            pytest.param(
+                Elsewhere(f"backend {name} is not measured on what is chosen ({chosen.words})"),
+                id=f"{name}-elsewhere",
+            )
+        ]
+    by_tester: dict[str, list[Topology]] = {}
+    for one in topologies:
+        by_tester.setdefault(one.name.partition(TESTER_SIGN)[2], []).append(one)
+    datapaths = [
+        default_datapath(name, those, mode=mode)
+        for those in by_tester.values()
+        if len(by_tester) == 1 or any(name in one.backends for one in those)
+    ]
+    return [pytest.param(Subject(one.topology, one, frame), id=one.key(frame=frame).id) for one in datapaths]
 
 
 def _host_of(topologies: Sequence[Topology] | Elsewhere) -> Any:  # noqa: ANN401 - see above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 PREFIX = "--labkit-"
@@ -152,7 +152,13 @@ TABLE = (
         run=False,  # it always writes one
         help="write junit.xml into the run folder, as `labkit run` does",
     ),
-    TESTER,
+    replace(
+        TESTER,
+        takes="values",
+        help=TESTER.help
+        + "; repeatable: each datapath is measured by all of them, side by side (probe: labkit's own, "
+        "its fastest engine)",
+    ),
     TREX_DIR,
     INVENTORY,
     Flag(name="seed", metavar="N", type=int, help="seed of all random values; recorded with the results"),

@@ -44,23 +44,22 @@ def times(config: pytest.Config) -> Times:
         raise pytest.UsageError(str(error)) from error
 
 
-def engine(config: pytest.Config) -> str | None:
-    """Read --labkit-tester: an engine on interfaces. None: the fastest that can run."""
+def testers(config: pytest.Config) -> tuple[str, ...]:
+    """Read --labkit-tester: engines on interfaces, each once. Empty: the fastest that can run."""
     from labkit.testers.probe import interface_engine
 
-    name: str | None = config.getoption("--labkit-tester")
-    if name is None:
-        return None
+    names: Sequence[str] = config.getoption("--labkit-tester") or ()
     try:
-        return interface_engine(name, option=spelt(config, "tester"))
+        found = [interface_engine(name, option=spelt(config, "tester")) for name in names]
     except ConfigInvalid as error:
         raise pytest.UsageError(str(error)) from error
+    return tuple(dict.fromkeys(found))
 
 
 def trex_dir(config: pytest.Config) -> str | None:
     """Read --labkit-trex-dir. There must be a server where the tester trex was asked for."""
     given: str | None = config.getoption("--labkit-trex-dir")
-    if config.getoption("--labkit-tester") == "trex":
+    if "trex" in testers(config):
         from labkit.testers.trex.server import directory
 
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,12 @@ def write(selection: Selection, path: Path) -> None:
             for test in selection.tests
         ],
         "topologies": [
-            {"text": one.text, "source": str(one.source)} for one in selection.topologies.values()
+            {
+                "text": one.text,
+                "source": str(one.source),
+                "chosen": {"name": one.name, "tester": one.tester, "tester_option": one.tester_option},
+            }
+            for one in selection.topologies.values()
         ],
         "elsewhere": list(selection.elsewhere),
     }
@@ -92,7 +97,10 @@ def read(path: Path) -> Selection:
         return decode(DatapathKey, value) if "backend" in value else decode(HostKey, value)
 
     document = json.loads(path.read_text())
-    topologies = [parse(one["text"], Path(one["source"]), alone=True) for one in document["topologies"]]
+    topologies = [
+        replace(parse(one["text"], Path(one["source"]), alone=True), **one["chosen"])
+        for one in document["topologies"]
+    ]
     return Selection(
         tests=[SelectedTest(**{**test, "key": key(test["key"])}) for test in document["tests"]],
         topologies={one.name: one for one in topologies},

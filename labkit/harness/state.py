@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,15 +33,15 @@ class PluginState:
         """Read the options. Raises UsageError: bad input is reported before anything is collected."""
         self._config = config
         self._topologies: Topologies | None = None
+        self._testers = options.testers(config)
         if config.getoption("--labkit-topology"):
             try:
-                self._topologies = Topologies(config.getoption("--labkit-topology"))
+                self._topologies = self._read(config.getoption("--labkit-topology"))
             except LabkitError as error:
                 raise pytest.UsageError(str(error)) from error
         self.required = options.required(config)
         """Names of backends that must be measured."""
         self.times = options.times(config)
-        self._engine = options.engine(config)
         self._trex_dir = options.trex_dir(config)
         self._session: Session | None = None
         self.worker = worker_of(config)
@@ -65,8 +66,11 @@ class PluginState:
     def topologies(self) -> Topologies:
         """The topologies of the run; read and checked once. Raises ConfigInvalid."""
         if self._topologies is None:
-            self._topologies = Topologies(None)
+            self._topologies = self._read(None)
         return self._topologies
+
+    def _read(self, names: Sequence[str] | None) -> Topologies:
+        return Topologies(names, self._testers, tester_option=spelt(self._config, "tester"))
 
     @property
     def controller(self) -> Controller:
@@ -107,7 +111,8 @@ class PluginState:
                 Settings(
                     quick=option("--labkit-quick"),
                     rfc2544=option("--labkit-rfc2544"),
-                    tester_engine=self._engine,
+                    # Several are the topologies' own.
+                    tester_engine=self._testers[0] if len(self._testers) == 1 else None,
                     tester_option=spelt(self._config, "tester"),
                     trex_dir=self._trex_dir,
                     trex_option=spelt(self._config, "trex-dir"),

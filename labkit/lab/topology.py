@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -101,8 +101,12 @@ class Link:
         return (self.tester, self.dut) if role == "tester" else (self.dut, self.tester)
 
 
-TESTERS: Final = ("af_xdp", "af_packet", "dpdk", "trex")
-"""What generates on network interfaces, dpdk on NICs alone: the probe's engines of these names, and TRex."""
+PROBE: Final = "probe"
+"""As a tester: labkit's own, with the fastest engine that can run."""
+TESTERS: Final = (PROBE, "af_xdp", "af_packet", "dpdk", "trex")
+"""What generates on network interfaces, dpdk on NICs alone: the probe, its engines of these names, and TRex."""
+TESTER_SIGN: Final = "+"
+"""Between the name of a lab and that of a further tester that measures on it. In no name of a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,8 @@ class Topology:
     """Backends that the suite measures on it."""
     tester: str | None = None
     """One of TESTERS, unless the user chooses another; None: the fastest that can run."""
+    tester_option: str = ""
+    """What chose it in a run of several testers, as the user spelt it; empty: the file did."""
     targets: tuple[Path, ...]
     source: Path
     sha256: str
@@ -139,6 +145,32 @@ class Topology:
     """Line of these in the file: whether they are there is only known later."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
+
+    def measured_by(self, testers: Sequence[str], *, option: str) -> tuple[Topology, ...]:
+        """The lab once for each tester of a run: under its own name for the first, with the tester's for the others.
+
+        A simulated lab has one of its own.
+        """
+        if len(testers) < 2 or self.tier is Tier.SIMULATED:
+            return (self,)
+        return tuple(
+            replace(
+                self,
+                name=self.name if tester == testers[0] else f"{self.name}{TESTER_SIGN}{tester}",
+                tester=tester,
+                tester_option=f"{option} {tester}",
+            )
+            for tester in testers
+        )
+
+    def measured_as(self, other: Topology) -> Topology:
+        """The lab with the tester that measures on another one in a run of several; else as it is."""
+        if not other.tester_option:
+            return self
+        _, sign, tester = other.name.partition(TESTER_SIGN)
+        return replace(
+            self, name=f"{self.name}{sign}{tester}", tester=other.tester, tester_option=other.tester_option
+        )
 
     @property
     def mtu_bytes(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from labkit.lab.topology import TESTER_SIGN
 from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate as Gate
 from labkit.measure.hosttimes import HardwareTimes, HostTimes
@@ -49,6 +50,16 @@ class DatapathKey:
     """Frame size on the wire with FCS ("64") or "imix"."""
     ip_version: int = 4
     flows: int = 1
+
+    @property
+    def lab(self) -> str:
+        """The topology's name in its file: the same for all testers that measured on it in a run."""
+        return self.topology.partition(TESTER_SIGN)[0]
+
+    @property
+    def further_tester(self) -> str:
+        """In a run of several testers, which of them; empty: the first one, or the only one."""
+        return self.topology.partition(TESTER_SIGN)[2]
 
     @property
     def id(self) -> str:

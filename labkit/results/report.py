@@ -39,6 +39,7 @@ from labkit.results.plots import Plots
 from labkit.results.reference_claims import reference_claims
 from labkit.results.row import Row
 from labkit.results.rows import rows
+from labkit.results.side_by_side import side_by_side
 from labkit.results.to_kernel import other_link, ratio_basis
 from labkit.results.trust import of_tier
 from labkit.targets.rates import max_offered_load_pps
@@ -108,6 +109,7 @@ def html(run: Run) -> str:
     return jinja.get_template("report.html.j2").render(
         run=run,
         rows=found,
+        testers=side_by_side(run, found),
         measured=measured,
         hosts=hosts,
         host_times=host_times,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import IO
@@ -22,6 +23,7 @@ from labkit.results.names import name, where
 from labkit.results.outcomes import closing_lines
 from labkit.results.row import Row
 from labkit.results.rows import rows
+from labkit.results.side_by_side import ByTester, side_by_side
 from labkit.results.to_kernel import other_link, ratio_basis
 from labkit.results.trust import of_tier
 
@@ -43,6 +45,8 @@ class RunTable:
             yield from choose(console, options, [[_host_columns(hosts)]], encoding=self.encoding)
         if found:
             yield from choose(console, options, _layouts(found), encoding=self.encoding)
+        if beside := side_by_side(self.run, found):
+            yield from choose(console, options, [[_testers(beside)]], encoding=self.encoding)
         for row in everything:
             if row.reason and row.verdict not in (None, "pass"):
                 yield self._line(f"{row.verdict} {where(row)}: {row.reason}", STYLES[row.verdict])
@@ -218,6 +222,37 @@ def _host_columns(hosts: list[Row]) -> Columns:
         Column(head="counted", cells=tuple(map(counted, hosts))),
         Column(head="time, µs", legend="p50 / p99 / p99.9 / max", cells=tuple(map(times, hosts))),
         Column(head="verdict", cells=tuple(map(_verdict, hosts)), right=False, style=_style),
+    ]
+
+
+def _testers(beside: Sequence[tuple[ByTester, ...]]) -> Columns:
+    """What each tester found of a datapath, and what it adds itself."""
+    flat = [one for together in beside for one in together]
+    first = {id(together[0]) for together in beside}
+    offered = (one.max_offered_load_pps for one in flat)
+    return [
+        Column(
+            head="datapath",
+            cells=tuple(where(one.row) if id(one) in first else "" for one in flat),
+            figure=False,
+            right=False,
+        ),
+        Column(head="tester", cells=tuple(one.engine for one in flat), right=False),
+        *_rates([one.row for one in flat])[:3],
+        Column(
+            head="max offered",
+            cells=tuple(fmt.DASH if value is None else fmt.pps(value) for value in offered),
+        ),
+        Column(
+            head="RTT idle, µs",
+            legend="p50 / p99",
+            cells=tuple(_times(one.row.rtt_p50_us, one.row.rtt_p99_us) for one in flat),
+        ),
+        Column(
+            head="tester's own, µs",
+            legend="p50 / p99",
+            cells=tuple(_times(one.own_p50_us, one.own_p99_us) for one in flat),
+        ),
     ]
 
 

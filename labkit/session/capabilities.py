@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
-from labkit.lab.topology import ROLES, LinkKind, Role, Tier, Topology
+from labkit.lab.topology import PROBE, ROLES, LinkKind, Role, Tier, Topology
 from labkit.session.datapaths import Datapath
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER
@@ -69,8 +69,8 @@ def lacking(
 def _chosen(topology: Topology, engine: str | None, option: str) -> tuple[str | None, str]:
     """The engine that was asked for, by the user or else by the lab's file, and what to leave out."""
     if engine is None and topology.tester is not None:
-        return topology.tester, f"the key tester of {topology.source}"
-    return engine, option
+        engine, option = topology.tester, topology.tester_option or f"the key tester of {topology.source}"
+    return None if engine == PROBE else engine, option
 
 
 def unfit(datapath: Datapath, frames: FrameSpec, *, engine: str | None, tester_option: str) -> str | None:

@@ -126,7 +126,9 @@ class Judge:
         backend = registry.load("kernel")
         # On the row's own links where they reach the kernel: with their MTU, and with the same tester.
         own = self._recorder.topologies.get(key.topology)
-        lab_file = own if own is not None and backend.modes(own) else topology_file.load("veth")
+        lab_file = topology_file.load("veth")
+        if own is not None:
+            lab_file = own if backend.modes(own) else lab_file.measured_as(own)
         datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, ""))
         frames = frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)
         try:

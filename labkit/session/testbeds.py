@@ -12,7 +12,7 @@ from dataclasses import replace
 from labkit.errors import LabkitBug, LabkitError
 from labkit.lab.live import Lab, lab_up, on_vfio
 from labkit.lab.machines import Reach
-from labkit.lab.topology import Topology
+from labkit.lab.topology import PROBE, Topology
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.progress import Progress
 from labkit.session.datapaths import Datapath
@@ -84,6 +84,8 @@ class Testbeds:
     def _engine(self, lab: Lab) -> tuple[str, str | None]:
         """The tester's engine; and, unless the user chose it, why it is not the fastest one."""
         chosen = self._tester_engine or lab.topology.tester
+        if chosen == PROBE:
+            chosen = None
         if chosen == "trex":
             return chosen, None
         if lab.tester_ports[0].interface is None:
@@ -167,6 +169,7 @@ class Testbeds:
                 trials=self._plan.offered_load_trials,
                 duration_s=self._plan.offered_load_duration_s,
                 trex_dir=self._trex_dir,
+                floor=bool(lab.topology.tester_option),  # so that testers can be told apart
                 read=reader(bound),
             )
 

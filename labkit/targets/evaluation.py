@@ -208,9 +208,9 @@ def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tu
 
 
 def engine_of(measurement: Measurement) -> str | None:
-    """The tester's engine, where it is one on interfaces: what it offers and adds to a round trip is its own."""
+    """The tester's engine: what it offers and adds to a round trip is its own. None: the probe's, on shared memory."""
     engine = measurement.tester.get("engine")
-    return str(engine) if engine in ("af_xdp", "af_packet") else None
+    return str(engine) if engine in ("af_xdp", "af_packet", "trex") else None
 
 
 def kernel_baseline(
@@ -219,7 +219,8 @@ def kernel_baseline(
     """Find what a row is compared with: the kernel's default mode with the same frames.
 
     On the row's own topology where it was measured there, else on any: shared-memory links have no kernel on them.
-    With `engine`, only what was measured with the same engine of the tester. The host itself has no such.
+    In a run of several testers only by the same one; with `engine`, only with that engine of the tester.
+    The host itself has no such.
     """
     if isinstance(key, HostKey):
         return None
@@ -230,6 +231,7 @@ def kernel_baseline(
         and isinstance(m.key, DatapathKey)
         and (m.key.backend, m.key.mode) == ("kernel", "")
         and (m.key.frame, m.key.ip_version, m.key.flows) == (key.frame, key.ip_version, key.flows)
+        and m.key.further_tester == key.further_tester
         and (engine is None or engine_of(m) in (engine, None))
     ]
     fitting.sort(key=lambda m: m.key.topology != key.topology)

@@ -46,7 +46,7 @@ class Tester(Protocol):
 
     engine: str
     has_floor: bool
-    """Whether its own share of a round trip is large: then it is measured, and stated beside the results."""
+    """Whether its own share of a round trip is large: then it is always measured, and stated beside the results."""
 
     def set_frames(self, spec: FrameSpec, *, own_mac: bool) -> None:
         """Send these frames from now on, to the DUT's own MAC address or to a foreign one."""

@@ -54,13 +54,15 @@ def measure_max_offered_load(
     trials: int,
     duration_s: float,
     trex_dir: str | None = None,
+    floor: bool = False,
     read: Callable[[Mapping[Role, tuple[int, int]]], Mapping[str, NoiseReading]],
 ) -> MaxOfferedLoad:
     """The highest rate that the far end counted in `trials` trials without a pace.
 
     `receiver` is the far end's engine (`far_engine`). `read` reads the machines; its argument maps a role to (thread
-    id, intended core). Where other programs or guests had a core meanwhile, it is measured again at once, ATTEMPTS
-    times in all. The highest rate of all attempts counts, and it is disturbed if the last of them was.
+    id, intended core). `floor`: measure the tester's own round trips as well. Where other programs or guests had a core
+    meanwhile, the load is measured again at once, ATTEMPTS times in all. The highest rate of all attempts counts, and
+    it is disturbed if the last of them was.
     """
     ports, options = port_arguments(lab, lab.dut_ports, receiver)
     host, core = lab.dut_ports[0].host, lab.cores.dut
@@ -106,10 +108,10 @@ def measure_max_offered_load(
             disturbed = tuple(gate for gate in found if gate.state == "invalid")
             if not disturbed:
                 break
-        floor = _floor(far_end, tester) if tester.has_floor else None
+        own = _floor(far_end, tester) if floor or tester.has_floor else None
     if not highest_pps:
         raise ToolFailed("the tester sent frames, but the receiver at the other end of the link counted none")
-    return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=floor)
+    return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=own)
 
 
 def _floor(far_end: Probe, tester: Tester) -> Histogram | None:

@@ -119,7 +119,7 @@ def interface_engine(name: str, *, option: str) -> str:
     if name in TESTERS:
         return name
     why = _NO_TESTER.get(name, "no such engine")
-    raise ConfigInvalid(f"{option} {name}: {why}; expected af_xdp, af_packet, trex, or on NICs dpdk")
+    raise ConfigInvalid(f"{option} {name}: {why}; expected probe, af_xdp, af_packet, trex, or on NICs dpdk")
 
 
 def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:

@@ -13,9 +13,14 @@ import pytest
 
 from labkit.backends.probe_dut import interfaces, reflecting
 from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError, ToolFailed
+from labkit.harness.collecting import Topologies
 from labkit.lab import topology_file
 from labkit.lab.live import lab_up
 from labkit.progress import Silent
+from labkit.record.load import load as load_run
+from labkit.results.report import html
+from labkit.results.rows import rows
+from labkit.results.side_by_side import side_by_side
 from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
@@ -196,6 +201,26 @@ def test_a_whole_run_is_measured_with_frames_that_really_cross_the_link(tmp_path
     assert set(found.tester["rtt_floor_us"]) == {"p50", "p99"}  # type: ignore[call-overload]
     assert any("begin when it sent a frame" in text for text in found.deviations)
     assert [gate.state for gate in found.gates if gate.name == "rx-missed"] == ["ok"]
+
+
+def test_two_testers_measure_a_datapath_side_by_side(tmp_path: Path) -> None:
+    install(tmp_path / "trex", Behaviour(sends=True, limit_pps=4000))
+    labs = Topologies(["veth"], ("probe", "trex"), tester_option="--tester").chosen
+    datapaths = [one for one in enumerate_datapaths(labs) if one.backend.name == "af_packet"]
+    settings = Settings(quick=True, results=tmp_path / "results", wait_s=600, trex_dir=str(tmp_path / "trex"))
+    with Session(settings, progress=Silent()) as session:
+        for datapath in datapaths:
+            session.measure.mrr(datapath, frame_spec(64))
+        folder = session.recorder.folder
+    assert folder is not None
+    run = load_run(folder)
+    ((probe, trex),) = side_by_side(run, rows(run))
+    assert (probe.engine, trex.engine) == ("af_xdp", "trex")
+    assert (probe.row.topology, trex.row.topology) == ("veth", "veth+trex")
+    for one in (probe, trex):
+        assert one.own_p50_us is not None
+        assert one.max_offered_load_pps is not None
+    assert "Testers side by side" in html(run)
 
 
 def test_nothing_stays_after_it(tmp_path: Path) -> None:

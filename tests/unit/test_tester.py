@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.lab.topology import TESTERS, Topology
+from labkit.lab.topology import PROBE, TESTERS, Topology
 from labkit.lab.topology_file import load, parse
 from labkit.probe.cache import ENGINES
 from labkit.progress import Silent
@@ -22,8 +22,9 @@ from labkit.testers.probe import interface_engine
 
 
 def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
-    assert set(TESTERS) - {"trex"} < set(ENGINES)
+    assert set(TESTERS) - {PROBE, "trex"} < set(ENGINES)
     assert [interface_engine(name, option="--labkit-tester") for name in TESTERS] == [
+        "probe",
         "af_xdp",
         "af_packet",
         "dpdk",
@@ -37,7 +38,7 @@ def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
         ("packet", "packet is now called af_packet"),
         ("bpf", "bpf is now called xdp, and xdp does not generate frames"),
         ("xdp", "does not generate frames; the engine formerly called xdp is af_xdp"),
-        ("warp", "no such engine; expected af_xdp, af_packet, trex, or on NICs dpdk"),
+        ("warp", "no such engine; expected probe, af_xdp, af_packet, trex, or on NICs dpdk"),
     ],
 )
 def test_what_cannot_generate_on_interfaces_is_refused_with_what_to_use(name: str, said: str) -> None:
