@@ -149,8 +149,10 @@ class Topology:
     def measured_by(self, testers: Sequence[str], *, option: str) -> tuple[Topology, ...]:
         """The lab once for each tester of a run: under its own name for the first, with the tester's for the others.
 
-        A simulated lab has one of its own.
+        A simulated lab has one of its own; on shared memory all engines of the probe are DPDK.
         """
+        if not self.links[0].kind.has_interfaces:
+            testers = tuple(dict.fromkeys(one if one == "trex" else PROBE for one in testers))
         if len(testers) < 2 or self.tier is Tier.SIMULATED:
             return (self,)
         return tuple(

@@ -240,6 +240,19 @@ def test_an_environment_that_cannot_be_made_says_what_is_missing(
     assert [one.name for one in (tmp_path / "cache" / "labkit" / "trex-client").iterdir()] == ["lock"]
 
 
+def test_a_python_that_the_client_does_not_run_with_is_named_when_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a version that is too new does: a library of the client fails where it is imported."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    worker = tmp_path / "worker.py"
+    worker.write_text("import sys\nsys.modules['collections'] = None\n" + environment.WORKER.read_text())
+    monkeypatch.setattr(environment, "WORKER", worker)
+    with pytest.raises(EnvironmentBroken, match=r"cannot run TRex's client, .* 3\.8 to 3\.13: .*Error: "):
+        environment.client_python()
+    assert [one.name for one in (tmp_path / "labkit" / "trex-client").iterdir()] == ["lock"]
+
+
 def test_a_cache_that_is_no_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "labkit").write_text("")

@@ -42,6 +42,12 @@ def test_each_lab_is_there_once_for_each_tester_one_after_the_other() -> None:
     assert chosen("veth", "memif").words == "--topology veth --topology memif"
 
 
+def test_on_shared_memory_the_probe_is_one_tester_whatever_its_engine() -> None:
+    found = chosen("veth", "memif", testers=["af_xdp", "af_packet", "trex"]).chosen
+    assert [one.name for one in found] == ["veth", "veth+af_packet", "veth+trex", "memif", "memif+trex"]
+    assert [one.name for one in chosen("memif", testers=["af_xdp", "af_packet"]).chosen] == ["memif"]
+
+
 def test_one_tester_leaves_the_labs_as_they_are() -> None:
     assert [one.name for one in chosen("veth", testers=["trex"]).chosen] == ["veth"]
 

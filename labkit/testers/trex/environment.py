@@ -23,6 +23,8 @@ REQUIREMENT = (
 """TRex's client as a package, with all that it needs in it."""
 INTERPRETERS = ("python3.11", "python3.10", "python3.9", "python3.8")
 """Those that the client was made for, the newest first."""
+WORKER = Path(__file__).with_name("worker.py")
+"""What runs in it; without commands it imports the client, and ends."""
 INSTALL_TIMEOUT_S = 300
 DRAFTS = ".making-*"
 """Environments that are being made, or were when labkit was killed."""
@@ -102,6 +104,11 @@ def _make(python: str, folder: Path) -> None:
         [*pip, "--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirements)],
         "could not install TRex's client",
         hint="is there a way to a package index? pip's own settings (PIP_INDEX_URL, pip.conf) are followed",
+    )
+    _run(
+        [str(folder / "bin" / "python"), "-I", str(WORKER)],
+        "cannot run TRex's client, which is made for Python 3.8 to 3.13",
+        hint=f"{' or '.join(INTERPRETERS)} on PATH",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitBug
@@ -21,7 +20,6 @@ from labkit.testers.trex.server import PUBLISHER_PORT, RPC_PORT, TrexServer, dir
 from labkit.testers.trex.streams import as_json, streams
 
 ENGINE = "trex"
-WORKER = Path(__file__).with_name("worker.py")
 OPEN_TIMEOUT_S = 30.0
 SHORTEST_TRIAL_S = 0.5
 """The client sees the end of a trial some 5 ms too late, which is 1 % of this."""
@@ -179,6 +177,6 @@ def generating(lab: Lab, trex_dir: str | None, *, drain: DrainTime = SOFTWARE_DR
     with ExitStack() as stack:
         server = stack.enter_context(TrexServer(found, host, lab.tester_ports, core=lab.cores.tester))
         client = stack.enter_context(
-            Program(host, [python, "-I", str(WORKER)], called="the TRex client", cleans_up=False)
+            Program(host, [python, "-I", str(environment.WORKER)], called="the TRex client", cleans_up=False)
         )
         yield TrexTester(server, client, lab, drain)

@@ -299,9 +299,10 @@ def main() -> None:
     os.dup2(2, 1)
     try:
         import lbr_trex_client  # type: ignore[import-not-found]
-    except ImportError as error:
-        sys.exit(f"no TRex client in {sys.prefix} ({error}): remove that folder, and it is installed again")
-    del lbr_trex_client
+        import trex.stl.api
+    except Exception as error:  # in a Python that is too new: whatever its old libraries meet there
+        sys.exit(f"{type(error).__name__}: {error} (in {sys.prefix})")
+    del lbr_trex_client, trex
     worker = TrexConnection()
     for line in sys.stdin:
         given = json.loads(line)
