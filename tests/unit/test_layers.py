@@ -54,6 +54,9 @@ SHARED_WITH_ANSIBLE = {
     "pci",
     "protected",
     "settings",
+    "trees",
+    "trex_config",
+    "trex_unit",
     "tuned",
 }
 """Modules of the collection's module_utils that labkit loads by `host_module`: no import statement shows them."""

@@ -11,6 +11,10 @@ from tests.vm.playbook import Playbooks, Provisioned, Say
 CANNOT = {
     "af_xdp.busy_poll": "Debian's real-time kernel is built without busy polling of sockets: test_0_generic.py",
     "nic_tuning.rss": "there as well",
+    **dict.fromkeys(
+        (f"trex.{name}" for name in ("version", "files", "unit", "ports", "api", "reach")),
+        "no TRex is installed there: tests/lab/test_trex_role.py",
+    ),
     "nic_tuning.channels": "no emulated NIC has several and lets them be changed: on a veth link (tests/lab)",
 }
 """Host checks that this guest can't pass."""

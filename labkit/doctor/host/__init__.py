@@ -15,6 +15,7 @@ from labkit.doctor.host import (
     lowlatency_kernel,
     nic_tuning,
     replay,
+    trex,
 )
 from labkit.doctor.host.model import Failed, HostCheck, NotApplicable, Outcome, Passed
 
@@ -29,6 +30,7 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     *dpdk.HOST_CHECKS,
     *af_xdp.HOST_CHECKS,
     *nic_tuning.HOST_CHECKS,
+    *trex.HOST_CHECKS,
     *replay.HOST_CHECKS,
 )
 """In the order in which site.yml runs the roles."""

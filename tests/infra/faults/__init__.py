@@ -13,8 +13,9 @@ from .host import HOST
 from .kernel import KERNEL
 from .nics import NICS
 from .pages import PAGES
+from .trex import TREX
 from .ways import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS: tuple[Fault, ...] = (*KERNEL, *HOST, *CORES, *PAGES, *BYPASS, *NICS)
+FAULTS: tuple[Fault, ...] = (*KERNEL, *HOST, *CORES, *PAGES, *BYPASS, *NICS, *TREX)

@@ -709,4 +709,107 @@ REPLAY = {
     )
 }
 
-CASES: dict[str, Case] = {**KERNEL, **HOST, **CORES, **PAGES, **DPDK, **XDP, **NICS, **REPLAY}
+# TRex.
+
+_SUM = "5e8c"
+_TREX = {
+    "trex_version": "v3.08",
+    "trex_sha256": _SUM * 16,
+    "trex_dir": "/opt/trex",
+    "trex_ports": [{"interface": "ens5", "pci": None}, {"pci": "3b:00.1", "interface": None}],
+}
+_NO_TREX = {**_TREX, "trex_version": ""}
+_NO_TREX_PORTS = {**_TREX, "trex_ports": []}
+_OF = "Environment=LABKIT_TREX_STARTED_OF=abc"
+_TREX_UNIT = "UnitFileState=enabled\nActiveState=active"
+_TREX_FILE, _TREX_MARKER = "/etc/labkit/trex/host.yaml", "/opt/trex/v3.08/.labkit-sha256"
+_TREX_DROP_IN = "/etc/systemd/system/labkit-trex@host.service.d/10-labkit.conf"
+_PORTS = '  "interfaces": ["--vdev=net_af_packet0,iface=ens5,framesz=2048", "0000:3b:00.1"]'
+_NONE_RUNS = CommandResult(1, "no server runs")
+_SERVER = FakeReader(
+    files={
+        _TREX_MARKER: _SUM * 16,
+        _TREX_DROP_IN: f"[Service]\n{_OF}",
+        _TREX_FILE: f"-\n{_PORTS}",
+    },
+    links={"/opt/trex/current": "v3.08"},
+    commands={
+        "files": "_t-rex-64: OK",
+        "unit": _TREX_UNIT,
+        "started of": "LABKIT_TREX_STARTED_OF=abc",
+        "links": '[{"ifname": "ens5"}]',
+        "devices": "",
+        "api": '{"version": "v3.08", "mode": "STL"}',
+        "reach": "filter",
+    },
+)
+
+TREX = {
+    "trex.version": Case(
+        _TREX,
+        _SERVER,
+        {
+            "another version": _SERVER.but(links={"/opt/trex/current": "v3.06"}),
+            "another archive": _SERVER.but(files={_TREX_MARKER: "0" * 64}),
+            "none": FakeReader(),
+        },
+        _NO_TREX,
+    ),
+    "trex.files": Case(
+        _TREX,
+        _SERVER,
+        {
+            "damaged": _SERVER.but(commands={"files": CommandResult(1, "_t-rex-64: FAILED")}),
+            "not there": FakeReader(),
+        },
+        _NO_TREX,
+    ),
+    "trex.unit": Case(
+        _TREX,
+        _SERVER,
+        {
+            "not enabled": _SERVER.but(commands={"unit": _TREX_UNIT.replace("enabled", "disabled")}),
+            "failed": _SERVER.but(commands={"unit": _TREX_UNIT.replace("=active", "=failed")}),
+            "started before the last change": _SERVER.but(
+                commands={"started of": "LABKIT_TREX_STARTED_OF=older"}
+            ),
+            "not there": FakeReader(),
+        },
+        _NO_TREX_PORTS,
+    ),
+    "trex.ports": Case(
+        _TREX,
+        _SERVER,
+        {
+            "another NIC": _SERVER.but(files={_TREX_FILE: _PORTS.replace("3b:00.1", "3b:00.0")}),
+            "in another order": _SERVER.but(
+                files={_TREX_FILE: '  "interfaces": ["0000:3b:00.1", "--vdev=a,iface=ens5"]'}
+            ),
+            "no configuration": FakeReader(),
+        },
+        _NO_TREX_PORTS,
+    ),
+    "trex.api": Case(
+        _TREX,
+        _SERVER,
+        {
+            "another version": _SERVER.but(commands={"api": '{"version": "v3.06"}'}),
+            "no answer": _SERVER.but(commands={"api": CommandResult(1, "TRex: no answer in 10 s")}),
+            "none runs": _SERVER.but(commands={"api": _NONE_RUNS}),
+        },
+        _NO_TREX_PORTS,
+    ),
+    "trex.reach": Case(
+        _TREX,
+        _SERVER,
+        {
+            "reached": _SERVER.but(commands={"reach": "filter\n198.18.0.1:4501"}),
+            "an interface beside loopback": _SERVER.but(commands={"reach": "namespace\nlo\neth0"}),
+            "not tried": _SERVER.but(commands={"reach": CommandResult(1, "filter\npython3: not found")}),
+            "none runs": _SERVER.but(commands={"reach": _NONE_RUNS}),
+        },
+        _NO_TREX_PORTS,
+    ),
+}
+
+CASES: dict[str, Case] = {**KERNEL, **HOST, **CORES, **PAGES, **DPDK, **XDP, **NICS, **TREX, **REPLAY}

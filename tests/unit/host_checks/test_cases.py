@@ -270,6 +270,32 @@ def test_argument_that_was_ours_and_is_no_longer_wanted_is_reported():
     assert isinstance(BY_ID["boot.arguments"].check(left, desired(**case.wanted)), Passed)
 
 
+@pytest.mark.parametrize(
+    ("ports", "interfaces"),
+    [
+        ([{"interface": "ens5"}], '["--vdev=net_af_packet0,iface=ens5", "dummy"]'),
+        ([{"pci": "3B:00.0"}, {"pci": "3b:0.1"}], '["0000:3b:00.0", "0000:3b:00.1"]'),
+    ],
+)
+def test_ports_of_trex_are_found_in_every_spelling(ports, interfaces):
+    case = CASES["trex.ports"]
+    reader = case.passing.but(files={"/etc/labkit/trex/host.yaml": f'  "interfaces": {interfaces}'})
+
+    found = BY_ID["trex.ports"].check(reader, desired(**{**case.wanted, "trex_ports": ports}))
+
+    assert isinstance(found, Passed), found
+
+
+def test_trex_in_a_network_namespace_of_its_own_is_reached_by_nobody():
+    case = CASES["trex.reach"]
+
+    found = BY_ID["trex.reach"].check(
+        case.passing.but(commands={"reach": "namespace\nlo"}), desired(**case.wanted)
+    )
+
+    assert isinstance(found, Passed), found
+
+
 def test_names_that_the_collection_has_too_are_the_same():
     assert f"/{host_module('irqs').JOURNAL}" == cpu_isolation._JOURNAL
     assert host_module("replay_unit").UNIT == replay.UNIT

@@ -68,8 +68,13 @@ def _read(file: Path) -> str:
         return ""
 
 
-def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/")) -> Iterator[str]:
-    """Why this device is not to be bound to another driver; `interfaces` are all that the host has."""
+def problems(
+    address: str, interfaces: Sequence[Interface], root: Path = Path("/"), *, bound: bool = True
+) -> Iterator[str]:
+    """Why DPDK is not to have this device; `interfaces` are all that the host has.
+
+    `bound`: it is to be bound to another driver, which some must not be.
+    """
     device = folder(address, root)
     if not device.exists():
         yield f"this host has no PCI device {address}; {_there(interfaces, device.parent)}"
@@ -86,6 +91,8 @@ def problems(address: str, interfaces: Sequence[Interface], root: Path = Path("/
             )
     driver = driver_of(address, root)
     if driver in BIFURCATED:
+        if not bound:
+            return
         yield f"{address} must keep its driver {driver}: DPDK works beside it. Take it out of the list"
     elif (
         driver

@@ -12,6 +12,8 @@ from .links import Interface, Untouchable
 
 LISTS = ("af_xdp_interfaces", "nic_tuning_interfaces")
 DEVICES = "dpdk_devices"
+TREX = "trex_ports"
+"""Judged by trex_host.py."""
 IOMMU_TABLES = ("DMAR", "IVRS", "IORT", "VIOT")
 """ACPI tables in which firmware describes an IOMMU: Intel's, AMD's, Arm's, virtio's."""
 

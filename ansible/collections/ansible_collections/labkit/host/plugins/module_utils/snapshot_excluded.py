@@ -87,7 +87,10 @@ UNITS = (
 NOT_LOOKED_AT = (
     ("/var but /var/lib/labkit", "logs, caches, and what package managers and services keep of their own"),
     ("/usr but /usr/local", "belongs to packages, whose versions are compared"),
-    ("/home, /root, /tmp, /run, /srv, /opt", "not written by any role; /run and /tmp do not outlive a boot"),
+    (
+        "/home, /root, /tmp, /run, /srv, /opt but /opt/trex",
+        "not written by any role; /run and /tmp do not outlive a boot",
+    ),
     (
         "loaded modules",
         "come and go with devices and what asks for them; modules.d and modprobe.d are files of /etc",

@@ -6,30 +6,21 @@ what a build left that broke off, and is built anew.
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
 import re
 import shutil
 import subprocess
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
-from . import trees
+from . import downloads, trees
 from .files import make_folder
 from .state import State, write_whole
 
 PREFIX = "usr/local/lib/labkit"
 MARKER = ".labkit-source.json"
-_PIECE_BYTES = 1 << 20
-_SILENCE_S = 60.0
-"""How long a server may send nothing."""
+SCRATCH = "labkit-source-"
 _BUILD_S = 3 * 3600.0
 """DPDK takes half an hour on two slow cores."""
 
@@ -72,7 +63,7 @@ def change(role: str, source: Source, *, root: Path = Path("/"), check: bool = F
     _free(role, source, root)
     if check:
         return True
-    with _scratch(root) as scratch:
+    with downloads.scratch(root, SCRATCH) as scratch:
         archive = scratch / "archive"
         _fetch(source, archive)
         if not target.parent.exists():
@@ -91,7 +82,7 @@ def look(role: str, source: Source, *, root: Path = Path("/")) -> None:
     if _marked(root / source.prefix.lstrip("/")) == asdict(source):
         return
     _free(role, source, root)
-    with _scratch(root) as scratch:
+    with downloads.scratch(root, SCRATCH) as scratch:
         _fetch(source, scratch / "archive")
 
 
@@ -99,15 +90,6 @@ def _free(role: str, source: Source, root: Path) -> None:
     ours = any((one.kind, one.target) == (trees.KIND, source.prefix) for one in State(role, root).changes())
     if (root / source.prefix.lstrip("/")).exists() and not ours:
         raise SourceRefused(f"{source.prefix} is there, and labkit did not make it: move it away first")
-
-
-@contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    """A folder on disk, not in memory: a build of DPDK takes gigabytes."""
-    base = root / "var/tmp"
-    base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="labkit-source-", dir=base) as folder:
-        yield Path(folder)
 
 
 def _marked(target: Path) -> object:
@@ -119,38 +101,10 @@ def _marked(target: Path) -> object:
 
 def _fetch(source: Source, archive: Path) -> None:
     """The archive, if it is the one that was meant."""
-    digest = hashlib.sha256()
-    size = 0
     try:
-        with _opened(source.url) as stream, archive.open("wb") as file:
-            for piece in iter(lambda: stream.read(_PIECE_BYTES), b""):
-                digest.update(piece)
-                size += len(piece)
-                file.write(piece)
-    except http.client.IncompleteRead as error:
-        raise SourceRefused(
-            f"{source.url}: the download was interrupted after {size} bytes; run this again"
-        ) from error
-    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise SourceRefused(
-            f"{source.url}: {reason}. Expected an http, https or file URL, or a path on the host; where the host has "
-            "no network, copy the archive to it and give its path"
-        ) from error
-    if digest.hexdigest() != source.sha256:
-        raise SourceRefused(
-            f"{source.url}: expected sha256 {source.sha256}, got {digest.hexdigest()} of {size} bytes: it is another "
-            "file, or half of it. Nothing was installed"
-        )
-
-
-def _opened(url: str) -> IO[bytes]:
-    if "://" not in url:
-        return Path(url).open("rb")
-    if not url.startswith(("http://", "https://", "file://")):
-        raise ValueError("unknown kind of URL")
-    stream: IO[bytes] = urllib.request.urlopen(url, timeout=_SILENCE_S)  # noqa: S310 (kinds are looked at above)
-    return stream
+        downloads.fetch(source.url, source.sha256, archive)
+    except downloads.DownloadRefused as error:
+        raise SourceRefused(str(error)) from error
 
 
 def _build(source: Source, archive: Path, scratch: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from . import (
     packages,
     services,
     settings,
+    symlinks,
     trees,
     ubuntu_pro,
 )
@@ -43,6 +44,7 @@ KINDS: dict[str, Callable[[Change, Path], str | None]] = {
     packages.KIND: packages.restore,
     trees.KIND: trees.restore,
     services.KIND: services.restore,
+    symlinks.KIND: symlinks.restore,
     ubuntu_pro.KIND: ubuntu_pro.restore,
     accounts.GROUP: accounts.restore,
     accounts.USER: accounts.restore,
@@ -53,6 +55,7 @@ FORESEEN: dict[str, Callable[[Change, Path], str | None]] = {
     settings.KIND: settings.refusal,
     files.KIND: files.refusal,
     packages.KIND: packages.refusal,
+    symlinks.KIND: symlinks.refusal,
 }
 """Kind of change to what finds that reason in check mode. Whether the others can be reverted shows when it is done."""
 

@@ -17,6 +17,7 @@ from ansible_collections.labkit.host.plugins.module_utils import (
     preflight_devices,
     preflight_settings,
     preflight_tuned,
+    trex_host,
 )
 from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 
@@ -31,6 +32,10 @@ options:
   version: {description: Release of the distribution., type: str, required: true}
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
   boot: {description: Whether kernel and command line are to be changed., type: bool, default: false}
+  trex_archive:
+    description: What C(ansible.builtin.stat) found of the file of that variable where Ansible runs.
+    type: dict
+    default: {}
   become_failed: {description: Why becoming root failed; empty if it did not., type: str, default: ""}
 author: [the labkit authors (@labkit)]
 """
@@ -66,6 +71,7 @@ def main() -> None:
             "version": {"type": "str", "required": True},
             "over_ssh": {"type": "bool", "required": True},
             "boot": {"type": "bool", "default": False},
+            "trex_archive": {"type": "dict", "default": {}},
             "become_failed": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -79,6 +85,7 @@ def main() -> None:
         *preflight.problems(wanted, host),
         *_devices(module),
         *preflight_devices.source(wanted),
+        *trex_host.archive(wanted, module.params["trex_archive"]),
         *lockdown.problems(wanted),
     ]
     if module.params["boot"]:
@@ -104,7 +111,8 @@ def main() -> None:
 
 def _devices(module: AnsibleModule) -> Iterator[str]:
     wanted = module.params["wanted"]
-    named = any(wanted.get(name) for name in (*preflight_devices.LISTS, preflight_devices.DEVICES))
+    lists = (*preflight_devices.LISTS, preflight_devices.DEVICES, preflight_devices.TREX)
+    named = any(wanted.get(name) for name in lists)
     if not named and not preflight_boot.blacklisted(wanted):
         return
     way = {
@@ -118,6 +126,7 @@ def _devices(module: AnsibleModule) -> Iterator[str]:
         return
     touchable = functools.cache(lambda text: links.touchable(text, **way))
     yield from preflight_devices.problems(wanted, interfaces, touchable)
+    yield from trex_host.problems(wanted, interfaces, touchable)
     yield from preflight_settings.slips(wanted)
     yield from preflight_boot.lockouts(wanted, interfaces)
     if os.geteuid() != 0:

@@ -16,8 +16,14 @@ description:
 options:
   role: {description: Name of the state file that records the change., type: str, required: true}
   path: {description: The folder., type: path, required: true}
-  archive: {description: Archive on the host that tar reads; the folder is empty without., type: path, default: ""}
+  archive:
+    description: "Archive that tar reads: a path on the host, or an http, https or file URL. Without one it is empty."
+    type: str
+    default: ""
   sha256: {description: Checksum of the archive., type: str, default: ""}
+  strip: {description: How many folders are left out of the names in the archive., type: int, default: 0}
+  needed: {description: Names that must be in the folder then., type: list, elements: str, default: []}
+  validate_certs: {description: Whether the certificate of an https URL must be valid., type: bool, default: true}
 author: [the labkit authors (@labkit)]
 """
 
@@ -46,8 +52,11 @@ def main() -> None:
         argument_spec={
             "role": {"type": "str", "required": True},
             "path": {"type": "path", "required": True},
-            "archive": {"type": "path", "default": ""},
+            "archive": {"type": "str", "default": ""},
             "sha256": {"type": "str", "default": "", "no_log": False},
+            "strip": {"type": "int", "default": 0},
+            "needed": {"type": "list", "elements": "str", "default": []},
+            "validate_certs": {"type": "bool", "default": True},
         },
         required_together=[("archive", "sha256")],
         supports_check_mode=True,
@@ -59,6 +68,9 @@ def main() -> None:
             wanted["path"],
             archive=wanted["archive"],
             sha256=wanted["sha256"],
+            strip=wanted["strip"],
+            needed=wanted["needed"],
+            validate_certs=wanted["validate_certs"],
             check=module.check_mode,
         )
     except (trees.TreeRefused, StateUnreadable, ValueError, OSError) as error:
