@@ -138,8 +138,8 @@ def choose_cores(
     if len(pool) < need:
         raise CoresMissing(
             f"{'trex_cores' if given.strip() else 'the cores of the ports'}: found {cpus.listed(pool)}, expected "
-            f"{need}: one for all else, one to receive, and trex_threads ({threads}) for each of {pairs} pairs of ports. Name "
-            "more in trex_cores, or one alone, which all threads share then"
+            f"{need}: one for all else, one to receive, and trex_threads ({threads}) for each of {pairs} pairs of "
+            "ports. Name more in trex_cores, or one alone, which all threads share then"
         )
     left = sorted(pool)
     sending = []
