@@ -61,6 +61,10 @@ def test_no_port_one_port_and_pairs_are_right(ports):
             {"trex_version": "../v3", "trex_sha256": "0" * 64},
             "trex_version '../v3': expected letters, digits",
         ),
+        (
+            {"trex_version": "v3.08", "trex_sha256": "0" * 64, "trex_archive": "v3.08.tar.gz"},
+            "trex_archive: v3.08.tar.gz: expected an absolute path",
+        ),
         ({"trex_ports": [{"interface": "a"}]}, "trex_ports is set, and trex_version is empty"),
         ({"trex_sha256": "0" * 64}, "trex_sha256 is set, and trex_version is empty"),
     ],

@@ -57,6 +57,13 @@ def test_port_that_dpdk_or_the_kernel_has_may_be_used(root, port, more):
     assert problems_of(root, port, **more) == []
 
 
+def test_nic_without_an_iommu_is_reported_and_an_interface_is_not(root):
+    [found] = problems_of(root, {"pci": "04:00.0"}, dpdk_iommu="noiommu")
+
+    assert found.startswith("trex_ports names NICs by pci, and dpdk_iommu is noiommu")
+    assert problems_of(root, {"interface": "eth1"}, dpdk_iommu="noiommu") == []
+
+
 def test_interface_that_is_to_be_bound_is_reported(root):
     [found] = problems_of(root, {"interface": "eth1"}, dpdk_devices=[{"pci": "2:0.0", "driver": "vfio-pci"}])
 

@@ -96,6 +96,9 @@ def archive_wrong(wanted: Mapping[str, Any]) -> Iterator[str]:
         return
     if not _VERSION.fullmatch(version):
         yield f"trex_version {version!r}: expected letters, digits, and . + ~ _ - between them, such as v3.08"
+    archive = str(wanted.get("trex_archive") or "")
+    if archive and not archive.startswith("/"):
+        yield f"trex_archive: {archive}: expected an absolute path, of a file where Ansible runs"
     if not _SHA256.fullmatch(checksum):
         yield (
             f"trex_sha256 is {checksum or 'empty'}, and trex_version is {version}: expected 64 hexadecimal digits, as "

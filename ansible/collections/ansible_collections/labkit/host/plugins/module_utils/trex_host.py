@@ -34,6 +34,11 @@ def problems(
             yield f"trex_ports[{at}]: {problem}"
     if any(entry.get("pci") for entry in entries):
         yield from _no_hugepages(wanted, root)
+        if wanted.get("dpdk_iommu") == "noiommu":
+            yield (
+                "trex_ports names NICs by pci, and dpdk_iommu is noiommu: without an IOMMU DPDK asks for rights "
+                "(CAP_SYS_ADMIN) that the unit of TRex has not. Switch the IOMMU on, or name interfaces"
+            )
 
 
 def _port_problems(

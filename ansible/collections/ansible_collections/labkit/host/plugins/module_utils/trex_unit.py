@@ -56,8 +56,8 @@ RuntimeDirectoryMode=0700
 PrivateNetwork=yes
 
 # It refuses to run as another user than root, so root's rights are taken away. NICs are opened by vfio, whose devices
-# and hugepages are root's own files; frames on interfaces take packet sockets.
-CapabilityBoundingSet=CAP_NET_RAW CAP_NET_ADMIN CAP_IPC_LOCK
+# and hugepages are root's own files.
+CapabilityBoundingSet=CAP_IPC_LOCK
 DevicePolicy=closed
 DeviceAllow=char-vfio rw
 DeviceAllow=char-infiniband_verbs rw
@@ -97,6 +97,8 @@ def drop_in(*, own_network: bool, started_of: str) -> str:
 PrivateNetwork=no
 IPAddressDeny=any
 IPAddressAllow=localhost
+# Packet sockets; and DPDK does not start a port that it may not set.
+CapabilityBoundingSet=CAP_NET_RAW CAP_NET_ADMIN
 """
     )
     return (
