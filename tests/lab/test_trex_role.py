@@ -261,9 +261,10 @@ def test_instance_of_another_configuration_has_a_network_of_its_own(host, made):
     try:
         assert started.returncode == 0, host.made.run("journalctl", "-n", "20", "-o", "cat").stdout
         assert host.version("labkit-trex@try.service") == "v3.08"
-        ended_well(host.site("v3.08"))
         host.made.run("systemctl", "stop", trex_unit.UNIT)
-        assert not host.connects("127.0.0.1", 4501)
+        assert not host.connects("127.0.0.1", 4501), (
+            "that of trex_ports was stopped, and the other is not reached"
+        )
     finally:
         host.made.run("systemctl", "stop", "labkit-trex@try.service")
         host.made.run("rm", "/etc/labkit/trex/try.yaml")

@@ -59,6 +59,62 @@ def test_half_an_archive_is_refused_and_nothing_is_changed(root, archive):
     assert not list(root.iterdir())
 
 
+@pytest.fixture
+def nested(archive, tmp_path):
+    """All of it in one folder, as releases are packed."""
+    made = tmp_path / "nested.tar.gz"
+    subprocess.run(["tar", "-czf", made, "-C", tmp_path, "src"], check=True)
+    digest = hashlib.sha256(made.read_bytes()).hexdigest()
+    return {"archive": f"file://{made}", "sha256": digest, "strip": 1, "needed": ["main.c"]}
+
+
+def test_archive_of_a_url_is_unpacked_without_its_own_folder(root, nested):
+    assert trees.change("probe", "/src", **nested, root=root)
+    assert not trees.change("probe", "/src", **nested, root=root)
+
+    assert (root / "src/main.c").exists()
+    assert list((root / "var/tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["text", ""])
+def test_folder_with_a_damaged_file_is_unpacked_again(root, nested, change):
+    trees.change("probe", "/src", **nested, root=root)
+    (root / "src/main.c").write_text(change) if change else (root / "src/main.c").unlink()
+
+    assert trees.damaged(root / "src") == ["main.c"]
+    assert trees.change("probe", "/src", **nested, root=root)
+    assert trees.damaged(root / "src") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"needed": ["main.c", "so"]}, r"nested.tar.gz: so is not in it, so it is another archive"),
+        ({"sha256": "0" * 64}, r"nested.tar.gz: expected sha256 0000"),
+        ({"archive": "file:///gone.tar.gz"}, r"file:///gone.tar.gz: .*No such file"),
+        ({"archive": "ftp://198.18.0.1/a.tar"}, r"ftp://198.18.0.1/a.tar: unknown kind of URL"),
+    ],
+)
+def test_archive_that_is_another_leaves_the_old_folder(root, nested, wrong, expected):
+    trees.change("probe", "/src", **nested, root=root)
+    (root / "src/main.c").write_text("damaged, so that it is unpacked again")
+
+    with pytest.raises(trees.TreeRefused, match=expected):
+        trees.change("probe", "/src", **{**nested, **wrong}, root=root)
+    assert (root / "src/main.c").read_text() == "damaged, so that it is unpacked again"
+    assert [path.name for path in root.iterdir() if path.name != "var"] == ["src"]
+
+
+def test_half_an_archive_with_its_own_checksum_is_refused(root, nested, tmp_path):
+    half = tmp_path / "half.tar.gz"
+    half.write_bytes((tmp_path / "nested.tar.gz").read_bytes()[:-20])
+    digest = hashlib.sha256(half.read_bytes()).hexdigest()
+
+    with pytest.raises(trees.TreeRefused, match=r"(?i)half.tar.gz: .*unexpected end of file"):
+        trees.change("probe", "/src", **{**nested, "archive": str(half), "sha256": digest}, root=root)
+    assert not (root / "src").exists()
+
+
 def test_folder_of_somebody_else_is_refused(root, archive):
     (root / "src").mkdir()
 
