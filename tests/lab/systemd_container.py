@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from container import CHECKOUT, Container
 
+from labkit.machine.hosts import DIE_WITH_PARENT
+
 SYSTEMD = "/usr/lib/systemd/systemd"
 UP_S = 60.0
 TARGET = """
@@ -112,6 +114,8 @@ def _own_group() -> Path:
         _, place, fstype, *_ = line.split()
         if fstype == "cgroup2":
             group = Path(place) / f"labkit-test-{os.getpid()}"
+            for left in Path(place).glob("labkit-test-*"):
+                _removed(left)  # of tests that were killed; one that is in use stays
             try:
                 group.mkdir(exist_ok=True)
             except OSError as error:
@@ -123,11 +127,17 @@ def _own_group() -> Path:
 def _remove(group: Path) -> None:
     """With those below it, once the last process is gone."""
     for _ in range(100):
-        with contextlib.suppress(OSError):
-            for folder, _, _ in os.walk(group, topdown=False):
-                Path(folder).rmdir()
+        if _removed(group):
             return
         time.sleep(0.1)
+
+
+def _removed(group: Path) -> bool:
+    with contextlib.suppress(OSError):
+        for folder, _, _ in os.walk(group, topdown=False):
+            Path(folder).rmdir()
+        return True
+    return False
 
 
 @contextmanager
@@ -142,7 +152,20 @@ def systemd_container(folder: Path) -> Iterator[SystemdContainer]:
         'echo $$ >"$1/cgroup.procs"; shift; exec unshare --mount --pid --net --uts --ipc --cgroup --fork '
         '--kill-child sh -ec "$@"'
     )
-    command = ["sh", "-ec", inside, "sh", str(group), _MAKE, "sh", str(folder), SYSTEMD, *places]
+    # Where this process is killed, so is the container.
+    command = [
+        *DIE_WITH_PARENT,
+        "sh",
+        "-ec",
+        inside,
+        "sh",
+        str(group),
+        _MAKE,
+        "sh",
+        str(folder),
+        SYSTEMD,
+        *places,
+    ]
     environment = {
         **os.environ,
         "LABKIT_TARGET": TARGET,
