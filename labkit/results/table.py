@@ -253,6 +253,7 @@ def _testers(beside: Sequence[tuple[ByTester, ...]]) -> Columns:
             legend="p50 / p99",
             cells=tuple(_times(one.own_p50_us, one.own_p99_us) for one in flat),
         ),
+        Column(head="verdict", cells=tuple(_verdict(one.row) for one in flat), right=False, style=_style),
     ]
 
 
