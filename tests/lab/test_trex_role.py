@@ -25,6 +25,7 @@ HERE = ["util-linux"]
 """A package that every machine has: nothing is downloaded."""
 FOLDER = "/root/archives"
 PORTS = [{"interface": "port0"}, {"interface": "port1"}]
+COPY = "/var/tmp/labkit-trex-archive"
 OWN, OTHER = "198.18.0.1", "198.18.0.2"
 LINKS = f"""
 ip netns add other
@@ -203,6 +204,15 @@ def test_another_version_takes_the_place_of_the_first(host, made):
 
 
 @thorough
+def test_archive_that_lies_where_ansible_runs_is_copied_and_its_copy_removed(host, made):
+    ended_well(host.site("v3.09", trex_archive=f"{FOLDER}/v3.09.tar.gz", trex_url="/nowhere"))
+
+    assert host.version() == "v3.09"
+    assert host.made.run("ls", COPY).returncode != 0
+    ended_well(host.site("v3.08"))
+
+
+@thorough
 def test_damaged_server_is_unpacked_again(host, made):
     host.made.run("sh", "-c", "echo half >/opt/trex/v3.08/_t-rex-64")
 
@@ -306,12 +316,14 @@ def test_server_is_stopped_where_no_ports_are_asked_for_any_more(host, made):
 @pytest.mark.parametrize("way", ["revert.yml", pytest.param("site.yml", marks=thorough)])
 def test_host_is_as_it_was_once_it_is_reverted_or_nothing_is_asked_for(host, before, made, way):
     ended_well(host.site("v3.08"))
+    host.made.run("touch", COPY)  # of a run that was killed
 
     ended_well(host.site("", ports=[], playbook=way))
 
     assert snapshot.compare(before, host.made.snapshot()) == []
     assert not host.pid()
     assert host.made.run("ls", "/opt/trex").returncode != 0
+    assert host.made.run("ls", COPY).returncode != 0
 
 
 @pytest.mark.trex

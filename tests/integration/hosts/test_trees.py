@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import files, state, trees, undo
+from ansible_collections.labkit.host.plugins.module_utils import downloads, files, state, trees, undo
 
 
 @pytest.fixture
@@ -179,3 +179,15 @@ def test_folder_with_something_of_nobody_in_it_stays_and_is_reported(root):
     _, left = undo.undo("replay", root)
 
     assert any("/usr/local/lib/labkit: other files are in it" in reason for reason in left)
+
+
+def test_what_a_killed_run_left_of_a_download_is_removed_and_what_another_run_holds_stays(root):
+    place = root / "var/tmp"
+    (place / "labkit-tree-left").mkdir(parents=True)
+    (place / "labkit-tree-left/archive").write_text("half")
+    (place / "other").mkdir()
+
+    with downloads.scratch(root, "labkit-tree-") as held, downloads.scratch(root, "labkit-tree-") as own:
+        assert sorted(one.name for one in place.iterdir()) == sorted(["other", held.name, own.name])
+
+    assert [one.name for one in place.iterdir()] == ["other"]

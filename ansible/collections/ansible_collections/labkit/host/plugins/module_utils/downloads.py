@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import http.client
+import os
+import shutil
 import ssl
 import tempfile
 import urllib.error
@@ -28,8 +32,22 @@ def scratch(root: Path, prefix: str) -> Iterator[Path]:
     """A folder on disk, not in memory: archives take hundreds of megabytes, a build of DPDK gigabytes."""
     base = root / "var/tmp"
     base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=base) as folder:
+    for left in base.glob(f"{prefix}*"):  # of a run that was killed: nobody holds it any more
+        with contextlib.suppress(OSError), _held(left):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=base) as folder, _held(Path(folder)):
         yield Path(folder)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Raises OSError where another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def fetch(url: str, sha256: str, archive: Path, *, validate_certs: bool = True) -> None:

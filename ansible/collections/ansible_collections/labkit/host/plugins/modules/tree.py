@@ -42,7 +42,10 @@ EXAMPLES = """
 """
 
 RETURN = """
-# Only what every module returns: changed, failed, msg.
+missing:
+  description: Whether the tree was not there, or not as it was unpacked; a task's C(changed_when) does not touch it.
+  type: bool
+  returned: success
 """
 
 
@@ -75,7 +78,7 @@ def main() -> None:
         )
     except (trees.TreeRefused, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed)
+    module.exit_json(changed=changed, missing=changed)
 
 
 if __name__ == "__main__":
