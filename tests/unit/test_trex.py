@@ -12,6 +12,7 @@ from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab import topology_file
 from labkit.lab.live import LivePort
 from labkit.machine.hosts import LocalHost
+from labkit.machine.roles import host_module
 from labkit.measure.histogram import percentiles_us
 from labkit.testers.frames import frame_spec, frames_command
 from labkit.testers.trex.answer import trial_from_counters
@@ -103,6 +104,14 @@ def test_the_ring_is_larger_than_trexs_own_which_loses_frames(mtu_bytes: int, si
     assert (options["iface"], int(options["framesz"])) == ("tester0", size)
     assert int(options["framesz"]) * int(options["framecnt"]) == 16 << 20
     assert int(options["blocksz"]) % int(options["framesz"]) == 0
+
+
+@pytest.mark.parametrize("mtu_bytes", [1500, 1900, 1901, 9000])
+def test_a_lab_and_the_role_give_an_interface_the_same_ring(mtu_bytes: int) -> None:
+    """Two copies, for the role's is on the host and the lab's is not: they must not drift apart."""
+    [settings] = yaml.safe_load(configuration(ports("veth", mtu_bytes=mtu_bytes), core=0))
+    of_role = host_module("trex_config")
+    assert settings["interfaces"] == [of_role.device("tester0", mtu_bytes, 0), of_role.NO_PORT]
 
 
 @pytest.mark.parametrize("lacking", ["", "_t-rex-64", "so"])

@@ -44,9 +44,8 @@ def trial_from_counters(
 
     Past its limit TRex sends later what was asked for, and its own figures show no loss. So a trial lasts as long as
     TRex sent, and what the load asks for in that time and was not sent is unsent. Late is what had not come back
-    `late_s` and the shortest round trip after sending, by the last sample before; where no times
-    were recorded, the shortest counts as 0. Raises ToolFailed where counts do not
-    add up.
+    `late_s` and the shortest round trip after sending, by the last sample before; where no times were recorded, the
+    shortest counts as 0. Raises ToolFailed where counts do not add up.
     """
     streams: Mapping[str, Mapping[str, Any]] = answer["streams"]
     made = sum(int(one["sent"]) for one in streams.values())

@@ -63,7 +63,7 @@ def client_python() -> str:
     if not trusted(folder):
         raise EnvironmentBroken(
             f"{folder} is owned by another user, or writable by everybody: root does not run it",
-            hint=f"rm -r {folder}; it is made again at the next run",
+            hint=f"rm -r {folder}",
         )
     return str(folder / "bin" / "python")
 

@@ -33,8 +33,6 @@ SMALL_RING = {"framesz": 2048, "framecnt": 8192}
 LARGE_RING = {"framesz": 16384, "framecnt": 1024}
 SMALL_RING_MTU_BYTES = 1900
 BLOCK_BYTES = 4 << 20
-RING_BYTES = 2 * 16 << 20
-"""A ring to send and one to receive."""
 RING_REFUSED = "call to mmap failed on AF_PACKET socket"
 """Words of DPDK's driver. Seen with v3.08, as a user without root: the rings are locked memory."""
 LOG_LINES = 40
@@ -180,9 +178,10 @@ class TrexServer:
         if code is not None:
             self._started.reader.join(timeout=1)
             if RING_REFUSED in self.output:
+                ring_bytes = SMALL_RING["framesz"] * SMALL_RING["framecnt"]
                 raise EnvironmentBroken(
-                    "the TRex server may not lock the memory of its ports' rings: "
-                    f"it takes {RING_BYTES >> 20} MiB a port, or root",
+                    "the TRex server may not lock the memory of its ports' rings, one to send and one to receive: "
+                    f"it takes {2 * ring_bytes >> 20} MiB a port, or root",
                     hint=fix.lockable_memory(),
                 )
             raise ToolFailed(f"the TRex server {self._host.ended(code)}: {self.output}")

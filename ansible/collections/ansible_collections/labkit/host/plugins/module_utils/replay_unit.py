@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from . import files, replay, services
+from .unit_parts import FOLDER, NO_MORE
 
-FOLDER = "/usr/local/lib/labkit"
 UNIT = "labkit-host.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 UNIT_TEXT = f"""\
@@ -57,14 +57,7 @@ ProtectKernelModules=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-UMask=0077
-
+{NO_MORE}
 [Install]
 WantedBy=sysinit.target
 """

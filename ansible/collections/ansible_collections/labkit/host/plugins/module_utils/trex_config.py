@@ -14,7 +14,6 @@ NO_PORT = "dummy"
 """TRex's word for a port that is not there: it wants an even number of them."""
 FEWEST_CORES = 3
 """A thread for all else, one that receives, and one that sends. With fewer cores all share one (low-end mode)."""
-RPC_PORT, PUBLISHER_PORT = 4501, 4500
 RING = {"framesz": 2048, "framecnt": 8192}
 """The ring that TRex takes for an interface by default loses frames from 50 kpps on; this one lost none."""
 LARGE_RING = {"framesz": 16384, "framecnt": 1024}
@@ -171,7 +170,10 @@ def _node(port: Port) -> int:
 
 def text(ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int) -> str:
     """The configuration file. It is YAML, of which JSON is a part: no package is needed to write it."""
-    names = [port.name if port.is_pci else _device(port, number) for number, port in enumerate(ports)]
+    names = [
+        port.name if port.is_pci else device(port.name, port.mtu_bytes, number)
+        for number, port in enumerate(ports)
+    ]
     # Without an address of its own here a port has that of its NIC.
     macs = [{"dest_mac": port.dest_mac.lower()} if port.dest_mac else {} for port in ports]
     if len(names) % 2:
@@ -198,9 +200,10 @@ def text(ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int) 
     return f"# Written by labkit (role trex). Removed by its revert.\n-\n{lines}"
 
 
-def _device(port: Port, number: int) -> str:
-    ring = RING if port.mtu_bytes <= RING_MTU_BYTES else LARGE_RING
-    options = {"iface": port.name, **ring, "blocksz": BLOCK_BYTES}
+def device(interface: str, mtu_bytes: int, number: int) -> str:
+    """An interface of the kernel in the configuration, as port `number` of DPDK's packet sockets."""
+    ring = RING if mtu_bytes <= RING_MTU_BYTES else LARGE_RING
+    options = {"iface": interface, **ring, "blocksz": BLOCK_BYTES}
     return f"--vdev=net_af_packet{number}," + ",".join(f"{key}={value}" for key, value in options.items())
 
 

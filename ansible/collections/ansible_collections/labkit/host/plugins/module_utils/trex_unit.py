@@ -6,7 +6,8 @@ namespace of its own, with a loopback interface alone; one that needs the kernel
 
 from __future__ import annotations
 
-FOLDER = "/usr/local/lib/labkit"
+from .unit_parts import FOLDER, NO_MORE
+
 API_PATH = f"{FOLDER}/trex_api.py"
 CONFIGURATIONS = "/etc/labkit/trex"
 TEMPLATE_PATH = "/etc/systemd/system/labkit-trex@.service"
@@ -75,14 +76,7 @@ ProtectProc=invisible
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-UMask=0077
-
+{NO_MORE}
 [Install]
 WantedBy=multi-user.target
 """
