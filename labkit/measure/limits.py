@@ -26,6 +26,8 @@ class MaxOfferedLoad:
     """The gates that were invalid. The true maximum may be higher then, never lower: each frame was counted."""
     floor: Histogram | None = None
     """The tester's own round trips, opposite the cheapest reflector there is; None: not measured."""
+    floor_disturbed: tuple[Gate, ...] = ()
+    """The gates that were invalid meanwhile: then its times may be too long, and not the tester's."""
 
     def gate(self, result: Mrr | SearchResult) -> Gate:
         """Whether it can say whose limit the result shows. It only warns: the rates are right, "at least" may be wrong.

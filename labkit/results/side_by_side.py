@@ -24,6 +24,8 @@ class ByTester:
     own_p50_us: float | None
     """Its own round trips, opposite a reflector that does nothing else."""
     own_p99_us: float | None
+    own_disturbed: str
+    """Why these may be too long, and not the tester's; empty: nothing disturbed them."""
 
 
 def side_by_side(run: Run, found: Sequence[Row]) -> list[tuple[ByTester, ...]]:
@@ -47,4 +49,5 @@ def _by_tester(run: Run, row: Row, key: DatapathKey) -> ByTester | None:
         max_offered_load_pps=max_offered_load_pps(rates),
         own_p50_us=own.get("p50"),
         own_p99_us=own.get("p99"),
+        own_disturbed=str(measured.tester.get("rtt_floor_disturbed", "")),
     )

@@ -103,6 +103,11 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         )
     if any((r.ndr_invalid or r.rtt_50pdr_invalid) and marks.invalid(r) for r in found):
         out.append(f"{marks.INVALID}: invalid by itself; the reason is above")
+    own = {one.own_disturbed for together in side_by_side(run, found) for one in together}
+    out += [
+        f"{marks.INVALID} at a tester's own times: measured while {why}: they may be too long"
+        for why in sorted(own - {""})
+    ]
     if again := _measured_again(run, found):
         out.append(again)
     engines: dict[str, list[str]] = {}
@@ -251,7 +256,10 @@ def _testers(beside: Sequence[tuple[ByTester, ...]]) -> Columns:
         Column(
             head="tester's own, µs",
             legend="p50 / p99",
-            cells=tuple(_times(one.own_p50_us, one.own_p99_us) for one in flat),
+            cells=tuple(
+                _times(one.own_p50_us, one.own_p99_us) + (marks.INVALID if one.own_disturbed else "")
+                for one in flat
+            ),
         ),
         Column(head="verdict", cells=tuple(_verdict(one.row) for one in flat), right=False, style=_style),
     ]

@@ -108,13 +108,19 @@ def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOf
     found = replace(measured, tester={**measured.tester, "max_offered_load_pps": load.pps})
     if load.floor is not None:
         own_us = percentiles_us(load.floor, (50.0, 99.0))
+        disturbed = ", ".join(f"{gate.name} was {gate.value}" for gate in load.floor_disturbed)
         found = replace(
             found,
-            tester={**found.tester, "rtt_floor_us": {f"p{p:g}": value for p, value in own_us.items()}},
+            tester={
+                **found.tester,
+                "rtt_floor_us": {f"p{p:g}": value for p, value in own_us.items()},
+                **({"rtt_floor_disturbed": disturbed} if disturbed else {}),
+            },
             deviations=(
                 *found.deviations,
                 "the tester's own round trips, opposite a reflector that does nothing else: "
-                + ", ".join(f"p{p:g} {value:.0f} us" for p, value in own_us.items() if value is not None),
+                + ", ".join(f"p{p:g} {value:.0f} us" for p, value in own_us.items() if value is not None)
+                + (f"; measured while {disturbed}: they may be too long" if disturbed else ""),
             ),
         )
     if rates is None:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from labkit.errors import ToolFailed
 from labkit.lab.live import Lab
 from labkit.lab.topology import Role
+from labkit.measure.gate import Gate
 from labkit.measure.latency import IDLE_LOAD_PPS
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.measure.noise import NoiseReading, contention_gate, of_machines, steal_gate
@@ -61,8 +62,8 @@ def measure_max_offered_load(
 
     `receiver` is the far end's engine (`far_engine`). `read` reads the machines; its argument maps a role to (thread
     id, intended core). `floor`: measure the tester's own round trips as well. Where other programs or guests had a core
-    meanwhile, the load is measured again at once, ATTEMPTS times in all. The highest rate of all attempts counts, and
-    it is disturbed if the last of them was.
+    meanwhile, each is measured again at once, ATTEMPTS times in all. The highest rate of all attempts counts, and the
+    last round trips; they are disturbed if the last attempt was.
     """
     ports, options = port_arguments(lab, lab.dut_ports, receiver)
     host, core = lab.dut_ports[0].host, lab.cores.dut
@@ -100,18 +101,29 @@ def measure_max_offered_load(
         for _ in range(ATTEMPTS):
             before = read(workers)
             highest_pps = max(highest_pps, *(rate_pps() for _ in range(trials)))
-            after = read(workers)
-            found = (
-                of_machines({machine: gate(before[machine], after[machine]) for machine in after})
-                for gate in (steal_gate, contention_gate)
-            )
-            disturbed = tuple(gate for gate in found if gate.state == "invalid")
+            disturbed = _disturbed(before, read(workers))
             if not disturbed:
                 break
-        own = _floor(far_end, tester) if floor or tester.has_floor else None
+        own: Histogram | None = None
+        own_disturbed: tuple[Gate, ...] = ()
+        for _ in range(ATTEMPTS if floor or tester.has_floor else 0):
+            before = read(workers)
+            own = _floor(far_end, tester)
+            own_disturbed = _disturbed(before, read(workers))
+            if not own_disturbed:
+                break
     if not highest_pps:
         raise ToolFailed("the tester sent frames, but the receiver at the other end of the link counted none")
-    return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=own)
+    return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=own, floor_disturbed=own_disturbed)
+
+
+def _disturbed(before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> tuple[Gate, ...]:
+    """The gates by which other programs or guests had a core between two readings of the machines."""
+    found = (
+        of_machines({machine: gate(before[machine], after[machine]) for machine in after})
+        for gate in (steal_gate, contention_gate)
+    )
+    return tuple(gate for gate in found if gate.state == "invalid")
 
 
 def _floor(far_end: Probe, tester: Tester) -> Histogram | None:

@@ -157,6 +157,24 @@ def test_report_and_table_have_the_testers_side_by_side(both: Run) -> None:
     assert "331 kpps" in below
 
 
+def test_own_times_that_were_disturbed_are_marked_and_the_reason_stands_below(both: Run) -> None:
+    noisy = {"rtt_floor_disturbed": "steal was 2.7%"}
+    disturbed = dataclasses.replace(
+        both,
+        measurements=tuple(
+            dataclasses.replace(m, tester={**m.tester, **noisy}) if m.tester["engine"] == "trex" else m
+            for m in both.measurements
+        ),
+    )
+    out = io.StringIO()
+    print_table(disturbed, file=out)
+    assert "480 / 990?" in out.getvalue()
+    assert "? at a tester's own times: measured while steal was 2.7%: they may be too long" in out.getvalue()
+    assert "measured while steal was 2.7%" in html(disturbed)
+    print_table(both, file=(quiet := io.StringIO()))
+    assert "990?" not in quiet.getvalue()
+
+
 def test_a_ratio_is_to_the_kernel_that_the_same_tester_measured(both: Run) -> None:
     for row in rows(both):
         if row.ratio_base and isinstance(row.key, DatapathKey):
