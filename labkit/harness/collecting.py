@@ -230,7 +230,7 @@ def _of_backend(
     name: str, on: Mapping[str, Any], topologies: Sequence[Topology] | Elsewhere, chosen: Topologies
 ) -> list[Any]:
     """One datapath, once for each tester."""
-    from labkit.lab.topology import TESTER_SIGN
+    from labkit.lab.topology import split_name
     from labkit.session.datapaths import default_datapath
 
     frame, mode = _frame(on.get("frame", "64")), on.get("mode", "")
@@ -247,7 +247,7 @@ def _of_backend(
         ]
     by_tester: dict[str, list[Topology]] = {}
     for one in topologies:
-        by_tester.setdefault(one.name.partition(TESTER_SIGN)[2], []).append(one)
+        by_tester.setdefault(split_name(one.name)[1], []).append(one)
     datapaths = [
         default_datapath(name, those, mode=mode)
         for those in by_tester.values()

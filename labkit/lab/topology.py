@@ -109,6 +109,12 @@ TESTER_SIGN: Final = "+"
 """Between the name of a lab and that of a further tester that measures on it. In no name of a file."""
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """A topology's name in its file, and which further tester of a run measures on it: empty for the first one."""
+    lab, _, tester = name.partition(TESTER_SIGN)
+    return lab, tester
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """A lab, as written."""
@@ -169,10 +175,9 @@ class Topology:
         """The lab with the tester that measures on another one in a run of several; else as it is."""
         if not other.tester_option:
             return self
-        _, sign, tester = other.name.partition(TESTER_SIGN)
-        return replace(
-            self, name=f"{self.name}{sign}{tester}", tester=other.tester, tester_option=other.tester_option
-        )
+        tester = split_name(other.name)[1]
+        name = f"{self.name}{TESTER_SIGN}{tester}" if tester else self.name
+        return replace(self, name=name, tester=other.tester, tester_option=other.tester_option)
 
     @property
     def mtu_bytes(self) -> int:

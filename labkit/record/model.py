@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from labkit.lab.topology import TESTER_SIGN
+from labkit.lab.topology import split_name
 from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate as Gate
 from labkit.measure.hosttimes import HardwareTimes, HostTimes
@@ -54,12 +54,12 @@ class DatapathKey:
     @property
     def lab(self) -> str:
         """The topology's name in its file: the same for all testers that measured on it in a run."""
-        return self.topology.partition(TESTER_SIGN)[0]
+        return split_name(self.topology)[0]
 
     @property
     def further_tester(self) -> str:
         """In a run of several testers, which of them; empty: the first one, or the only one."""
-        return self.topology.partition(TESTER_SIGN)[2]
+        return split_name(self.topology)[1]
 
     @property
     def id(self) -> str:

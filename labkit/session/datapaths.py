@@ -10,7 +10,7 @@ from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
-from labkit.lab.topology import TESTER_SIGN, Tier, Topology
+from labkit.lab.topology import Tier, Topology, split_name
 from labkit.lowlatency import hostlatency
 from labkit.record.model import HOST, DatapathKey
 from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec
@@ -158,5 +158,5 @@ def default_datapath(
     rank = {name: i for i, name in enumerate(order)}
     if mode:
         candidates = [t for t in candidates if any(m.name == mode for m in modes(backend, t))] or candidates
-    best = min(candidates, key=lambda t: rank.get(t.name.partition(TESTER_SIGN)[0], len(order)))
+    best = min(candidates, key=lambda t: rank.get(split_name(t.name)[0], len(order)))
     return Datapath(topology=best, backend=backend, mode=find_mode(backend, best, mode))

@@ -160,11 +160,11 @@ def _reach(reader: HostReader, desired: Desired) -> Outcome:
 
 HOST_CHECKS = (
     HostCheck(id="trex.version", text="the version of TRex that is asked for is installed", check=_version),
-    HostCheck(id="trex.files", text="TRex's server is as it was unpacked", check=_files),
+    HostCheck(id="trex.files", text="TRex's executable is as it was unpacked", check=_files),
     HostCheck(
         id="trex.unit", text="the unit is enabled and runs, with the present configuration", check=_unit
     ),
-    HostCheck(id="trex.ports", text="the server has the ports that are asked for", check=_ports),
+    HostCheck(id="trex.ports", text="the configuration has the ports that are asked for", check=_ports),
     HostCheck(id="trex.api", text="the server answers, and is of the version asked for", check=_answers),
     HostCheck(id="trex.reach", text="others than this host do not reach the server", check=_reach),
 )
