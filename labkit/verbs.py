@@ -17,6 +17,8 @@ from labkit.units import Unit, parse_quantity, parse_trial_load
 
 if TYPE_CHECKING:
     from labkit.lab.live import LabRecord, Undone
+    from labkit.lab.traffic import Traffic
+    from labkit.testers.frames import FrameSpec
 
 MAX_TRIAL_S = 3600.0
 TRIAL_LISTEN_S = 0.5
@@ -51,7 +53,6 @@ def trial(arguments: argparse.Namespace) -> int:
     from labkit.session.reservation import parse_wait
     from labkit.session.session import Session
     from labkit.session.settings import Settings
-    from labkit.testers.frames import frame_spec
     from labkit.testers.probe import interface_engine
     from labkit.testers.trex.server import directory
 
@@ -72,7 +73,7 @@ def trial(arguments: argparse.Namespace) -> int:
                 hint="--load max sends as fast as the tester can",
             )
     with mistakes.noted():
-        frames = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
+        _frames(arguments, None)
     with mistakes.noted():
         backend = registry.load(arguments.backend)
     engine = None
@@ -110,12 +111,13 @@ def trial(arguments: argparse.Namespace) -> int:
         else:
             names = (arguments.topology,) if arguments.topology is not None else DEFAULT_TOPOLOGIES
             datapath = default_datapath(backend.name, load_all(names), mode=arguments.mode)
+        frames = _frames(arguments, datapath.topology.traffic)
         datapath.check_frames(frames)
         lacking = [*session.lacking(datapath), *filter(None, [session.unfit(datapath, frames)])]
         if lacking:
             raise EnvironmentBroken("; ".join(lacking), hint=fix.labkit("doctor"))
         result, proof, tester = session.one_trial(datapath, frames, load_pps=load_pps, duration_s=duration_s)
-        key = datapath.key(frame=arguments.frame, ip_version=frames.ip_version, flows=frames.flows)
+        key = datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
         # Before the lab goes down: what fails there loses no result.
         if arguments.json:
             _print_json(as_json(key, result, proof, tester))
@@ -124,26 +126,36 @@ def trial(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _frames(arguments: argparse.Namespace, traffic: Traffic | None) -> FrameSpec:
+    """What the options --frame, --flows and --ipv6 ask for on a lab; None: any. Raises ConfigInvalid."""
+    from labkit.lab.traffic import UDP
+    from labkit.testers.frames import default_size, frame_spec
+
+    version = 6 if arguments.ipv6 else 4
+    size = default_size(traffic or UDP, version) if arguments.frame is None else arguments.frame
+    return frame_spec(size, ip_version=version, flows=arguments.flows)
+
+
 def frames(arguments: argparse.Namespace) -> int:
     """`labkit frames`: what would be sent, as a pcap file."""
     from labkit.backends import registry
     from labkit.session.datapaths import default_datapath
     from labkit.session.preflight import load_all
     from labkit.testers import preview
-    from labkit.testers.frames import frame_spec
 
     mistakes = Mistakes()
     with mistakes.noted():
         if not 1 <= arguments.count <= MAX_PREVIEW:
             raise ConfigInvalid(f"--count {arguments.count}: expected 1 to {MAX_PREVIEW:,}")
     with mistakes.noted():
-        spec = frame_spec(arguments.frame, ip_version=6 if arguments.ipv6 else 4, flows=arguments.flows)
+        _frames(arguments, None)
     with mistakes.noted():
         registry.load(arguments.backend)
     with mistakes.noted():
         preview.check_target(Path(arguments.output))
     mistakes.check()
     datapath = default_datapath(arguments.backend, load_all((arguments.topology,)))
+    spec = _frames(arguments, datapath.topology.traffic)
     datapath.check_frames(spec)
     command = preview.command_for(datapath.topology, spec, own_mac=datapath.backend.own_mac)
     path = Path(arguments.output)

@@ -189,10 +189,13 @@ def _arguments(definition: pytest.Item, name: str, known: Sequence[str]) -> Mapp
     return marker.kwargs
 
 
-def _frame(frame: object) -> str:
-    """A frame size as rows name it. Raises ConfigInvalid."""
-    from labkit.testers.frames import frame_spec
+def _frame(frame: object, topology: Topology | None) -> str:
+    """A frame size as rows name it; None: the lab's smallest. Raises ConfigInvalid."""
+    from labkit.lab.traffic import UDP
+    from labkit.testers.frames import default_size, frame_spec
 
+    if frame is None:
+        return default_size(topology.traffic if topology is not None else UDP)
     if isinstance(frame, bool) or not isinstance(frame, int | str):
         raise ConfigInvalid(f"frame size {frame!r}: expected bytes with FCS, 64 and up, or 'imix'")
     return str(frame_spec(frame).size)
@@ -203,12 +206,13 @@ def _everywhere(
 ) -> list[Any]:
     from labkit.session.datapaths import enumerate_datapaths
 
-    frames = options.get("frames", ("64",))
+    frames = options.get("frames", (None,))
     if isinstance(frames, str | int):
         frames = (frames,)
     if not isinstance(frames, Sequence) or not frames:
         raise ConfigInvalid(f"frames={frames!r}: expected frame sizes such as ('64', '1518', 'imix')")
-    sizes = [_frame(frame) for frame in frames]
+    for frame in frames:
+        _frame(frame, None)
     modes = options.get("modes", "all")
     if modes not in ("all", "default"):
         raise ConfigInvalid(f"modes={modes!r}: expected 'all' or 'default'")
@@ -221,7 +225,7 @@ def _everywhere(
             marks=[getattr(pytest.mark, datapath.backend.name)],
         )
         for datapath in enumerate_datapaths(topologies)
-        for frame in sizes
+        for frame in dict.fromkeys(_frame(frame, datapath.topology) for frame in frames)
         if datapath.is_default_mode or not (quick or modes == "default")
     ] or [pytest.param(Elsewhere(f"there is nothing to measure on {chosen.words}"), id="elsewhere")]
 
@@ -233,7 +237,8 @@ def _of_backend(
     from labkit.lab.topology import split_name
     from labkit.session.datapaths import default_datapath
 
-    frame, mode = _frame(on.get("frame", "64")), on.get("mode", "")
+    _frame(on.get("frame"), None)
+    mode = on.get("mode", "")
     if not isinstance(mode, str):
         raise ConfigInvalid(f"mode={mode!r}: expected the name of a mode")
     if isinstance(topologies, Elsewhere):
@@ -253,7 +258,10 @@ def _of_backend(
         for those in by_tester.values()
         if len(by_tester) == 1 or any(name in one.backends for one in those)
     ]
-    return [pytest.param(Subject(one.topology, one, frame), id=one.key(frame=frame).id) for one in datapaths]
+    found = [(one, _frame(on.get("frame"), one.topology)) for one in datapaths]
+    return [
+        pytest.param(Subject(one.topology, one, frame), id=one.key(frame=frame).id) for one, frame in found
+    ]
 
 
 def _host_of(topologies: Sequence[Topology] | Elsewhere) -> Any:  # noqa: ANN401 - see above

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from labkit.lab.simulation import SimulatedSpec
+from labkit.lab.traffic import UDP, Traffic
 
 Role = Literal["tester", "dut"]
 ROLES: Final[tuple[Role, ...]] = ("tester", "dut")
@@ -149,6 +150,8 @@ class Topology:
     """Ansible inventories that say how its hosts are reached, unless the user chooses others; none: as ssh has them."""
     inventory_line: int = field(default=0, repr=False)
     """Line of these in the file: whether they are there is only known later."""
+    traffic: Traffic = UDP
+    """What the tester's frames look like, beside their size."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 

@@ -17,6 +17,8 @@ from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
 from labkit.lab.link_file import read_links, word
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import HERE, NO_WIRE, ROLES, TESTERS, Link, LinkKind, Role, Tier, Topology
+from labkit.lab.traffic import UDP
+from labkit.lab.traffic_file import read_traffic
 from labkit.yamlfile import Node, parse_yaml, suggest
 
 
@@ -92,7 +94,18 @@ def parse(text: str, source: Path, *, alone: bool = False) -> Topology:
 def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone: bool) -> Topology:
     keys = root.mapping(
         required=("description", "backends"),
-        optional=("name", "tier", "hosts", "inventory", "cores", "tester", "targets", "links", "simulation"),
+        optional=(
+            "name",
+            "tier",
+            "hosts",
+            "inventory",
+            "cores",
+            "tester",
+            "targets",
+            "links",
+            "traffic",
+            "simulation",
+        ),
     )
     name, description = source.stem, ""
     tier: Tier | None = None  # None: the file names no valid tier, and what depends on it is not checked
@@ -133,6 +146,10 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
             links = read_links(keys["links"], tier or Tier.HARDWARE, mistakes)
         elif tier not in (Tier.SIMULATED, None):
             root.fail("missing key 'links'", hint="one link (the DUT reflects) or two (it forwards)")
+    traffic = UDP
+    with mistakes.noted():
+        if "traffic" in keys:
+            traffic = read_traffic(keys["traffic"], source, links, tier, mistakes, alone=alone)
     hosts: dict[Role, str] = {"tester": HERE, "dut": HERE}
     host_nodes: dict[str, Node] = {}
     with mistakes.noted():
@@ -181,6 +198,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         host_lines={role: host_nodes[role].line for role in ROLES if role in host_nodes},
         inventories=inventories,
         inventory_line=keys["inventory"].line if "inventory" in keys else 0,
+        traffic=traffic,
         simulation=simulation,
     )
 

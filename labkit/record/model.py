@@ -50,6 +50,8 @@ class DatapathKey:
     """Frame size on the wire with FCS ("64") or "imix"."""
     ip_version: int = 4
     flows: int = 1
+    traffic: str = ""
+    """What else the frames of this lab are, in words ("TCP, VLAN 100"); empty: UDP of the lab's own addresses."""
 
     @property
     def lab(self) -> str:

@@ -22,6 +22,7 @@ def name(row: Row) -> str:
         row.backend,
         row.mode,
         "IPv6" if row.ip_version == 6 else "",
+        _traffic(row),
         _flows(row),
     ]
     return " ".join(p for p in parts if p)
@@ -38,9 +39,13 @@ def frame_size(row: Row) -> str:
 
 
 def frame_words(row: Row) -> str:
-    """The same with what a row's name has beside it: "64 B IPv6, 4 flows"."""
+    """The same with what a row's name has beside it: "64 B IPv6, TCP, 4 flows"."""
     size = frame_size(row) + (" IPv6" if row.ip_version == 6 else "")
-    return ", ".join(p for p in (size, _flows(row)) if p)
+    return ", ".join(p for p in (size, _traffic(row), _flows(row)) if p)
+
+
+def _traffic(row: Row) -> str:
+    return row.traffic.partition(": ")[0]
 
 
 def _flows(row: Row) -> str:

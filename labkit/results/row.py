@@ -16,7 +16,7 @@ class Row:
     """One line of the table; None where it was not measured. Times without a load in their name are unloaded."""
 
     key: Key
-    """What the row is about; the next eight fields are its columns."""
+    """What the row is about; the next nine fields are its columns."""
     backend: str
     """Of the host itself "lowlatency", with the kind of measurement as mode, and "host" as link."""
     mode: str
@@ -27,6 +27,8 @@ class Row:
     """On the wire, with FCS; None for a mix of sizes (then `frame` names it)."""
     ip_version: int
     flows: int
+    traffic: str
+    """What else the frames are, in words; empty: UDP of the lab's own addresses."""
     ndr_pps: float | None
     pdr_pps: float | None
     mrr_pps: float | None

@@ -90,7 +90,7 @@ def _row(run: Run, key: Key) -> Row:
 def _columns(key: Key) -> dict[str, Any]:
     """The fields of a row that name what it is about."""
     if isinstance(key, HostKey):
-        none = {"frame": "", "frame_size_bytes": None, "ip_version": 4, "flows": 1}
+        none = {"frame": "", "frame_size_bytes": None, "ip_version": 4, "flows": 1, "traffic": ""}
         return {"backend": HOST, "mode": key.kind, "topology": key.topology, "link": "host", **none}
     columns = asdict(key)
     return {**columns, "frame_size_bytes": parse_whole(key.frame)}

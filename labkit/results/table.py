@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from labkit import format as fmt
+from labkit.measure.frame_size import IMIX, OWN_IMIX
 from labkit.output import console, plain
 from labkit.record.model import DatapathKey, HostKey
 from labkit.record.run import Run
@@ -108,6 +109,7 @@ def notes(run: Run, found: list[Row]) -> list[str]:
         f"{marks.INVALID} at a tester's own times: measured while {why}: they may be too long"
         for why in sorted(own - {""})
     ]
+    out += _frames(found)
     if again := _measured_again(run, found):
         out.append(again)
     engines: dict[str, list[str]] = {}
@@ -116,6 +118,18 @@ def notes(run: Run, found: list[Row]) -> list[str]:
             engines.setdefault(str(note), []).append(m.key.topology)
     out += [f"{', '.join(dict.fromkeys(labs))}: {note}" for note, labs in engines.items()]
     return [*out, *_ratio_notes(found)]
+
+
+def _frames(found: Sequence[Row]) -> list[str]:
+    """Which frames they are where their size and a row's name do not say it all."""
+    said = {(r.topology, r.traffic.partition(": ")[2]) for r in found}
+    out = [f"frames of {lab}: {what}" for lab, what in sorted(said) if what]
+    if any(r.frame == IMIX and "imix is" not in r.traffic for r in found):
+        shares = ", ".join(f"{share} of {size} B" for size, share in OWN_IMIX)
+        out.append(
+            f"imix is {shares} (the smallest of them larger where headers need it), as in CSIT and TRex"
+        )
+    return out
 
 
 def _measured_again(run: Run, found: list[Row]) -> str:

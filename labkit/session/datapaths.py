@@ -10,10 +10,12 @@ from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
-from labkit.lab.topology import Tier, Topology, split_name
+from labkit.lab.topology import LinkKind, Tier, Topology, split_name
+from labkit.lab.traffic import PORTS, Traffic
+from labkit.lab.traffic_file import NO_TAGS_ON_NICS
 from labkit.lowlatency import hostlatency
 from labkit.record.model import HOST, DatapathKey
-from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec
+from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, has_tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,22 @@ class Datapath:
             frame=frame,
             ip_version=ip_version,
             flows=flows,
+            traffic=self.topology.traffic.words,
         )
 
     def check_frames(self, frames: FrameSpec) -> None:
-        """Raise ConfigInvalid for frames that its links do not carry: too large for the MTU, or without addresses."""
+        """Raise ConfigInvalid for frames that its links do not carry: too large for the MTU, or without addresses.
+
+        And for those that the lab's traffic has not.
+        """
+        traffic = self.topology.traffic
+        if self.topology.tier is not Tier.SIMULATED:
+            frames.check(traffic)
+        if traffic.pcap is not None and self.topology.links[0].kind is LinkKind.NIC and has_tags(traffic):
+            raise ConfigInvalid(f"{traffic.pcap}: {NO_TAGS_ON_NICS}", hint="a capture without tags")
         for link in self.topology.links:
             largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
-            size = max(frames.sizes)
+            size = max(frames.sizes(traffic), default=0)
             if size > largest:
                 raise ConfigInvalid(
                     f"frame size {size}: expected at most {largest} bytes with FCS on link {link.name} of topology "
@@ -57,10 +68,17 @@ class Datapath:
 
     def unfit(self, frames: FrameSpec) -> str | None:
         """Why its backend does not forward such frames, with the fix. None: it does."""
-        limit, size = self.mode.largest_frame_bytes, max(frames.sizes)
-        if limit is None or size <= limit:
+        traffic = self.topology.traffic
+        if self.topology.tier is Tier.SIMULATED:
             return None
         called = f"{self.backend.name} {self.mode.name}".rstrip()
+        if self.backend.own_mac and (reason := _past_the_stack(traffic, forwards=self.topology.forwards)):
+            return f"{called}: {reason} (fix: another backend, or a lab without that key in traffic:)"
+        if self.mode.takes_tags_off and has_tags(traffic):
+            return f"{called} {self.mode.takes_tags_off} (fix: another backend, or frames without VLAN tags)"
+        limit, size = self.mode.largest_frame_bytes, max(frames.sizes(traffic))
+        if limit is None or size <= limit:
+            return None
         return (
             f"frame size {size}: {called} forwards frames of up to {limit} bytes with FCS: "
             f"{self.mode.largest_frame_why} (fix: frames of at most {limit} bytes, or another backend)"
@@ -70,6 +88,24 @@ class Datapath:
     def is_default_mode(self) -> bool:
         """Whether it is the mode that is used if the user names none."""
         return not self.mode.name
+
+
+def _past_the_stack(traffic: Traffic, *, forwards: bool) -> str:
+    """Why the kernel's own IP stack does not move such frames; empty: it does."""
+    if traffic.pcap is not None:
+        return "the kernel's IP stack moves frames of the lab's own addresses, not those of a capture"
+    if traffic.vlans:
+        return "the DUT's ports have no VLANs"
+    if not forwards and traffic.protocol != "udp":
+        return (
+            f"its sockets answer UDP, not {traffic.protocol.upper()}; with two links the kernel forwards it"
+        )
+    moved = PORTS if forwards else ("source_port",)
+    if others := [one.name for one in traffic.fields if one.name not in moved]:
+        return (
+            f"the kernel's IP stack answers the lab's own addresses and ports alone, and {others[0]} differs"
+        )
+    return ""
 
 
 _SIMULATED = Mode(name="", description="simulated: no packet is sent", requires=())

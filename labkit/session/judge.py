@@ -135,5 +135,6 @@ class Judge:
             datapath.check_frames(frames)
         except ConfigInvalid:
             return  # too large for the link of that lab: the verdict says that the ratio has no baseline
-        if not self._lacking(datapath):
+        alike = not key.traffic or lab_file is own
+        if alike and datapath.unfit(frames) is None and not self._lacking(datapath):
             self._kinds.mrr(datapath, frames)

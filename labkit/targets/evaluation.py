@@ -230,7 +230,8 @@ def kernel_baseline(
         if m.kind == kind
         and isinstance(m.key, DatapathKey)
         and (m.key.backend, m.key.mode) == ("kernel", "")
-        and (m.key.frame, m.key.ip_version, m.key.flows) == (key.frame, key.ip_version, key.flows)
+        and (m.key.frame, m.key.ip_version, m.key.flows, m.key.traffic)
+        == (key.frame, key.ip_version, key.flows, key.traffic)
         and m.key.further_tester == key.further_tester
         and (engine is None or engine_of(m) in (engine, None))
     ]

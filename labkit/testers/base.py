@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab
 from labkit.lab.topology import Port
+from labkit.lab.traffic import Traffic
 from labkit.measure.trial import TrialResult
 from labkit.testers.frames import FrameSpec, frames_command
 
@@ -104,12 +105,13 @@ def frames_for(lab: Lab, spec: FrameSpec, *, own_mac: bool) -> dict[str, Any]:
         peer=first.peer,
         last=last.port,
         own_mac=own_mac,
+        traffic=lab.topology.traffic,
         source=str(lab.topology.source),
     )
 
 
 def addressed(
-    spec: FrameSpec, *, first: Port, peer: Port, last: Port, own_mac: bool, source: str
+    spec: FrameSpec, *, first: Port, peer: Port, last: Port, own_mac: bool, traffic: Traffic, source: str
 ) -> dict[str, Any]:
     """Arguments of the probe's command `frames`: to the DUT, or through it to the tester's last port.
 
@@ -128,4 +130,5 @@ def addressed(
         dst_ip=dst_ip,
         src_port=SOURCE_PORT,
         dst_port=ECHO_PORT,
+        traffic=traffic,
     )

@@ -1,42 +1,47 @@
 """The frames that a tester sends: their specification, and the templates that the probe stamps and sends.
 
-The only place that imports scapy (GPL-2.0, and slow to import), and only when frames are built.
+The only place that imports scapy (GPL-2.0, and slow to import), and only when frames are built or read.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from labkit.errors import ConfigInvalid
+from labkit.lab.traffic import FLOWS_MAX, UDP, FieldName, FieldRange, Protocol, Traffic
 from labkit.measure import frame_size
-from labkit.measure.frame_size import FCS_BYTES, SMALLEST_BYTES
+from labkit.measure.frame_size import FCS_BYTES, OWN_IMIX, PCAP
+from labkit.testers.capture import Captured, ip_header, read
 
 FRAME_OVER_MTU_BYTES = 14 + FCS_BYTES
 """What a frame has beyond the MTU: the Ethernet header and the FCS."""
 SIGNATURE_BYTES = 18
-FLOWS_MAX = 32768
 
-IMIX: tuple[tuple[int, int], ...] = ((64, 28), (570, 16), (1518, 4))
-"""(frame size, how many in 48): the mix that CSIT and TRex call IMIX."""
 _IMIX_SEED = 2544
 
-_ETHERNET_BYTES = 14
-_UDP_BYTES = 8
+_ETHERNET_BYTES, _TAG_BYTES = 14, 4
 _IP_BYTES = {4: 20, 6: 40}
+_L4_BYTES: dict[Protocol, int] = {"udp": 8, "tcp": 20, "icmp": 8}
+_CHECKSUM_AT: dict[Protocol, int] = {"udp": 6, "tcp": 16, "icmp": 2}
+"""In the header of each protocol."""
+_IDENTIFIER_AT = 4
+"""Of an ICMP echo: what flows differ in, as by the source port elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSpec:
     """Which frames a trial sends."""
 
-    size: int | Literal["imix"] = 64
-    """Frame size with FCS [bytes], or "imix"."""
+    size: int | Literal["imix", "pcap"] = 64
+    """Frame size with FCS [bytes], "imix", or "pcap" on a lab whose traffic is a capture."""
     ip_version: Literal[4, 6] = 4
     flows: int = 1
-    """Flows that the frames take turns in; they differ in their UDP source port."""
+    """Flows that the frames take turns in; they differ in their source port, or the identifier of ICMP."""
 
     def __post_init__(self) -> None:
         if self.ip_version not in (4, 6):
@@ -45,31 +50,90 @@ class FrameSpec:
         if not 1 <= self.flows <= FLOWS_MAX:
             raise ConfigInvalid(f"{self.flows} flows: expected 1 to {FLOWS_MAX}")
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The different frame sizes in it, smallest first [bytes with FCS]."""
-        if self.size == "imix":
-            return tuple(max(size, SMALLEST_BYTES[self.ip_version]) for size, _ in IMIX)
-        return (self.size,)
+    def check(self, traffic: Traffic) -> None:
+        """Raise ConfigInvalid where a lab of this traffic does not send such frames."""
+        if traffic.pcap is not None:
+            if self.size != PCAP or self.flows != 1:
+                raise ConfigInvalid(
+                    f"the lab sends the frames of {traffic.pcap}, got frame size {self.size} and {self.flows} flows",
+                    hint="--frame pcap",
+                )
+            read(traffic.pcap)
+            return
+        if self.size == PCAP:
+            raise ConfigInvalid(
+                "frame size pcap: the lab's traffic is no capture", hint="name it: traffic: {pcap: FILE}"
+            )
+        if traffic.fields and self.flows != 1:
+            raise ConfigInvalid(
+                f"{self.flows} flows: the lab's traffic has fields of its own that differ ({traffic.words})",
+                hint="leave the number of flows out",
+            )
+        least = smallest_bytes(self.ip_version, traffic)
+        if isinstance(self.size, int) and self.size < least:
+            raise ConfigInvalid(
+                f"frame size {self.size}: expected at least {least} bytes with FCS for {traffic.headers} over "
+                f"IPv{self.ip_version}",
+                hint=f"frames of {least} bytes or more",
+            )
+        for one in traffic.fields:
+            if (
+                one.first is not None
+                and not isinstance(one.first, int)
+                and one.first.version != self.ip_version
+            ):
+                raise ConfigInvalid(
+                    f"IPv{self.ip_version}: the lab's traffic has a {one.name} of IPv{one.first.version}",
+                    hint=f"measure IPv{one.first.version}, or leave first: out",
+                )
 
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Index into `sizes`, frame by frame, to be repeated. The mix is shuffled, always in the same way."""
+    def sizes(self, traffic: Traffic = UDP) -> tuple[int, ...]:
+        """The sizes of its templates [bytes with FCS]."""
+        if self.size == PCAP:
+            return tuple(len(one.data) + FCS_BYTES for one in _captured(traffic))
+        if self.size == "imix":
+            least = smallest_bytes(self.ip_version, traffic)
+            return tuple(max(size, least) for size, _ in traffic.mix or OWN_IMIX)
+        return (int(self.size),)
+
+    def order(self, traffic: Traffic = UDP) -> tuple[int, ...]:
+        """Index of the template, frame by frame, to be repeated. A mix is shuffled, always in the same way."""
+        if self.size == PCAP:
+            return tuple(range(len(_captured(traffic))))
         if self.size != "imix":
             return (0,)
-        order = [index for index, (_, share) in enumerate(IMIX) for _ in range(share)]
+        order = [index for index, (_, share) in enumerate(traffic.mix or OWN_IMIX) for _ in range(share)]
         random.Random(_IMIX_SEED).shuffle(order)  # noqa: S311 (a fixed order, no secret)
         return tuple(order)
 
-    @property
-    def mean_size_bytes(self) -> float:
-        """Mean frame size [bytes with FCS]."""
-        order = self.order
-        return sum(self.sizes[index] for index in order) / len(order)
+
+def has_tags(traffic: Traffic) -> bool:
+    """Whether some of its frames have VLAN tags. Raises ConfigInvalid for a capture that can't be read."""
+    return bool(traffic.vlans) or any(ip_header(one.data)[0] > _ETHERNET_BYTES for one in _captured(traffic))
+
+
+def _captured(traffic: Traffic) -> tuple[Captured, ...]:
+    return read(traffic.pcap) if traffic.pcap is not None else ()
+
+
+def smallest_bytes(ip_version: int, traffic: Traffic) -> int:
+    """The smallest frame with room for a signature [bytes with FCS]."""
+    headers = (
+        _ETHERNET_BYTES
+        + _TAG_BYTES * len(traffic.vlans)
+        + _IP_BYTES[ip_version]
+        + _L4_BYTES[traffic.protocol]
+    )
+    return headers + SIGNATURE_BYTES + FCS_BYTES
+
+
+def default_size(traffic: Traffic, ip_version: int = 4) -> str:
+    """The frame size where the user names none: the smallest, or those of the capture."""
+    return PCAP if traffic.pcap is not None else str(smallest_bytes(ip_version, traffic))
 
 
 def frame_spec(size: str | int, *, ip_version: int = 4, flows: int = 1) -> FrameSpec:
-    """Read a frame size as people write it ("64", 1518, "imix"). Raises ConfigInvalid."""
+    """Read a frame size as people write it ("64", 1518, "imix", "pcap"). Raises ConfigInvalid."""
     if ip_version not in (4, 6):
         raise ConfigInvalid(f"IP version {ip_version!r}: expected 4 or 6")
     return FrameSpec(
@@ -83,6 +147,8 @@ def frame_spec(size: str | int, *, ip_version: int = 4, flows: int = 1) -> Frame
 def _template(
     size: int,
     version: int,
+    protocol: Protocol,
+    vlans: tuple[int, ...],
     src_mac: str,
     dst_mac: str,
     src_ip: str,
@@ -90,18 +156,31 @@ def _template(
     src_port: int,
     dst_port: int,
 ) -> bytes:
-    """One frame without FCS, its payload all zero. IPv4 goes without a UDP checksum, which RFC 768 allows."""
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.inet6 import IPv6
-    from scapy.layers.l2 import Ether
+    """One frame without FCS, its payload all zero. UDP over IPv4 goes without a checksum, which RFC 768 allows."""
+    from scapy.layers.inet import ICMP, IP, TCP
+    from scapy.layers.inet import UDP as UDP_HEADER
+    from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+    from scapy.layers.l2 import Dot1Q, Ether
+    from scapy.packet import Raw
 
-    payload = bytes(size - FCS_BYTES - _ETHERNET_BYTES - _IP_BYTES[version] - _UDP_BYTES)
-    ethernet = Ether(src=src_mac, dst=dst_mac, type=0x0800 if version == 4 else 0x86DD)
-    if version == 4:
-        frame = ethernet / IP(src=src_ip, dst=dst_ip, id=0) / UDP(sport=src_port, dport=dst_port, chksum=0)
+    types = [
+        *([0x88A8] if len(vlans) == 2 else []),
+        *([0x8100] if vlans else []),
+        0x0800 if version == 4 else 0x86DD,
+    ]
+    frame = Ether(src=src_mac, dst=dst_mac, type=types[0])
+    for vlan, inner in zip(vlans, types[1:], strict=True):
+        frame = frame / Dot1Q(vlan=vlan, type=inner)
+    frame = frame / (IP(src=src_ip, dst=dst_ip, id=0) if version == 4 else IPv6(src=src_ip, dst=dst_ip))
+    if protocol == "tcp":
+        frame = frame / TCP(sport=src_port, dport=dst_port, flags="A")
+    elif protocol == "icmp":
+        frame = frame / (ICMP(id=src_port) if version == 4 else ICMPv6EchoRequest(id=src_port))
+    elif version == 4:
+        frame = frame / UDP_HEADER(sport=src_port, dport=dst_port, chksum=0)
     else:
-        frame = ethernet / IPv6(src=src_ip, dst=dst_ip) / UDP(sport=src_port, dport=dst_port)
-    return bytes(frame / payload)
+        frame = frame / UDP_HEADER(sport=src_port, dport=dst_port)
+    return bytes(frame / Raw(bytes(size - FCS_BYTES - len(frame))))
 
 
 def frames_command(
@@ -113,29 +192,80 @@ def frames_command(
     dst_ip: str,
     src_port: int,
     dst_port: int,
+    traffic: Traffic = UDP,
 ) -> dict[str, Any]:
     """Arguments of the probe's `frames` command for these frames (see probe/PROTOCOL.md).
 
     The first call takes the time of scapy's import (some 0.3 s).
 
-    Raises ConfigInvalid when the flows' source ports go past 65535.
+    Raises ConfigInvalid when the flows' source ports go past 65535, and as FrameSpec.check.
     """
-    if src_port + spec.flows - 1 > 65535:
-        raise ConfigInvalid(f"{spec.flows} flows from source port {src_port}: port numbers end at 65535")
-    udp = _ETHERNET_BYTES + _IP_BYTES[spec.ip_version]
+    spec.check(traffic)
+    order, found = list(spec.order(traffic)), _captured(traffic)
+    if found:
+        macs = bytes.fromhex((dst_mac + src_mac).replace(":", ""))
+        templates = [
+            {
+                "data": (macs + one.data[12:]).hex(),
+                "signature_offset": one.payload_offset,
+                "checksum_offset": one.checksum_offset,
+            }
+            for one in found
+        ]
+        return {"templates": templates, "order": order, "flows": 1, "fields": []}
+    protocol = traffic.protocol
+    ip = _ETHERNET_BYTES + _TAG_BYTES * len(traffic.vlans)
+    l4 = ip + _IP_BYTES[spec.ip_version]
+    no_checksum = protocol == "udp" and spec.ip_version == 4
+    ends = (src_mac, dst_mac, src_ip, dst_ip, src_port, dst_port)
+    own: dict[FieldName, int] = {
+        "source_ip": int(ip_address(src_ip)),
+        "destination_ip": int(ip_address(dst_ip)),
+        "source_port": src_port,
+        "destination_port": dst_port,
+    }
+    if traffic.fields:
+        fields = [_field(one, own[one.name], l4, spec.ip_version) for one in traffic.fields]
+    else:
+        at = l4 + (_IDENTIFIER_AT if protocol == "icmp" else 0)
+        fields = [{"offset": at, "bytes": 2, "first": src_port, "count": spec.flows}]
+    _check_ports(fields)
     return {
         "templates": [
             {
-                "data": _template(
-                    size, spec.ip_version, src_mac, dst_mac, src_ip, dst_ip, src_port, dst_port
-                ).hex(),
-                "signature_offset": udp + _UDP_BYTES,
-                "udp_checksum_offset": -1 if spec.ip_version == 4 else udp + 6,
-                "ip_version": spec.ip_version,
+                "data": _template(size, spec.ip_version, protocol, traffic.vlans, *ends).hex(),
+                "signature_offset": l4 + _L4_BYTES[protocol],
+                "checksum_offset": -1 if no_checksum else l4 + _CHECKSUM_AT[protocol],
             }
-            for size in spec.sizes
+            for size in spec.sizes(traffic)
         ],
-        "order": list(spec.order),
-        "flows": spec.flows,
-        "flow_offset": udp,
+        "order": order,
+        "flows": traffic.flows if traffic.fields else spec.flows,
+        "fields": fields,
     }
+
+
+def _field(one: FieldRange, own: int, l4: int, version: int) -> dict[str, Any]:
+    """A field as the probe takes it: of an IPv6 address the last 32 bits."""
+    address_bytes = 4 if version == 4 else 16
+    place: dict[FieldName, tuple[int, int]] = {
+        "source_ip": (l4 - address_bytes - 4, 4),
+        "destination_ip": (l4 - 4, 4),
+        "source_port": (l4, 2),
+        "destination_port": (l4 + 2, 2),
+    }
+    offset, width = place[one.name]
+    first = (own if one.first is None else int(one.first)) & 0xFFFFFFFF
+    if one.seed is None:
+        return {"offset": offset, "bytes": width, "first": first, "count": one.count}
+    values = list(range(first, first + one.count))
+    random.Random(one.seed).shuffle(values)  # noqa: S311 (a repeatable order, no secret)
+    return {"offset": offset, "bytes": width, "values": values}
+
+
+def _check_ports(fields: Sequence[dict[str, Any]]) -> None:
+    for one in fields:
+        last = max(one["values"]) if "values" in one else one["first"] + one["count"] - 1
+        if one["bytes"] == 2 and last > 65535:
+            first = min(one["values"]) if "values" in one else one["first"]
+            raise ConfigInvalid(f"{last - first + 1} flows from port {first}: port numbers end at 65535")

@@ -12,6 +12,7 @@ from labkit.lab.topology import LinkKind, Topology
 from labkit.machine.durable import replacing
 from labkit.machine.ownership import hand_over
 from labkit.testers.base import addressed
+from labkit.testers.capture import ICMP, UDP, ip_header
 from labkit.testers.frames import FrameSpec
 
 TAG = 1
@@ -41,6 +42,7 @@ def command_for(topology: Topology, spec: FrameSpec, *, own_mac: bool) -> dict[s
         peer=first.dut,
         last=topology.links[-1].tester,
         own_mac=own_mac,
+        traffic=topology.traffic,
         source=str(topology.source),
     )
 
@@ -52,28 +54,40 @@ def as_sent(command: Mapping[str, Any], count: int) -> Iterator[bytes]:
     for sequence in range(count):
         template = templates[order[sequence % len(order)]]
         frame = bytearray.fromhex(template["data"])
-        flow, at = sequence % int(command["flows"]), int(command["flow_offset"])
-        port = struct.unpack_from("!H", frame, at)[0] + flow
-        written = (
-            (at, struct.pack("!H", port)),
-            (int(template["signature_offset"]), _SIGNATURE.pack(TAG, sequence, 0)),
-        )
-        checksum = int(template["udp_checksum_offset"])
-        for offset, data in written:
-            if checksum != -1:
-                _adjust(frame, checksum, bytes(frame[offset : offset + len(data)]), data)
-            frame[offset : offset + len(data)] = data
+        signature, checksum = int(template["signature_offset"]), int(template["checksum_offset"])
+        for one in command["fields"]:
+            value = int(
+                one["values"][sequence % len(one["values"])]
+                if "values" in one
+                else one["first"] + sequence % one["count"]
+            )
+            _write(frame, int(one["offset"]), value.to_bytes(one["bytes"], "big"), signature, checksum)
+        _write(frame, signature, _SIGNATURE.pack(TAG, sequence, 0), signature, checksum)
         yield bytes(frame)
 
 
-def _adjust(frame: bytearray, at: int, old: bytes, new: bytes) -> None:
-    """The checksum there after a change of whole words (RFC 1624, equation 3); UDP never sends zero."""
+def _write(frame: bytearray, at: int, data: bytes, signature: int, checksum: int) -> None:
+    """Put whole words into a frame, and the checksums right that they are in."""
+    ip, version, protocol = ip_header(frame)
+    old = bytes(frame[at : at + len(data)])
+    l4 = ip + (4 * (frame[ip] & 15) if version == 4 else 40)
+    if version == 4 and at < l4:
+        _adjust(frame, ip + 10, old, data, none=False)
+    addresses = ip + (12 if version == 4 else 8)
+    if checksum != -1 and (at >= l4 or (at >= addresses and protocol != ICMP)):
+        _adjust(frame, checksum, old, data, none=protocol == UDP)
+    frame[at : at + len(data)] = data
+
+
+def _adjust(frame: bytearray, at: int, old: bytes, new: bytes, *, none: bool) -> None:
+    """The checksum there after a change of whole words (RFC 1624, equation 3). `none`: zero says that there is none."""
     total = ~struct.unpack_from("!H", frame, at)[0] & 0xFFFF
     for (before,), (after,) in zip(struct.iter_unpack("!H", old), struct.iter_unpack("!H", new), strict=True):
         total += (~before & 0xFFFF) + after
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    struct.pack_into("!H", frame, at, (~total & 0xFFFF) or 0xFFFF)
+    checksum = ~total & 0xFFFF
+    struct.pack_into("!H", frame, at, 0xFFFF if none and checksum == 0 else checksum)
 
 
 def check_target(path: Path) -> None:

@@ -17,10 +17,12 @@ from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
 from labkit.testers import base, probe
+from labkit.testers.capture import described, ip_header
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.testers.trex.streams import LATENCY_BYTES
 from labkit.testers.trex.tester import TrexTester, generating
 from tests.lab.capture import captured
+from tests.lab.traffics import ECHO, ECHO_FROM_MANY, ONE_TAG, OWN_MIX, TAGGED, checked, lab_of
 
 pytestmark = pytest.mark.trex
 WAIT_S = 600.0
@@ -48,33 +50,41 @@ def reflected(directory: Path, impair: dict[str, object] | None = None) -> Itera
         yield tester
 
 
-def named(frame: bytes, spec: FrameSpec) -> bytes:
+def named(frame: bytes) -> bytes:
     """A frame without what either tester writes into it: signature, payload, and what TRex counts its streams by."""
-    kept, payload = bytearray(frame), 42 if spec.ip_version == 4 else 62
+    found, (ip, version, _) = described(frame, "sent"), ip_header(frame)
+    kept, payload, checksum = bytearray(frame), found.payload_offset, found.checksum_offset
     kept[payload : payload + SIGNATURE_BYTES] = bytes(SIGNATURE_BYTES)
     kept[-LATENCY_BYTES:] = bytes(LATENCY_BYTES)
-    if spec.ip_version == 4:
-        kept[15] = 0  # type of service
-        kept[18:20] = kept[24:26] = bytes(2)  # identification, header checksum
+    if version == 4:
+        kept[ip + 1] = 0  # type of service
+        kept[ip + 4 : ip + 6] = kept[ip + 10 : ip + 12] = bytes(2)  # identification, header checksum
     else:
-        kept[15:18] = bytes(3)  # traffic class, flow label
-        kept[60:62] = bytes(2)  # UDP checksum
+        kept[ip + 1 : ip + 4] = bytes(3)  # traffic class, flow label
+    if checksum != -1:
+        kept[checksum : checksum + 2] = bytes(2)
     return bytes(kept)
 
 
 @pytest.mark.parametrize(
-    "spec",
+    ("traffic", "spec"),
     [
-        frame_spec(64, flows=3),
-        frame_spec(84, ip_version=6, flows=3),
-        frame_spec(1518, ip_version=6),
-        frame_spec("imix", flows=1),
+        ("", frame_spec(64, flows=3)),
+        ("", frame_spec(84, ip_version=6, flows=3)),
+        ("", frame_spec(1518, ip_version=6)),
+        ("", frame_spec("imix", flows=1)),
+        (TAGGED, frame_spec(128)),
+        (TAGGED, frame_spec(128, ip_version=6)),
+        (ONE_TAG, frame_spec(68)),
+        (ECHO, frame_spec(64, flows=7)),
+        (ECHO_FROM_MANY, frame_spec(84, ip_version=6)),
+        (OWN_MIX, frame_spec("imix")),
     ],
-    ids=lambda spec: f"{spec.size}-IPv{spec.ip_version}-{spec.flows}",
+    ids=["64", "84-IPv6", "1518-IPv6", "imix", "QinQ", "QinQ-IPv6", "VLAN", "ICMP", "ICMP-IPv6", "mix"],
 )
-def test_both_testers_send_equal_bytes(trex_directory: Path, spec: FrameSpec) -> None:
+def test_both_testers_send_equal_bytes(trex_directory: Path, traffic: str, spec: FrameSpec) -> None:
     sent: dict[str, list[bytes]] = {}
-    with lab_up(topology_file.load("veth")) as lab:
+    with lab_up(lab_of(traffic)) as lab:
 
         def burst(tester: base.Tester) -> list[bytes]:
             tester.set_frames(spec, own_mac=True)
@@ -84,9 +94,13 @@ def test_both_testers_send_equal_bytes(trex_directory: Path, spec: FrameSpec) ->
             sent["probe"] = burst(ours)
         with generating(lab, str(trex_directory)) as trex:
             sent["trex"] = burst(trex)
-    kept = {name: sorted(named(frame, spec) for frame in frames) for name, frames in sent.items()}
+    kept = {name: sorted(named(frame) for frame in frames) for name, frames in sent.items()}
     assert len(kept["probe"]) == 48
     assert kept["trex"] == kept["probe"]
+    headers = [(frame, ip_header(frame)) for frame in sent["trex"]]
+    for frame, (ip, version, _) in headers:
+        if version == 4:
+            assert checked(frame)[ip : ip + 20] == frame[ip : ip + 20]
 
 
 @pytest.mark.parametrize("n", [10, 100])

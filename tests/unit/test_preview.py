@@ -43,7 +43,7 @@ def test_flows_take_turns_and_sequence_numbers_rise() -> None:
 def test_a_mix_has_its_order() -> None:
     spec = frame_spec("imix")
     assert [len(frame) + 4 for frame in frames("imix", count=48)] == [
-        spec.sizes[index] for index in spec.order
+        spec.sizes()[index] for index in spec.order()
     ]
 
 

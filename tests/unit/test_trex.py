@@ -62,8 +62,10 @@ def test_as_fast_as_it_goes_is_a_rate_that_no_server_reaches() -> None:
 
 def test_flows_differ_in_their_source_port() -> None:
     [ipv4], [ipv6] = (streams(frames(84, version=v, flows=100), load_pps=1000) for v in (4, 6))
-    assert (ipv4.flows, ipv4.flow_offset) == (100, 34)
-    assert (ipv6.flows, ipv6.flow_offset) == (100, 54)
+    for stream, offset in ((ipv4, 34), (ipv6, 54)):
+        assert stream.fields == ({"offset": offset, "bytes": 2, "first": 10000, "count": 100},)
+    assert (ipv4.ip_offset, ipv4.l4_offset) == (0, 0), "no checksum changes"
+    assert (ipv6.ip_offset, ipv6.l4_offset, ipv6.tcp) == (14, 54, False)
 
 
 def test_a_frame_without_room_for_the_payload_is_refused() -> None:

@@ -46,7 +46,7 @@ static __always_inline struct datapath_counters *own_counters(void)
     return bpf_map_lookup_elem(&counters, &key);
 }
 
-static __always_inline void swap_addresses(struct udp_frame *frame, enum swap how)
+static __always_inline void swap_addresses(struct test_frame *frame, enum swap how)
 {
     if (how == SWAP_NONE) {
         return;
@@ -71,20 +71,22 @@ static __always_inline void swap_addresses(struct udp_frame *frame, enum swap ho
         frame->ipv6->daddr = frame->ipv6->saddr;
         frame->ipv6->saddr = address;
     }
-    __be16 port = frame->udp->dest;
-    frame->udp->dest = frame->udp->source;
-    frame->udp->source = port;
+    if (frame->has_ports) {
+        __be16 port = frame->l4->dest;
+        frame->l4->dest = frame->l4->source;
+        frame->l4->source = port;
+    }
 }
 
 /* Parses, counts and swaps; whether the frame is ours to send. */
 static __always_inline int take(struct xdp_md *ctx, enum swap how)
 {
-    struct udp_frame frame;
+    struct test_frame frame;
     struct datapath_counters *own = own_counters();
     if (!own) {
         return 0;
     }
-    if (!parse_udp(ctx, &frame)) {
+    if (!parse_frame(ctx, &frame)) {
         own->foreign++;
         return 0;
     }
@@ -153,14 +155,14 @@ static __always_inline void sink_account(struct datapath_counters *own, struct s
 SEC("xdp")
 int sink(struct xdp_md *ctx)
 {
-    struct udp_frame frame;
+    struct test_frame frame;
     __u32 key = 0;
     struct datapath_counters *own = own_counters();
     struct sink_state *state = bpf_map_lookup_elem(&sink_state, &key);
     if (!own || !state) {
         return XDP_PASS;
     }
-    if (!parse_udp(ctx, &frame)) {
+    if (!parse_frame(ctx, &frame)) {
         own->foreign++;
         return XDP_PASS;
     }

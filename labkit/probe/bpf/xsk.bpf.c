@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Hands UDP frames to the AF_XDP socket of the queue that they came in on; all
+/* Hands test frames to the AF_XDP socket of the queue that they came in on; all
  * else goes to the kernel. */
 #include "frame.h"
 
@@ -15,8 +15,8 @@ struct {
 SEC("xdp")
 int labkit_xsk(struct xdp_md *ctx)
 {
-    struct udp_frame frame;
-    if (!parse_udp(ctx, &frame)) {
+    struct test_frame frame;
+    if (!parse_frame(ctx, &frame)) {
         return XDP_PASS;
     }
     return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);

@@ -77,7 +77,7 @@ static int parse_open(struct command *command, struct error *err)
 
 static int parse_frames(struct command *command, struct error *err)
 {
-    static const char *const known[] = {"id", "cmd", "templates", "order", "flows", "flow_offset", NULL};
+    static const char *const known[] = {"id", "cmd", "templates", "order", "flows", "fields", NULL};
 
     if (arguments_known(command->json, "frames", known, err))
         return -1;

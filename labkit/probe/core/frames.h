@@ -7,21 +7,37 @@
 #include <stdint.h>
 
 #include "io.h"
-#include "signature.h"
+#include "packet.h"
 
-#define FRAMES_TEMPLATES_MAX 64U
+#define FRAMES_TEMPLATES_MAX 256U
 #define FRAMES_ORDER_MAX 65536U
 #define FRAMES_FLOWS_MAX 32768U
+#define FRAMES_FIELDS_MAX 4U
+#define FRAMES_VALUES_MAX 8192U /* of a field whose values are given one by one */
 
 struct frame_template {
     uint8_t *data;
     uint32_t length;
     uint32_t signature_offset;
     int32_t checksum_offset; /* -1: the UDP checksum stays as it is */
-    uint8_t ip_version;
-    uint16_t source_port;      /* of flow 0 */
-    uint16_t destination_port; /* that replies are known by */
+    struct packet packet;
     uint32_t checksum_base;    /* ones' complement sum of all that never changes */
+    uint32_t ip_checksum_base; /* of the IPv4 header's, likewise */
+};
+
+/* A field of the headers that differs from flow to flow: flow i has value i modulo count. */
+struct frame_field {
+    uint32_t offset;
+    uint32_t bytes; /* 2 or 4 */
+    uint32_t first;
+    uint32_t count;
+    uint32_t *values; /* NULL: from first up */
+};
+
+/* What the fields of a flow add to the checksums. */
+struct flow_sums {
+    uint32_t l4;
+    uint32_t ip;
 };
 
 struct frame_set {
@@ -30,7 +46,17 @@ struct frame_set {
     unsigned order_count;
     uint16_t *order;
     uint32_t flows;
-    uint32_t flow_offset;
+    unsigned field_count;
+    struct frame_field fields[FRAMES_FIELDS_MAX];
+    /* One field, of the UDP, TCP or ICMP header, that counts up from flow to flow: nothing is looked up. */
+    bool plain;
+    bool in_ip;       /* whether fields of IPv4 headers differ */
+    uint32_t *values; /* by flow and field; NULL where plain */
+    struct flow_sums *sums;
+    /* The UDP or TCP destination port that replies are known by, in network order; mask 0: they have several.
+     */
+    uint16_t port;
+    uint16_t port_mask;
     uint32_t longest;
     uint32_t shortest;
 };
@@ -39,28 +65,48 @@ struct frame_set {
 struct frame_set *frames_parse(const json_t *arguments, struct error *err);
 void frames_free(struct frame_set *frames);
 
+/* Writes the fields of a flow; returns what they add to the checksum of the UDP, TCP or ICMP header. */
+uint32_t frames_stamp_fields(uint8_t *frame, const struct frame_template *template,
+                             const struct frame_set *frames, uint32_t flow);
+
 static inline uint32_t sum_u64(uint64_t value)
 {
     return (uint32_t)(value & 0xffff) + (uint32_t)((value >> 16) & 0xffff) +
            (uint32_t)((value >> 32) & 0xffff) + (uint32_t)(value >> 48);
 }
 
-/* Writes what differs from frame to frame into a buffer that holds the template. */
-static inline void frames_stamp(uint8_t *frame, const struct frame_template *template, uint32_t flow_offset,
-                                uint32_t flow, uint16_t tag, uint64_t sequence, uint64_t time_ns)
+/* A checksum from the sum of all words, in network order. */
+static inline uint16_t checksum_of(uint32_t sum)
 {
-    uint16_t port = (uint16_t)(template->source_port + flow);
-    uint16_t port_be = htobe16(port);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return htobe16((uint16_t)~sum);
+}
 
-    memcpy(frame + flow_offset, &port_be, 2);
+/* Writes what differs from frame to frame into a buffer that holds the template. */
+static inline void frames_stamp(uint8_t *frame, const struct frame_template *template,
+                                const struct frame_set *frames, uint32_t flow, uint16_t tag,
+                                uint64_t sequence, uint64_t time_ns)
+{
+    uint32_t sum;
+
+    if (__builtin_expect(frames->plain, 1)) {
+        uint16_t value = (uint16_t)(frames->fields[0].first + flow);
+        uint16_t value_be = htobe16(value);
+
+        memcpy(frame + frames->fields[0].offset, &value_be, 2);
+        sum = value;
+    } else {
+        sum = frames_stamp_fields(frame, template, frames, flow);
+    }
     signature_write(frame + template->signature_offset, tag, sequence, time_ns);
     if (template->checksum_offset >= 0) {
-        uint32_t sum = template->checksum_base + port + tag + sum_u64(sequence) + sum_u64(time_ns);
+        uint16_t checksum =
+            checksum_of(template->checksum_base + sum + tag + sum_u64(sequence) + sum_u64(time_ns));
 
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        uint16_t checksum = (uint16_t)~sum;
-        checksum = htobe16(checksum == 0 ? 0xffff : checksum);
+        /* UDP says "none" by zero. */
+        if (checksum == 0 && template->packet.protocol == IPPROTO_UDP)
+            checksum = 0xffff;
         memcpy(frame + template->checksum_offset, &checksum, 2);
     }
 }

@@ -45,8 +45,7 @@ struct generator {
     uint64_t sent_ns;       /* when the last burst went */
     uint64_t late_from_ns;  /* what comes back from then on is late */
     uint64_t awaited;       /* closed loop: sequence + 1 of the frame that is out; 0: none */
-    uint16_t port;
-    uint32_t *lag_ns; /* of the last LAG_SLOTS frames: actual minus intended departure */
+    uint32_t *lag_ns;       /* of the last LAG_SLOTS frames: actual minus intended departure */
 };
 
 static inline void cursor_advance(struct cursor *cursor, const struct frame_set *frames, bool paced)
@@ -97,7 +96,7 @@ static inline __attribute__((always_inline)) unsigned fill(const struct generato
         } else {
             out[i].length = template->length;
             copy_frame(data, template->data, template->length);
-            frames_stamp(data, template, frames->flow_offset, cursor.flow, tag, cursor.sequence, time_ns);
+            frames_stamp(data, template, frames, cursor.flow, tag, cursor.sequence, time_ns);
         }
         cursor_advance(&cursor, frames, paced);
     }
@@ -170,23 +169,22 @@ static unsigned send_due(struct generator *generator, uint64_t now)
     return taken;
 }
 
-/* The signature of a frame that is ours, or NULL. */
-static inline const uint8_t *find_signature(const struct io_frame *frame, uint16_t port,
-                                            const bool payload_only)
+/* Whether a frame is ours, and where its headers are; of a payload alone, its signature. */
+static inline bool is_ours(const struct io_frame *frame, const struct frame_set *frames,
+                           const bool payload_only, struct packet *packet)
 {
-    const uint8_t *data = frame->data;
-    unsigned udp;
-
-    if (payload_only)
-        return frame->length >= SIGNATURE_BYTES ? data : NULL;
-    udp = packet_udp_offset(data, frame->length);
-    if (udp == 0)
-        return NULL;
     uint16_t ports[2];
-    memcpy(ports, data + udp, sizeof(ports));
-    if (__builtin_expect(ports[0] != port && ports[1] != port, 0))
-        return NULL;
-    return data + udp + UDP_BYTES;
+
+    if (payload_only) {
+        packet->payload = 0;
+        return frame->length >= SIGNATURE_BYTES;
+    }
+    if (!packet_find(frame->data, frame->length, packet))
+        return false;
+    memcpy(ports, frame->data + packet->l4, sizeof(ports));
+    return __builtin_expect(((ports[0] ^ frames->port) & frames->port_mask) == 0 ||
+                                ((ports[1] ^ frames->port) & frames->port_mask) == 0,
+                            1);
 }
 
 static inline __attribute__((always_inline)) void account(struct generator *generator,
@@ -196,32 +194,29 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
 {
     struct trial *trial = generator->trial;
     const uint16_t tag = generator->arguments->tag;
-    const uint16_t port = htobe16(generator->port);
     const uint64_t sent = generator->cursor.sequence;
     const uint64_t age_max = now - trial->start_ns;
 
     for (unsigned i = 0; i < n; i++) {
-        const uint8_t *at;
+        struct packet packet;
         struct signature signature;
         uint64_t rtt;
 
         if (i + PREFETCH_AHEAD < n)
             __builtin_prefetch(frames[i + PREFETCH_AHEAD].data);
-        at = find_signature(&frames[i], port, payload_only);
-        if (__builtin_expect(at == NULL, 0)) {
+        if (__builtin_expect(!is_ours(&frames[i], generator->frames, payload_only, &packet), 0)) {
             trial->foreign++;
             continue;
         }
-        signature = signature_read(at);
+        signature = signature_read(frames[i].data + packet.payload);
         if (__builtin_expect(signature.tag != tag, 0)) {
             trial->stale++;
             continue;
         }
         rtt = now - signature.time_ns;
         if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
-            (!payload_only && __builtin_expect(!packet_is_whole(frames[i].data, frames[i].length,
-                                                                (unsigned)(at - frames[i].data) - UDP_BYTES),
-                                               0))) {
+            (!payload_only &&
+             __builtin_expect(!packet_is_whole(frames[i].data, frames[i].length, packet), 0))) {
             trial->corrupt++;
             continue;
         }
@@ -432,7 +427,6 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
         .arguments = arguments,
         .frames = frames,
         .trial = trial,
-        .port = frames->templates[0].destination_port,
         .lag_ns = lag_ns,
         .late_from_ns = UINT64_MAX,
     };

@@ -15,16 +15,15 @@ static unsigned turn_round(struct io_frame *frames, unsigned n, enum swap swap)
     unsigned others = 0;
 
     for (unsigned i = 0; i < n; i++) {
-        unsigned udp;
+        struct packet packet;
 
         if (i + PREFETCH_AHEAD < n)
             __builtin_prefetch(frames[i + PREFETCH_AHEAD].data);
-        udp = packet_udp_offset(frames[i].data, frames[i].length);
-        if (__builtin_expect(udp == 0, 0)) {
+        if (__builtin_expect(!packet_find(frames[i].data, frames[i].length, &packet), 0)) {
             foreign[others++] = frames[i];
             continue;
         }
-        packet_swap(frames[i].data, udp, swap);
+        packet_swap(frames[i].data, packet, swap);
         if (__builtin_expect(others != 0, 0))
             frames[ours] = frames[i];
         ours++;

@@ -7,14 +7,15 @@ static void account(struct counters *counters, struct sequence *sequence, uint16
                     const struct io_frame *frames, unsigned n, bool payload_only)
 {
     for (unsigned i = 0; i < n; i++) {
-        unsigned udp = payload_only ? 0 : packet_udp_offset(frames[i].data, frames[i].length);
+        struct packet packet = {.payload = 0};
         struct signature signature;
 
-        if (payload_only ? frames[i].length < SIGNATURE_BYTES : udp == 0) {
+        if (payload_only ? frames[i].length < SIGNATURE_BYTES
+                         : !packet_find(frames[i].data, frames[i].length, &packet)) {
             counter_add(&counters->foreign, 1);
             continue;
         }
-        signature = signature_read(frames[i].data + (payload_only ? 0 : udp + UDP_BYTES));
+        signature = signature_read(frames[i].data + packet.payload);
         if (signature.tag != tag)
             counter_add(&counters->stale, 1);
         else if (signature.sequence >= SEQUENCE_CAPACITY)

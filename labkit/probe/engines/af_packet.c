@@ -7,6 +7,7 @@
  * frame. With `gso` frames of one flow and size leave as one super-frame that the kernel cuts before the
  * device (PACKET_VNET_HDR).
  */
+#include <endian.h>
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
@@ -29,6 +30,7 @@
 /* Before the frame the kernel writes its header and aligns; 2 bytes less than a power of two would be too
  * few. */
 #define FRAME_HEADROOM 128U
+#define VLAN_TAG_BYTES 4U
 
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
@@ -110,6 +112,7 @@ static int map_ring(const struct state *state, struct port *port, const struct i
                     struct error *err)
 {
     const int version = TPACKET_V2;
+    const int reserve = VLAN_TAG_BYTES;
     struct tpacket_req request;
 
     port->frame_bytes = (described->frame_max + FRAME_HEADROOM + 63) & ~63U;
@@ -128,6 +131,8 @@ static int map_ring(const struct state *state, struct port *port, const struct i
     port->frames = request.tp_frame_nr;
     if (setsockopt(port->rx_fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) != 0)
         return fail(err, "setsockopt PACKET_VERSION", described->name);
+    if (setsockopt(port->rx_fd, SOL_PACKET, PACKET_RESERVE, &reserve, sizeof(reserve)) != 0)
+        return fail(err, "setsockopt PACKET_RESERVE", described->name);
     if (setsockopt(port->rx_fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) != 0)
         return fail(err, "setsockopt PACKET_RX_RING", described->name);
     port->ring_bytes = (size_t)request.tp_block_nr * port->block_bytes;
@@ -289,6 +294,19 @@ static struct tpacket2_hdr *slot_at(const struct port *port, uint32_t slot)
                                                port->frame_bytes);
 }
 
+/* The kernel hands on the outer VLAN tag beside the frame: it goes back where it was. */
+static void put_tag_back(const struct tpacket2_hdr *header, struct io_frame *frame)
+{
+    uint16_t tag[2] = {
+        htobe16((header->tp_status & TP_STATUS_VLAN_TPID_VALID) != 0 ? header->tp_vlan_tpid : ETHERTYPE_VLAN),
+        htobe16(header->tp_vlan_tci)};
+
+    frame->data -= VLAN_TAG_BYTES;
+    frame->length += VLAN_TAG_BYTES;
+    memmove(frame->data, frame->data + VLAN_TAG_BYTES, 2 * ETHER_ADDR_LEN);
+    memcpy(frame->data + 2 * ETHER_ADDR_LEN, tag, sizeof(tag));
+}
+
 static unsigned af_packet_receive(struct io *io, unsigned port_index, struct io_frame *frames, unsigned n)
 {
     struct state *state = io->state;
@@ -304,6 +322,8 @@ static unsigned af_packet_receive(struct io *io, unsigned port_index, struct io_
         frames[got].length = header->tp_snaplen;
         frames[got].flow = 0;
         frames[got].handle = port->head;
+        if (__builtin_expect((header->tp_status & TP_STATUS_VLAN_VALID) != 0, 0))
+            put_tag_back(header, &frames[got]);
         got++;
         if (++port->head == port->frames)
             port->head = 0;

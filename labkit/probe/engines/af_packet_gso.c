@@ -14,17 +14,19 @@
 #define VNET_NEEDS_CHECKSUM 1
 #define VNET_GSO_UDP_L4 5
 
-/* Bytes of headers when the frame can be part of a super-frame: plain UDP without padding; else 0. */
+/* Bytes of headers when the frame can be part of a super-frame: plain UDP without tags and padding; else 0.
+ */
 static uint32_t headers_of(const struct io_frame *frame)
 {
     const uint8_t *data = frame->data;
-    uint32_t udp = packet_udp_offset(data, frame->length);
-    uint32_t udp_bytes;
+    struct packet packet;
 
-    if (udp == 0 || (data[12] == 0x08 && (data[14] != 0x45 || (data[20] & 0x3f) != 0 || data[21] != 0)))
+    if (!packet_find(data, frame->length, &packet) || packet.protocol != IPPROTO_UDP ||
+        packet.ip != ETHERNET_BYTES)
         return 0;
-    udp_bytes = (uint32_t)data[udp + 4] << 8 | data[udp + 5];
-    return udp + udp_bytes == frame->length ? udp + UDP_BYTES : 0;
+    if (packet.version == 4 && (data[14] != 0x45 || (data[20] & 0x3f) != 0 || data[21] != 0))
+        return 0;
+    return packet.l4 + packet_u16(data + packet.l4 + 4) == frame->length ? packet.payload : 0;
 }
 
 /* Whether two frames differ in payload, IPv4 identification and checksums alone. */

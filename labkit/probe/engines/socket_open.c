@@ -224,17 +224,18 @@ undo:
     return -1;
 }
 
-/* The addresses and ports in a template's headers. */
-static void addresses_of(const struct frame_template *template, uint32_t flow, union address *from,
+/* The addresses and ports in the headers of a flow. */
+static void addresses_of(const struct frame_set *frames, uint32_t flow, union address *from,
                          union address *to)
 {
+    const struct frame_template *template = &frames->templates[0];
     const uint8_t *data = template->data;
-    uint16_t from_port = htons((uint16_t)(template->source_port + flow));
-    uint16_t to_port = htons(template->destination_port);
+    uint16_t from_port = htons((uint16_t)(frames->fields[0].first + flow));
+    uint16_t to_port = frames->port;
 
     memset(from, 0, sizeof(*from));
     memset(to, 0, sizeof(*to));
-    if (template->ip_version == 4) {
+    if (template->packet.version == 4) {
         from->v4.sin_family = to->v4.sin_family = AF_INET;
         from->v4.sin_port = from_port;
         to->v4.sin_port = to_port;
@@ -268,13 +269,24 @@ static int connect_flows(struct socket_engine *state, const struct frame_set *fr
 {
     struct socket_port *port = &state->ports[0];
 
-    for (unsigned i = 1; i < frames->count; i++) {
-        if (memcmp(frames->templates[i].data + 26, frames->templates[0].data + 26, 8) != 0 ||
-            frames->templates[i].ip_version != frames->templates[0].ip_version) {
-            error_set(err, "bad-argument",
-                      "templates: the socket engine expects one pair of addresses in all of them");
+    for (unsigned i = 0; i < frames->count; i++) {
+        const struct frame_template *template = &frames->templates[i];
+
+        if (template->packet.protocol != IPPROTO_UDP || template->packet.ip != ETHERNET_BYTES ||
+            template->packet.version != frames->templates[0].packet.version ||
+            memcmp(template->data + 26, frames->templates[0].data + 26, 8) != 0) {
+            error_set(
+                err, "bad-argument",
+                "templates: the socket engine expects UDP without tags, and one pair of addresses in all");
             return -1;
         }
+    }
+    if (!frames->plain || frames->fields[0].offset != frames->templates[0].packet.l4 ||
+        frames->port_mask == 0) {
+        error_set(
+            err, "bad-argument",
+            "fields: the socket engine expects the UDP source port, counted up, and one destination port");
+        return -1;
     }
     close_sockets(port);
     port->fds = calloc(frames->flows, sizeof(*port->fds));
@@ -288,7 +300,7 @@ static int connect_flows(struct socket_engine *state, const struct frame_set *fr
         union address to;
         int fd;
 
-        addresses_of(&frames->templates[0], flow, &from, &to);
+        addresses_of(frames, flow, &from, &to);
         fd = make_socket(state, &from, &to, err);
         if (fd < 0)
             return -1;

@@ -25,8 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (frame == NULL)
                 abort();
             memcpy(frame, template->data, template->length);
-            frames_stamp(frame, template, frames->flow_offset, frames->flows - 1, 65535, UINT64_MAX,
-                         UINT64_MAX);
+            frames_stamp(frame, template, frames, frames->flows - 1, 65535, UINT64_MAX, UINT64_MAX);
             free(frame);
             if (i == 100)
                 break;

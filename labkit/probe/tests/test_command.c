@@ -95,28 +95,69 @@ static void what_is_not_is_refused_by_name(void)
     "4500002e0000000040110000c6120001c6120002"                                                               \
     "fde80007001a0000"                                                                                       \
     "000000000000000000000000000000000000"
-#define FRAMES(data, signature, checksum, version, order, flows, offset)                                     \
+/* With a tag each of 802.1ad and 802.1Q; all with 18 bytes of payload. */
+#define TCP_IN_TWO_TAGS                                                                                      \
+    "02000000000202000000000188a80064810000c808004500003a000000004006ee96c6120001c612"                       \
+    "00024e200007000000000000000050102000b5730000000000000000000000000000000000000000"
+#define TCP6                                                                                                 \
+    "02000000000202000000000186dd6000000000260640200100020000000000000000000000012001"                       \
+    "00020000000000000000000000024e20000700000000000000005010200001930000000000000000"                       \
+    "000000000000000000000000"
+#define ECHO                                                                                                 \
+    "02000000000202000000000108004500002e000000004001eea7c6120001c61200020800a9df4e20"                       \
+    "0000000000000000000000000000000000000000"
+#define ECHO6                                                                                                \
+    "02000000000202000000000186dd60000000001a3a40200100020000000000000000000000012001"                       \
+    "00020000000000000000000000028000f1814e200000000000000000000000000000000000000000"
+#define UDP6                                                                                                 \
+    "02000000000202000000000186dd60000000001a1140200100020000000000000000000000012001"                       \
+    "00020000000000000000000000024e200007001a718a000000000000000000000000000000000000"
+#define FRAMES(data, signature, checksum, order, flows, fields)                                              \
     "{\"id\":1,\"cmd\":\"frames\",\"templates\":[{\"data\":\"" data "\",\"signature_offset\":" signature     \
-    ",\"udp_checksum_offset\":" checksum ",\"ip_version\":" version "}],\"order\":" order                    \
-    ",\"flows\":" flows ",\"flow_offset\":" offset "}"
+    ",\"checksum_offset\":" checksum "}],\"order\":" order ",\"flows\":" flows ",\"fields\":[" fields "]}"
+#define FIELD(offset, bytes, first, count)                                                                   \
+    "{\"offset\":" offset ",\"bytes\":" bytes ",\"first\":" first ",\"count\":" count "}"
+#define VALUES(offset, bytes, values) "{\"offset\":" offset ",\"bytes\":" bytes ",\"values\":[" values "]}"
+#define PORTS(count) FIELD("34", "2", "65000", count)
 
 static void templates_must_be_frames(void)
 {
-    CHECK_EQUAL(parse(FRAMES(FRAME, "42", "-1", "4", "[0]", "1", "34")), 0);
+    CHECK_EQUAL(parse(FRAMES(FRAME, "42", "-1", "[0]", "1", PORTS("1"))), 0);
     CHECK_EQUAL(command.frames->templates[0].length, 60);
-    CHECK_EQUAL(command.frames->templates[0].source_port, 65000);
-    CHECK_EQUAL(command.frames->templates[0].destination_port, 7);
-    CHECK_EQUAL(parse(FRAMES(FRAME, "42", "40", "4", "[0,0]", "536", "34")), 0);
-    refused(FRAMES(FRAME, "42", "-1", "4", "[0]", "537", "34"), "bad-argument", "flows");
-    refused(FRAMES(FRAME, "43", "-1", "4", "[0]", "1", "34"), "bad-argument", "signature_offset");
-    refused(FRAMES(FRAME, "42", "39", "4", "[0]", "1", "34"), "bad-argument", "udp_checksum_offset");
-    refused(FRAMES(FRAME, "42", "-1", "6", "[0]", "1", "34"), "bad-argument", "ip_version");
-    refused(FRAMES(FRAME, "42", "-1", "4", "[1]", "1", "34"), "bad-argument", "order[0]");
-    refused(FRAMES(FRAME, "42", "-1", "4", "[]", "1", "34"), "bad-argument", "order");
-    refused(FRAMES(FRAME, "42", "-1", "4", "[0]", "0", "34"), "bad-argument", "flows");
-    refused(FRAMES(FRAME, "42", "-1", "4", "[0]", "1", "36"), "bad-argument", "flow_offset");
-    refused(FRAMES("zz" FRAME, "42", "-1", "4", "[0]", "1", "34"), "bad-argument", "data: no hex digit");
-    refused(FRAMES("0", "42", "-1", "4", "[0]", "1", "34"), "bad-argument", "data");
+    CHECK_EQUAL(command.frames->port, htobe16(7));
+    CHECK_EQUAL(command.frames->port_mask, 0xffff);
+    CHECK(command.frames->plain);
+    CHECK_EQUAL(parse(FRAMES(FRAME, "42", "40", "[0,0]", "536", PORTS("536"))), 0);
+    CHECK_EQUAL(parse(FRAMES(TCP_IN_TWO_TAGS, "62", "58", "[0]", "1", "")), 0);
+    CHECK_EQUAL(parse(FRAMES(ECHO, "42", "36", "[0]", "1", "")), 0);
+    CHECK_EQUAL(command.frames->port_mask, 0);
+    CHECK_EQUAL(parse(FRAMES(ECHO6, "62", "56", "[0]", "1", "")), 0);
+    refused(FRAMES(FRAME, "43", "-1", "[0]", "1", ""), "bad-argument", "signature_offset");
+    refused(FRAMES(FRAME, "42", "39", "[0]", "1", ""), "bad-argument", "checksum_offset");
+    refused(FRAMES(ECHO, "42", "-1", "[0]", "1", ""), "bad-argument", "checksum_offset");
+    refused(FRAMES(UDP6, "62", "-1", "[0]", "1", ""), "bad-argument", "checksum_offset");
+    refused(FRAMES(FRAME, "42", "-1", "[1]", "1", ""), "bad-argument", "order[0]");
+    refused(FRAMES(FRAME, "42", "-1", "[]", "1", ""), "bad-argument", "order");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "0", ""), "bad-argument", "flows");
+    refused(FRAMES("zz" FRAME, "42", "-1", "[0]", "1", ""), "bad-argument", "data: no hex digit");
+    refused(FRAMES("0", "42", "-1", "[0]", "1", ""), "bad-argument", "data");
+}
+
+static void fields_must_be_in_the_headers(void)
+{
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "537", PORTS("537")), "bad-argument", "count");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "3", PORTS("2")), "bad-argument", "flows");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", ""), "bad-argument", "flows");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", FIELD("12", "2", "1", "2")), "bad-argument", "offset");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", FIELD("42", "2", "1", "2")), "bad-argument", "offset");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", FIELD("40", "2", "1", "2")), "bad-argument", "offset");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", FIELD("22", "4", "1", "2")), "bad-argument", "offset");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", FIELD("35", "2", "1", "2")), "bad-argument", "offset");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", FIELD("34", "3", "1", "2")), "bad-argument", "bytes");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", VALUES("34", "2", "1,65536")), "bad-argument", "values[1]");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", VALUES("34", "2", "")), "bad-argument", "values");
+    refused(FRAMES(FRAME, "42", "-1", "[0]", "2", PORTS("2") "," FIELD("34", "4", "1", "2")), "bad-argument",
+            "fields");
 }
 
 static uint32_t folded_sum(const uint8_t *data, uint32_t length)
@@ -130,25 +171,79 @@ static uint32_t folded_sum(const uint8_t *data, uint32_t length)
     return sum;
 }
 
-/* Whatever is stamped, the sum over the UDP part stays what it was in the template: the checksum follows. */
-static void the_checksum_follows_what_is_stamped(void)
+/* Whether the checksums of a frame are right, by RFC 1071: with them, the sums are all ones. */
+static bool sums_are_right(const uint8_t *frame, uint32_t length)
 {
-    uint8_t frame[60];
-    const struct frame_template *template;
-    uint32_t before;
+    struct packet packet;
+    uint32_t sum;
 
-    CHECK_EQUAL(parse(FRAMES(FRAME, "42", "40", "4", "[0]", "500", "34")), 0);
-    template = &command.frames->templates[0];
-    before = folded_sum(template->data + 34, 26);
-    for (uint64_t i = 0; i < 20000; i++) {
-        memcpy(frame, template->data, sizeof(frame));
-        frames_stamp(frame, template, 34, (uint32_t)(i % 500), (uint16_t)(i * 7 + 1), i * i * 977,
-                     i << (i % 40));
-        uint32_t after = folded_sum(frame + 34, 26);
-        /* 0 and 0xffff are the same number in ones' complement. */
-        CHECK(after % 0xffff == before % 0xffff);
-        CHECK(frame[40] != 0 || frame[41] != 0);
+    if (!packet_find(frame, length, &packet))
+        return false;
+    if (packet.version == 4 && folded_sum(frame + packet.ip, packet.l4 - packet.ip) != 0xffff)
+        return false;
+    sum = folded_sum(frame + packet.l4, length - packet.l4);
+    if (packet.protocol != IPPROTO_ICMP) {
+        const uint32_t addresses = packet.version == 4 ? 8 : 32;
+
+        sum += folded_sum(frame + packet.l4 - addresses, addresses);
+        sum += packet.protocol + length - packet.l4;
     }
+    return (sum & 0xffff) + (sum >> 16) == 0xffff;
+}
+
+static void stamped(const char *line, void (*look)(const uint8_t *, uint32_t flow))
+{
+    uint8_t frame[128];
+    const struct frame_template *template;
+
+    CHECK_EQUAL(parse(line), 0);
+    template = &command.frames->templates[0];
+    CHECK(sums_are_right(template->data, template->length));
+    for (uint64_t i = 0; i < 20000; i++) {
+        uint32_t flow = (uint32_t)(i % command.frames->flows);
+
+        memcpy(frame, template->data, template->length);
+        frames_stamp(frame, template, command.frames, flow, (uint16_t)(i * 7 + 1), i * i * 977,
+                     i << (i % 40));
+        CHECK(sums_are_right(frame, template->length));
+        look(frame, flow);
+    }
+}
+
+static void two_ports(const uint8_t *frame, uint32_t flow)
+{
+    CHECK_EQUAL(packet_u16(frame + 42), 1000 + flow % 4);
+    CHECK_EQUAL(packet_u16(frame + 44), 9 - flow % 3);
+    CHECK_EQUAL(frame[37], 1 + flow % 2);
+}
+
+static void one_port(const uint8_t *frame, uint32_t flow)
+{
+    CHECK_EQUAL(packet_u16(frame + 54), 20000 + flow);
+    CHECK(frame[20] == IPPROTO_TCP || packet_u16(frame + 60) != 0); /* UDP says "none" by zero */
+}
+
+static void echo(const uint8_t *frame, uint32_t flow)
+{
+    CHECK_EQUAL(packet_u16(frame + 38), 20000 + flow);
+}
+
+static void addresses(const uint8_t *frame, uint32_t flow)
+{
+    CHECK_EQUAL(packet_u16(frame + 36), flow == 0 ? 0xffff : flow);
+}
+
+/* Whatever is stamped, all checksums follow. */
+static void checksums_follow_what_is_stamped(void)
+{
+    stamped(FRAMES(TCP_IN_TWO_TAGS, "62", "58", "[0]", "12",
+                   FIELD("42", "2", "1000", "4") "," VALUES("44", "2", "9,8,7") "," FIELD("34", "4",
+                                                                                          "3323068417", "2")),
+            two_ports);
+    stamped(FRAMES(UDP6, "62", "60", "[0]", "500", FIELD("54", "2", "20000", "500")), one_port);
+    stamped(FRAMES(TCP6, "74", "70", "[0]", "500", FIELD("54", "2", "20000", "500")), one_port);
+    stamped(FRAMES(ECHO, "42", "36", "[0]", "500", FIELD("38", "2", "20000", "500")), echo);
+    stamped(FRAMES(ECHO6, "62", "56", "[0]", "3", VALUES("34", "4", "4294967295,1,2")), addresses);
 }
 
 static void lines_of_any_length_are_told_apart(void)
@@ -185,7 +280,8 @@ int main(void)
     what_is_well_formed_is_taken();
     what_is_not_is_refused_by_name();
     templates_must_be_frames();
-    the_checksum_follows_what_is_stamped();
+    fields_must_be_in_the_headers();
+    checksums_follow_what_is_stamped();
     lines_of_any_length_are_told_apart();
     command_free(&command);
     return CHECKS_DONE();

@@ -129,7 +129,8 @@ const struct io_ops io_engine = {
 static const char frames_line[] =
     "{\"templates\":[{\"data\":\"02000000000202000000000108004500002e0000000040110000c6120001c6120002"
     "fde80007001a0000000000000000000000000000000000000000\",\"signature_offset\":42,"
-    "\"udp_checksum_offset\":40,\"ip_version\":4}],\"order\":[0,0,0],\"flows\":5,\"flow_offset\":34}";
+    "\"checksum_offset\":40}],\"order\":[0,0,0],\"flows\":5,"
+    "\"fields\":[{\"offset\":34,\"bytes\":2,\"first\":65000,\"count\":5}]}";
 
 static struct trial *trial;
 static struct frame_set *frames;

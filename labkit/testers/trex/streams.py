@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from labkit.errors import ConfigInvalid
+from labkit.testers.capture import TCP, UDP, ip_header
 
 LATENCY_BYTES = 16
 """What a latency stream has at the end of each frame: sequence number, time and id (trex-core, flow_stat_parser.h)."""
@@ -29,9 +30,14 @@ class Stream:
     rate_pps: float
     count: int | None = None
     """Frames of a single burst; None: sent until the trial is over."""
-    flows: int = 1
-    """Values that the 16-bit field at `flow_offset` takes in turn, from its own one up."""
-    flow_offset: int = 0
+    fields: tuple[Mapping[str, object], ...] = ()
+    """What differs from frame to frame, as in the probe's command `frames`; those that do not are left out."""
+    ip_offset: int = 0
+    """Of the IPv4 header whose checksum is to follow; 0: none is."""
+    l4_offset: int = 0
+    """Of the UDP or TCP header whose checksum is to follow; 0: none is."""
+    tcp: bool = False
+    """Whether that is TCP's."""
 
 
 def streams(
@@ -44,6 +50,12 @@ def streams(
     """
     templates: Sequence[Mapping[str, object]] = command["templates"]  # type: ignore[assignment]
     order: Sequence[int] = command["order"]  # type: ignore[assignment]
+    fields = tuple(one for one in command["fields"] if _differs(one))  # type: ignore[attr-defined]
+    if len(templates) > LATENCY_STREAMS_MAX:
+        raise ConfigInvalid(
+            f"{len(templates)} frames: TRex counts up to {LATENCY_STREAMS_MAX} streams, each of one frame",
+            hint=f"a capture of at most {LATENCY_STREAMS_MAX} frames, or the probe as tester",
+        )
     shares = [order.count(index) / len(order) for index in range(len(templates))]
     counts = _split(count, shares) if count is not None else [None] * len(templates)
     found = []
@@ -55,17 +67,36 @@ def streams(
             )
         if part == 0:
             continue
+        ip_offset, l4_offset = _checksums(bytes.fromhex(data), template, fields)
         found.append(
             Stream(
                 pg_id=index + 1,
                 frame=data,
                 rate_pps=(load_pps if load_pps is not None else FASTEST_PPS) * share,
                 count=part,
-                flows=int(str(command["flows"])),
-                flow_offset=int(str(command["flow_offset"])),
+                fields=fields,
+                ip_offset=ip_offset,
+                l4_offset=l4_offset,
+                tcp=ip_header(bytes.fromhex(data))[2] == TCP,
             )
         )
     return found
+
+
+def _differs(field: Mapping[str, object]) -> bool:
+    """Whether it has several values."""
+    return "values" in field or field["count"] != 1
+
+
+def _checksums(
+    frame: bytes, template: Mapping[str, object], fields: Sequence[Mapping[str, object]]
+) -> tuple[int, int]:
+    """Where the headers start whose checksums these fields change; 0: none does."""
+    ip, version, protocol = ip_header(frame)
+    l4 = ip + (20 if version == 4 else 40)
+    in_ip = version == 4 and any(int(str(one["offset"])) < l4 for one in fields)
+    in_l4 = template["checksum_offset"] != -1 and protocol in (UDP, TCP) and bool(fields)
+    return (ip if in_ip or in_l4 else 0), (l4 if in_l4 else 0)
 
 
 def _split(count: int, shares: Sequence[float]) -> list[int]:

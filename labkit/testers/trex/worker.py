@@ -160,13 +160,28 @@ class TrexConnection:
     def _stream(self, one: dict[str, Any]) -> Any:
         api = self.api
         vm = []
-        if one["flows"] > 1:
-            at, last = one["flow_offset"], one["flows"] - 1
-            first = int(one["frame"][2 * at : 2 * at + 4], 16)
-            vm = [
-                api.STLVmFlowVar("flow", size=2, op="inc", min_value=first, max_value=first + last),
-                api.STLVmWrFlowVar("flow", pkt_offset=at),
-            ]
+        for number, field in enumerate(one["fields"]):
+            name, size = f"field{number}", field["bytes"]
+            if "values" in field:
+                vm.append(api.STLVmFlowVar(name, size=size, op="inc", value_list=field["values"]))
+            else:
+                last = field["first"] + field["count"] - 1
+                vm.append(
+                    api.STLVmFlowVar(name, size=size, op="inc", min_value=field["first"], max_value=last)
+                )
+            vm.append(api.STLVmWrFlowVar(name, pkt_offset=field["offset"]))
+        if one["l4_offset"]:
+            vm.append(
+                api.STLVmFixChecksumHw(
+                    l3_offset=one["ip_offset"],
+                    l4_offset=one["l4_offset"],
+                    l4_type=api.CTRexVmInsFixHwCs.L4_TYPE_TCP
+                    if one["tcp"]
+                    else api.CTRexVmInsFixHwCs.L4_TYPE_UDP,
+                )
+            )
+        elif one["ip_offset"]:
+            vm.append(api.STLVmFixIpv4(offset=one["ip_offset"]))
         packet = api.STLPktBuilder(
             pkt_buffer=bytes.fromhex(one["frame"]), vm=api.STLScVmRaw(vm) if vm else None
         )

@@ -1,0 +1,117 @@
+"""Frames of all kinds, on the wire as `labkit frames` writes them, through every datapath that moves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scapy.layers.l2 import Ether
+from scapy.utils import wrpcap
+
+from labkit.lab.live import lab_up
+from labkit.progress import Silent
+from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.session import Session, Settings
+from labkit.testers import preview
+from labkit.testers.capture import described
+from labkit.testers.frames import FrameSpec, frame_spec
+from labkit.testers.probe import generating
+from tests.lab.capture import captured
+from tests.lab.traffics import ECHO, ECHO_FROM_MANY, ONE_TAG, OWN_MIX, TAGGED, checked, lab_of
+
+pytestmark = pytest.mark.beside
+WAIT_S = 600
+TIME = slice(10, 18)
+"""Of the signature: known when a frame is sent."""
+
+
+def timeless(frame: bytes) -> bytes:
+    """Without the time in the signature, and the checksum that has it in."""
+    found = described(frame, "sent")
+    kept = bytearray(frame)
+    kept[found.payload_offset + TIME.start : found.payload_offset + TIME.stop] = bytes(8)
+    if found.checksum_offset != -1:
+        kept[found.checksum_offset : found.checksum_offset + 2] = bytes(2)
+    return bytes(kept)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "spec"),
+    [
+        (TAGGED, FrameSpec(size=128)),
+        (TAGGED, FrameSpec(size=128, ip_version=6)),
+        (ONE_TAG, FrameSpec(size=68)),
+        (ONE_TAG, FrameSpec(size=600, ip_version=6)),
+        (ECHO, FrameSpec(size=64, flows=7)),
+        (ECHO_FROM_MANY, FrameSpec(size=84, ip_version=6)),
+        (OWN_MIX, FrameSpec(size="imix", flows=3)),
+    ],
+)
+def test_the_wire_has_what_labkit_frames_writes_with_right_checksums(traffic: str, spec: FrameSpec) -> None:
+    topology = lab_of(traffic)
+    written = list(preview.as_sent(preview.command_for(topology, spec, own_mac=True), 60))
+    with lab_up(topology) as lab, generating(lab, "af_packet") as tester:
+        tester.set_frames(spec, own_mac=True)
+        sent = captured(lab, lambda: tester.measure_burst(60))
+
+    assert [timeless(frame) for frame in sent] == [timeless(frame) for frame in written]
+    assert [checked(frame) for frame in sent + written] == sent + written
+
+
+@pytest.mark.parametrize(
+    ("name", "traffic", "spec"),
+    [
+        ("veth", TAGGED, FrameSpec(size=128)),
+        ("veth", ECHO_FROM_MANY, FrameSpec(size=84, ip_version=6)),
+        (
+            "veth-forward",
+            "traffic: {protocol: tcp, fields: {destination_port: {count: 9}}}",
+            FrameSpec(size=76),
+        ),
+        ("veth-forward", ONE_TAG, FrameSpec(size=104, ip_version=6)),
+        ("memif", TAGGED, FrameSpec(size=128)),
+    ],
+)
+def test_every_datapath_that_is_said_to_move_such_frames_does(
+    name: str, traffic: str, spec: FrameSpec
+) -> None:
+    moved = set()
+    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
+        for datapath in enumerate_datapaths([lab_of(traffic, name)]):
+            if session.lacking(datapath) or datapath.unfit(spec):
+                continue
+            trial, proof, _ = session.one_trial(datapath, spec, load_pps=2_000, duration_s=0.1)
+            assert 0 < 0.5 * trial.sent < trial.received, (datapath.backend.name, trial)
+            assert (trial.corrupt, trial.foreign) == (0, 0), (datapath.backend.name, trial)
+            assert proof.proven
+            moved.add(datapath.backend.name)
+    assert (
+        moved
+        == {
+            "veth": {"af_packet", "xdp", "af_xdp", "dpdk"},
+            "veth-forward": {"af_packet", "xdp", "af_xdp", "dpdk"}
+            | ({"kernel"} if "tcp" in traffic else set()),
+            "memif": {"dpdk"},
+        }[name]
+    )
+
+
+def test_a_capture_is_sent_in_its_order(tmp_path: Path) -> None:
+    """With the lab's MAC addresses, and the signature in the payload; all else is as it was captured."""
+    source = (
+        preview.as_sent(preview.command_for(lab_of(TAGGED), FrameSpec(size=128), own_mac=True), 7),
+        preview.as_sent(
+            preview.command_for(lab_of(ECHO), FrameSpec(size=200, ip_version=6), own_mac=True), 2
+        ),
+    )
+    frames = [frame for part in source for frame in part]
+    wrpcap(str(tmp_path / "in.pcap"), [Ether(frame) for frame in frames])
+    topology = lab_of("traffic: {pcap: in.pcap}", folder=tmp_path)
+    spec = frame_spec("pcap")
+    with lab_up(topology) as lab, generating(lab, "af_packet") as tester:
+        tester.set_frames(spec, own_mac=True)
+        sent = captured(lab, lambda: tester.measure_burst(20))
+        assert [len(frame) for frame in sent] == [len(frames[i % 9]) for i in range(20)]
+        assert [checked(frame) for frame in sent] == sent
+        trial = tester.measure_burst(20)
+        assert trial.sent == 20
