@@ -24,7 +24,7 @@ the table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,16 @@ class Goal:
         """How many trials within the loss ratio, and how many beyond it, decide a load: the others are not made."""
         may_exceed = int(self.exceed_ratio * self.trials_per_load + 1e-9)
         return self.trials_per_load - may_exceed, may_exceed + 1
+
+    def lengthened(self, shortest_s: float) -> Goal:
+        """The same number of trials, none shorter than this."""
+        final_s = max(self.final_trial_duration_s, shortest_s)
+        return replace(
+            self,
+            initial_trial_duration_s=max(self.initial_trial_duration_s, shortest_s),
+            final_trial_duration_s=final_s,
+            duration_sum_s=self.trials_per_load * final_s,
+        )
 
 
 def _goals(

@@ -70,11 +70,12 @@ class Kinds:
         """Maximum receive rate."""
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
+            plan = self._plan.lengthened(testbed.shortest_trial_s)
             result = measure_mrr(
                 RoundTripsOnly(testbed),
                 max_load_pps=None,
-                duration_s=self._plan.mrr_duration_s,
-                trials=self._plan.mrr_trials,
+                duration_s=plan.mrr_duration_s,
+                trials=plan.mrr_trials,
                 on_trial=notes.count,
             )
             if result.silent:
@@ -84,8 +85,8 @@ class Kinds:
                         notes,
                         of=_key(datapath, frames).id,
                         silent=result.silent,
-                        trials=self._plan.mrr_trials,
-                        duration_s=self._plan.mrr_duration_s,
+                        trials=plan.mrr_trials,
+                        duration_s=plan.mrr_duration_s,
                     )
                 )
             notes.deciding = result.trials
@@ -104,22 +105,23 @@ class Kinds:
         highest_load_pps = max(SEARCH_ABOVE_MRR * offered_pps, max_load_pps)
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
+            plan = self._plan.lengthened(testbed.shortest_trial_s)
             stability = measure_stability(
                 RoundTripsOnly(testbed),
                 load_pps=0.1 * (mrr.median_pps or IDLE_LOAD_PPS),
-                ndr=self._plan.ndr,
-                pdr=self._plan.pdr,
-                trials=self._plan.stability_trials,
+                ndr=plan.ndr,
+                pdr=plan.pdr,
+                trials=plan.stability_trials,
             )
             notes.gates += stability.gates()
             result = search_upwards(
                 RoundTripsOnly(testbed),
-                ndr=self._plan.ndr,
-                pdr=self._plan.pdr,
+                ndr=plan.ndr,
+                pdr=plan.pdr,
                 min_load_pps=min(MIN_LOAD_PPS, max_load_pps / 2),
                 max_load_pps=max_load_pps,
                 highest_load_pps=highest_load_pps,
-                max_search_s=self._plan.max_search_s,
+                max_search_s=plan.max_search_s,
                 clock=testbed.clock,
                 on_progress=lambda state: self._progress.update(_search_line(state)),
                 on_trial=notes.count,
@@ -146,11 +148,12 @@ class Kinds:
         ladder = load_rates(loads, rates_pps)
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
+            plan = self._plan.lengthened(testbed.shortest_trial_s)
             result = measure_latency(
                 testbed,
                 pdr_pps=rates_pps.get("PDR"),
                 ladder=ladder,
-                min_duration_s=self._plan.latency_min_duration_s,
+                min_duration_s=plan.latency_min_duration_s,
                 on_trial=notes.count,
             )
             notes.deciding = [point.trial for point in result.points]
@@ -171,10 +174,11 @@ class Kinds:
         mrr = _mrr(full_rate)
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
+            plan = self._plan.lengthened(testbed.shortest_trial_s)
             result = measure_loss_curve(
                 RoundTripsOnly(testbed),
                 max_load_pps=max(trial.offered_pps for trial in mrr.trials),
-                duration_s=self._plan.loss_duration_s,
+                duration_s=plan.loss_duration_s,
                 on_trial=notes.count,
             )
             notes.deciding = [point.trial for point in result.points if point.percent_of_max <= 10]
@@ -189,11 +193,12 @@ class Kinds:
         throughput_pps = self._rates_pps(datapath, frames, ("PDR",))["PDR"]
 
         def body(testbed: Testbed, notes: Notes) -> Mapping[str, object]:
+            plan = self._plan.lengthened(testbed.shortest_trial_s)
             result = measure_back_to_back(
                 testbed,
                 throughput_pps=throughput_pps,
-                repeats=self._plan.burst_repeats,
-                max_burst_s=self._plan.burst_max_s,
+                repeats=plan.burst_repeats,
+                max_burst_s=plan.burst_max_s,
                 on_trial=notes.count,
             )
             notes.deviations += result.deviations
@@ -243,7 +248,8 @@ class Kinds:
 
             def on_testbed() -> Measured:
                 try:
-                    measured = measure_on(testbed, body, notes, deviations=self._plan.deviations)
+                    plan = self._plan.lengthened(testbed.shortest_trial_s)
+                    measured = measure_on(testbed, body, notes, deviations=plan.deviations)
                 except BaseException:
                     self._testbeds.close_testbed()  # its state is unknown: the next measurement starts a new one
                     raise

@@ -6,10 +6,13 @@ them: a software link behaves in a tenth of a second as in a second, and many sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labkit.measure.search import Goal, quick_goals, rfc2544_goals, software_goals
 from labkit.testers.base import RFC2544_DRAIN, SOFTWARE_DRAIN, DrainTime
+
+USUAL_TRIALS = 80
+"""Of a search on a noisy DUT (see labkit.measure.goals)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,23 @@ class Plan:
     drain: DrainTime
     deviations: tuple[str, ...]
     """From RFC 2544, listed in every result."""
+
+    def lengthened(self, shortest_s: float) -> Plan:
+        """The plan for a tester that makes no shorter trials: as many of them, and a search has the time for that."""
+        longer_s = shortest_s - self.pdr.final_trial_duration_s
+        if longer_s <= 0:
+            return self
+        pdr = self.pdr.lengthened(shortest_s)
+        return replace(
+            self,
+            ndr=self.ndr.lengthened(shortest_s),
+            pdr=pdr,
+            max_search_s=self.max_search_s + USUAL_TRIALS * longer_s,
+            mrr_duration_s=max(self.mrr_duration_s, shortest_s),
+            latency_min_duration_s=max(self.latency_min_duration_s, shortest_s),
+            loss_duration_s=max(self.loss_duration_s, shortest_s),
+            deviations=_shortened(pdr, self.drain),
+        )
 
 
 def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
@@ -68,13 +88,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         )
     ndr, pdr = quick_goals() if quick else software_goals()
     drain = SOFTWARE_DRAIN
-    deviations = (
-        f"final trials of {pdr.final_trial_duration_s:g} s, RFC 2544 24 asks for 60 s",
-        f"a trial ends {drain.quiet_ms:g} ms after the last frame and {drain.max_ms:g} ms after sending at most, "
-        "RFC 2544 23 waits 2 s and 5 s",
-        f"frames that come back more than {drain.late_share or 0:.1%} of the trial after sending count as lost: "
-        "a short trial would credit the DUT's buffers to its rate",
-    )
+    deviations = _shortened(pdr, drain)
     if quick:
         return Plan(
             name="quick",
@@ -115,4 +129,15 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         wakeup_interval_us=500,
         drain=drain,
         deviations=deviations,
+    )
+
+
+def _shortened(pdr: Goal, drain: DrainTime) -> tuple[str, ...]:
+    """What a plan with short trials has other than RFC 2544."""
+    return (
+        f"final trials of {pdr.final_trial_duration_s:g} s, RFC 2544 24 asks for 60 s",
+        f"a trial ends {drain.quiet_ms:g} ms after the last frame and {drain.max_ms:g} ms after sending at most, "
+        "RFC 2544 23 waits 2 s and 5 s",
+        f"frames that come back more than {drain.late_share or 0:.1%} of the trial after sending count as lost: "
+        "a short trial would credit the DUT's buffers to its rate",
     )

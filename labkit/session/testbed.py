@@ -35,6 +35,11 @@ from labkit.testers.start import PASSING_NOTE, generating, needs_passing, passin
 class Testbed(Protocol):
     """A Measurer and BurstMeasurer, with the facts that show whether its trials can be trusted."""
 
+    @property
+    def shortest_trial_s(self) -> float:
+        """See Tester."""
+        ...
+
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
         ...
@@ -88,6 +93,11 @@ class LiveTestbed:
         self._datapath = datapath
         self._dut = dut
         self._tester = tester
+
+    @property
+    def shortest_trial_s(self) -> float:
+        """See Tester."""
+        return self._tester.shortest_trial_s
 
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
@@ -237,6 +247,7 @@ class SimulatedTestbed:
     def __init__(self, spec: SimulatedSpec) -> None:
         self._spec = spec
         self._tester = SimulatedTester(spec)
+        self.shortest_trial_s = 0.0
 
     @property
     def clock(self) -> Callable[[], float]:

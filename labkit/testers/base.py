@@ -49,6 +49,9 @@ class Tester(Protocol):
     has_floor: bool
     """Whether its own share of a round trip is large: then it is always measured, and stated beside the results."""
 
+    shortest_trial_s: float
+    """It makes no shorter ones: shorter ones would not be exact."""
+
     def set_frames(self, spec: FrameSpec, *, own_mac: bool) -> None:
         """Send these frames from now on, to the DUT's own MAC address or to a foreign one."""
         ...

@@ -32,6 +32,7 @@ class ProbeTester:
         self._tag = 0
         self.engine = engine
         self.has_floor = False
+        self.shortest_trial_s = 0.0
 
     def set_frames(self, spec: FrameSpec, *, own_mac: bool) -> None:
         """Send these frames from now on, to the DUT's own MAC address or to a foreign one."""

@@ -200,6 +200,8 @@ def test_a_whole_run_is_measured_with_frames_that_really_cross_the_link(tmp_path
     assert found.tester["max_offered_load_pps"] > 100  # type: ignore[operator]
     assert set(found.tester["rtt_floor_us"]) == {"p50", "p99"}  # type: ignore[call-overload]
     assert any("begin when it sent a frame" in text for text in found.deviations)
+    assert found.deviations[0].startswith("final trials of 0.5 s,")
+    assert {trial.duration_s for trial in found.mrr.trials} == {0.5}
     assert [gate.state for gate in found.gates if gate.name == "rx-missed"] == ["ok"]
 
 

@@ -41,6 +41,7 @@ class TrexTester:
     def __init__(self, server: TrexServer, client: Program, lab: Lab, drain: DrainTime) -> None:
         self.engine = ENGINE
         self.has_floor = True
+        self.shortest_trial_s = SHORTEST_TRIAL_S
         self._server = server
         self._client = client
         self._lab = lab
