@@ -31,8 +31,6 @@ class Mode:
     """With FCS: larger frames are truncated or dropped. None: no limit but the link's."""
     largest_frame_why: str = ""
     """Which of its buffers sets this limit."""
-    takes_tags_off: str = ""
-    """Why frames with VLAN tags do not come back from it as they were sent; empty: they do."""
     on_vfio: bool = False
     """The DUT's NICs are bound to vfio-pci while it runs: they are no interfaces then."""
 

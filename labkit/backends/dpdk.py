@@ -60,7 +60,6 @@ class Dpdk:
                 requires=("namespaces", *base, "dpdk_af_packet"),
                 largest_frame_bytes=_AF_PACKET_LARGEST_BYTES,
                 largest_frame_why="a slot of its ring has 2048 bytes, including its headers",
-                takes_tags_off="is handed VLAN tags beside the frame by the kernel, and sends it without",
             ),
         )
 

@@ -74,8 +74,6 @@ class Datapath:
         called = f"{self.backend.name} {self.mode.name}".rstrip()
         if self.backend.own_mac and (reason := _past_the_stack(traffic, forwards=self.topology.forwards)):
             return f"{called}: {reason} (fix: another backend, or a lab without that key in traffic:)"
-        if self.mode.takes_tags_off and has_tags(traffic):
-            return f"{called} {self.mode.takes_tags_off} (fix: another backend, or frames without VLAN tags)"
         limit, size = self.mode.largest_frame_bytes, max(frames.sizes(traffic))
         if limit is None or size <= limit:
             return None

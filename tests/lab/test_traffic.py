@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
 from labkit.lab.live import lab_up
+from labkit.machine.namespaces import inside
 from labkit.progress import Silent
 from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session, Settings
@@ -16,7 +20,7 @@ from labkit.testers import preview
 from labkit.testers.capture import described
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.testers.probe import generating
-from tests.lab.capture import captured
+from tests.lab.capture import OUTGOING, captured
 from tests.lab.traffics import ECHO, ECHO_FROM_MANY, ONE_TAG, OWN_MIX, TAGGED, checked, lab_of
 
 pytestmark = pytest.mark.beside
@@ -115,3 +119,31 @@ def test_a_capture_is_sent_in_its_order(tmp_path: Path) -> None:
         assert [checked(frame) for frame in sent] == sent
         trial = tester.measure_burst(20)
         assert trial.sent == 20
+
+
+def test_a_frame_that_comes_back_without_its_tags_is_corrupt() -> None:
+    """A socket of Python's is handed frames without their outer tag, and sends them back so."""
+    over = threading.Event()
+    with lab_up(lab_of(TAGGED)) as lab, generating(lab, "af_packet") as tester:
+        port = lab.dut_ports[0]
+        with inside(port.host.pid), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as dut:  # type: ignore[attr-defined]
+            dut.bind((port.interface, 0))
+            dut.settimeout(0.1)
+
+            def send_back() -> None:
+                while not over.is_set():
+                    with suppress(TimeoutError):
+                        frame, address = dut.recvfrom(65535)
+                        if address[2] != OUTGOING:
+                            dut.send(frame[6:12] + frame[:6] + frame[12:])
+
+            reflector = threading.Thread(target=send_back)
+            reflector.start()
+            try:
+                tester.set_frames(frame_spec(128), own_mac=False)
+                trial = tester.measure(load_pps=500, duration_s=0.3)
+            finally:
+                over.set()
+                reflector.join()
+    assert trial.received == 0
+    assert trial.corrupt > 0

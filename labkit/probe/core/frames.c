@@ -432,6 +432,10 @@ static int prepare(struct frame_set *frames, struct error *err)
     for (unsigned i = 0; i < frames->count; i++)
         prepare_checksums(frames, &frames->templates[i]);
     find_port(frames);
+    frames->ip = packet.ip;
+    for (unsigned i = 1; i < frames->count; i++)
+        if (frames->templates[i].packet.ip != packet.ip)
+            frames->ip = 0;
     return frames->plain ? 0 : prepare_flows(frames, err);
 }
 

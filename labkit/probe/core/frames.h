@@ -57,6 +57,7 @@ struct frame_set {
      */
     uint16_t port;
     uint16_t port_mask;
+    uint16_t ip; /* where all IP headers are; 0: at several places */
     uint32_t longest;
     uint32_t shortest;
 };

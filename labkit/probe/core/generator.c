@@ -187,6 +187,14 @@ static inline bool is_ours(const struct io_frame *frame, const struct frame_set 
                             1);
 }
 
+/* Whether a frame has all its bytes, and its VLAN tags. */
+static inline bool is_as_sent(const struct io_frame *frame, struct packet packet,
+                              const struct frame_set *frames)
+{
+    return packet_is_whole(frame->data, frame->length, packet) &&
+           (packet.ip == frames->ip || frames->ip == 0);
+}
+
 static inline __attribute__((always_inline)) void account(struct generator *generator,
                                                           const struct io_frame *frames, unsigned n,
                                                           uint64_t now, const bool payload_only,
@@ -215,8 +223,7 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
         }
         rtt = now - signature.time_ns;
         if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
-            (!payload_only &&
-             __builtin_expect(!packet_is_whole(frames[i].data, frames[i].length, packet), 0))) {
+            (!payload_only && __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames), 0))) {
             trial->corrupt++;
             continue;
         }
