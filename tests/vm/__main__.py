@@ -1,4 +1,4 @@
-"""`python -m tests.vm`: boots a guest to look at, and ends it on Ctrl-C."""
+"""`python -m tests.vm`: boots a guest to look at, and ends it on Ctrl-C; or makes the guests' image alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ def main() -> int:
     parser.add_argument("--memory-mib", type=int, default=2048)
     parser.add_argument("--inventory", type=Path, help="write an Ansible inventory of the guest to this file")
     parser.add_argument("--console", type=Path, help="write its serial console to this file")
+    parser.add_argument(
+        "--only-image", action="store_true", help="make the image, where it is missing, and end"
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
         stock = image.stock(finish_image, say=lambda text: print(text, file=sys.stderr))
-        _run(arguments, stock)
+        if not arguments.only_image:
+            _run(arguments, stock)
     except (apt_source.NoSource, image.CannotBuild, GuestFailed) as error:
         print(error, file=sys.stderr)
         return 3
