@@ -12,6 +12,7 @@ from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER
 from labkit.testers.trex.environment import client_python
 from labkit.testers.trex.server import directory
+from labkit.testers.trex.streams import LATENCY_STREAMS_MAX
 
 Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
 """Which of these doctor checks fail on the machine of a role, with its ports: see `lacking_checks`."""
@@ -78,6 +79,11 @@ def unfit(datapath: Datapath, frames: FrameSpec, *, engine: str | None, tester_o
     engine, tester_option = _chosen(datapath.topology, engine, tester_option)
     if reason := datapath.unfit(frames):
         return reason
+    if engine == "trex" and (count := len(frames.sizes(datapath.topology.traffic))) > LATENCY_STREAMS_MAX:
+        return (
+            f"{count} frames: TRex counts up to {LATENCY_STREAMS_MAX} streams, each of one frame "
+            f"(fix: fewer frames, or leave {tester_option} out)"
+        )
     if (
         engine == "trex"
         and frames.ip_version == 6

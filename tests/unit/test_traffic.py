@@ -19,6 +19,7 @@ from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import Topology
 from labkit.lab.traffic import UDP as PLAIN
+from labkit.session.capabilities import unfit
 from labkit.session.datapaths import Datapath, default_datapath, find_mode
 from labkit.testers import capture, preview
 from labkit.testers.frames import FrameSpec, default_size, frame_spec
@@ -230,10 +231,9 @@ def test_a_file_that_is_no_capture_is_named(tmp_path: Path) -> None:
         capture.read(tmp_path / "in.pcap")
 
 
-def test_trex_refuses_more_frames_than_it_counts(tmp_path: Path) -> None:
+def test_trex_refuses_more_frames_than_it_counts_before_a_lab_is_up(tmp_path: Path) -> None:
     captured(tmp_path, *[FRAME / IP(**TO) / UDP() / Raw(bytes(18))] * 129)
-    command = preview.command_for(
-        lab_of("traffic: {pcap: in.pcap}\n", folder=tmp_path), frame_spec("pcap"), own_mac=True
-    )
-    with pytest.raises(ConfigInvalid, match="TRex counts up to 128 streams"):
-        streams(command, load_pps=1000)
+    datapath = default_datapath("xdp", [lab_of("traffic: {pcap: in.pcap}\n", folder=tmp_path)])
+    said = unfit(datapath, frame_spec("pcap"), engine="trex", tester_option="--tester")
+    assert str(said).startswith("129 frames: TRex counts up to 128 streams")
+    assert unfit(datapath, frame_spec("pcap"), engine=None, tester_option="--tester") is None

@@ -51,11 +51,6 @@ def streams(
     templates: Sequence[Mapping[str, object]] = command["templates"]  # type: ignore[assignment]
     order: Sequence[int] = command["order"]  # type: ignore[assignment]
     fields = tuple(one for one in command["fields"] if _differs(one))  # type: ignore[attr-defined]
-    if len(templates) > LATENCY_STREAMS_MAX:
-        raise ConfigInvalid(
-            f"{len(templates)} frames: TRex counts up to {LATENCY_STREAMS_MAX} streams, each of one frame",
-            hint=f"a capture of at most {LATENCY_STREAMS_MAX} frames, or the probe as tester",
-        )
     shares = [order.count(index) / len(order) for index in range(len(templates))]
     counts = _split(count, shares) if count is not None else [None] * len(templates)
     found = []
