@@ -49,6 +49,14 @@ static inline uint32_t packet_u16(const uint8_t *at)
     return (uint32_t)at[0] << 8 | at[1];
 }
 
+/* Where the checksum of the UDP, TCP or ICMP header stands. */
+static inline uint32_t packet_checksum_offset(struct packet packet)
+{
+    if (packet.protocol == IPPROTO_UDP)
+        return packet.l4 + 6U;
+    return packet.l4 + (packet.protocol == IPPROTO_TCP ? 16U : 2U);
+}
+
 /* Whether a frame has all the bytes that its IP header announces. A driver that copies into buffers too small
  * for it hands on the start of a frame, in which headers and signature are as they were.
  */
