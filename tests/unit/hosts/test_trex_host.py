@@ -137,6 +137,11 @@ def test_archive_where_ansible_runs_is_compared_with_its_checksum(root):
 
     assert none == "trex_archive: /home/lab/v3.08.tar.gz: there is no such file where Ansible runs"
     assert half.startswith("trex_archive: /home/lab/v3.08.tar.gz: expected sha256")
+    [closed] = archive_problems(root, {"error": "Permission denied"}, **named)
+    assert closed.endswith(": cannot be read where Ansible runs: Permission denied")
+    for unfit in ({"exists": True, "isreg": False}, {"exists": True, "isreg": True, "readable": False}):
+        [found] = archive_problems(root, unfit, **named)
+        assert found.endswith(": is no file that may be read where Ansible runs")
     assert archive_problems(root, {"exists": True, "checksum": SHA256}, **named) == []
 
 

@@ -95,7 +95,7 @@ def archive(
 ) -> Iterator[str]:
     """Whether the archive that the variables name can be the right one, as far as it can be seen before a download.
 
-    `controller`: of the file trex_archive where Ansible runs, whether it `exists` and its `checksum`.
+    `controller`: of the file trex_archive where Ansible runs, what Ansible's module stat says of it, or its `error`.
     """
     if wrong := list(trex_config.archive_wrong(wanted)):
         yield from wrong
@@ -108,8 +108,12 @@ def archive(
         return  # it is there already, and no archive is needed
     if named := str(wanted.get("trex_archive") or ""):
         there = controller or {}
-        if not there.get("exists"):
+        if there.get("error"):
+            yield f"trex_archive: {named}: cannot be read where Ansible runs: {there['error']}"
+        elif not there.get("exists"):
             yield f"trex_archive: {named}: there is no such file where Ansible runs"
+        elif there.get("isreg") is False or there.get("readable") is False:
+            yield f"trex_archive: {named}: is no file that may be read where Ansible runs"
         elif there.get("checksum") != expected:
             yield f"trex_archive: {named}: {_another(expected, there.get('checksum'), there.get('size'))}"
         return
