@@ -9,8 +9,6 @@
 
 enum swap { SWAP_NONE, SWAP_MAC, SWAP_ALL };
 
-#define SIGNATURE_BYTES 18
-
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the BPF programs know of a frame: up to two VLAN tags, IPv4 without
- * options or fragments or IPv6 without extension headers, and UDP, TCP or an
- * ICMP echo. Anything else is the kernel's business (ARP, neighbours) and is
- * passed on.
+ * options or fragments or IPv6 without extension headers, and UDP, or TCP or
+ * an ICMP echo with room for a signature. Anything else is the kernel's
+ * business (ARP, neighbours, a TCP handshake) and is passed on.
  */
 #ifndef LABKIT_BPF_FRAME_H
 #define LABKIT_BPF_FRAME_H
@@ -21,6 +21,7 @@
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV4_PLAIN_HEADER 0x45 /* version 4, five words: no options */
+#define SIGNATURE_BYTES 18
 #define ICMP_ECHO_REPLY 0
 #define ICMP_ECHO 8
 #define ICMPV6_ECHO 128 /* request; the reply is one more */
@@ -119,9 +120,12 @@ static __always_inline int parse_frame(struct xdp_md *ctx, struct test_frame *fr
             return 0;
         }
         frame->payload = (void *)tcp + bytes;
-        return frame->payload <= end;
+        return frame->payload + SIGNATURE_BYTES <= end;
     }
     frame->has_ports = 0;
+    if (frame->payload + SIGNATURE_BYTES > end) {
+        return 0;
+    }
     __u8 kind = *(__u8 *)frame->l4;
     if (frame->ip_version == 4) {
         return protocol == IPPROTO_ICMP && (kind == ICMP_ECHO || kind == ICMP_ECHO_REPLY);
