@@ -31,6 +31,8 @@ class Mode:
     """With FCS: larger frames are truncated or dropped. None: no limit but the link's."""
     largest_frame_why: str = ""
     """Which of its buffers sets this limit."""
+    no_qinq: str = ""
+    """Why frames with two VLAN tags do not come back from it as they were sent; empty: they do."""
     on_vfio: bool = False
     """The DUT's NICs are bound to vfio-pci while it runs: they are no interfaces then."""
 

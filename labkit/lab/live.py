@@ -279,7 +279,7 @@ def _wire(
         from labkit.lab.links import napi, veth  # pyroute2 takes long to import
 
         say("links")
-        veth.wire(topology.links, tester, dut)
+        veth.wire(topology.links, tester, dut, traffic=topology.traffic)
         for link in topology.links:
             for host, port, core in ((tester, link.tester, cores.tester), (dut, link.dut, cores.dut)):
                 why = napi.place(host, port.name, link.napi, core)

@@ -23,6 +23,7 @@ from labkit.lab.traffic import (
 from labkit.units import parse_whole
 from labkit.yamlfile import Node
 
+_PCAP_BYTES_MAX = 64 << 20
 _PORT_MAX, _VLAN_MAX, _SIZES_MAX, _WEIGHT_MAX = 65535, 4094, 16, 1000
 NO_TAGS_ON_NICS = "frames with VLAN tags are sent on links of veth and shared memory, not yet on NICs"
 _ALONE = "a capture says all of its frames"
@@ -33,7 +34,7 @@ def read_traffic(
 ) -> Traffic:
     """What the tester sends. Wrong keys are noted in `mistakes`; raises ConfigInvalid.
 
-    `alone`: a capture is not looked at (the lab is up, and the file may have gone).
+    `alone`: a capture may have gone (the lab is up).
     """
     keys = node.mapping(required=(), optional=("protocol", "vlans", "fields", "mix", "pcap"))
     if tier is Tier.SIMULATED:
@@ -54,7 +55,7 @@ def read_traffic(
     with mistakes.noted():
         if "pcap" in keys:
             found["pcap"] = source.parent / keys["pcap"].text()
-            found["pcap_sha256"] = "" if alone else _sha256(keys["pcap"], found["pcap"])
+            found["pcap_sha256"] = _sha256(keys["pcap"], found["pcap"], alone=alone)
             for other in keys.keys() - {"pcap"}:
                 keys[other].fail(_ALONE, hint="remove this key, or the key pcap")
     with mistakes.noted():
@@ -159,9 +160,19 @@ def _mix(node: Node) -> tuple[str, tuple[tuple[int, int], ...]]:
     return name, tuple(found)
 
 
-def _sha256(node: Node, path: Path) -> str:
-    """Of a capture: it is the same one where this is the same."""
+def _sha256(node: Node, path: Path, *, alone: bool) -> str:
+    """Of a capture: it is the same one where this is the same. `alone`: empty where there is none any more."""
+    hint = "name a capture file (pcap or pcapng), relative to this file"
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        node.fail(f"{path}: cannot be read: {error.strerror}", hint="a capture file (pcap or pcapng)")
+        if not path.is_file():
+            if alone:
+                return ""
+            node.fail(f"{path}: there is no such file", hint=hint)
+        if path.stat().st_size > _PCAP_BYTES_MAX:
+            node.fail(f"{path}: is larger than {_PCAP_BYTES_MAX >> 20} MiB", hint="a capture of a few frames")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        if alone:
+            return ""
+        node.fail(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}", hint=hint)

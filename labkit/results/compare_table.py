@@ -110,7 +110,7 @@ def row_name(key: Key) -> str:
     if isinstance(key, HostKey):
         return HOST_NAMES.get(key.kind, key.kind)
     more = [fmt.frame(key.frame), *(["IPv6"] if key.ip_version == 6 else [])]
-    more += [key.traffic.partition(": ")[0]] if key.traffic else []
+    more += [key.traffic] if key.traffic else []
     more += [f"{key.flows} flows"] if key.flows != 1 else []
     return f"{key.backend}{f' {key.mode}' if key.mode else ''} on {key.topology}, {', '.join(more)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit import format as fmt
+from labkit.lab.traffic import shortened
 from labkit.results.row import Row
 
 HOST_NAMES = {
@@ -45,7 +46,7 @@ def frame_words(row: Row) -> str:
 
 
 def _traffic(row: Row) -> str:
-    return row.traffic.partition(": ")[0]
+    return shortened(row.traffic)[0]
 
 
 def _flows(row: Row) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from labkit import format as fmt
+from labkit.lab.traffic import mix_words, shortened
 from labkit.measure.frame_size import IMIX, OWN_IMIX
 from labkit.output import console, plain
 from labkit.record.model import DatapathKey, HostKey
@@ -122,12 +123,11 @@ def notes(run: Run, found: list[Row]) -> list[str]:
 
 def _frames(found: Sequence[Row]) -> list[str]:
     """Which frames they are where their size and a row's name do not say it all."""
-    said = {(r.topology, r.traffic.partition(": ")[2]) for r in found}
+    said = {(r.topology, shortened(r.traffic)[1]) for r in found}
     out = [f"frames of {lab}: {what}" for lab, what in sorted(said) if what]
     if any(r.frame == IMIX and "imix is" not in r.traffic for r in found):
-        shares = ", ".join(f"{share} of {size} B" for size, share in OWN_IMIX)
         out.append(
-            f"imix is {shares} (the smallest of them larger where headers need it), as in CSIT and TRex"
+            f"imix is {mix_words(OWN_IMIX)} (the smallest larger where headers need it), as in CSIT and TRex"
         )
     return out
 

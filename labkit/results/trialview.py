@@ -9,7 +9,7 @@ from labkit import format as fmt
 from labkit.measure.latency import LatencyPoint, latency_point
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
-from labkit.record.model import Key
+from labkit.record.model import DatapathKey, Key
 from labkit.targets.time_readers import stalled
 
 
@@ -25,6 +25,7 @@ def as_json(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         del latency["trial"], latency["load"]
     return {
         "id": key.id,
+        "traffic": key.traffic if isinstance(key, DatapathKey) else "",
         "offered_pps": trial.offered_pps,
         "forwarding_rate_pps": trial.forwarding_rate_pps,
         "loss_ratio": trial.loss_ratio,
@@ -47,6 +48,7 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
     intended = "maximum" if trial.intended_load_pps is None else kpps(trial.intended_load_pps)
     lines = [
         f"{key.id}, {trial.duration_s:g} s (tester: {tester.get('engine')})",
+        *([f"  frames      {key.traffic}"] if isinstance(key, DatapathKey) and key.traffic else []),
         f"  path        {proof.claim}{'' if proof.proven else '  -- NOT PROVEN'}",
         f"  intended    {intended}",
         f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} frames sent, {trial.unsent:,} unsent)",

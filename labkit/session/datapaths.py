@@ -15,7 +15,7 @@ from labkit.lab.traffic import PORTS, Traffic
 from labkit.lab.traffic_file import NO_TAGS_ON_NICS
 from labkit.lowlatency import hostlatency
 from labkit.record.model import HOST, DatapathKey
-from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, has_tags
+from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, most_tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Datapath:
             frame=frame,
             ip_version=ip_version,
             flows=flows,
-            traffic=self.topology.traffic.words,
+            traffic=self.topology.traffic.words(frame, ip_version),
         )
 
     def check_frames(self, frames: FrameSpec) -> None:
@@ -45,9 +45,8 @@ class Datapath:
         And for those that the lab's traffic has not.
         """
         traffic = self.topology.traffic
-        if self.topology.tier is not Tier.SIMULATED:
-            frames.check(traffic)
-        if traffic.pcap is not None and self.topology.links[0].kind is LinkKind.NIC and has_tags(traffic):
+        frames.check(traffic)
+        if traffic.pcap is not None and self.topology.links[0].kind is LinkKind.NIC and most_tags(traffic):
             raise ConfigInvalid(f"{traffic.pcap}: {NO_TAGS_ON_NICS}", hint="a capture without tags")
         for link in self.topology.links:
             largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
@@ -72,8 +71,10 @@ class Datapath:
         if self.topology.tier is Tier.SIMULATED:
             return None
         called = f"{self.backend.name} {self.mode.name}".rstrip()
-        if self.backend.own_mac and (reason := _past_the_stack(traffic, forwards=self.topology.forwards)):
+        if self.backend.own_mac and (reason := _past_the_stack(traffic, self.topology)):
             return f"{called}: {reason} (fix: another backend, or a lab without that key in traffic:)"
+        if self.mode.no_qinq and most_tags(traffic) == 2:
+            return f"{called} {self.mode.no_qinq} (fix: another backend, or frames with one VLAN tag)"
         limit, size = self.mode.largest_frame_bytes, max(frames.sizes(traffic))
         if limit is None or size <= limit:
             return None
@@ -88,16 +89,19 @@ class Datapath:
         return not self.mode.name
 
 
-def _past_the_stack(traffic: Traffic, *, forwards: bool) -> str:
+def _past_the_stack(traffic: Traffic, topology: Topology) -> str:
     """Why the kernel's own IP stack does not move such frames; empty: it does."""
     if traffic.pcap is not None:
         return "the kernel's IP stack moves frames of the lab's own addresses, not those of a capture"
     if traffic.vlans:
         return "the DUT's ports have no VLANs"
+    forwards, nics = topology.forwards, topology.links[0].kind is LinkKind.NIC
     if not forwards and traffic.protocol != "udp":
         return (
             f"its sockets answer UDP, not {traffic.protocol.upper()}; with two links the kernel forwards it"
         )
+    if nics and traffic.protocol != "udp":
+        return f"on NICs the tester's own kernel would answer {traffic.protocol.upper()} beside the tester"
     moved = PORTS if forwards else ("source_port",)
     if others := [one.name for one in traffic.fields if one.name not in moved]:
         return (

@@ -91,7 +91,23 @@ class Judge:
             self._repeat_kernel_baseline(test, key)
             self._measure_kernel_baseline(key)
         ends = judge.by_targets(targets, measurements, kernel=self._recorder.everything())
+        if isinstance(key, DatapathKey) and (reason := self._no_kernel(key)):
+            ends = tuple(
+                judge.skipped(f"{target.text}: {reason}") if target.metric.relative else end
+                for target, end in zip(targets, ends, strict=True)
+            )
         return self._ended(test, key, ends)
+
+    def _no_kernel(self, key: DatapathKey) -> str:
+        """Why there can be no ratio to the kernel: it does not move the frames of this lab. Empty: there can."""
+        own = self._recorder.topologies.get(key.topology)
+        if own is None or not key.traffic:
+            return ""
+        backend = registry.load("kernel")
+        if not backend.modes(own):
+            return "the kernel is on no link of this lab, and no other lab has such frames (fix: leave the target out)"
+        datapath = Datapath(topology=own, backend=backend, mode=find_mode(backend, own, ""))
+        return datapath.unfit(frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)) or ""
 
     def _ended(self, test: str, key: Key, ends: Sequence[Evaluation]) -> tuple[Verdict, ...]:
         """Store how a test's targets ended, and note what is worth another attempt."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import struct
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +17,7 @@ BYTES_MAX: Final = 400_000
 """Of all frames together: they go to the probe in one line of hexadecimal digits, of 1 MiB at most."""
 _LARGEST_BYTES: Final = 9216
 _SIGNATURE_BYTES: Final = 18
+_PCAP_HEADER_BYTES, _RECORD_HEADER_BYTES = 24, 16
 _TAGS: Final = (0x8100, 0x88A8)
 UDP: Final = 17
 TCP: Final = 6
@@ -36,18 +40,33 @@ class Captured:
     """Of its IP header."""
 
 
+class _Warnings(logging.Handler):
+    """What scapy has to say of a file, which it then reads as far as it goes."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
 @lru_cache(maxsize=8)
 def read(path: Path) -> tuple[Captured, ...]:
     """The frames of a file. Raises ConfigInvalid, with the frame's number (from 1, as Wireshark counts)."""
     from scapy.error import Scapy_Exception
-    from scapy.utils import RawPcapReader
+    from scapy.utils import RawPcapNgReader, RawPcapReader
 
     hint = "expected a capture of whole Ethernet frames, pcap or pcapng"
     found: list[Captured] = []
+    warnings = _Warnings()
+    logger = logging.getLogger("scapy.runtime")
+    logger.addHandler(warnings)
+    logger.propagate, before = False, logger.propagate
     try:
         with RawPcapReader(str(path)) as reader:
             for number, (data, about) in enumerate(reader, start=1):
-                kind = getattr(about, "linktype", None) or getattr(reader, "linktype", None)
+                kind = getattr(about, "linktype", getattr(reader, "linktype", None))
                 if kind != 1:
                     raise ConfigInvalid(f"{path}: its link type is {kind}, not Ethernet (1)", hint=hint)
                 if about.wirelen is not None and about.wirelen != len(data):
@@ -61,8 +80,18 @@ def read(path: Path) -> tuple[Captured, ...]:
                         hint=f"cut it: editcap -r IN OUT 1-{FRAMES_MAX}",
                     )
                 found.append(described(data, f"{path}: frame {number}"))
-    except (OSError, EOFError, Scapy_Exception) as error:
+            whole = _PCAP_HEADER_BYTES + sum(_RECORD_HEADER_BYTES + len(one.data) for one in found)
+            if warnings.said or (not isinstance(reader, RawPcapNgReader) and reader.f.tell() != whole):
+                raise ConfigInvalid(
+                    f"{path}: is cut short behind frame {len(found)}{': ' if warnings.said else ''}"
+                    f"{'; '.join(dict.fromkeys(warnings.said))}",
+                    hint=hint,
+                )
+    except (OSError, EOFError, ValueError, zlib.error, Scapy_Exception) as error:
         raise ConfigInvalid(f"{path}: cannot be read: {error}", hint=hint) from None
+    finally:
+        logger.removeHandler(warnings)
+        logger.propagate = before
     if not found:
         raise ConfigInvalid(f"{path}: has no frame", hint=hint)
     if (size := sum(len(one.data) for one in found)) > BYTES_MAX:
@@ -105,6 +134,7 @@ def described(data: bytes, where: str) -> Captured:
         l4, whole = ip + 40, ip + 40 + number(ip + 4)
     else:
         raise expected
+    least = l4 + (20 if protocol == TCP else 8)
     if protocol == TCP:
         payload = l4 + (number(l4 + 12, 1) >> 4) * 4
     elif protocol == UDP or (
@@ -113,7 +143,11 @@ def described(data: bytes, where: str) -> Captured:
         payload = l4 + 8
     else:
         raise expected
-    if min(len(data), whole) < payload + _SIGNATURE_BYTES or payload < l4 + 8:
+    if payload < least:
+        raise ConfigInvalid(
+            f"{where}: its TCP header says that it is {payload - l4} bytes long: expected 20 or more"
+        )
+    if min(len(data), whole) < payload + _SIGNATURE_BYTES:
         raise ConfigInvalid(
             f"{where}: no room for a signature of {_SIGNATURE_BYTES} bytes behind its headers",
             hint="leave out frames without payload, such as TCP's acknowledgements",
@@ -123,4 +157,34 @@ def described(data: bytes, where: str) -> Captured:
     checksum = l4 + _CHECKSUM_AT[protocol]
     if protocol == UDP and version == 4 and number(checksum) == 0:
         checksum = -1
-    return Captured(data=data, payload_offset=payload, checksum_offset=checksum, protocol=protocol)
+    right = _with_checksums(data, ip, l4, whole, version, protocol, checksum)
+    return Captured(data=right, payload_offset=payload, checksum_offset=checksum, protocol=protocol)
+
+
+def _with_checksums(
+    data: bytes, ip: int, l4: int, whole: int, version: int, protocol: int, checksum: int
+) -> bytes:
+    """The frame with right checksums (RFC 1071): where it was captured before a NIC that adds them, it has none."""
+    frame = bytearray(data)
+    if version == 4:
+        frame[ip + 10 : ip + 12] = bytes(2)
+        frame[ip + 10 : ip + 12] = _checksum(frame[ip:l4])
+    if checksum != -1:
+        frame[checksum : checksum + 2] = bytes(2)
+        covered = bytes(frame[l4:whole])
+        if protocol != ICMP:
+            addresses = frame[ip + 12 : ip + 20] if version == 4 else frame[ip + 8 : ip + 40]
+            covered = (
+                bytes(addresses) + (whole - l4).to_bytes(4, "big") + protocol.to_bytes(4, "big") + covered
+            )
+        found = _checksum(covered)
+        frame[checksum : checksum + 2] = b"\xff\xff" if protocol == UDP and found == bytes(2) else found
+    return bytes(frame)
+
+
+def _checksum(data: bytes | bytearray) -> bytes:
+    padded = bytes(data) + bytes(len(data) % 2)
+    total = sum(word for (word,) in struct.iter_unpack("!H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return int(~total & 0xFFFF).to_bytes(2, "big")

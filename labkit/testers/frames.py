@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Literal
 
 from labkit.errors import ConfigInvalid
@@ -53,12 +54,7 @@ class FrameSpec:
     def check(self, traffic: Traffic) -> None:
         """Raise ConfigInvalid where a lab of this traffic does not send such frames."""
         if traffic.pcap is not None:
-            if self.size != PCAP or self.flows != 1:
-                raise ConfigInvalid(
-                    f"the lab sends the frames of {traffic.pcap}, got frame size {self.size} and {self.flows} flows",
-                    hint="--frame pcap",
-                )
-            read(traffic.pcap)
+            self._check_capture(traffic.pcap)
             return
         if self.size == PCAP:
             raise ConfigInvalid(
@@ -66,10 +62,11 @@ class FrameSpec:
             )
         if traffic.fields and self.flows != 1:
             raise ConfigInvalid(
-                f"{self.flows} flows: the lab's traffic has fields of its own that differ ({traffic.words})",
+                f"{self.flows} flows: the lab's traffic has fields of its own that differ "
+                f"({', '.join(one.words for one in traffic.fields)})",
                 hint="leave the number of flows out",
             )
-        least = smallest_bytes(self.ip_version, traffic)
+        least = traffic.smallest_bytes(self.ip_version)
         if isinstance(self.size, int) and self.size < least:
             raise ConfigInvalid(
                 f"frame size {self.size}: expected at least {least} bytes with FCS for {traffic.headers} over "
@@ -87,13 +84,29 @@ class FrameSpec:
                     hint=f"measure IPv{one.first.version}, or leave first: out",
                 )
 
+    def _check_capture(self, path: Path) -> None:
+        if self.size != PCAP:
+            raise ConfigInvalid(
+                f"frame size {self.size}: the lab sends the frames of {path}", hint="frame size pcap, or none"
+            )
+        if self.flows != 1:
+            raise ConfigInvalid(
+                f"{self.flows} flows: the lab sends the frames of {path}",
+                hint="leave the number of flows out",
+            )
+        only6 = all(ip_header(one.data)[1] == 6 for one in read(path))
+        if (self.ip_version == 6) != only6:
+            raise ConfigInvalid(
+                f"IPv{self.ip_version}: the frames of {path} are {'all' if only6 else 'not all'} of IPv6",
+                hint="measure IPv6 (--ipv6)" if only6 else "leave IPv6 (--ipv6) out",
+            )
+
     def sizes(self, traffic: Traffic = UDP) -> tuple[int, ...]:
         """The sizes of its templates [bytes with FCS]."""
         if self.size == PCAP:
             return tuple(len(one.data) + FCS_BYTES for one in _captured(traffic))
         if self.size == "imix":
-            least = smallest_bytes(self.ip_version, traffic)
-            return tuple(max(size, least) for size, _ in traffic.mix or OWN_IMIX)
+            return tuple(size for size, _ in traffic.sizes_of_mix(self.ip_version))
         return (int(self.size),)
 
     def order(self, traffic: Traffic = UDP) -> tuple[int, ...]:
@@ -107,29 +120,19 @@ class FrameSpec:
         return tuple(order)
 
 
-def has_tags(traffic: Traffic) -> bool:
-    """Whether some of its frames have VLAN tags. Raises ConfigInvalid for a capture that can't be read."""
-    return bool(traffic.vlans) or any(ip_header(one.data)[0] > _ETHERNET_BYTES for one in _captured(traffic))
+def most_tags(traffic: Traffic) -> int:
+    """VLAN tags of the frame that has most. Raises ConfigInvalid for a capture that can't be read."""
+    captured = ((ip_header(one.data)[0] - _ETHERNET_BYTES) // _TAG_BYTES for one in _captured(traffic))
+    return max((len(traffic.vlans), *captured))
 
 
 def _captured(traffic: Traffic) -> tuple[Captured, ...]:
     return read(traffic.pcap) if traffic.pcap is not None else ()
 
 
-def smallest_bytes(ip_version: int, traffic: Traffic) -> int:
-    """The smallest frame with room for a signature [bytes with FCS]."""
-    headers = (
-        _ETHERNET_BYTES
-        + _TAG_BYTES * len(traffic.vlans)
-        + _IP_BYTES[ip_version]
-        + _L4_BYTES[traffic.protocol]
-    )
-    return headers + SIGNATURE_BYTES + FCS_BYTES
-
-
 def default_size(traffic: Traffic, ip_version: int = 4) -> str:
     """The frame size where the user names none: the smallest, or those of the capture."""
-    return PCAP if traffic.pcap is not None else str(smallest_bytes(ip_version, traffic))
+    return PCAP if traffic.pcap is not None else str(traffic.smallest_bytes(ip_version))
 
 
 def frame_spec(size: str | int, *, ip_version: int = 4, flows: int = 1) -> FrameSpec:

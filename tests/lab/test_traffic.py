@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from scapy.layers.l2 import Ether
@@ -147,3 +148,28 @@ def test_a_frame_that_comes_back_without_its_tags_is_corrupt() -> None:
                 reflector.join()
     assert trial.received == 0
     assert trial.corrupt > 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", ["tcp", "icmp"])
+def test_the_testers_kernel_answers_nothing_that_is_forwarded_to_it(
+    protocol: str, version: Literal[4, 6]
+) -> None:
+    """It would cost both ends, and a ratio to the kernel would flatter: frames go to the tester's own address."""
+    topology = lab_of(f"traffic: {{protocol: {protocol}}}", "veth-forward")
+    with lab_up(topology) as lab, generating(lab, "af_packet") as tester:
+        tester.set_frames(FrameSpec(size=128, ip_version=version), own_mac=True)
+        trial = tester.measure(load_pps=2_000, duration_s=0.2)
+        with inside(lab.tester_ports[0].host.pid):
+            words = Path("/proc/thread-self/net/snmp").read_text().split()
+            words6 = Path("/proc/thread-self/net/snmp6").read_text().split()
+    assert trial.received > 0.5 * trial.sent > 0
+    assert answers(words, "Icmp:", "OutEchoReps") == answers(words, "Tcp:", "OutRsts") == 0
+    assert words6[words6.index("Icmp6OutEchoReplies") + 1] == "0"
+
+
+def answers(words: list[str], table: str, counter: str) -> int:
+    """A counter of /proc/net/snmp: a line of names, and one of values."""
+    names = words.index(table)
+    values = words.index(table, names + 1)
+    return int(words[values + words[names:values].index(counter)])

@@ -201,7 +201,7 @@ def test_a_whole_run_is_measured_with_frames_that_really_cross_the_link(tmp_path
     assert set(found.tester["rtt_floor_us"]) == {"p50", "p99"}  # type: ignore[call-overload]
     assert any("begin when it sent a frame" in text for text in found.deviations)
     assert found.deviations[0].startswith("final trials of 0.5 s,")
-    assert {trial.duration_s for trial in found.mrr.trials} == {0.5}
+    assert all(trial.duration_s >= 0.5 for trial in found.mrr.trials)
     assert [gate.state for gate in found.gates if gate.name == "rx-missed"] == ["ok"]
 
 

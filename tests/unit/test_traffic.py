@@ -12,13 +12,14 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
-from scapy.utils import wrpcap
+from scapy.utils import wrpcap, wrpcapng
 
 from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import Topology
 from labkit.lab.traffic import UDP as PLAIN
+from labkit.lab.traffic import shortened
 from labkit.session.capabilities import unfit
 from labkit.session.datapaths import Datapath, default_datapath, find_mode
 from labkit.testers import capture, preview
@@ -40,7 +41,11 @@ def command_of(traffic: str, spec: FrameSpec, name: str = "veth") -> dict[str, A
 def test_a_lab_without_the_key_sends_labkits_own_frames() -> None:
     lab = lab_of("")
     assert lab.traffic == PLAIN
-    assert (lab.traffic.words, default_size(lab.traffic), default_size(lab.traffic, 6)) == ("", "64", "84")
+    assert (lab.traffic.words("64"), default_size(lab.traffic), default_size(lab.traffic, 6)) == (
+        "",
+        "64",
+        "84",
+    )
 
 
 def test_all_of_it_is_read_and_named() -> None:
@@ -49,12 +54,15 @@ def test_all_of_it_is_read_and_named() -> None:
         "    destination_port: {first: 1000, count: 4, order: shuffled, seed: 5}\n"
     ).traffic
     assert traffic.flows == 12
-    assert traffic.words == (
-        "TCP, QinQ 100/200, 12 flows: 3 source IP addresses, 4 destination ports shuffled by seed 5"
+    assert traffic.words("84") == (
+        "TCP, QinQ 100/200, 12 flows: 3 source IP addresses, 4 destination ports from 1000 on shuffled by seed 5"
     )
+    assert shortened(traffic.words("84"))[0] == "TCP, QinQ 100/200, 12 flows"
     assert default_size(traffic) == "84"
     mix = lab_of("traffic: {mix: {name: office, weights: {64: 7, 1518: 1}}}").traffic
-    assert mix.words == "mix office: imix is 7 of 64 B, 1 of 1518 B"
+    assert mix.words("64") == "", "a mix is no matter of other sizes"
+    assert mix.words("imix") == "mix office: imix is 7 of 64 B, 1 of 1518 B"
+    assert mix.words("imix", 6) == "mix office: imix is 7 of 84 B, 1 of 1518 B"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,9 @@ def test_all_of_it_is_read_and_named() -> None:
         ("{mix: {name: x, weights: {}}}", "expected 1 to 16 frame sizes"),
         ("{mix: {name: x, weights: {63: 1}}}", "64 to 9220"),
         ("{mix: {name: x, weights: {64: 0}}}", "1 to 1000"),
-        ("{pcap: nosuch.pcap}", "nosuch.pcap: cannot be read: No such file"),
+        ('{pcap: "a\\0b"}', "there is no such file"),
+        ("{pcap: /dev/zero}", "there is no such file"),
+        ("{pcap: nosuch.pcap}", "nosuch.pcap: there is no such file"),
         ("tcp", "expected a mapping"),
     ],
 )
@@ -96,6 +106,11 @@ def test_what_is_wrong_is_named_with_its_line(traffic: str, said: str) -> None:
         lab_of(f"traffic: {traffic}\n")
     assert f"lab.yml:{lines + 1}: " in caught.value.message
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_simulated_lab_has_no_captured_frames() -> None:
+    with pytest.raises(ConfigInvalid, match="is no capture"):
+        default_datapath("kernel", [topology_file.load("sim")]).check_frames(frame_spec("pcap"))
 
 
 def test_a_simulated_lab_and_nics_refuse_what_they_do_not_have() -> None:
@@ -136,6 +151,8 @@ def test_frames_that_a_lab_does_not_send_are_named(traffic: str, spec: FrameSpec
         ("kernel", "", "veth", "{fields: {source_port: {count: 2, order: shuffled}}}", None),
         ("kernel", "", "veth-forward", "{protocol: icmp}", None),
         ("dpdk", "net_af_packet", "veth", "{vlans: 5}", None),
+        ("dpdk", "net_af_packet", "veth", "{vlans: [5, 6]}", "an outer tag of 802.1ad"),
+        ("kernel", "", "bare-metal", "{protocol: tcp}", "the tester's own kernel would answer TCP"),
         ("xdp", "", "veth", "{protocol: tcp, vlans: [5, 6]}", None),
     ],
 )
@@ -186,7 +203,8 @@ def test_the_frames_of_a_capture_keep_all_but_addresses_of_ethernet_and_the_sign
     udp = FRAME / IP(**TO) / UDP(sport=9, dport=8, chksum=0) / Raw(b"y" * 18)
     captured(tmp_path, tcp, udp)
     lab = lab_of("traffic: {pcap: in.pcap}\n", folder=tmp_path)
-    assert lab.traffic.words.startswith("frames of in.pcap (sha256 ")
+    assert lab.traffic.words("pcap").startswith("frames of in.pcap (sha256 ")
+    assert shortened("frames of a: b.pcap") == ("frames of a: b.pcap", "")
     assert default_size(lab.traffic) == "pcap"
     spec = frame_spec("pcap")
     default_datapath("xdp", [lab]).check_frames(spec)
@@ -198,8 +216,9 @@ def test_the_frames_of_a_capture_keep_all_but_addresses_of_ethernet_and_the_sign
     assert bytes(sent[0][TCP].payload)[:2] == struct.pack("!H", preview.TAG)
     assert bytes(sent[0][TCP].payload)[18:] == b"x" * 22
     assert sent[1][UDP].chksum == 0
-    with pytest.raises(ConfigInvalid, match=r"the lab sends the frames of .*in\.pcap"):
-        default_datapath("xdp", [lab]).check_frames(frame_spec(64))
+    for wrong in (frame_spec(64), frame_spec("pcap", flows=2), frame_spec("pcap", ip_version=6)):
+        with pytest.raises(ConfigInvalid, match=r"frames of .*in\.pcap"):
+            default_datapath("xdp", [lab]).check_frames(wrong)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +229,10 @@ def test_the_frames_of_a_capture_keep_all_but_addresses_of_ethernet_and_the_sign
         ([FRAME / IP(**TO) / ICMP(type=3) / Raw(bytes(40))], "frame 1: expected IPv4"),
         ([FRAME / IP(**TO, flags="MF") / UDP() / Raw(bytes(40))], "frame 1: expected IPv4"),
         ([FRAME / IP(**TO, len=200) / UDP() / Raw(bytes(40))], "its IP header says 214: it was cut short"),
+        (
+            [FRAME / IP(**TO) / TCP(dataofs=4) / Raw(bytes(40))],
+            "its TCP header says that it is 16 bytes long",
+        ),
         ([FRAME / IPv6() / UDP() / Raw(bytes(17))], "frame 1: no room"),
         ([FRAME / IP(**TO) / UDP() / Raw(bytes(18))] * 257, "more than 256 frames"),
         ([FRAME / IP(**TO) / UDP() / Raw(bytes(5000))] * 90, "expected at most 400000"),
@@ -223,6 +246,33 @@ def test_a_capture_that_cannot_be_sent_is_named_by_frame(
     capture.read.cache_clear()
     with pytest.raises(ConfigInvalid, match=said):
         capture.read(captured(tmp_path, *frames))
+
+
+@pytest.mark.parametrize("less", [1, 9, 60, 70])
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_a_capture_that_was_cut_short_is_refused(tmp_path: Path, kind: str, less: int) -> None:
+    frames = [Ether(bytes(FRAME / IP(**TO) / UDP() / Raw(bytes(18))))] * 5
+    (wrpcap if kind == "pcap" else wrpcapng)(str(tmp_path / "in"), frames)
+    whole = (tmp_path / "in").read_bytes()
+    assert len(capture.read(tmp_path / "in")) == 5
+    (tmp_path / "cut").write_bytes(whole[:-less])
+    with pytest.raises(ConfigInvalid, match="cut: "):
+        capture.read(tmp_path / "cut")
+
+
+def test_checksums_that_a_nic_was_to_add_are_put_right(tmp_path: Path) -> None:
+    right = [
+        FRAME / IP(**TO) / TCP(sport=5) / Raw(b"x" * 41),
+        FRAME / Dot1Q(vlan=3) / IPv6() / UDP() / Raw(b"y" * 19),
+        FRAME / IPv6() / TCP() / Raw(bytes(18)),
+        FRAME / IP(**TO) / ICMP() / Raw(b"z" * 33),
+    ]
+    wrong = [Ether(bytes(one)) for one in right]
+    wrong[0][IP].chksum, wrong[0][TCP].chksum, wrong[1][UDP].chksum = 0, 0x1234, 0
+    wrong[2][TCP].chksum, wrong[3][ICMP].chksum = 0, 7
+    capture.read.cache_clear()
+    found = capture.read(captured(tmp_path, *wrong))
+    assert [one.data for one in found] == [bytes(one) for one in right]
 
 
 def test_a_file_that_is_no_capture_is_named(tmp_path: Path) -> None:

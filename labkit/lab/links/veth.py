@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from labkit.errors import EnvironmentBroken
 from labkit.lab.topology import Link, Napi, Port, Role
+from labkit.lab.traffic import UDP, Traffic
 from labkit.machine import fix
 from labkit.machine.hosts import NamespaceHost
 from labkit.machine.interface import PERMANENT, features_of
@@ -18,6 +20,8 @@ OFFLOADS = re.compile(r"tx-.*(checksum|segmentation|gso|vlan).*|rx-vlan-.*-hw-pa
 """All off: checksums are written in full and frames are what was sent, so that AF_XDP and DPDK peers see them
 unchanged."""
 GRO = "rx-gro"
+LOCAL_TABLE = 255
+"""The routing table of a host's own addresses."""
 
 IPV6_DISABLED = "ipv6/conf/{}/disable_ipv6"
 """Where it is 1, an IPv6 address is refused with EACCES."""
@@ -52,7 +56,7 @@ FORWARDING_SYSCTLS: Mapping[str, str] = {
 }
 
 
-def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> None:
+def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost, *, traffic: Traffic = UDP) -> None:
     """Make the pairs, with addresses, static neighbours and offloads; two links: the DUT forwards."""
     links = tuple(links)
     try:
@@ -70,6 +74,8 @@ def wire(links: Iterable[Link], tester: NamespaceHost, dut: NamespaceHost) -> No
                     port, peer = link.ends(role)
                     gro = role == "tester" or link.napi is not Napi.SOFTIRQ
                     _configure(netlink, port, peer, gro=gro)
+                if role == "tester" and traffic.protocol != "udp":
+                    _be_silent(netlink)
     except NetlinkError as error:
         raise EnvironmentBroken(
             f"the kernel refused to wire {', '.join(link.name for link in links)}: {error}",
@@ -107,6 +113,16 @@ def _configure(netlink: Netlink, port: Port, peer: Port, *, gro: bool) -> None:
     for address in (peer.ipv4, peer.ipv6):
         if address is not None:
             netlink.neigh("replace", ifindex=index, dst=str(address.ip), lladdr=peer.mac, state="permanent")
+
+
+def _be_silent(netlink: Netlink) -> None:
+    """Have the kernel take nothing for its own that comes in by a link: it would answer TCP and echo requests.
+
+    AF_PACKET programs get their copies before that; what it drops then costs less than an answer.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        netlink.rule("add", family=family, table=LOCAL_TABLE, priority=0, iifname="lo")
+        netlink.rule("del", family=family, table=LOCAL_TABLE, priority=0)
 
 
 def set_features(interface: str, features: Mapping[str, bool]) -> None:

@@ -163,13 +163,9 @@ static int parse_order(struct frame_set *frames, const json_t *list, struct erro
 
 static int prepare(struct frame_set *frames, struct error *err)
 {
-    const struct packet packet = frames->templates[0].packet;
-
     find_port(frames);
-    frames->ip = packet.ip;
-    for (unsigned i = 1; i < frames->count; i++)
-        if (frames->templates[i].packet.ip != packet.ip)
-            frames->ip = 0;
+    for (unsigned i = 0; i < frames->count; i++)
+        frames->tagged = frames->tagged || frames->templates[i].packet.ip != ETHERNET_BYTES;
     return frame_fields_prepare(frames, err);
 }
 

@@ -57,7 +57,7 @@ struct frame_set {
      */
     uint16_t port;
     uint16_t port_mask;
-    uint16_t ip; /* where all IP headers are; 0: at several places */
+    bool tagged; /* whether some templates have VLAN tags */
     uint32_t longest;
     uint32_t shortest;
 };

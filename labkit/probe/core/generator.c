@@ -187,12 +187,24 @@ static inline bool is_ours(const struct io_frame *frame, const struct frame_set 
                             1);
 }
 
-/* Whether a frame has all its bytes, and its VLAN tags. */
-static inline bool is_as_sent(const struct io_frame *frame, struct packet packet,
-                              const struct frame_set *frames)
+/* Whether a frame has the VLAN tags that it was sent with, byte for byte. */
+static bool has_its_tags(const uint8_t *data, struct packet packet, const struct frame_set *frames,
+                         uint64_t sequence)
 {
-    return packet_is_whole(frame->data, frame->length, packet) &&
-           (packet.ip == frames->ip || frames->ip == 0);
+    const struct frame_template *sent = &frames->templates[frames->order[sequence % frames->order_count]];
+
+    return packet.ip == sent->packet.ip && memcmp(data + 12, sent->data + 12, packet.ip - 12U) == 0;
+}
+
+/* Whether a frame has all its bytes, and its tags. */
+static inline bool is_as_sent(const struct io_frame *frame, struct packet packet,
+                              const struct frame_set *frames, uint64_t sequence)
+{
+    if (!packet_is_whole(frame->data, frame->length, packet))
+        return false;
+    if (__builtin_expect(!frames->tagged, 1))
+        return packet.ip == ETHERNET_BYTES;
+    return has_its_tags(frame->data, packet, frames, sequence);
 }
 
 static inline __attribute__((always_inline)) void account(struct generator *generator,
@@ -223,7 +235,8 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
         }
         rtt = now - signature.time_ns;
         if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
-            (!payload_only && __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames), 0))) {
+            (!payload_only &&
+             __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames, signature.sequence), 0))) {
             trial->corrupt++;
             continue;
         }
