@@ -8,6 +8,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 from labkit.units import parse_whole
 
+MORE_OF_TRAFFIC = ": "
+"""Between the name of what a lab's frames are, and all of it."""
+CAPTURED = "frames of "
+"""Before the name of a capture, which may have any character in it."""
 DASH = "–"  # noqa: RUF001 - an en dash: not measured
 
 
@@ -67,6 +71,19 @@ def count(value: int) -> str:
 def frame(name: str) -> str:
     """A frame size as "64 B"; a mix of sizes by its name."""
     return f"{name} B" if parse_whole(name) is not None else name
+
+
+def mix(sizes: Iterable[tuple[int, int]]) -> str:
+    """(frame size, weight) as "28 of 64 B, 16 of 570 B"."""
+    return ", ".join(f"{share} of {size_bytes} B" for size_bytes, share in sizes)
+
+
+def traffic(words: str) -> tuple[str, str]:
+    """Of what a lab's frames are: what stands in the name of a row, and the rest; empty where that is all."""
+    if words.startswith(CAPTURED):
+        return words, ""
+    name, _, more = words.partition(MORE_OF_TRAFFIC)
+    return name, more
 
 
 def size(value: int | None) -> str:

@@ -12,13 +12,10 @@ from math import lcm
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from labkit.measure.frame_size import IMIX, OWN_IMIX, SMALLEST_BYTES
+from labkit import format as fmt
 
 Protocol: TypeAlias = Literal["udp", "tcp", "icmp"]
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("udp", "tcp", "icmp")
-_MORE_BYTES: Final[dict[Protocol, int]] = {"udp": 0, "tcp": 12, "icmp": 0}
-"""Of the protocol's header, beside UDP's 8."""
-_TAG_BYTES: Final = 4
 
 FieldName: TypeAlias = Literal["source_ip", "destination_ip", "source_port", "destination_port"]
 ADDRESSES: Final[tuple[FieldName, ...]] = ("source_ip", "destination_ip")
@@ -28,9 +25,6 @@ FIELDS: Final[tuple[FieldName, ...]] = ADDRESSES + PORTS
 FLOWS_MAX: Final = 32768
 SHUFFLED_MAX: Final = 8192
 """Values of a shuffled field: the probe is given each of them."""
-_MORE: Final = ": "
-"""Between the name of what frames are, and all of it."""
-_CAPTURED: Final = "frames of "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +72,6 @@ class Traffic:
         """Different frames of one size: fields go on by one value each from frame to frame."""
         return lcm(*(one.count for one in self.fields))
 
-    def smallest_bytes(self, ip_version: int) -> int:
-        """The smallest frame with room for a signature [bytes with FCS]."""
-        return SMALLEST_BYTES[ip_version] + _MORE_BYTES[self.protocol] + _TAG_BYTES * len(self.vlans)
-
-    def sizes_of_mix(self, ip_version: int) -> tuple[tuple[int, int], ...]:
-        """(frame size, weight) of what is sent as "imix": sizes that the headers don't fit in are larger."""
-        least = self.smallest_bytes(ip_version)
-        return tuple((max(size, least), share) for size, share in self.mix or OWN_IMIX)
-
     @property
     def headers(self) -> str:
         """Such as "TCP, QinQ 100/200"."""
@@ -94,35 +79,23 @@ class Traffic:
         kind = "QinQ" if len(self.vlans) == 2 else "VLAN"
         return ", ".join([self.protocol.upper(), *([f"{kind} {tags}"] if tags else [])])
 
-    def words(self, frame: str, ip_version: int = 4) -> str:
-        """What frames of a size are, for the key of a row; empty for labkit's own. `shortened` is for its name."""
+    def words(self, mix: Iterable[tuple[int, int]] = ()) -> str:
+        """What its frames are, for the key of a row; empty for labkit's own. `format.traffic` is for a row's name.
+
+        `mix`: (frame size, weight) of what is sent, where it is the mix.
+        """
         if self.pcap is not None:
             known = f" (sha256 {self.pcap_sha256[:8]})" if self.pcap_sha256 else ""
-            return f"{_CAPTURED}{self.pcap.name}{known}"
-        mixed = bool(self.mix) and frame == IMIX
+            return f"{fmt.CAPTURED}{self.pcap.name}{known}"
+        sizes = tuple(mix)
         parts = [
             self.headers.removeprefix("UDP").removeprefix(", "),
-            f"mix {self.mix_name}" if mixed else "",
+            f"mix {self.mix_name}" if sizes else "",
             f"{self.flows} flows" if self.fields else "",
         ]
         name = ", ".join(part for part in parts if part)
-        more = [one.words for one in self.fields]
-        if mixed:
-            more.append(f"imix is {mix_words(self.sizes_of_mix(ip_version))}")
-        return f"{name}{_MORE}{', '.join(more)}" if more else name
-
-
-def mix_words(sizes: Iterable[tuple[int, int]]) -> str:
-    """Such as "28 of 64 B, 16 of 570 B"."""
-    return ", ".join(f"{share} of {size} B" for size, share in sizes)
-
-
-def shortened(words: str) -> tuple[str, str]:
-    """What stands in the name of a row, and the rest: empty where that is all."""
-    if words.startswith(_CAPTURED):
-        return words, ""
-    name, _, more = words.partition(_MORE)
-    return name, more
+        more = [*(one.words for one in self.fields), *([f"imix is {fmt.mix(sizes)}"] if sizes else [])]
+        return f"{name}{fmt.MORE_OF_TRAFFIC}{', '.join(more)}" if more else name
 
 
 UDP: Final = Traffic()

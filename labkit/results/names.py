@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from labkit import format as fmt
-from labkit.lab.traffic import shortened
 from labkit.results.row import Row
 
 HOST_NAMES = {
@@ -46,7 +45,7 @@ def frame_words(row: Row) -> str:
 
 
 def _traffic(row: Row) -> str:
-    return shortened(row.traffic)[0]
+    return fmt.traffic(row.traffic)[0]
 
 
 def _flows(row: Row) -> str:

@@ -11,7 +11,6 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from labkit import format as fmt
-from labkit.lab.traffic import mix_words, shortened
 from labkit.measure.frame_size import IMIX, OWN_IMIX
 from labkit.output import console, plain
 from labkit.record.model import DatapathKey, HostKey
@@ -123,11 +122,11 @@ def notes(run: Run, found: list[Row]) -> list[str]:
 
 def _frames(found: Sequence[Row]) -> list[str]:
     """Which frames they are where their size and a row's name do not say it all."""
-    said = {(r.topology, shortened(r.traffic)[1]) for r in found}
+    said = {(r.topology, fmt.traffic(r.traffic)[1]) for r in found}
     out = [f"frames of {lab}: {what}" for lab, what in sorted(said) if what]
     if any(r.frame == IMIX and "imix is" not in r.traffic for r in found):
         out.append(
-            f"imix is {mix_words(OWN_IMIX)} (the smallest larger where headers need it), as in CSIT and TRex"
+            f"imix is {fmt.mix(OWN_IMIX)} (the smallest larger where headers need it), as in CSIT and TRex"
         )
     return out
 

@@ -15,7 +15,7 @@ from labkit.lab.traffic import PORTS, Traffic
 from labkit.lab.traffic_file import NO_TAGS_ON_NICS
 from labkit.lowlatency import hostlatency
 from labkit.record.model import HOST, DatapathKey
-from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, most_tags
+from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, most_tags, words_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Datapath:
             frame=frame,
             ip_version=ip_version,
             flows=flows,
-            traffic=self.topology.traffic.words(frame, ip_version),
+            traffic=words_of(self.topology.traffic, frame, ip_version),
         )
 
     def check_frames(self, frames: FrameSpec) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from labkit.errors import ConfigInvalid
 from labkit.lab.traffic import FLOWS_MAX, UDP, FieldName, FieldRange, Protocol, Traffic
 from labkit.measure import frame_size
-from labkit.measure.frame_size import FCS_BYTES, OWN_IMIX, PCAP
+from labkit.measure.frame_size import FCS_BYTES, IMIX, OWN_IMIX, PCAP
 from labkit.testers.capture import Captured, ip_header, read
 
 FRAME_OVER_MTU_BYTES = 14 + FCS_BYTES
@@ -66,7 +66,7 @@ class FrameSpec:
                 f"({', '.join(one.words for one in traffic.fields)})",
                 hint="leave the number of flows out",
             )
-        least = traffic.smallest_bytes(self.ip_version)
+        least = smallest_bytes(self.ip_version, traffic)
         if isinstance(self.size, int) and self.size < least:
             raise ConfigInvalid(
                 f"frame size {self.size}: expected at least {least} bytes with FCS for {traffic.headers} over "
@@ -106,7 +106,7 @@ class FrameSpec:
         if self.size == PCAP:
             return tuple(len(one.data) + FCS_BYTES for one in _captured(traffic))
         if self.size == "imix":
-            return tuple(size for size, _ in traffic.sizes_of_mix(self.ip_version))
+            return tuple(size for size, _ in sizes_of_mix(self.ip_version, traffic))
         return (int(self.size),)
 
     def order(self, traffic: Traffic = UDP) -> tuple[int, ...]:
@@ -130,9 +130,26 @@ def _captured(traffic: Traffic) -> tuple[Captured, ...]:
     return read(traffic.pcap) if traffic.pcap is not None else ()
 
 
+def smallest_bytes(ip_version: int, traffic: Traffic) -> int:
+    """The smallest frame with room for a signature [bytes with FCS]."""
+    more = _L4_BYTES[traffic.protocol] - _L4_BYTES["udp"] + _TAG_BYTES * len(traffic.vlans)
+    return frame_size.SMALLEST_BYTES[ip_version] + more
+
+
+def sizes_of_mix(ip_version: int, traffic: Traffic) -> tuple[tuple[int, int], ...]:
+    """(frame size, weight) of what is sent as "imix": sizes that the headers don't fit in are larger."""
+    least = smallest_bytes(ip_version, traffic)
+    return tuple((max(size, least), share) for size, share in traffic.mix or OWN_IMIX)
+
+
+def words_of(traffic: Traffic, frame: str, ip_version: int) -> str:
+    """What the frames of a size are, for the key of a row."""
+    return traffic.words(sizes_of_mix(ip_version, traffic) if traffic.mix and frame == IMIX else ())
+
+
 def default_size(traffic: Traffic, ip_version: int = 4) -> str:
     """The frame size where the user names none: the smallest, or those of the capture."""
-    return PCAP if traffic.pcap is not None else str(traffic.smallest_bytes(ip_version))
+    return PCAP if traffic.pcap is not None else str(smallest_bytes(ip_version, traffic))
 
 
 def frame_spec(size: str | int, *, ip_version: int = 4, flows: int = 1) -> FrameSpec:

@@ -14,16 +14,16 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import wrpcap, wrpcapng
 
+from labkit import format as fmt
 from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import Topology
 from labkit.lab.traffic import UDP as PLAIN
-from labkit.lab.traffic import shortened
 from labkit.session.capabilities import unfit
 from labkit.session.datapaths import Datapath, default_datapath, find_mode
 from labkit.testers import capture, preview
-from labkit.testers.frames import FrameSpec, default_size, frame_spec
+from labkit.testers.frames import FrameSpec, default_size, frame_spec, words_of
 from labkit.testers.trex.streams import streams
 
 FRAME = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:08")
@@ -41,7 +41,7 @@ def command_of(traffic: str, spec: FrameSpec, name: str = "veth") -> dict[str, A
 def test_a_lab_without_the_key_sends_labkits_own_frames() -> None:
     lab = lab_of("")
     assert lab.traffic == PLAIN
-    assert (lab.traffic.words("64"), default_size(lab.traffic), default_size(lab.traffic, 6)) == (
+    assert (words_of(lab.traffic, "64", 4), default_size(lab.traffic), default_size(lab.traffic, 6)) == (
         "",
         "64",
         "84",
@@ -54,15 +54,15 @@ def test_all_of_it_is_read_and_named() -> None:
         "    destination_port: {first: 1000, count: 4, order: shuffled, seed: 5}\n"
     ).traffic
     assert traffic.flows == 12
-    assert traffic.words("84") == (
+    assert words_of(traffic, "84", 4) == (
         "TCP, QinQ 100/200, 12 flows: 3 source IP addresses, 4 destination ports from 1000 on shuffled by seed 5"
     )
-    assert shortened(traffic.words("84"))[0] == "TCP, QinQ 100/200, 12 flows"
+    assert fmt.traffic(words_of(traffic, "84", 4))[0] == "TCP, QinQ 100/200, 12 flows"
     assert default_size(traffic) == "84"
     mix = lab_of("traffic: {mix: {name: office, weights: {64: 7, 1518: 1}}}").traffic
-    assert mix.words("64") == "", "a mix is no matter of other sizes"
-    assert mix.words("imix") == "mix office: imix is 7 of 64 B, 1 of 1518 B"
-    assert mix.words("imix", 6) == "mix office: imix is 7 of 84 B, 1 of 1518 B"
+    assert words_of(mix, "64", 4) == "", "a mix is no matter of other sizes"
+    assert words_of(mix, "imix", 4) == "mix office: imix is 7 of 64 B, 1 of 1518 B"
+    assert words_of(mix, "imix", 6) == "mix office: imix is 7 of 84 B, 1 of 1518 B"
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_the_frames_of_a_capture_keep_all_but_addresses_of_ethernet_and_the_sign
     udp = FRAME / IP(**TO) / UDP(sport=9, dport=8, chksum=0) / Raw(b"y" * 18)
     captured(tmp_path, tcp, udp)
     lab = lab_of("traffic: {pcap: in.pcap}\n", folder=tmp_path)
-    assert lab.traffic.words("pcap").startswith("frames of in.pcap (sha256 ")
-    assert shortened("frames of a: b.pcap") == ("frames of a: b.pcap", "")
+    assert words_of(lab.traffic, "pcap", 4).startswith("frames of in.pcap (sha256 ")
+    assert fmt.traffic("frames of a: b.pcap") == ("frames of a: b.pcap", "")
     assert default_size(lab.traffic) == "pcap"
     spec = frame_spec("pcap")
     default_datapath("xdp", [lab]).check_frames(spec)
