@@ -148,7 +148,11 @@ static const char *bind_meaning(int code, const struct af_xdp_settings *settings
         return settings->bind == BIND_ZEROCOPY ? ": this driver has no zero-copy; use bind copy or auto"
                                                : ": the driver does not support it";
     case EINVAL:
-        return ": no such queue on this interface";
+        /* virtio-net's answer where its device does not use the DMA API (QEMU: iommu_platform=on), Linux 7.3.
+         */
+        return settings->bind == BIND_ZEROCOPY ? ": no such queue on this interface, or no zero-copy on this "
+                                                 "device; use bind copy or auto"
+                                               : ": no such queue on this interface";
     case ENOBUFS:
     case ENOMEM:
         return ": too little lockable memory; raise `ulimit -l` (memlock) or give "
