@@ -30,6 +30,7 @@ export testpmd=$work/root/usr/bin/dpdk-testpmd
 
 cat >inside <<'INSIDE'
 set -euo pipefail
+mount -t tmpfs tmpfs /run # of this namespace alone: what DPDK leaves there is gone with it
 ip link add name near type veth peer name far
 ip link set near mtu 9000 up
 ip link set far mtu 9000 up

@@ -53,6 +53,7 @@ raise SystemExit("nothing came back")
 PYTHON
 cat >inside <<'INSIDE'
 set -euo pipefail
+mount -t tmpfs tmpfs /run # of this namespace alone: what DPDK leaves there is gone with it
 ip link add name near type veth peer name far
 sysctl -qw net.ipv6.conf.near.disable_ipv6=1 net.ipv6.conf.far.disable_ipv6=1
 ip link set near up
@@ -65,6 +66,6 @@ python3 exchange.py
 echo quit >&3
 wait
 INSIDE
-unshare --net --mount --pid --fork bash inside >log || { tail -20 log testpmd.log; exit 1; }
+unshare --net --mount --pid --fork bash inside >log || { tail -n 20 log testpmd.log; exit 1; }
 cat log
 [[ $(tail -n 1 log) == "received: 8100 5, 8100 6" ]]

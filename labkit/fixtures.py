@@ -164,8 +164,8 @@ class Measure(HostMeasure):
     ) -> Measurement:
         """NDR and PDR by one search (RFC 9971).
 
-        `frame_size_bytes` counts the FCS (64 to the link's MTU + 18) or is "imix". Raises EnvironmentBroken or
-        ToolFailed when tester or DUT cannot run or die.
+        `frame_size_bytes` counts the FCS (64 to the link's MTU + 18), or is "imix" or "pcap". Raises EnvironmentBroken
+        or ToolFailed when tester or DUT cannot run or die.
         """
         return self._take(
             self._session.measure.throughput(self.datapath, self._spec(frame_size_bytes, ip_version, flows))

@@ -197,7 +197,7 @@ def _frame(frame: object, topology: Topology | None) -> str:
     if frame is None:
         return default_size(topology.traffic if topology is not None else UDP)
     if isinstance(frame, bool) or not isinstance(frame, int | str):
-        raise ConfigInvalid(f"frame size {frame!r}: expected bytes with FCS, 64 and up, or 'imix'")
+        raise ConfigInvalid(f"frame size {frame!r}: expected bytes with FCS, 64 and up, 'imix' or 'pcap'")
     return str(frame_spec(frame).size)
 
 

@@ -37,8 +37,6 @@ class FieldRange:
     """None: the lab's own address or port."""
     seed: int | None = None
     """Of the values' order; None: they count up."""
-    line: int = 0
-    """In the file."""
 
     @property
     def words(self) -> str:
@@ -64,8 +62,7 @@ class Traffic:
     pcap: Path | None = None
     """A capture with the frames; all else is as it has it."""
     pcap_sha256: str = ""
-    line: int = 0
-    """Of the key in the file."""
+    """Of the file as it was when the lab's file was read; empty: it was not there any more."""
 
     @property
     def flows(self) -> int:

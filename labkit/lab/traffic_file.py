@@ -17,6 +17,7 @@ from labkit.lab.traffic import (
     FLOWS_MAX,
     PROTOCOLS,
     SHUFFLED_MAX,
+    UDP,
     FieldRange,
     Traffic,
 )
@@ -26,7 +27,7 @@ from labkit.yamlfile import Node
 _PCAP_BYTES_MAX = 64 << 20
 _PORT_MAX, _VLAN_MAX, _SIZES_MAX, _WEIGHT_MAX = 65535, 4094, 16, 1000
 NO_TAGS_ON_NICS = "frames with VLAN tags are sent on links of veth and shared memory, not yet on NICs"
-_ALONE = "a capture says all of its frames"
+_ALL_SAID = "a capture says what its frames are, and no other key does beside it"
 
 
 def read_traffic(
@@ -39,7 +40,7 @@ def read_traffic(
     keys = node.mapping(required=(), optional=("protocol", "vlans", "fields", "mix", "pcap"))
     if tier is Tier.SIMULATED:
         node.fail("a simulated lab sends no frames", hint="remove the key")
-    found: dict[str, Any] = {"line": node.line}
+    found: dict[str, Any] = {}
     with mistakes.noted():
         if "protocol" in keys:
             found["protocol"] = keys["protocol"].one_of(PROTOCOLS)
@@ -57,7 +58,7 @@ def read_traffic(
             found["pcap"] = source.parent / keys["pcap"].text()
             found["pcap_sha256"] = _sha256(keys["pcap"], found["pcap"], alone=alone)
             for other in keys.keys() - {"pcap"}:
-                keys[other].fail(_ALONE, hint="remove this key, or the key pcap")
+                keys[other].fail(_ALL_SAID, hint="remove this key, or the key pcap")
     with mistakes.noted():
         traffic = Traffic(**found)
         if traffic.flows > FLOWS_MAX:
@@ -67,7 +68,7 @@ def read_traffic(
                 hint="give them counts that divide each other",
             )
         return traffic
-    return Traffic()
+    return UDP
 
 
 def _vlans(node: Node, links: Sequence[Link]) -> tuple[int, ...]:
@@ -104,7 +105,7 @@ def _field(name: Any, node: Node, links: Sequence[Link], tier: Tier | None) -> F
     if "first" in keys:
         first = _address(keys["first"]) if name in ADDRESSES else keys["first"].integer(1, _PORT_MAX)
     seed = keys["seed"].integer(0, 2**32 - 1) if "seed" in keys else 0
-    found = FieldRange(name=name, count=count, first=first, seed=seed if shuffled else None, line=node.line)
+    found = FieldRange(name=name, count=count, first=first, seed=seed if shuffled else None)
     if isinstance(first, int) and first + count - 1 > _PORT_MAX:
         node.fail(f"{count} ports from {first} on: port numbers end at {_PORT_MAX}")
     if name in ADDRESSES:

@@ -34,8 +34,10 @@ def check(size: object, *, ip_version: int = 4) -> None:
 
 def parse(written: str | int, *, ip_version: int = 4) -> int | Literal["imix", "pcap"]:
     """Read a frame size as people write it ("64", 1518, "imix", "pcap"). Raises ConfigInvalid."""
-    if written in ("imix", "pcap"):
-        return "imix" if written == "imix" else "pcap"
+    if written == IMIX:
+        return IMIX
+    if written == PCAP:
+        return PCAP
     size = parse_whole(str(written))
     if size is None:
         raise ConfigInvalid(f"frame size {written!r}: expected bytes with FCS (64, 1518), imix or pcap")

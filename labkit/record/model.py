@@ -47,7 +47,7 @@ class DatapathKey:
     link: str
     """Kind of link: veth, vhost, memif."""
     frame: str
-    """Frame size on the wire with FCS ("64") or "imix"."""
+    """Frame size on the wire with FCS ("64"), "imix" or "pcap"."""
     ip_version: int = 4
     flows: int = 1
     traffic: str = ""

@@ -100,12 +100,17 @@ class Judge:
 
     def _no_kernel(self, key: DatapathKey) -> str:
         """Why there can be no ratio to the kernel: it does not move the frames of this lab. Empty: there can."""
-        own = self._recorder.topologies.get(key.topology)
+        own, everything = self._recorder.topologies.get(key.topology), self._recorder.everything()
         if own is None or not key.traffic:
             return ""
+        if any(kernel_baseline(everything, key=key, kind=kind) for kind in ("mrr", "throughput")):
+            return ""  # of another lab with such frames
         backend = registry.load("kernel")
         if not backend.modes(own):
-            return "the kernel is on no link of this lab, and no other lab has such frames (fix: leave the target out)"
+            return (
+                "the kernel is on no link of this lab, and was measured on no other one with such frames "
+                "(fix: leave the target out)"
+            )
         datapath = Datapath(topology=own, backend=backend, mode=find_mode(backend, own, ""))
         return datapath.unfit(frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)) or ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import struct
 import zlib
@@ -16,7 +17,7 @@ FRAMES_MAX: Final = 256
 BYTES_MAX: Final = 400_000
 """Of all frames together: they go to the probe in one line of hexadecimal digits, of 1 MiB at most."""
 _LARGEST_BYTES: Final = 9216
-_SIGNATURE_BYTES: Final = 18
+SIGNATURE_BYTES: Final = 18
 _PCAP_HEADER_BYTES, _RECORD_HEADER_BYTES = 24, 16
 _TAGS: Final = (0x8100, 0x88A8)
 UDP: Final = 17
@@ -36,8 +37,6 @@ class Captured:
     """Where the signature goes, over what the frame had there."""
     checksum_offset: int
     """-1: UDP over IPv4 without a checksum."""
-    protocol: int
-    """Of its IP header."""
 
 
 class _Warnings(logging.Handler):
@@ -52,8 +51,11 @@ class _Warnings(logging.Handler):
 
 
 @lru_cache(maxsize=8)
-def read(path: Path) -> tuple[Captured, ...]:
-    """The frames of a file. Raises ConfigInvalid, with the frame's number (from 1, as Wireshark counts)."""
+def read(path: Path, sha256: str = "") -> tuple[Captured, ...]:
+    """The frames of a file. Raises ConfigInvalid, with the frame's number (from 1, as Wireshark counts).
+
+    `sha256`: of the file that rows name; another one is refused. Empty: any.
+    """
     from scapy.error import Scapy_Exception
     from scapy.utils import RawPcapNgReader, RawPcapReader
 
@@ -64,6 +66,8 @@ def read(path: Path) -> tuple[Captured, ...]:
     logger.addHandler(warnings)
     logger.propagate, before = False, logger.propagate
     try:
+        if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise ConfigInvalid(f"{path}: has changed since the lab's file was read", hint="run it again")
         with RawPcapReader(str(path)) as reader:
             for number, (data, about) in enumerate(reader, start=1):
                 kind = getattr(about, "linktype", getattr(reader, "linktype", None))
@@ -147,9 +151,9 @@ def described(data: bytes, where: str) -> Captured:
         raise ConfigInvalid(
             f"{where}: its TCP header says that it is {payload - l4} bytes long: expected 20 or more"
         )
-    if min(len(data), whole) < payload + _SIGNATURE_BYTES:
+    if min(len(data), whole) < payload + SIGNATURE_BYTES:
         raise ConfigInvalid(
-            f"{where}: no room for a signature of {_SIGNATURE_BYTES} bytes behind its headers",
+            f"{where}: no room for a signature of {SIGNATURE_BYTES} bytes behind its headers",
             hint="leave out frames without payload, such as TCP's acknowledgements",
         )
     if len(data) < whole:
@@ -158,7 +162,7 @@ def described(data: bytes, where: str) -> Captured:
     if protocol == UDP and version == 4 and number(checksum) == 0:
         checksum = -1
     right = _with_checksums(data, ip, l4, whole, version, protocol, checksum)
-    return Captured(data=right, payload_offset=payload, checksum_offset=checksum, protocol=protocol)
+    return Captured(data=right, payload_offset=payload, checksum_offset=checksum)
 
 
 def _with_checksums(

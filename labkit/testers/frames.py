@@ -21,7 +21,6 @@ from labkit.testers.capture import Captured, ip_header, read
 
 FRAME_OVER_MTU_BYTES = 14 + FCS_BYTES
 """What a frame has beyond the MTU: the Ethernet header and the FCS."""
-SIGNATURE_BYTES = 18
 
 _IMIX_SEED = 2544
 
@@ -54,7 +53,7 @@ class FrameSpec:
     def check(self, traffic: Traffic) -> None:
         """Raise ConfigInvalid where a lab of this traffic does not send such frames."""
         if traffic.pcap is not None:
-            self._check_capture(traffic.pcap)
+            self._check_capture(traffic.pcap, _captured(traffic))
             return
         if self.size == PCAP:
             raise ConfigInvalid(
@@ -84,7 +83,7 @@ class FrameSpec:
                     hint=f"measure IPv{one.first.version}, or leave first: out",
                 )
 
-    def _check_capture(self, path: Path) -> None:
+    def _check_capture(self, path: Path, frames: Sequence[Captured]) -> None:
         if self.size != PCAP:
             raise ConfigInvalid(
                 f"frame size {self.size}: the lab sends the frames of {path}", hint="frame size pcap, or none"
@@ -94,7 +93,7 @@ class FrameSpec:
                 f"{self.flows} flows: the lab sends the frames of {path}",
                 hint="leave the number of flows out",
             )
-        only6 = all(ip_header(one.data)[1] == 6 for one in read(path))
+        only6 = all(ip_header(one.data)[1] == 6 for one in frames)
         if (self.ip_version == 6) != only6:
             raise ConfigInvalid(
                 f"IPv{self.ip_version}: the frames of {path} are {'all' if only6 else 'not all'} of IPv6",
@@ -127,7 +126,7 @@ def most_tags(traffic: Traffic) -> int:
 
 
 def _captured(traffic: Traffic) -> tuple[Captured, ...]:
-    return read(traffic.pcap) if traffic.pcap is not None else ()
+    return read(traffic.pcap, traffic.pcap_sha256) if traffic.pcap is not None else ()
 
 
 def smallest_bytes(ip_version: int, traffic: Traffic) -> int:

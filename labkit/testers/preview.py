@@ -61,12 +61,12 @@ def as_sent(command: Mapping[str, Any], count: int) -> Iterator[bytes]:
                 if "values" in one
                 else one["first"] + sequence % one["count"]
             )
-            _write(frame, int(one["offset"]), value.to_bytes(one["bytes"], "big"), signature, checksum)
-        _write(frame, signature, _SIGNATURE.pack(TAG, sequence, 0), signature, checksum)
+            _write(frame, int(one["offset"]), value.to_bytes(one["bytes"], "big"), checksum)
+        _write(frame, signature, _SIGNATURE.pack(TAG, sequence, 0), checksum)
         yield bytes(frame)
 
 
-def _write(frame: bytearray, at: int, data: bytes, signature: int, checksum: int) -> None:
+def _write(frame: bytearray, at: int, data: bytes, checksum: int) -> None:
     """Put whole words into a frame, and the checksums right that they are in."""
     ip, version, protocol = ip_header(frame)
     old = bytes(frame[at : at + len(data)])

@@ -371,9 +371,8 @@ def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
 )
 def test_in_a_checkout_the_suite_runs_by_marker_or_path(arguments: list[str], suite: bool) -> None:
     root = Path(__file__).parents[2]
-    other = [
-        f"--ignore=tests/{folder}" for folder in ("integration", "lab")
-    ]  # thousands, which take time to import
+    # Hundreds of tests that take time to import, and are not what is looked for.
+    other = [f"--ignore=tests/{folder}" for folder in ("integration", "lab")]
     done = subprocess.run(
         [
             sys.executable,

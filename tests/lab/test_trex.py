@@ -164,7 +164,7 @@ def test_a_server_that_stops_answering_ends_the_trial(tmp_path: Path) -> None:
         (Behaviour(fails_to_start="EAL: Bus (vdev) probe failed."), "ended with exit code 1: EAL: Bus"),
         (
             Behaviour(fails_to_start="eth_af_packet: call to mmap failed on AF_PACKET socket"),
-            "may not lock the memory of its ports' rings, .*: it takes 32 MiB a port",
+            "may not lock the memory of its ports' rings, one to send and one to receive: it takes 32 MiB a port",
         ),
     ],
 )

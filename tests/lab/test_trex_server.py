@@ -17,7 +17,7 @@ from labkit.session.datapaths import enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
 from labkit.testers import base, probe
-from labkit.testers.capture import described, ip_header
+from labkit.testers.capture import SIGNATURE_BYTES, described, ip_header
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.testers.trex.streams import LATENCY_BYTES
 from labkit.testers.trex.tester import TrexTester, generating
@@ -33,7 +33,6 @@ DATAPATHS = [
     )
     if datapath.is_default_mode
 ]
-SIGNATURE_BYTES = 18
 
 
 @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sample_run import sample_run
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -22,6 +25,7 @@ from labkit.lab.topology import Topology
 from labkit.lab.traffic import UDP as PLAIN
 from labkit.session.capabilities import unfit
 from labkit.session.datapaths import Datapath, default_datapath, find_mode
+from labkit.session.judge import Judge
 from labkit.testers import capture, preview
 from labkit.testers.frames import FrameSpec, default_size, frame_spec, words_of
 from labkit.testers.trex.streams import streams
@@ -165,6 +169,34 @@ def test_a_datapath_that_does_not_move_such_frames_says_why(
     assert said is None if reason is None else reason in str(said)
 
 
+@pytest.mark.parametrize(
+    ("name", "traffic", "measured", "reason"),
+    [
+        ("memif", "{protocol: tcp}", False, "the kernel is on no link of this lab"),
+        ("memif", "{protocol: tcp}", True, ""),  # on another lab of the run, with the same frames
+        ("veth", "{protocol: tcp}", False, "its sockets answer UDP, not TCP"),
+        ("veth-forward", "{protocol: tcp}", False, ""),
+    ],
+)
+def test_a_ratio_is_left_out_only_where_no_kernel_moves_such_frames(
+    name: str, traffic: str, measured: bool, reason: str
+) -> None:
+    datapath = default_datapath("dpdk", [lab_of(f"traffic: {traffic}\n", name)])
+    key = datapath.key(frame="76")
+    kernel = replace(
+        sample_run().measurements[0],
+        kind="mrr",
+        key=replace(key, backend="kernel", mode="", topology="other"),
+    )
+    recorder: Any = SimpleNamespace(
+        topologies={key.topology: datapath.topology}, everything=lambda: (kernel,) if measured else ()
+    )
+    kinds: Any = None
+    said = Judge(recorder, kinds, lacking=lambda _: ())._no_kernel(key)
+    assert said.find(reason) >= 0
+    assert bool(said) == bool(reason)
+
+
 def test_a_shuffled_field_has_each_value_once_and_always_in_the_same_order() -> None:
     traffic = "traffic: {fields: {destination_ip: {count: 100, order: shuffled, seed: 3}}}"
     (field,) = command_of(traffic, frame_spec(64))["fields"]
@@ -258,6 +290,14 @@ def test_a_capture_that_was_cut_short_is_refused(tmp_path: Path, kind: str, less
     (tmp_path / "cut").write_bytes(whole[:-less])
     with pytest.raises(ConfigInvalid, match="cut: "):
         capture.read(tmp_path / "cut")
+
+
+def test_a_capture_that_was_replaced_is_not_sent_under_the_name_of_the_first(tmp_path: Path) -> None:
+    captured(tmp_path, FRAME / IP(**TO) / UDP() / Raw(bytes(18)))
+    datapath = default_datapath("xdp", [lab_of("traffic: {pcap: in.pcap}\n", folder=tmp_path)])
+    captured(tmp_path, FRAME / IP(**TO) / UDP() / Raw(bytes(19)))
+    with pytest.raises(ConfigInvalid, match="has changed since the lab's file was read"):
+        datapath.check_frames(frame_spec("pcap"))
 
 
 def test_checksums_that_a_nic_was_to_add_are_put_right(tmp_path: Path) -> None:

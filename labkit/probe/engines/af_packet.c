@@ -22,6 +22,7 @@
 
 #include "../core/arguments.h"
 #include "../core/io.h"
+#include "../core/packet.h"
 #include "af_packet_gso.h"
 
 #define RING_FRAMES 4096
@@ -30,7 +31,6 @@
 /* Before the frame the kernel writes its header and aligns; 2 bytes less than a power of two would be too
  * few. */
 #define FRAME_HEADROOM 128U
-#define VLAN_TAG_BYTES 4U
 
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23

@@ -13,7 +13,7 @@ from labkit.machine.hosts import NamespaceHost
 from labkit.machine.program import Program
 from labkit.measure.trial import TrialResult
 from labkit.testers.base import SOFTWARE_DRAIN, DrainTime, frames_for
-from labkit.testers.frames import FrameSpec
+from labkit.testers.frames import FrameSpec, most_tags
 from labkit.testers.trex import environment
 from labkit.testers.trex.answer import trial_from_counters
 from labkit.testers.trex.server import PUBLISHER_PORT, RPC_PORT, TrexServer, directory
@@ -146,13 +146,23 @@ class TrexTester:
             "configured": "low-end mode",
             "rtt_from": "when TRex sent the frame",
             "reports_stalls": False,
-            "engine_note": NOTE if self._opened["version"] in TRIED else f"{NOTE}; {self._untried}",
+            "engine_note": "; ".join(self._notes),
             "proof": self.proof(),
         }
 
     @property
-    def _untried(self) -> str:
-        return f"TRex {self._opened['version']} was not tried with labkit, {', '.join(TRIED)} was"
+    def _notes(self) -> list[str]:
+        """What a reader must know of its figures."""
+        version, tags = self._opened["version"], most_tags(self._lab.topology.traffic)
+        return [
+            NOTE,
+            *(["it does not look whether a frame came back with its VLAN tags"] if tags else []),
+            *(
+                []
+                if version in TRIED
+                else [f"TRex {version} was not tried with labkit, {', '.join(TRIED)} was"]
+            ),
+        ]
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """The rings of its ports: what is lost in them is TRex's own loss, not the DUT's."""
