@@ -81,9 +81,6 @@ def trial(arguments: argparse.Namespace) -> int:
         wait_s = parse_wait(arguments.wait, option="--wait")
     with mistakes.noted():
         engine = None if arguments.tester is None else interface_engine(arguments.tester, option="--tester")
-    if engine == "trex":
-        with mistakes.noted():
-            directory(arguments.trex_dir, option="--trex-dir")
     mistakes.check()
     records = [record for record in lab.status() if record.alive and not record.controller]
     record = records[-1] if records and arguments.topology is None else None
@@ -113,6 +110,9 @@ def trial(arguments: argparse.Namespace) -> int:
             datapath = default_datapath(backend.name, load_all(names), mode=arguments.mode)
         frames = _frames(arguments, datapath.topology.traffic)
         datapath.check_frames(frames)
+        asked, kind = engine or datapath.topology.tester, datapath.topology.links[0].kind
+        if asked == "trex" and kind in (LinkKind.VETH, LinkKind.MEMIF):
+            directory(arguments.trex_dir, option="--trex-dir")
         lacking = [*session.lacking(datapath), *filter(None, [session.unfit(datapath, frames)])]
         if lacking:
             raise EnvironmentBroken("; ".join(lacking), hint=fix.labkit("doctor"))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import labkit
 from labkit import doctor
-from labkit.agent import ports_here
+from labkit.agent import ports_here, trex_here
 from labkit.agent.lab_here import LabHere
+from labkit.agent.trex_here import TrexHere
 from labkit.doctor.host.protected_interfaces import check_unprotected
 from labkit.errors import EnvironmentBroken, LabkitError
 from labkit.lab import cores as lab_cores
@@ -48,6 +49,9 @@ class Commands:
         "attach",
         "bind_vfio",
         "unbind_vfio",
+        "start_trex",
+        "check_trex",
+        "stop_trex",
         "keep",
         "take_down",
         "await_carrier",
@@ -65,6 +69,7 @@ class Commands:
         self._listener: Listener | None = None
         self._journal = Journal(state_directory())
         self._here = LabHere(self._journal)
+        self._trex = TrexHere(self._journal)
         self.lost_after_s: float | None = None
         """A controller from which nothing came for so long is lost; None: its input ends when it does."""
 
@@ -97,7 +102,7 @@ class Commands:
     ) -> list[dict[str, Any]]:
         """The doctor's findings of these checks; those that depend on a NIC are tried on the role's ports."""
         own = [name for name in checks if name in ports_here.CHECKS]
-        names = [name for name in checks if name not in own]
+        names = [name for name in checks if name not in (*own, *trex_here.CHECKS)]
         if own:
             try:
                 found = self.find(role, text, source)
@@ -107,7 +112,8 @@ class Commands:
             names += [name for name in own if name not in tried]
         else:
             tried = {}
-        return [*(doctor.as_json(doctor.run(names, mtu_bytes=mtu_bytes)) if names else ()), *tried.values()]
+        found_here = doctor.as_json(doctor.run(names, mtu_bytes=mtu_bytes)) if names else ()
+        return [*found_here, *tried.values(), *trex_here.findings(checks)]
 
     def cores(self, asked: Mapping[str, int | None]) -> dict[str, Any]:
         """A core for each role that is here, of those asked for; this process keeps off them."""
@@ -163,6 +169,26 @@ class Commands:
     def unbind_vfio(self) -> dict[str, Any]:
         """Give the kernel the ports back."""
         self._here.unbind_vfio()
+        return {}
+
+    def start_trex(self, role: Role, core: int, taken: Sequence[int]) -> dict[str, Any]:
+        """Have a TRex server run on the role's ports, until `stop_trex`: see `TrexHere.start`."""
+        return self._trex.start(
+            self._here.ports(role),
+            by_pci=self._here.is_on_vfio(role),
+            core=core,
+            taken=taken,
+            lab=self._here.lab,
+        )
+
+    def check_trex(self) -> dict[str, Any]:
+        """It runs; raises ToolFailed if it does not."""
+        self._trex.check_alive()
+        return {}
+
+    def stop_trex(self) -> dict[str, Any]:
+        """End it."""
+        self._trex.stop()
         return {}
 
     def keep(self, record: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -221,7 +247,10 @@ class Commands:
         """Undo what was changed for the lab, and let the machine go."""
         self._listening.close()
         try:
-            self._here.revert()
+            try:
+                self._trex.stop()
+            finally:
+                self._here.revert()
         finally:
             self._reserved.close()
         return {}

@@ -52,6 +52,10 @@ class LabHere:
         """A role's ports, as they were found."""
         return self._ends[role].ports
 
+    def is_on_vfio(self, role: Role) -> bool:
+        """Whether vfio-pci has them."""
+        return role in self._on_vfio
+
     def to_kernel(self, ports: Iterable[Port], *, lab: str) -> None:
         """Have the kernel drive those that are bound to vfio-pci, for the time of the lab. Raises EnvironmentBroken."""
         self._lab, self._stays = lab, False

@@ -242,6 +242,10 @@ def tunable_from(described: Mapping[str, Any]) -> Tunable:
             from labkit.machine.pci_driver import PciDriverTunable
 
             return PciDriverTunable(described["pci"], described["before"])
+        case "service":
+            from labkit.machine.trex_service import ServiceTunable
+
+            return ServiceTunable(described["unit"], tuple(described["files"]), described["prefix"])
     raise LabkitBug(f"the journal names an unknown kind of tunable: {dict(described)}")
 
 
@@ -271,13 +275,15 @@ def turn(tunable: Tunable, value: str, *, journal: Journal, lab: str) -> Entry:
 
 
 def title(described: Mapping[str, Any]) -> str:
-    """A setting as people call it: its path, the process that it is, an interface's ("eth1 mtu"), or a NIC's driver."""
+    """A setting as people call it: its path, an interface's ("eth1 mtu"), a NIC's driver, a process or a unit."""
     if "pid" in described:
         return f"process {described['pid']}"
     if "interface" in described:
         return " ".join(filter(None, (described[key] for key in ("interface", "what", "subject"))))
     if "pci" in described:
         return f"driver of {described['pci']}"
+    if "unit" in described:
+        return f"unit {described['unit']}"
     return str(described.get("path") or dict(described))
 
 

@@ -17,7 +17,7 @@ from labkit.testers.trex.streams import LATENCY_STREAMS_MAX
 Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
 """Which of these doctor checks fail on the machine of a role, with its ports: see `lacking_checks`."""
 
-_OF_TESTERS = {"af_xdp": AF_XDP_TESTER, "dpdk": DPDK_TESTER}
+_OF_TESTERS = {"af_xdp": AF_XDP_TESTER, "dpdk": DPDK_TESTER, "trex": ("trex_server",)}
 """What engines need that the user has to ask for, or that are chosen only where they can run."""
 
 
@@ -39,10 +39,6 @@ def lacking(
     engine, tester_option = _chosen(lab_file, tester_engine, tester_option)
     if lab_file.tier is Tier.SIMULATED:
         return ()
-    if engine == "trex" and lab_file.links[0].kind is LinkKind.NIC:
-        return (
-            f"the tester trex drives links of veth and memif, not yet NICs (fix: leave {tester_option} out)",
-        )
     if lab_file.links[0].kind is LinkKind.NIC and check is not None:
         return _on_nics(datapath, check, engine, tester_option)
     if engine == "trex" and lab_file.links[0].kind is LinkKind.VHOST:
@@ -117,7 +113,7 @@ def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option
     }
     found = {role: check(role, needs[role]) for role in ROLES}
     on_tester: Iterable[str] = found["tester"]
-    if engine in _OF_TESTERS:
+    if engine in _OF_TESTERS and engine != "trex":  # TRex's own fix is to install it
         on_tester = [_engine_lacks(engine, reason, tester_option) for reason in on_tester]
     pairs: tuple[tuple[Role, Iterable[str]], ...] = (("dut", found["dut"]), ("tester", on_tester))
     return tuple(

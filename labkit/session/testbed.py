@@ -25,7 +25,7 @@ from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
 from labkit.record import readings
 from labkit.session.datapaths import Datapath
-from labkit.session.machines import Workers, cores_by_machine, nics, reader
+from labkit.session.machines import Workers, cores_by_machine, findings_of, nics, reader
 from labkit.testers.base import DrainTime, Tester
 from labkit.testers.frames import FrameSpec
 from labkit.testers.simulated import SimulatedTester
@@ -199,6 +199,18 @@ class LiveTestbed:
         return found
 
 
+def tester_on_vfio(lab: Lab, engine: str) -> tuple[bool, str | None]:
+    """Whether the tester's NICs are to be bound to vfio-pci; and why TRex drives interfaces, where NICs are under them."""
+    if not lab.machines or engine not in ("dpdk", "trex"):
+        return False, None
+    if engine == "dpdk":
+        return True, None
+    if not all(port.port.pci for port in lab.tester_ports):
+        return False, None
+    (found,) = findings_of(lab, "tester", ["trex_nics"])
+    return found["ok"], None if found["ok"] else f"TRex sends by packet sockets, not by DPDK: {found['error']}"
+
+
 @contextmanager
 def live_testbed(
     lab: Lab,
@@ -215,10 +227,9 @@ def live_testbed(
         if datapath.backend.name == "xdp" and needs_passing(lab, engine):
             stack.enter_context(passing(lab))
             engine_note = "; ".join(note for note in (engine_note, PASSING_NOTE) if note)
-        by_dpdk: dict[Role, bool] = {
-            "tester": engine == "dpdk" and bool(lab.machines),
-            "dut": datapath.mode.on_vfio,
-        }
+        on_nics, why_not = tester_on_vfio(lab, engine)
+        engine_note = "; ".join(note for note in (engine_note, why_not) if note) or None
+        by_dpdk: dict[Role, bool] = {"tester": on_nics, "dut": datapath.mode.on_vfio}
         if any(by_dpdk.values()):
             lab = stack.enter_context(on_vfio(lab, [role for role in ROLES if by_dpdk[role]]))
         # A link is down until DPDK's driver has started its port. DPDK's own tester waits for it.

@@ -18,7 +18,7 @@ from labkit.progress import Progress
 from labkit.session.datapaths import Datapath
 from labkit.session.machines import environments, findings_of, reader
 from labkit.session.plan import Plan
-from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed
+from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed, tester_on_vfio
 from labkit.testers.frames import FrameSpec
 from labkit.testers.offered_load import XDP_FAR_END, far_engine, measure_max_offered_load
 from labkit.testers.probe import AF_XDP_TESTER, default_engine
@@ -160,7 +160,8 @@ class Testbeds:
         # A lab of this machine has no AF_XDP tester where its links take no XDP program.
         xdp_ok = not lab.machines or all(one["ok"] for one in findings_of(lab, "dut", XDP_FAR_END))
         in_memory = lab.tester_ports[0].interface is None
-        with on_vfio(lab, ["tester"]) if engine == "dpdk" and lab.machines else nullcontext(lab) as bound:
+        on_nics, _ = tester_on_vfio(lab, engine)
+        with on_vfio(lab, ["tester"]) if on_nics else nullcontext(lab) as bound:
             return measure_max_offered_load(
                 bound,
                 engine=engine,

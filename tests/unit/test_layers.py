@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "targets": "record lab measure",
     "results": "targets record machine measure",
     "doctor": "lowlatency probe lab machine",
-    "agent": "doctor record probe lab machine",
+    "agent": "doctor record testers probe lab machine measure",
     "session": "doctor results targets lowlatency record backends testers probe lab measure machine",
     "harness": "session targets record backends testers lab machine",
     "faces": "agent harness session doctor results targets lowlatency record backends testers probe lab measure "
@@ -53,9 +53,12 @@ SHARED_WITH_ANSIBLE = {
     "nics",
     "pci",
     "protected",
+    "services",
     "settings",
     "trees",
     "trex_config",
+    "trex_host",
+    "trex_server",
     "trex_unit",
     "tuned",
 }

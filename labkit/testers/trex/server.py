@@ -160,9 +160,12 @@ class TrexServer:
                 raise ToolFailed(f"the TRex server did not come up in 60 s: {self.output}")
             time.sleep(0.02)
 
+    rpc_port, publisher_port = RPC_PORT, PUBLISHER_PORT
+    mode = "low-end mode"
+
     @property
-    def pid(self) -> int:
-        """Its process id; 0: it does not run."""
+    def worker_tid(self) -> int:
+        """Its process id: all its threads are on the tester's core. 0: it does not run."""
         return self._started.process.pid if self._started else 0
 
     @property

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from labkit.errors import LabkitBug
 from labkit.lab.live import Lab
-from labkit.machine.hosts import NamespaceHost
+from labkit.machine.hosts import Host, NamespaceHost
 from labkit.machine.program import Program
 from labkit.measure.trial import TrialResult
 from labkit.testers.base import SOFTWARE_DRAIN, DrainTime, frames_for
 from labkit.testers.frames import FrameSpec, most_tags
 from labkit.testers.trex import environment
 from labkit.testers.trex.answer import trial_from_counters
-from labkit.testers.trex.server import PUBLISHER_PORT, RPC_PORT, TrexServer, directory
+from labkit.testers.trex.hosted import HostedServer, on_its_machine
+from labkit.testers.trex.server import TrexServer, directory
 from labkit.testers.trex.streams import as_json, streams
 
 ENGINE = "trex"
@@ -38,7 +39,9 @@ NOTE = (
 class TrexTester:
     """A server with its client, which stay up between trials."""
 
-    def __init__(self, server: TrexServer, client: Program, lab: Lab, drain: DrainTime) -> None:
+    def __init__(
+        self, server: TrexServer | HostedServer, client: Program, lab: Lab, drain: DrainTime
+    ) -> None:
         self.engine = ENGINE
         self.has_floor = True
         self.shortest_trial_s = SHORTEST_TRIAL_S
@@ -52,8 +55,8 @@ class TrexTester:
         self._opened = client.command(
             "open",
             timeout_s=OPEN_TIMEOUT_S + 5,
-            rpc_port=RPC_PORT,
-            publisher_port=PUBLISHER_PORT,
+            rpc_port=server.rpc_port,
+            publisher_port=server.publisher_port,
             ports=list(range(len(lab.tester_ports))),
             wait_s=OPEN_TIMEOUT_S,
         )
@@ -130,8 +133,8 @@ class TrexTester:
 
     @property
     def worker_tid(self) -> int:
-        """The server: all its threads are on the tester's core."""
-        return self._server.pid
+        """The server's thread that sends."""
+        return self._server.worker_tid
 
     def proof(self) -> Mapping[str, object]:
         """Version, drivers, mode, owners and counters, as the server answers now."""
@@ -143,7 +146,7 @@ class TrexTester:
             "engine": self.engine,
             "version": self._opened["version"],
             "core": self._lab.cores.tester,
-            "configured": "low-end mode",
+            "configured": self._server.mode,
             "rtt_from": "when TRex sent the frame",
             "reports_stalls": False,
             "engine_note": "; ".join(self._notes),
@@ -179,15 +182,25 @@ class TrexTester:
 
 @contextmanager
 def generating(lab: Lab, trex_dir: str | None, *, drain: DrainTime = SOFTWARE_DRAIN) -> Iterator[TrexTester]:
-    """Start server and client on the lab's tester ports. Raises ConfigInvalid, EnvironmentBroken or ToolFailed."""
-    found = directory(trex_dir)
+    """Start server and client on the lab's tester ports. Raises ConfigInvalid, EnvironmentBroken or ToolFailed.
+
+    In a lab on NICs the server is the one that the role trex has installed on the tester's machine; else it is
+    `trex_dir`'s.
+    """
     host = lab.tester_ports[0].host
-    if not isinstance(host, NamespaceHost):
-        raise LabkitBug(f"TRex runs in a namespace of a lab, not on {host.name}")
-    python = environment.client_python()
     with ExitStack() as stack:
+        if lab.machines:
+            hosted = stack.enter_context(on_its_machine(lab))
+            client = stack.enter_context(_client(host, hosted.client))
+            yield TrexTester(hosted, client, lab, drain)
+            return
+        if not isinstance(host, NamespaceHost):
+            raise LabkitBug(f"TRex runs in a namespace of a lab, not on {host.name}")
+        found, python = directory(trex_dir), environment.client_python()
         server = stack.enter_context(TrexServer(found, host, lab.tester_ports, core=lab.cores.tester))
-        client = stack.enter_context(
-            Program(host, [python, "-I", str(environment.WORKER)], called="the TRex client", cleans_up=False)
-        )
+        client = stack.enter_context(_client(host, [python, "-I", str(environment.WORKER)]))
         yield TrexTester(server, client, lab, drain)
+
+
+def _client(host: Host, command: Sequence[str]) -> Program:
+    return Program(host, command, called="the TRex client", cleans_up=False)

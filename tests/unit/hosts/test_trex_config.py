@@ -98,6 +98,46 @@ def test_cores_are_those_given_or_near_the_nic(options, expected):
     assert cores(NIC, **options) == expected
 
 
+@pytest.mark.parametrize(
+    ("core", "options", "expected"),
+    [
+        (12, {}, Cores(receiver=8, main=9, pairs=((12,),))),
+        (12, {"taken": [8]}, Cores(receiver=9, main=10, pairs=((12,),))),
+        (14, {"isolated": "12-14"}, Cores(receiver=12, main=13, pairs=((14,),))),
+        (14, {"isolated": "13-14"}, Cores(receiver=13, main=8, pairs=((14,),))),
+        (1, {"nodes": {}, "online": range(3)}, Cores(receiver=2, main=0, pairs=((1,),))),
+        (1, {"nodes": {}, "online": range(3), "taken": [0]}, Cores(low_end=1)),
+        (1, {"nodes": {}, "online": range(2)}, Cores(low_end=1)),
+    ],
+)
+def test_server_of_a_lab_sends_on_its_core_and_has_others_for_the_rest(core, options, expected):
+    given = {"taken": [], "isolated": "", "online": ONLINE, "nodes": NODES, **options}
+
+    assert trex_config.cores_around(NIC, core=core, **given) == expected
+
+
+def test_server_of_a_lab_may_run_beside_the_one_of_the_role():
+    text = trex_config.text(VETH, Cores(low_end=1), threads=1, memory_mib=2048, of_lab=True)
+
+    [found] = yaml.safe_load(text)
+    assert (found["zmq_rpc_port"], found["zmq_pub_port"], found["prefix"]) == (4511, 4510, "labkit-trex")
+    assert "labkit down" in text
+
+
+def test_unit_of_a_lab_has_the_same_rights_as_that_of_the_role_and_is_not_started_again():
+    role, lab = trex_unit.template("/srv/trex"), trex_unit.of_lab("/srv/trex", own_network=True)
+
+    rights = role[role.index("# Rings") : role.index("[Install]")]
+    assert rights.rstrip() in lab
+    assert "Restart=on-failure" in role
+    assert "Restart=" not in lab
+    assert "%i" not in lab
+    assert trex_unit.folder_of(role) == trex_unit.folder_of(lab) == "/srv/trex"
+    assert trex_unit.folder_of("WorkingDirectory=/srv") is None
+    filtered = trex_unit.of_lab("/srv/trex", own_network=False)
+    assert filtered.index("PrivateNetwork=yes") < filtered.index("PrivateNetwork=no\nIPAddressDeny=any")
+
+
 def test_each_pair_sends_from_its_own_node():
     ports = [Port("a", True, 0), Port("b", True, 0), Port("c", True, 1), Port("d", True, 1)]
 

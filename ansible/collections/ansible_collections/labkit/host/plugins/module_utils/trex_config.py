@@ -20,8 +20,10 @@ LARGE_RING = {"framesz": 16384, "framecnt": 1024}
 RING_MTU_BYTES = 1900
 """Of an interface whose frames fit into RING."""
 BLOCK_BYTES = 4 << 20
-PREFIX = "trex"
+PREFIX, LAB_PREFIX = "trex", "labkit-trex"
 """Before the names of its files in hugetlbfs: those of another DPDK program have its own."""
+LAB_RPC_PORT, LAB_PUBLISHER_PORT = 4511, 4510
+"""Where a lab's server listens: one that the role has run may be there, too."""
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -56,6 +58,30 @@ class Cores:
 
 class CoresMissing(ValueError):
     """There are too few for what was asked for."""
+
+
+def cores_around(
+    ports: Sequence[Port],
+    *,
+    core: int,
+    taken: Collection[int],
+    isolated: str,
+    online: Collection[int],
+    nodes: Mapping[int, Collection[int]],
+) -> Cores:
+    """Those of a server of one pair of ports, or one port, that sends on `core`.
+
+    Its other threads have cores of the ports' NUMA nodes that are not `taken`, isolated ones first. Without enough of
+    them all threads share `core` (low-end mode).
+    """
+    alone = cpus.parse(isolated)
+    others = sorted(
+        _on_nodes(ports, online, nodes) - {core} - frozenset(taken),
+        key=lambda one: (one not in alone, one == 0, one),
+    )
+    if len(others) < FEWEST_CORES - 1:
+        return Cores(low_end=core)
+    return Cores(receiver=others[0], main=others[1], pairs=((core,),))
 
 
 def entries_wrong(ports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -157,10 +183,17 @@ def choose_cores(
 def _near(
     ports: Sequence[Port], *, isolated: str, online: Collection[int], nodes: Mapping[int, Collection[int]]
 ) -> frozenset[int]:
-    mine = frozenset(core for port in ports for core in nodes.get(_node(port), ())) & frozenset(online)
-    pool = mine or frozenset(online)
+    pool = _on_nodes(ports, online, nodes)
     alone = pool & cpus.parse(isolated)
     return alone or pool - {0} or pool
+
+
+def _on_nodes(
+    ports: Sequence[Port], online: Collection[int], nodes: Mapping[int, Collection[int]]
+) -> frozenset[int]:
+    """The cores of the ports' NUMA nodes; all where the kernel has none of them."""
+    mine = frozenset(core for port in ports for core in nodes.get(_node(port), ())) & frozenset(online)
+    return mine or frozenset(online)
 
 
 def _node(port: Port) -> int:
@@ -168,8 +201,13 @@ def _node(port: Port) -> int:
     return port.numa_node or 0
 
 
-def text(ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int) -> str:
-    """The configuration file. It is YAML, of which JSON is a part: no package is needed to write it."""
+def text(
+    ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int, of_lab: bool = False
+) -> str:
+    """The configuration file. It is YAML, of which JSON is a part: no package is needed to write it.
+
+    `of_lab`: that of a lab's server, which has ports to listen at and files of its own.
+    """
     names = [
         port.name if port.is_pci else device(port.name, port.mtu_bytes, number)
         for number, port in enumerate(ports)
@@ -179,7 +217,14 @@ def text(ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int) 
     if len(names) % 2:
         names.append(NO_PORT)
         macs.append({})
-    found: dict[str, Any] = {"version": 2, "interfaces": names, "port_limit": len(names), "prefix": PREFIX}
+    found: dict[str, Any] = {
+        "version": 2,
+        "interfaces": names,
+        "port_limit": len(names),
+        "prefix": LAB_PREFIX if of_lab else PREFIX,
+    }
+    if of_lab:
+        found.update(zmq_rpc_port=LAB_RPC_PORT, zmq_pub_port=LAB_PUBLISHER_PORT)
     if any(macs):
         found["port_info"] = macs
     if cores.low_end is not None:
@@ -197,7 +242,8 @@ def text(ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int) 
         if any(port.is_pci for port in ports):
             found["limit_memory"] = str(memory_mib)
     lines = "".join(f"  {json.dumps(key)}: {json.dumps(value)}\n" for key, value in found.items())
-    return f"# Written by labkit (role trex). Removed by its revert.\n-\n{lines}"
+    by = "for a lab. Removed with it, and by: labkit down" if of_lab else "(role trex). Removed by its revert."
+    return f"# Written by labkit {by}\n-\n{lines}"
 
 
 def device(interface: str, mtu_bytes: int, number: int) -> str:

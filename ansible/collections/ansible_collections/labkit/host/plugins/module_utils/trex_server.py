@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import files, services, trex_api, trex_config, trex_unit
 from .trex_config import Cores, Port
+from .trex_unit import HOST, Instance
 
 LOG_LINES = 25
 _ASKED_S = 150.0
@@ -100,7 +101,7 @@ def run(role: str, server: Server, *, check: bool = False) -> bool:
                 f"trex_version is {server.version}, and the server says that it is {found}: name the version that is "
                 "in the archive"
             )
-        if at := reached(server):
+        if at := reached(own_network=trex_config.own_network(server.ports)):
             raise ServerFailed(
                 f"others can reach TRex at {', '.join(at)}, and it asks nobody for a password: the unit's filter is "
                 "not in effect (IPAddressDeny= takes control groups v2 and a kernel with CONFIG_CGROUP_BPF). It was "
@@ -138,26 +139,26 @@ def stale(server: Server) -> bool:
     return False
 
 
-def main_pid() -> int:
+def main_pid(of: Instance = HOST) -> int:
     """Its process; 0: none runs."""
-    shown = _program("systemctl", "show", "--property=MainPID", "--value", trex_unit.UNIT).stdout.strip()
+    shown = _program("systemctl", "show", "--property=MainPID", "--value", of.unit).stdout.strip()
     return int(shown or 0)
 
 
-def version() -> str:
+def version(of: Instance = HOST) -> str:
     """What the server that runs says. Raises ServerFailed."""
-    answer = _ask("version", "--timeout", "10")
+    answer = _ask(of, "version", "--timeout", "10")
     try:
         return str(json.loads(answer)["version"])
     except (ValueError, LookupError, TypeError) as error:
         raise ServerFailed(f"TRex did not say its version: {answer[:300]}") from error
 
 
-def reached(server: Server) -> list[str]:
+def reached(of: Instance = HOST, *, own_network: bool) -> list[str]:
     """Where others reach it; where it has a network namespace of its own, which interfaces are in that but loopback."""
-    if not trex_config.own_network(server.ports):
-        return _ask("reach").split()
-    pid = main_pid()
+    if not own_network:
+        return _ask(of, "reach").split()
+    pid = main_pid(of)
     if _namespace("self") == _namespace(str(pid)):
         return ["all addresses of this host (PrivateNetwork= is not in effect)"]
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
@@ -169,22 +170,22 @@ def _namespace(process: str) -> str:
     return str(Path(f"/proc/{process}/ns/net").readlink())
 
 
-def _ask(*arguments: str) -> str:
+def _ask(of: Instance, *arguments: str) -> str:
     """What trex_api.py prints in the network namespace of the server. Raises ServerFailed."""
-    pid = main_pid()
+    pid = main_pid(of)
     if not pid:
         raise ServerFailed("the server does not run")
     command = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, trex_unit.API_PATH, *arguments]
-    done = _program(*command, "--configuration", trex_unit.CONFIGURATION_PATH)
+    done = _program(*command, "--configuration", of.configuration)
     if done.returncode:
         raise ServerFailed(f"the server does not answer: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
-def log() -> str:
+def log(of: Instance = HOST) -> str:
     """The last lines that it printed."""
     done = _program(
-        "journalctl", "--unit", trex_unit.UNIT, "--lines", str(LOG_LINES), "--output", "cat", "--no-pager"
+        "journalctl", "--unit", of.unit, "--lines", str(LOG_LINES), "--output", "cat", "--no-pager"
     )
     return "\n".join(line for line in done.stdout.splitlines() if line.strip()) or "nothing is in the journal"
 

@@ -1,0 +1,247 @@
+"""TRex's server of a lab on this machine: a unit of systemd, by the code and with the rights that the role trex gives.
+
+The role has installed the server. What is added for a lab is in the journal, lies in /run, and goes with the lab.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug, ToolFailed
+from labkit.machine import hugepages
+from labkit.machine.cores import parse_list
+from labkit.machine.journal import Journal
+from labkit.machine.privilege import ensure_privileges
+from labkit.machine.roles import host_module
+from labkit.machine.tunables import undo
+
+ROLE_HINT = "the role trex installs it: trex_version and trex_sha256 in the inventory, then site.yml --tags trex"
+MEMORY_MIB = 2048
+"""Hugepages for NICs on each NUMA node, as the role's default."""
+STOP_TIMEOUT_S = 60.0
+_ROOT = Path("/")
+_ISOLATED = Path("/sys/devices/system/cpu/isolated")
+_MOUNTS = Path("/proc/self/mounts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPort:
+    """A port that the server is to drive: an interface, or a NIC on vfio-pci by its PCI address."""
+
+    interface: str = ""
+    pci: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that answers."""
+
+    pid: int
+    tid: int
+    """Its thread on the core that sends."""
+    version: str
+    mode: str
+    """Which cores it has, in words."""
+    own_network: bool
+    """Whether it has a network namespace of its own."""
+    rpc_port: int
+    publisher_port: int
+
+
+def folder() -> Path:
+    """The folder of the server that the role has installed. Raises EnvironmentBroken where there is none."""
+    if not host_module("services").has_systemd(_ROOT):
+        raise EnvironmentBroken("systemd does not run here, and TRex's server is a unit of it on hosts")
+    unit = host_module("trex_unit")
+    try:
+        found: str | None = unit.folder_of(Path(unit.TEMPLATE_PATH).read_text())
+    except OSError:
+        found = None
+    if found is None or not (Path(found) / "current/_t-rex-64").exists():
+        raise EnvironmentBroken("no TRex server is installed here", hint=ROLE_HINT)
+    return Path(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTunable:
+    """A unit in /run with a file of its own: "running" or "gone"."""
+
+    kind: ClassVar[str] = "service"
+    unit: str
+    files: Sequence[str]
+    """That go with it."""
+    prefix: str = ""
+    """Of names of files in hugetlbfs, which stay where it was killed."""
+
+    def describe(self) -> dict[str, Any]:
+        """See Tunable."""
+        return {"kind": self.kind, "unit": self.unit, "files": list(self.files), "prefix": self.prefix}
+
+    def read(self) -> str:
+        """See Tunable."""
+        there = any(Path(one).exists() for one in self.files)
+        return "running" if there or _active(self.unit) else "gone"
+
+    def write(self, value: str) -> None:
+        """See Tunable. It can only be ended."""
+        if value != "gone":
+            raise LabkitBug(f"a unit cannot be made to be {value!r}")
+        _systemctl("stop", self.unit)
+        _systemctl("reset-failed", self.unit)
+        for one in self.files:
+            Path(one).unlink(missing_ok=True)
+        _systemctl("daemon-reload")
+        for one in _left_in_hugetlbfs(self.prefix):
+            one.unlink(missing_ok=True)
+
+    def restore(self, old: str, new: str) -> str | None:
+        """See Tunable."""
+        self.write("gone")
+        return None if self.read() == "gone" else f"{self.unit} could not be stopped: systemctl status {self.unit}"
+
+
+def start(
+    ports: Sequence[ServerPort], *, core: int, taken: Collection[int], journal: Journal, lab: str
+) -> Running:
+    """Have a server run on these ports, until `stop` or `labkit down`; it sends on `core`.
+
+    `taken`: cores that it must leave alone. Raises EnvironmentBroken (what it needs is not there), ConfigInvalid, or
+    ToolFailed with its last lines.
+    """
+    unit, config, server = (host_module(name) for name in ("trex_unit", "trex_config", "trex_server"))
+    place = folder()
+    found, cores = _placed(ports, core=core, taken=taken)
+    own_network = config.own_network(found)
+    _grant_memory(found, cores, journal=journal, lab=lab)
+    tunable = ServiceTunable(unit.LAB.unit, (unit.LAB_UNIT_PATH, unit.LAB.configuration), config.LAB_PREFIX)
+    entry = journal.begin(lab=lab, tunable=tunable.describe(), old="gone", new="running")
+    try:
+        Path(unit.LAB.configuration).write_text(
+            config.text(found, cores, threads=1, memory_mib=MEMORY_MIB, of_lab=True)
+        )
+        path = Path(unit.LAB_UNIT_PATH)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(unit.of_lab(str(place), own_network=own_network))
+        _systemctl("daemon-reload")
+        started = _systemctl("start", unit.LAB.unit)
+        if started.returncode:
+            raise ToolFailed(f"the TRex server did not come up: {started.stderr.strip()}\n{server.log(unit.LAB)}")
+        try:
+            version = server.version(unit.LAB)
+            if at := server.reached(unit.LAB, own_network=own_network):
+                raise EnvironmentBroken(
+                    f"others could reach TRex at {', '.join(at)}, and it asks nobody for a password: it was stopped",
+                    hint="control groups v2 and a kernel with CONFIG_CGROUP_BPF, or NICs on vfio-pci",
+                )
+        except server.ServerFailed as error:
+            raise ToolFailed(f"{error}\n{server.log(unit.LAB)}") from error
+        pid = server.main_pid(unit.LAB)
+        return Running(
+            pid=pid,
+            tid=_thread_on(core, pid),
+            version=version,
+            mode=_mode(cores),
+            own_network=own_network,
+            rpc_port=config.LAB_RPC_PORT,
+            publisher_port=config.LAB_PUBLISHER_PORT,
+        )
+    except BaseException:
+        undo(entry, journal=journal)
+        raise
+
+
+def check_alive(pid: int) -> None:
+    """Raise ToolFailed, with its last lines, unless this process is still the server."""
+    unit, server = host_module("trex_unit"), host_module("trex_server")
+    if server.main_pid(unit.LAB) != pid:
+        raise ToolFailed(f"the TRex server has ended: {server.log(unit.LAB)}")
+
+
+def stop(*, journal: Journal, lab: str) -> None:
+    """End it, if it runs. Raises EnvironmentBroken."""
+    for entry in reversed(journal.read().entries):
+        if entry.lab == lab and entry.tunable.get("kind") == ServiceTunable.kind:
+            left = undo(entry, journal=journal)
+            if left:
+                raise EnvironmentBroken(left)
+
+
+def _placed(ports: Sequence[ServerPort], *, core: int, taken: Collection[int]) -> tuple[Any, Any]:
+    """Ports and cores as the role's code has them. Raises EnvironmentBroken or ConfigInvalid."""
+    config, links, on_host, cpus = (
+        host_module(name) for name in ("trex_config", "links", "trex_host", "cpus")
+    )
+    touchable: Callable[[str], Any] = functools.partial(
+        links.touchable, over_ssh=any(links.ssh_connections()), management=[]
+    )
+    entries = [{"pci": port.pci} if port.pci else {"interface": port.interface} for port in ports]
+    try:
+        found = on_host.ports(entries, touchable)
+        cores = config.cores_around(
+            found,
+            core=core,
+            taken=taken,
+            isolated=_ISOLATED.read_text() if _ISOLATED.exists() else "",
+            online=cpus.parse(Path(cpus.ONLINE).read_text()),
+            nodes=on_host.nodes(),
+        )
+    except (links.Untouchable, host_module("protected").WayUnknown) as error:
+        raise EnvironmentBroken(str(error)) from error
+    except ValueError as error:
+        raise ConfigInvalid(str(error)) from error
+    return found, cores
+
+
+def _grant_memory(ports: Any, cores: Any, *, journal: Journal, lab: str) -> None:  # noqa: ANN401 (of the collection)
+    """Hugepages for NICs. Raises EnvironmentBroken."""
+    need_mib: int = host_module("trex_config").memory_needed_mib(ports, cores, MEMORY_MIB)
+    if not need_mib:
+        return
+    if not hugepages.grant(need_mib << 20, privileges=ensure_privileges(), journal=journal, lab=lab):
+        raise EnvironmentBroken("there are no hugepages on this kernel, and TRex needs them for a NIC")
+    short = list(host_module("trex_host").short_of_memory(ports, cores, memory_mib=MEMORY_MIB))
+    if short:
+        raise EnvironmentBroken("; ".join(short))
+
+
+def _mode(cores: Any) -> str:  # noqa: ANN401 (of the collection)
+    if cores.low_end is not None:
+        return "low-end mode"
+    sending = ", ".join(str(one) for pair in cores.pairs for one in pair)
+    return f"core {sending} sends, core {cores.receiver} receives, core {cores.main} does the rest"
+
+
+def _thread_on(core: int, pid: int) -> int:
+    """Its thread that runs on this core alone; its first one where there is none, as the gate on cores shows."""
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda one: int(one.name)):
+        status = dict(line.partition(":\t")[::2] for line in (task / "status").read_text().splitlines())
+        if parse_list(status["Cpus_allowed_list"]) == {core}:
+            return int(task.name)
+    return pid
+
+
+def _left_in_hugetlbfs(prefix: str) -> Iterator[Path]:
+    for line in _MOUNTS.read_text().splitlines() if prefix else ():
+        _, place, kind, *_ = line.split()
+        if kind == "hugetlbfs":
+            yield from Path(place).glob(f"{prefix}map_*")
+
+
+def _active(unit: str) -> bool:
+    return _systemctl("is-active", "--quiet", unit).returncode == 0
+
+
+def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
+    """Raises EnvironmentBroken where systemctl is not there, or takes too long."""
+    command = ["systemctl", "--no-ask-password", *words]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=STOP_TIMEOUT_S + 120, stdin=subprocess.DEVNULL
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentBroken(f"{' '.join(command)}: {error}") from error
