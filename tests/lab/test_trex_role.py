@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -209,6 +210,47 @@ def test_archive_that_lies_where_ansible_runs_is_copied_and_its_copy_removed(hos
 
     assert host.version() == "v3.09"
     assert host.made.run("ls", COPY).returncode != 0
+    ended_well(host.site("v3.08"))
+
+
+SITE = """
+import http.server, ssl, subprocess, sys
+subprocess.run(
+    ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "/root/key.pem", "-out", "/root/cert.pem"]
+    + ["-days", "2", "-subj", "/CN=localhost"],
+    check=True,
+    capture_output=True,
+)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/root/cert.pem", "/root/key.pem")
+handler = lambda *words: http.server.SimpleHTTPRequestHandler(*words, directory=sys.argv[1])
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8443), handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
+
+@thorough
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, to make a certificate")
+def test_archive_of_a_site_whose_certificate_is_invalid_is_taken_only_where_that_is_allowed(host, made):
+    url = "https://localhost:8443/v3.09.tar.gz"
+    with subprocess.Popen(
+        [*host.made.enter, "/usr/bin/python3", "-c", SITE, FOLDER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            refused = host.site("v3.09", trex_url=url)
+            assert refused.returncode != 0
+            output = re.sub(r"\s+", " ", refused.stdout)
+            assert "CERTIFICATE_VERIFY_FAILED" in output
+            assert "trex_validate_certs" in output
+            assert host.version() == "v3.08"
+            ended_well(host.site("v3.09", trex_url=url, trex_validate_certs=False))
+        finally:
+            process.kill()
+
+    assert host.version() == "v3.09"
     ended_well(host.site("v3.08"))
 
 
