@@ -27,6 +27,8 @@ class Ends:
     ports: tuple[Port, ...]
     forwards: bool
     """The kernel forwards between them."""
+    tagged: bool
+    """Frames may have VLAN tags."""
 
 
 class LabHere:
@@ -146,7 +148,14 @@ class LabHere:
 
         ends = self._ends[role]
         self._to_kernel(ends.ports)
-        nic.wire(role, ends.links, forwards=ends.forwards, journal=self._journal, lab=self.lab)
+        nic.wire(
+            role,
+            ends.links,
+            forwards=ends.forwards,
+            tagged=ends.tagged,
+            journal=self._journal,
+            lab=self.lab,
+        )
 
     def _wire_others(self) -> None:
         for role in self._ends:
@@ -165,4 +174,6 @@ def _ends(role: Role, topology: Topology, ports: Mapping[Role, Sequence[Mapping[
 
     links = nic.with_ports(topology.links, ports)
     forwards = role == "dut" and topology.forwards and "kernel" in topology.backends
-    return Ends(links, tuple(link.ends(role)[0] for link in links), forwards)
+    # What is in a capture, its file says, which may be on another machine.
+    tagged = bool(topology.traffic.vlans) or topology.traffic.pcap is not None
+    return Ends(links, tuple(link.ends(role)[0] for link in links), forwards, tagged)

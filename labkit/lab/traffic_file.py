@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit.errors import Mistakes
 from labkit.lab.link_file import TEST_NETWORKS, word
-from labkit.lab.topology import Link, LinkKind, Tier
+from labkit.lab.topology import Link, Tier
 from labkit.lab.traffic import (
     ADDRESSES,
     FIELDS,
@@ -26,7 +26,6 @@ from labkit.yamlfile import Node
 
 _PCAP_BYTES_MAX = 64 << 20
 _PORT_MAX, _VLAN_MAX, _SIZES_MAX, _WEIGHT_MAX = 65535, 4094, 16, 1000
-NO_TAGS_ON_NICS = "frames with VLAN tags are sent on links of veth and shared memory, not yet on NICs"
 _ALL_SAID = "a capture says what its frames are, and no other key does beside it"
 
 
@@ -46,7 +45,7 @@ def read_traffic(
             found["protocol"] = keys["protocol"].one_of(PROTOCOLS)
     with mistakes.noted():
         if "vlans" in keys:
-            found["vlans"] = _vlans(keys["vlans"], links)
+            found["vlans"] = _vlans(keys["vlans"])
     with mistakes.noted():
         if "fields" in keys:
             found["fields"] = _fields(keys["fields"], links, tier, found.get("protocol", "udp"), mistakes)
@@ -71,13 +70,10 @@ def read_traffic(
     return UDP
 
 
-def _vlans(node: Node, links: Sequence[Link]) -> tuple[int, ...]:
+def _vlans(node: Node) -> tuple[int, ...]:
     items = list(node.items()) if isinstance(node.value, list) else [node]
     if len(items) not in (1, 2):
         node.fail(f"expected one VLAN id, or two (QinQ, the outer one first), got {len(items)}")
-    if any(link.kind is LinkKind.NIC for link in links):
-        # A NIC may take the tag off in hardware, and hand it on beside the frame.
-        node.fail(NO_TAGS_ON_NICS, hint="remove the key")
     return tuple(item.integer(1, _VLAN_MAX) for item in items)
 
 

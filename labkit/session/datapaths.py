@@ -12,7 +12,6 @@ from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Tier, Topology, split_name
 from labkit.lab.traffic import PORTS, Traffic
-from labkit.lab.traffic_file import NO_TAGS_ON_NICS
 from labkit.lowlatency import hostlatency
 from labkit.record.model import HOST, DatapathKey
 from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, most_tags, words_of
@@ -46,8 +45,6 @@ class Datapath:
         """
         traffic = self.topology.traffic
         frames.check(traffic)
-        if traffic.pcap is not None and self.topology.links[0].kind is LinkKind.NIC and most_tags(traffic):
-            raise ConfigInvalid(f"{traffic.pcap}: {NO_TAGS_ON_NICS}", hint="a capture without tags")
         for link in self.topology.links:
             largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
             size = max(frames.sizes(traffic), default=0)

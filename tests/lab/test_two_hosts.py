@@ -53,6 +53,18 @@ def test_frames_take_every_path_on_the_other_host_and_nothing_stays_there(two: T
     assert not two.alpha.processes()
 
 
+@pytest.mark.parametrize("backend", ["af_packet", "xdp"])
+def test_frames_with_vlan_tags_come_back_with_them(two: TwoHosts, backend: str) -> None:
+    lab = json.loads(two.topology.read_text())
+    two.topology.write_text(json.dumps({**lab, "traffic": {"vlans": [100, 200]}}))
+    before = (two.here.state(), two.alpha.state())
+    done = two.trial("--json", "--backend", backend, "--load", "1 kpps", "--duration", "200 ms")
+    assert done.returncode == 0, done.stderr
+    trial = json.loads(done.stdout)["trial"]
+    assert trial["sent"] == trial["received"] == 200
+    assert (two.here.state(), two.alpha.state()) == before
+
+
 def test_an_interface_whose_ipv6_is_switched_off_has_it_for_the_time_of_a_lab(two: TwoHosts) -> None:
     setting = "/proc/sys/net/ipv6/conf/nic0/disable_ipv6"
     two.alpha.run("sh", "-c", f"echo 1 > {setting}")

@@ -19,8 +19,9 @@ from scapy.utils import wrpcap, wrpcapng
 
 from labkit import format as fmt
 from labkit.backends import registry
-from labkit.errors import ConfigInvalid
+from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab import topology_file
+from labkit.lab.links import nic
 from labkit.lab.topology import Topology
 from labkit.lab.traffic import UDP as PLAIN
 from labkit.session.capabilities import unfit
@@ -117,11 +118,18 @@ def test_a_simulated_lab_has_no_captured_frames() -> None:
         default_datapath("kernel", [topology_file.load("sim")]).check_frames(frame_spec("pcap"))
 
 
-def test_a_simulated_lab_and_nics_refuse_what_they_do_not_have() -> None:
+def test_a_simulated_lab_has_no_traffic() -> None:
     with pytest.raises(ConfigInvalid, match="a simulated lab sends no frames"):
         lab_of("\ntraffic: {protocol: tcp}\n", "sim")
-    with pytest.raises(ConfigInvalid, match="not yet on NICs"):
-        lab_of("\ntraffic: {vlans: 5}\n", "bare-metal")
+
+
+def test_a_nic_that_takes_tags_off_for_good_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = {"rx-vlan-hw-parse": (True, True), "tx-vlan-hw-insert": (False, False)}
+    monkeypatch.setattr(nic, "features_of", lambda _: features)
+    assert nic._tags_untouched("eth1") == {"rx-vlan-hw-parse": "off"}
+    features["rx-vlan-hw-parse"] = (True, False)
+    with pytest.raises(EnvironmentBroken, match="eth1 takes VLAN tags out of frames"):
+        nic._tags_untouched("eth1")
 
 
 @pytest.mark.parametrize(

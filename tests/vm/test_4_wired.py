@@ -46,7 +46,9 @@ class Wired:
         self.tester = tester
         self.dut = dut
 
-    def topology(self, name: str, *slots: int, **ports: dict[str, str]) -> Path:
+    def topology(
+        self, name: str, *slots: int, traffic: dict[str, Any] | None = None, **ports: dict[str, str]
+    ) -> Path:
         """A lab file with a link for each slot; `ports`: how a role's port is named instead."""
         links = [
             {
@@ -69,6 +71,7 @@ class Wired:
             "backends": ["kernel", "af_packet", "xdp", "af_xdp", "dpdk"],
             "hosts": {"tester": self.tester.name, "dut": self.dut.name},
             "links": links,
+            **({"traffic": traffic} if traffic else {}),
         }
         file = self.folder / f"{name}.yml"
         file.write_text(yaml.safe_dump(lab))
@@ -164,6 +167,16 @@ def test_frames_cross_the_cable_and_come_back(wired: Wired, link: str, backend: 
     wired.proven(lab, backend, say)
 
     assert wired.states() == before
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_frames_keep_their_vlan_tags_on_a_nic_and_its_offloads_come_back(wired: Wired, link: str, say: Say):
+    before = wired.states(), wired.dut.run(f"ethtool -k enp0s{LINKS[link]}").out
+    lab = wired.topology(link, LINKS[link], traffic={"vlans": [100, 200]})
+
+    wired.proven(lab, "af_packet", say)
+
+    assert (wired.states(), wired.dut.run(f"ethtool -k enp0s{LINKS[link]}").out) == before
 
 
 def test_the_interface_that_ssh_comes_in_by_is_refused(wired: Wired):

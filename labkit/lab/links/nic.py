@@ -27,6 +27,12 @@ Ports = Mapping[Role, Sequence[Mapping[str, str]]]
 CARRIER_S = 15.0
 """Autonegotiation and link training of a NIC take a few seconds."""
 LRO = "rx-lro"
+VLAN_PARSE = ("rx-vlan-hw-parse", "rx-vlan-stag-hw-parse")
+"""Takes a tag off, and hands it on beside the frame, where XDP does not see it."""
+VLAN_OFFLOADS = (
+    *VLAN_PARSE,
+    *("tx-vlan-hw-insert", "tx-vlan-stag-hw-insert", "rx-vlan-filter", "rx-vlan-stag-filter"),
+)
 FORWARDING_SYSCTLS: Mapping[str, str] = {
     "ipv4/conf/{}/forwarding": "1",
     "ipv6/conf/{}/forwarding": "1",
@@ -91,12 +97,15 @@ def with_ports(links: Iterable[Link], ports: Ports) -> tuple[Link, ...]:
     )
 
 
-def wire(role: Role, links: Iterable[Link], *, forwards: bool, journal: Journal, lab: str) -> None:
+def wire(
+    role: Role, links: Iterable[Link], *, forwards: bool, tagged: bool, journal: Journal, lab: str
+) -> None:
     """Set the role's ends up: MTU, addresses, static neighbours, no traffic of the kernel's own.
 
     `forwards`: the kernel forwards what comes in at these ports. No setting of the whole host is changed (such as IP
     forwarding by all interfaces): others may live by it. The ports have their interfaces and MAC addresses (`find`).
-    Raises EnvironmentBroken where the kernel refuses.
+    `tagged`: frames may have VLAN tags, which a NIC is to leave in them. Raises EnvironmentBroken where the kernel
+    refuses, or a NIC can't do that.
     """
     links = tuple(links)
 
@@ -121,6 +130,8 @@ def wire(role: Role, links: Iterable[Link], *, forwards: bool, journal: Journal,
         offloads = _offloads(name, role)
         if forwards:
             offloads |= _able(name, {LRO: "off"})  # the kernel does so, and would not put it back
+        if tagged:
+            offloads |= _tags_untouched(name)
         for feature, value in offloads.items():
             set_to(InterfaceTunable(name, "feature", feature), value)
         # Frames for a path that bypasses the kernel carry a foreign address, so that the kernel ignores its copies.
@@ -199,6 +210,18 @@ def _able(interface: str, wanted: Mapping[str, str]) -> dict[str, str]:
     """Those offloads of `wanted` that the interface has and lets be changed."""
     features = features_of(interface)
     return {name: value for name, value in wanted.items() if features.get(name, (False, False))[1]}
+
+
+def _tags_untouched(interface: str) -> dict[str, str]:
+    """Offloads by which VLAN tags stay in frames. Raises EnvironmentBroken where one is on for good."""
+    features = features_of(interface)
+    fixed = [name for name in VLAN_PARSE if features.get(name) == (True, False)]
+    if fixed:
+        raise EnvironmentBroken(
+            f"{interface} takes VLAN tags out of frames ({', '.join(fixed)}), which cannot be switched off",
+            hint="measure without vlans, or on another NIC",
+        )
+    return _able(interface, dict.fromkeys(VLAN_OFFLOADS, "off"))
 
 
 def _offloads(interface: str, role: Role) -> dict[str, str]:
