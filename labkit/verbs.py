@@ -47,6 +47,7 @@ def trial(arguments: argparse.Namespace) -> int:
     """`labkit trial`: one trial on a lab that is up, or on one that it brings up."""
     from labkit.backends import registry
     from labkit.lab import live as lab
+    from labkit.lab.topology import LinkKind
     from labkit.results.trialview import as_json, as_text
     from labkit.session.datapaths import DEFAULT_TOPOLOGIES, Datapath, default_datapath, find_mode
     from labkit.session.preflight import load_all

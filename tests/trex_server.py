@@ -56,6 +56,8 @@ class Behaviour:
     """In a trial: nothing is answered any more."""
     stolen_after_s: float | None = None
     """In a trial: another user forces the port."""
+    listens: str = "127.0.0.1"
+    """TRex itself listens at all addresses."""
     version: str = "v3.08"
     api: tuple[int, int] = NEWEST_API
     refuses_streams: str = ""
@@ -558,8 +560,8 @@ def serve(arguments: list[str]) -> int:
         return 1
     server = Server(behaviour, names)
     with zmq.Context() as context, context.socket(zmq.REP) as rpc, context.socket(zmq.PUB) as publisher:
-        rpc.bind(f"tcp://127.0.0.1:{settings.get('zmq_rpc_port', 4501)}")
-        publisher.bind(f"tcp://127.0.0.1:{settings.get('zmq_pub_port', 4500)}")
+        rpc.bind(f"tcp://{behaviour.listens}:{settings.get('zmq_rpc_port', 4501)}")
+        publisher.bind(f"tcp://{behaviour.listens}:{settings.get('zmq_pub_port', 4500)}")
         print(f"Starting  TRex {behaviour.version} please wait  ... \nzmq publisher at: tcp://*", flush=True)
         rang = 0.0
         while True:

@@ -65,7 +65,9 @@ class TrexHere:
     ) -> dict[str, Any]:
         """Start it; what the controller needs to know of it, and of its client. Raises as `trex_service.start`."""
         self._lab = lab
-        given = [ServerPort(pci=port.pci) if by_pci else ServerPort(interface=port.interface) for port in ports]
+        given = [
+            ServerPort(pci=port.pci) if by_pci else ServerPort(interface=port.interface) for port in ports
+        ]
         running = trex_service.start(given, core=core, taken=taken, journal=self._journal, lab=lab)
         self._pid = running.pid
         inside = ["nsenter", f"--net=/proc/{running.pid}/ns/net", "--"] if running.own_network else []

@@ -6,27 +6,27 @@ The role has installed the server. What is added for a lab is in the journal, li
 from __future__ import annotations
 
 import functools
-import subprocess
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitBug, ToolFailed
+from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.machine import hugepages
 from labkit.machine.cores import parse_list
 from labkit.machine.journal import Journal
 from labkit.machine.privilege import ensure_privileges
 from labkit.machine.roles import host_module
+from labkit.machine.service import ServiceTunable, systemctl
 from labkit.machine.tunables import undo
 
-ROLE_HINT = "the role trex installs it: trex_version and trex_sha256 in the inventory, then site.yml --tags trex"
+ROLE_HINT = (
+    "the role trex installs it: trex_version and trex_sha256 in the inventory, then site.yml --tags trex"
+)
 MEMORY_MIB = 2048
 """Hugepages for NICs on each NUMA node, as the role's default."""
-STOP_TIMEOUT_S = 60.0
 _ROOT = Path("/")
 _ISOLATED = Path("/sys/devices/system/cpu/isolated")
-_MOUNTS = Path("/proc/self/mounts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,44 +67,6 @@ def folder() -> Path:
     return Path(found)
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceTunable:
-    """A unit in /run with a file of its own: "running" or "gone"."""
-
-    kind: ClassVar[str] = "service"
-    unit: str
-    files: Sequence[str]
-    """That go with it."""
-    prefix: str = ""
-    """Of names of files in hugetlbfs, which stay where it was killed."""
-
-    def describe(self) -> dict[str, Any]:
-        """See Tunable."""
-        return {"kind": self.kind, "unit": self.unit, "files": list(self.files), "prefix": self.prefix}
-
-    def read(self) -> str:
-        """See Tunable."""
-        there = any(Path(one).exists() for one in self.files)
-        return "running" if there or _active(self.unit) else "gone"
-
-    def write(self, value: str) -> None:
-        """See Tunable. It can only be ended."""
-        if value != "gone":
-            raise LabkitBug(f"a unit cannot be made to be {value!r}")
-        _systemctl("stop", self.unit)
-        _systemctl("reset-failed", self.unit)
-        for one in self.files:
-            Path(one).unlink(missing_ok=True)
-        _systemctl("daemon-reload")
-        for one in _left_in_hugetlbfs(self.prefix):
-            one.unlink(missing_ok=True)
-
-    def restore(self, old: str, new: str) -> str | None:
-        """See Tunable."""
-        self.write("gone")
-        return None if self.read() == "gone" else f"{self.unit} could not be stopped: systemctl status {self.unit}"
-
-
 def start(
     ports: Sequence[ServerPort], *, core: int, taken: Collection[int], journal: Journal, lab: str
 ) -> Running:
@@ -113,7 +75,7 @@ def start(
     `taken`: cores that it must leave alone. Raises EnvironmentBroken (what it needs is not there), ConfigInvalid, or
     ToolFailed with its last lines.
     """
-    unit, config, server = (host_module(name) for name in ("trex_unit", "trex_config", "trex_server"))
+    unit, config, server = host_module("trex_unit"), host_module("trex_config"), host_module("trex_server")
     place = folder()
     found, cores = _placed(ports, core=core, taken=taken)
     own_network = config.own_network(found)
@@ -127,10 +89,12 @@ def start(
         path = Path(unit.LAB_UNIT_PATH)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(unit.of_lab(str(place), own_network=own_network))
-        _systemctl("daemon-reload")
-        started = _systemctl("start", unit.LAB.unit)
+        systemctl("daemon-reload")
+        started = systemctl("start", unit.LAB.unit)
         if started.returncode:
-            raise ToolFailed(f"the TRex server did not come up: {started.stderr.strip()}\n{server.log(unit.LAB)}")
+            raise ToolFailed(
+                f"the TRex server did not come up: {started.stderr.strip()}\n{server.log(unit.LAB)}"
+            )
         try:
             version = server.version(unit.LAB)
             if at := server.reached(unit.LAB, own_network=own_network):
@@ -173,9 +137,8 @@ def stop(*, journal: Journal, lab: str) -> None:
 
 def _placed(ports: Sequence[ServerPort], *, core: int, taken: Collection[int]) -> tuple[Any, Any]:
     """Ports and cores as the role's code has them. Raises EnvironmentBroken or ConfigInvalid."""
-    config, links, on_host, cpus = (
-        host_module(name) for name in ("trex_config", "links", "trex_host", "cpus")
-    )
+    config, links = host_module("trex_config"), host_module("links")
+    on_host, cpus = host_module("trex_host"), host_module("cpus")
     touchable: Callable[[str], Any] = functools.partial(
         links.touchable, over_ssh=any(links.ssh_connections()), management=[]
     )
@@ -223,25 +186,3 @@ def _thread_on(core: int, pid: int) -> int:
         if parse_list(status["Cpus_allowed_list"]) == {core}:
             return int(task.name)
     return pid
-
-
-def _left_in_hugetlbfs(prefix: str) -> Iterator[Path]:
-    for line in _MOUNTS.read_text().splitlines() if prefix else ():
-        _, place, kind, *_ = line.split()
-        if kind == "hugetlbfs":
-            yield from Path(place).glob(f"{prefix}map_*")
-
-
-def _active(unit: str) -> bool:
-    return _systemctl("is-active", "--quiet", unit).returncode == 0
-
-
-def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
-    """Raises EnvironmentBroken where systemctl is not there, or takes too long."""
-    command = ["systemctl", "--no-ask-password", *words]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=STOP_TIMEOUT_S + 120, stdin=subprocess.DEVNULL
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentBroken(f"{' '.join(command)}: {error}") from error

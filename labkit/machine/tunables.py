@@ -243,7 +243,7 @@ def tunable_from(described: Mapping[str, Any]) -> Tunable:
 
             return PciDriverTunable(described["pci"], described["before"])
         case "service":
-            from labkit.machine.trex_service import ServiceTunable
+            from labkit.machine.service import ServiceTunable
 
             return ServiceTunable(described["unit"], tuple(described["files"]), described["prefix"])
     raise LabkitBug(f"the journal names an unknown kind of tunable: {dict(described)}")

@@ -200,7 +200,7 @@ class LiveTestbed:
 
 
 def tester_on_vfio(lab: Lab, engine: str) -> tuple[bool, str | None]:
-    """Whether the tester's NICs are to be bound to vfio-pci; and why TRex drives interfaces, where NICs are under them."""
+    """Whether the tester's NICs are to be bound to vfio-pci; and why TRex drives interfaces where there are NICs."""
     if not lab.machines or engine not in ("dpdk", "trex"):
         return False, None
     if engine == "dpdk":
@@ -208,7 +208,9 @@ def tester_on_vfio(lab: Lab, engine: str) -> tuple[bool, str | None]:
     if not all(port.port.pci for port in lab.tester_ports):
         return False, None
     (found,) = findings_of(lab, "tester", ["trex_nics"])
-    return found["ok"], None if found["ok"] else f"TRex sends by packet sockets, not by DPDK: {found['error']}"
+    return found["ok"], None if found[
+        "ok"
+    ] else f"TRex sends by packet sockets, not by DPDK: {found['error']}"
 
 
 @contextmanager

@@ -23,7 +23,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "trex: needs a TRex server: --labkit-trex-dir, or LABKIT_TREX_DIR")
 
 
+LONGEST = (
+    *(
+        "test_site_broken_off",
+        "test_site_container",
+        "test_side_by_side",
+        "test_host_nic_roles",
+        "test_trex_role",
+    ),
+    *("test_trex_host", "test_trex"),
+)
+"""Files that take minutes, of few tests: two workers that begin with them end together."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
     if os.geteuid() != 0:
         for item in items:
             if "/lab/" in str(item.path):

@@ -35,7 +35,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrexHost]:
 def host(bare: TrexHost, tmp_path_factory: pytest.TempPathFactory) -> TrexHost:
     """With it."""
     file = tmp_path_factory.mktemp("archive") / f"{VERSION}.tar.gz"
-    sha256 = archive(file, VERSION, Behaviour(sends=True))
+    sha256 = archive(file, VERSION, Behaviour(sends=True, listens="0.0.0.0"))
     bare.put_archive(file)
     bare.site(VERSION, sha256)
     return bare
@@ -64,7 +64,9 @@ def test_a_host_without_a_server_is_named_with_what_installs_it(bare: TrexHost) 
     done = bare.trial("--backend", "af_packet")
 
     assert done.returncode == 3
-    assert "on far: trex_server: no TRex server is installed here (fix: the role trex installs it" in done.stderr
+    assert (
+        "on far: trex_server: no TRex server is installed here (fix: the role trex installs it" in done.stderr
+    )
 
 
 @pytest.mark.parametrize("backend", ["kernel", "af_packet", "xdp"])
@@ -88,7 +90,9 @@ def test_others_do_not_reach_it_while_it_runs(host: TrexHost) -> None:
     process = running(host)
     try:
         pid = host.run("systemctl", "show", "--property=MainPID", "--value", UNIT).strip()
-        own = json.loads(host.run("ip", "-json", "address", "show", "dev", "nic0"))[0]["addr_info"][0]["local"]
+        own = json.loads(host.run("ip", "-json", "address", "show", "dev", "nic0"))[0]["addr_info"][0][
+            "local"
+        ]
         connects = "import socket, sys; socket.create_connection((sys.argv[1], 4511), timeout=1)"
         assert host.made.run("/usr/bin/python3", "-c", connects, "127.0.0.1").returncode == 0
         assert host.made.run("/usr/bin/python3", "-c", connects, own).returncode != 0
@@ -140,7 +144,11 @@ def test_what_a_killed_agent_leaves_is_removed_by_labkit_down(host: TrexHost) ->
 @pytest.mark.trex
 def test_a_real_server_counts_every_frame(bare: TrexHost, trex_directory: Path, tmp_path: Path) -> None:
     ask = subprocess.run(
-        [trex_directory / "_t-rex-64", "--help"], cwd=trex_directory, capture_output=True, text=True, check=False
+        [trex_directory / "_t-rex-64", "--help"],
+        cwd=trex_directory,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     version = re.search(r"v\d+\.\d+", ask.stdout).group()
     file = tmp_path / f"{version}.tar.gz"

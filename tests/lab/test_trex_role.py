@@ -236,7 +236,9 @@ server.serve_forever()
 def test_archive_of_a_site_whose_certificate_is_invalid_is_taken_only_where_that_is_allowed(host, made):
     url = "https://localhost:8443/v3.09.tar.gz"
     with subprocess.Popen(
-        [*host.made.enter, "/usr/bin/python3", "-c", SITE, FOLDER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*host.made.enter, "/usr/bin/python3", "-c", SITE, FOLDER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as process:
         assert process.stdout.readline() == b"ready\n"
         try:

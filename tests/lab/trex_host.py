@@ -41,8 +41,8 @@ def python() -> str:
 
 def archive(place: Path, version: str, behaviour: Behaviour) -> str:
     """Write an archive with the stand-in, and the packages that it needs, to `place`; its checksum."""
-    needed = [Path(importlib.util.find_spec(name).origin).parent for name in ("zmq", "yaml")]
-    needed += [one for one in needed[0].parent.glob("pyzmq.libs") if one.is_dir()]
+    needed = [Path(importlib.util.find_spec(name).origin).parent for name in ("zmq", "yaml", "hdrh")]
+    needed += [one for name in ("pyzmq.libs", "pyhdrh*") for one in needed[0].parent.glob(name)]
     program = (
         f"#!{python()}\nimport sys\nfrom pathlib import Path\n"
         "here = Path(__file__).parent\nsys.path[:0] = [str(here), str(here / 'packages')]\n"
@@ -88,7 +88,18 @@ class TrexHost:
         (folder / "config").write_text(ssh)
         self.here: Place = controller(folder)
         ends = [str(self.here.process.pid), str(made.pid)]
-        self.ip("link", "add", "nic0", "netns", ends[0], *"type veth peer name nic0 netns".split(), ends[1])
+        self.ip(
+            "link",
+            "add",
+            "nic0",
+            "netns",
+            ends[0],
+            *["type", "veth", "peer", "name", "nic0", "netns"],
+            ends[1],
+        )
+        used = "ip link set nic0 up; sleep 0.1; ip link set nic0 down"  # once: the kernel keeps its queue discipline
+        self.here.run("sh", "-ec", used)
+        self.run("sh", "-ec", used)
         self.topology = folder / "lab.yml"
         self.topology.write_text(json.dumps(lab_on_nics(tester="far", dut="here"), indent=1))
 
@@ -105,7 +116,9 @@ class TrexHost:
             self.made.run("mkdir", "-p", str(self.folder))
             text = (self.folder / name).read_bytes()
             subprocess.run(
-                [*self.made.enter, "sh", "-ec", f"umask 77; cat >{self.folder / name}"], input=text, check=True
+                [*self.made.enter, "sh", "-ec", f"umask 77; cat >{self.folder / name}"],
+                input=text,
+                check=True,
             )
         done = self.made.run(
             "sh",
@@ -167,10 +180,9 @@ class TrexHost:
         return self.run(
             "sh",
             "-c",
-            "ls /run/labkit-trex* /run/systemd/system/labkit* 2>/dev/null; pgrep -af '_t-rex-64|trex/worker.py'; "
+            "ls /run/labkit-trex* /run/systemd/system/labkit* 2>/dev/null; pgrep -lf '[_]t-rex-64|[t]rex/worker.py'; "
             "systemctl list-units --all --plain --no-legend 'labkit-trex*'; ip -json address; "
-            "ip -json -details link show nic0 | tr , '\\n' | grep -v -e index -e txqlen; cat /var/lib/labkit/*journal* "
-            "2>/dev/null | grep -c begin; true",
+            "ip -json -details link show nic0 | tr , '\\n'; labkit status 2>&1",
         )
 
     def end(self) -> None:

@@ -201,9 +201,7 @@ def _node(port: Port) -> int:
     return port.numa_node or 0
 
 
-def text(
-    ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int, of_lab: bool = False
-) -> str:
+def text(ports: Sequence[Port], cores: Cores, *, threads: int, memory_mib: int, of_lab: bool = False) -> str:
     """The configuration file. It is YAML, of which JSON is a part: no package is needed to write it.
 
     `of_lab`: that of a lab's server, which has ports to listen at and files of its own.
@@ -242,7 +240,9 @@ def text(
         if any(port.is_pci for port in ports):
             found["limit_memory"] = str(memory_mib)
     lines = "".join(f"  {json.dumps(key)}: {json.dumps(value)}\n" for key, value in found.items())
-    by = "for a lab. Removed with it, and by: labkit down" if of_lab else "(role trex). Removed by its revert."
+    by = (
+        "for a lab. Removed with it, and by: labkit down" if of_lab else "(role trex). Removed by its revert."
+    )
     return f"# Written by labkit {by}\n-\n{lines}"
 
 
