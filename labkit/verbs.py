@@ -158,7 +158,7 @@ def frames(arguments: argparse.Namespace) -> int:
     datapath = default_datapath(arguments.backend, load_all((arguments.topology,)))
     spec = _frames(arguments, datapath.topology.traffic)
     datapath.check_frames(spec)
-    command = preview.command_for(datapath.topology, spec, own_mac=datapath.backend.own_mac)
+    command = preview.command_for(datapath.topology, spec, own_mac=datapath.own_mac)
     path = Path(arguments.output)
     count = preview.write(path, preview.as_sent(command, arguments.count))
     print(f"{path}: {count} frames of {datapath.topology.name}", flush=True)

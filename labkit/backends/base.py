@@ -33,12 +33,20 @@ class Mode:
     """Which of its buffers sets this limit."""
     no_qinq: str = ""
     """Why frames with two VLAN tags do not come back from it as they were sent; empty: they do."""
+    own_mac: bool | None = None
+    """Instead of the backend's own (`Backend.own_mac`), where its modes differ; None: as there."""
+    always: bool = False
+    """Measured also where only default modes are."""
     on_vfio: bool = False
     """The DUT's NICs are bound to vfio-pci while it runs: they are no interfaces then."""
 
 
 class Dut(Protocol):
-    """A running datapath on the DUT."""
+    """A running datapath on the DUT.
+
+    It may have `worker_tid`, the thread whose core is judged; and `check_answers(trial)`, which is given a first few
+    frames and raises ToolFailed where they did not come back as they were sent.
+    """
 
     def proof(self) -> Proof:
         """Read back, after traffic has passed."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,8 @@ class Lab:
     "privileges" (root, or how it works without)."""
     machines: Mapping[Role, Machine] = field(default_factory=dict)
     """Of a lab on NICs: the machine of each role. Empty: all of it is on this one."""
+    output: Callable[[], Path | None] = lambda: None
+    """The folder for what programs of the user's own print; None: it is not kept."""
 
     @property
     def connected(self) -> bool:

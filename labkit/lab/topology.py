@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Final, Literal
 
+from labkit.lab.commands import Command
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.traffic import UDP, Traffic
 
@@ -152,6 +153,8 @@ class Topology:
     """Line of these in the file: whether they are there is only known later."""
     traffic: Traffic = UDP
     """What the tester's frames look like, beside their size."""
+    commands: tuple[Command, ...] = ()
+    """Programs that the backend command runs as the DUT."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 

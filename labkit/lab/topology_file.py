@@ -14,6 +14,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
+from labkit.lab import command_file
+from labkit.lab.command_file import read_commands
+from labkit.lab.commands import Command
 from labkit.lab.link_file import read_links, word
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import HERE, NO_WIRE, ROLES, TESTERS, Link, LinkKind, Role, Tier, Topology
@@ -104,6 +107,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
             "targets",
             "links",
             "traffic",
+            "commands",
             "simulation",
         ),
     )
@@ -162,6 +166,15 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
     for role in ROLES:
         with mistakes.noted():
             hosts[role] = _host(host_nodes[role]) if role in host_nodes else HERE
+    commands: tuple[Command, ...] = ()
+    with mistakes.noted():
+        if "commands" in keys:
+            base = command_file.Base(source.parent, here=hosts["dut"] == HERE, checked=not alone)
+            commands = read_commands(keys["commands"], links, tier, base, mistakes)
+            if whole and command_file.BACKEND not in backends:
+                command_file.needless(keys["commands"])
+        elif command_file.BACKEND in backends and tier is not Tier.SIMULATED:
+            command_file.missing(keys["backends"])
     inventories: tuple[Path, ...] = ()
     with mistakes.noted():
         inventories = _inventories(keys["inventory"], host_nodes, source) if "inventory" in keys else ()
@@ -199,6 +212,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         inventories=inventories,
         inventory_line=keys["inventory"].line if "inventory" in keys else 0,
         traffic=traffic,
+        commands=commands,
         simulation=simulation,
     )
 

@@ -83,7 +83,7 @@ def unfit(datapath: Datapath, frames: FrameSpec, *, engine: str | None, tester_o
     if (
         engine == "trex"
         and frames.ip_version == 6
-        and datapath.backend.own_mac
+        and datapath.own_mac
         and not datapath.topology.forwards
         and datapath.topology.tier is not Tier.SIMULATED
     ):

@@ -68,7 +68,7 @@ class Datapath:
         if self.topology.tier is Tier.SIMULATED:
             return None
         called = f"{self.backend.name} {self.mode.name}".rstrip()
-        if self.backend.own_mac and (reason := _past_the_stack(traffic, self.topology)):
+        if self.own_mac and (reason := _past_the_stack(traffic, self.topology)):
             return f"{called}: {reason} (fix: another backend, or a lab without that key in traffic:)"
         if self.mode.no_qinq and most_tags(traffic) == 2:
             return f"{called} {self.mode.no_qinq} (fix: another backend, or frames with one VLAN tag)"
@@ -82,8 +82,13 @@ class Datapath:
 
     @property
     def is_default_mode(self) -> bool:
-        """Whether it is the mode that is used if the user names none."""
-        return not self.mode.name
+        """Whether it is measured where only default modes are."""
+        return not self.mode.name or self.mode.always
+
+    @property
+    def own_mac(self) -> bool:
+        """Whether its frames carry the DUT port's own MAC address: see Backend."""
+        return self.backend.own_mac if self.mode.own_mac is None else self.mode.own_mac
 
 
 def _past_the_stack(traffic: Traffic, topology: Topology) -> str:

@@ -49,6 +49,7 @@ class Session:
             seed=settings.seed,
             progress=progress,
             on_topology=self.recorder.note_topology,
+            output=lambda: store.folder if (store := self.recorder.store) else None,
         )
         frame = Frame(self.recorder, reserve=self.reserve, progress=progress)
         self.measure = Kinds(

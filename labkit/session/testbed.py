@@ -31,6 +31,9 @@ from labkit.testers.frames import FrameSpec
 from labkit.testers.simulated import SimulatedTester
 from labkit.testers.start import PASSING_NOTE, generating, needs_passing, passing
 
+FIRST_LOAD_PPS, FIRST_S = 200.0, 0.1
+"""Frames by which it is seen whether a program of the user's own answers at all."""
+
 
 class Testbed(Protocol):
     """A Measurer and BurstMeasurer, with the facts that show whether its trials can be trusted."""
@@ -93,6 +96,7 @@ class LiveTestbed:
         self._datapath = datapath
         self._dut = dut
         self._tester = tester
+        self._tried: set[FrameSpec] = set()
 
     @property
     def shortest_trial_s(self) -> float:
@@ -101,7 +105,13 @@ class LiveTestbed:
 
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
-        self._tester.set_frames(spec, own_mac=self._datapath.backend.own_mac)
+        self._tester.set_frames(spec, own_mac=self._datapath.own_mac)
+        # A program that labkit does not know is tried once with each kind of frame.
+        check = getattr(self._dut, "check_answers", None)
+        if check is not None and spec not in self._tried:
+            check(self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S))
+            self._dut.check_alive()
+            self._tried.add(spec)
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial. Raises ToolFailed if the tester or the DUT died in it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from labkit.errors import LabkitBug, LabkitError
 from labkit.lab.live import Lab, lab_up, on_vfio
@@ -27,8 +28,8 @@ from labkit.testers.probe import AF_XDP_TESTER, default_engine
 class Testbeds:
     """Brings labs and testbeds up on demand.
 
-    `on_topology` is called with each that comes up, its links' facts, and what its other machines are. `reach` is
-    needed for labs on NICs.
+    `output` says in which folder the output of programs is kept (`Lab.output`). `on_topology` is called with each that
+    comes up, its links' facts, and what its other machines are. `reach` is needed for labs on NICs.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Testbeds:
         progress: Progress,
         on_topology: Callable[[Topology, Mapping[str, object] | None, Mapping[str, object]], None],
         reach: Reach | None = None,
+        output: Callable[[], Path | None] = lambda: None,
     ) -> None:
         self._plan = plan
+        self._output = output
         self._reach = reach
         self._tester_engine = tester_engine
         self._trex_dir = trex_dir
@@ -112,7 +115,7 @@ class Testbeds:
                 spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
                 self._testbed, self._testbed_key = SimulatedTestbed(spec), key
                 return self._testbed
-            lab = self._lab_for(datapath)
+            lab = replace(self._lab_for(datapath), output=self._output)
             engine, note = self._engine(lab)
             self._testbed = self._testbed_stack.enter_context(
                 live_testbed(
