@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.harness.collecting import LOWLATENCY
+from labkit.harness.collecting import LOWLATENCY, Topologies
 from labkit.harness.spelling import spelt
+from labkit.lab.topology import LinkKind
 
 RETRY_S, RETRY_BUSY_S = 90.0, 30.0
 """Time for repeats by default, as --help says; the shorter one shows that they are of no use."""
@@ -56,10 +57,14 @@ def testers(config: pytest.Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def trex_dir(config: pytest.Config) -> str | None:
-    """Read --labkit-trex-dir. There must be a server where the tester trex was asked for."""
+def trex_dir(config: pytest.Config, chosen: Topologies | None) -> str | None:
+    """Read --labkit-trex-dir. There must be a server where the tester trex was asked for.
+
+    `chosen`: the topologies, None for those that labkit ships. On NICs it is the server of the tester's host.
+    """
     given: str | None = config.getoption("--labkit-trex-dir")
-    if "trex" in testers(config):
+    on_nics = chosen is not None and all(one.links[0].kind is LinkKind.NIC for one in chosen.chosen)
+    if "trex" in testers(config) and not on_nics:
         from labkit.testers.trex.server import directory
 
         try:

@@ -42,7 +42,7 @@ class PluginState:
         self.required = options.required(config)
         """Names of backends that must be measured."""
         self.times = options.times(config)
-        self._trex_dir = options.trex_dir(config)
+        self._trex_dir = options.trex_dir(config, self._topologies)
         self._session: Session | None = None
         self.worker = worker_of(config)
         """What this process was given as a worker of pytest-xdist. None: it is none."""

@@ -298,6 +298,18 @@ def test_measure_without_a_backend_marker_is_refused(lab: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["*mark it with a backend*"])
 
 
+def test_trex_on_nics_needs_no_server_here(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.kernel\ndef test_rate(measure, target):\n    target.declared(measure.mrr())\n"
+    )
+    words = ("--labkit-tester", "trex", "--labkit-topology", "bare-metal", "--collect-only")
+    result = pytester.runpytest_subprocess(*words)
+    assert result.ret == 0, result.stderr.str()
+    result = pytester.runpytest_subprocess(*words[:2], "--labkit-topology", "veth", "--collect-only")
+    assert result.ret == 4
+    assert "the tester trex needs a TRex server" in result.stderr.str()
+
+
 def test_an_unknown_topology_is_refused_with_a_suggestion(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST_OF_ONES_OWN.format(bound=">= 1 Mpps"))
     result = pytester.runpytest_subprocess("--topology=vethh")

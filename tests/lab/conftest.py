@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.testers.trex.server import directory
+from tests import real_trex
 from tests.lab.ssh_host import TwoHosts
 
 # Two of these suites on one machine wait for each other.
@@ -48,10 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def trex_directory(request: pytest.FixtureRequest) -> Path:
     """Where a real TRex server is."""
-    given = request.config.getoption("--labkit-trex-dir")
-    if not given and not os.environ.get("LABKIT_TREX_DIR"):
-        pytest.skip("needs a TRex server: --labkit-trex-dir DIRECTORY, or LABKIT_TREX_DIR")
-    return directory(given, option="--labkit-trex-dir")
+    return real_trex.given(request)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import trex_unit
 
+from tests import real_trex
 from tests.lab.trex_host import TrexHost, archive, trex_host
 from tests.lab.two_hosts import NEEDS_SSH_SERVER, eventually
 from tests.trex_server import Behaviour
@@ -143,20 +143,9 @@ def test_what_a_killed_agent_leaves_is_removed_by_labkit_down(host: TrexHost) ->
 
 @pytest.mark.trex
 def test_a_real_server_counts_every_frame(bare: TrexHost, trex_directory: Path, tmp_path: Path) -> None:
-    ask = subprocess.run(
-        [trex_directory / "_t-rex-64", "--help"],
-        cwd=trex_directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    version = re.search(r"v\d+\.\d+", ask.stdout).group()
-    file = tmp_path / f"{version}.tar.gz"
-    flags = [f"--transform=s,^\\.,{version},", "--exclude=*.debug", "-C", str(trex_directory), "."]
-    subprocess.run(["tar", "-chf", file, *flags], check=True)
-    sha256 = subprocess.run(["sha256sum", file], capture_output=True, text=True, check=True).stdout.split()[0]
-    bare.put_archive(file)
-    bare.site(version, sha256)
+    archive = real_trex.packed(trex_directory, tmp_path)
+    bare.put_archive(archive.file)
+    bare.site(archive.version, archive.sha256)
     before = bare.left()
 
     done = bare.trial("--backend", "af_packet", "--json", "--duration", "1 s", "--load", "2 kpps")

@@ -17,6 +17,8 @@ from container import CHECKOUT
 from systemd_container import systemd_container
 from test_site_container import changed
 
+from tests import real_trex
+
 pytestmark = pytest.mark.beside
 thorough = pytest.mark.skipif(
     not os.environ.get("LABKIT_THOROUGH"), reason="all of this file takes minutes: LABKIT_THOROUGH=1 runs it"
@@ -373,19 +375,9 @@ def test_host_is_as_it_was_once_it_is_reverted_or_nothing_is_asked_for(host, bef
 @pytest.mark.trex
 def test_real_server_runs_in_the_unit(host, before, trex_directory, tmp_path):
     """Its archive is packed of the directory that is given; the version is what it says."""
-    ask = subprocess.run(
-        [trex_directory / "_t-rex-64", "--help"],
-        cwd=trex_directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    version = re.search(r"v\d+\.\d+", ask.stdout).group()
-    archive = tmp_path / f"{version}.tar.gz"
-    flags = [f"--transform=s,^\\.,{version},", "--exclude=*.debug", "-C", str(trex_directory), "."]
-    subprocess.run(["tar", "-chf", archive, *flags], check=True)
-    digest = subprocess.run(["sha256sum", archive], capture_output=True, text=True, check=True)
-    host.archives[version] = digest.stdout.split()[0]
+    archive = real_trex.packed(trex_directory, tmp_path)
+    version = archive.version
+    host.archives[version] = archive.sha256
     host.made.put(tmp_path, FOLDER)
 
     ended_well(host.site(version))

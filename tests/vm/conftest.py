@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import real_trex
 from tests.vm import desired, image
 from tests.vm.guest import Guest, GuestFailed, Nic, finish_image, link
 from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
@@ -24,6 +25,7 @@ from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots machines with QEMU (tox -e vm)")
+    config.addinivalue_line("markers", "trex: needs a TRex server: --labkit-trex-dir, or LABKIT_TREX_DIR")
     config.addinivalue_line("markers", "long: left out by .ci/run, for its time; tox -e vm runs it")
 
 
@@ -64,6 +66,12 @@ def say(request: pytest.FixtureRequest) -> Say:
             sys.stdout.flush()
 
     return tell
+
+
+@pytest.fixture(scope="session")
+def trex_directory(request: pytest.FixtureRequest) -> Path:
+    """Where a real TRex server is."""
+    return real_trex.given(request)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import real_trex
 from tests.vm import desired, engines
 from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks, Provisioned, Say
@@ -268,6 +269,56 @@ def test_dpdk_is_the_tester_on_a_nic_and_gives_it_back(wired: Wired, backend: st
     [port] = found["tester"]["proof"]["ports"]
     assert port["device"] == f"0000:00:{tester:02x}.0"
     assert port["counters"]["tx_packets"] >= found["trial"]["sent"]
+    assert wired.states() == before
+
+
+@pytest.fixture(scope="module")
+def trex(
+    wired: Wired,
+    playbooks: Playbooks,
+    trex_directory: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    say: Say,
+) -> Iterator[real_trex.Archive]:
+    """A real server on the DUT, which the role has installed and not started."""
+    archive = real_trex.packed(trex_directory, tmp_path_factory.mktemp("trex"))
+    wanted = {
+        "trex_version": archive.version,
+        "trex_sha256": archive.sha256,
+        "trex_archive": str(archive.file),
+    }
+    limited = ("--limit", wired.dut.name, "--tags", "trex")
+
+    def play(**variables: str) -> None:
+        words = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
+        played = playbooks.play("site.yml", *limited, *words)
+        say(f"the role trex took {played.took_s:.0f} s")
+        assert played.code == 0, played.output[-4000:]
+
+    play(**wanted)
+    yield archive
+    play(trex_version="")
+
+
+@pytest.mark.trex
+@pytest.mark.parametrize("backend", ["af_packet", "dpdk"])
+def test_a_real_trex_drives_a_nic_by_dpdk_and_gives_it_back(
+    wired: Wired, trex: real_trex.Archive, backend: str, say: Say
+):
+    before = wired.states()
+    tester, dut = desired.LOOPED_SLOTS
+    lab = wired.topology("looped", tester, dut={"interface": f"enp0s{dut}"})
+    text = yaml.safe_load(lab.read_text())
+    text["hosts"] = dict.fromkeys(("tester", "dut"), wired.dut.name)
+    lab.write_text(yaml.safe_dump(text))
+
+    found = wired.proven(lab, backend, say, "--tester", "trex")
+
+    assert found["tester"]["engine"] == "trex"
+    assert found["tester"]["version"] == trex.version
+    assert found["tester"]["proof"]["ports"][0]["driver"] == "net_virtio"
+    assert "packet sockets" not in found["tester"]["engine_note"]
+    assert found["trial"]["received"] == found["trial"]["sent"]
     assert wired.states() == before
 
 
