@@ -10,7 +10,7 @@ from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
 from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency.hostlatency import KINDS
 from labkit.machine.cores import parse_list
-from labkit.measure.latency import DEFAULT_LOADS
+from labkit.measure.latency import DEFAULT_LOADS, PREDICTABILITY_LOADS
 from labkit.record.model import HostKey, Key, Measurement, Outcome, Verdict
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Unit, parse_load, parse_quantity
@@ -215,6 +215,24 @@ class Measure(HostMeasure):
         if reason := self._session.no_bursts(self.datapath):
             self._skip(self.key, reason)
         return self._take(self._session.measure.back_to_back(self.datapath, frames))
+
+    def predictability(
+        self,
+        load: str | Sequence[str] | None = None,
+        *,
+        frame_size_bytes: int | str | None = None,
+        ip_version: int = 4,
+        flows: int = 1,
+    ) -> Measurement:
+        """The spread of the round trips beside the kernel's, at the same loads, in rounds in random order.
+
+        Loads as for `latency`; shares are of the lower rate of the two. Default: idle, 10 and 50 % of PDR.
+        """
+        asked = () if load is None else (load,) if isinstance(load, str) else tuple(load)
+        loads = PREDICTABILITY_LOADS if load is None else [parse_load(one) for one in asked]
+        frames = self._spec(frame_size_bytes, ip_version, flows)
+        kernel = self._session.reference(self.datapath, frames)
+        return self._take(self._session.measure.predictability(self.datapath, frames, loads, against=kernel))
 
 
 class TargetCheck:

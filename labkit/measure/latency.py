@@ -44,6 +44,8 @@ class LatencyLadder:
 
 
 DEFAULT_LOADS = tuple([parse_load(text) for text in ("idle", "10% PDR", "50% PDR", "90% PDR")])
+PREDICTABILITY_LOADS = DEFAULT_LOADS[:3]
+"""Nearer to its limit a datapath's own capacity decides, not how predictable it is."""
 
 
 def load_rates(loads: Iterable[Load], rates_pps: Mapping[str, float | None]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate as Gate
 from labkit.measure.hosttimes import HardwareTimes, HostTimes
 from labkit.measure.latency import LatencyLadder
+from labkit.measure.predictability import Predictability
 from labkit.measure.proof import Proof
 from labkit.measure.rates import LossCurve, Mrr
 from labkit.measure.search import SearchResult
@@ -100,7 +101,8 @@ class Measurement:
 
     key: Key
     kind: str
-    """throughput, mrr, latency, loss_curve, back_to_back; of the host itself hardware, wakeup, timerlat, busy_loop."""
+    """throughput, mrr, latency, loss_curve, back_to_back, predictability; of the host itself hardware, wakeup,
+    timerlat, busy_loop."""
     started: str
     """UTC, ISO 8601."""
     duration_s: float
@@ -120,6 +122,7 @@ class Measurement:
     latency: LatencyLadder | None = None
     loss_curve: LossCurve | None = None
     back_to_back: BackToBack | None = None
+    predictability: Predictability | None = None
     hardware: HardwareTimes | None = None
     wakeup: HostTimes | None = None
     timerlat: HostTimes | None = None

@@ -13,6 +13,7 @@ KINDS = {
     "latency": "latency",
     "loss_curve": "frame loss rate",
     "back_to_back": "back-to-back frames",
+    "predictability": "predictability",
     "hardware": "hardware gaps",
     "wakeup": "wake-ups",
     "timerlat": "traced wake-ups",

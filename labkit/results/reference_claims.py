@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from labkit import format as fmt
 from labkit.measure.hosttimes import CLAIM_US
 from labkit.measure.latency import LatencyPoint
+from labkit.measure.predictability import compare, pdv_us
 from labkit.record.run import Run
 from labkit.results.flavour import describe
-from labkit.results.lookup import HALF, at_load, doubts
+from labkit.results.lookup import HALF, at_load, doubts, of_kind
 from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.targets.rates import Rate
@@ -177,6 +178,7 @@ def _low_latency(run: Run, found: list[Row]) -> ReferenceClaim:
 
 
 def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
+    compared = {row.key: words for row in found if (words := _more_predictable(run, row))}
     variations = []
     for row in found:
         p = _at_half(run, row)
@@ -185,15 +187,40 @@ def _onload(run: Run, found: list[Row]) -> ReferenceClaim:
     onload = [(r, pdv) for r, pdv in variations if r.backend == "onload"]
     shown = onload or sorted(variations, key=lambda s: s[1])[:3]
     words = ", ".join(f"{_path(r)} {fmt.duration_us(pdv)}" for r, pdv in shown)
-    measured = "" if onload else f"Onload: {NOT_MEASURED}"
-    if words:
-        measured += f"{'; ' if measured else ''}packet delay variation (p99.9 - min) at {HALF}: {words}"
+    known = onload or any(row.backend == "onload" and row.key in compared for row in found)
+    measured = [] if known else [f"Onload: {NOT_MEASURED}"]
+    if compared:
+        measured += compared.values()
+    elif words:
+        measured.append(f"packet delay variation (p99.9 - min) at {HALF}: {words}")
     return ReferenceClaim(
         statement="OpenOnload makes latency more predictable.",
         holds="True of the NICs that it is made for (Solarflare, AMD). Over AF_XDP its own project calls it "
         "not of release quality, and users report it slower than the kernel.",
-        measured=measured,
+        measured="; ".join(measured),
         means="Predictable is a small packet delay variation at the load that you run, not a small median when idle.",
+    )
+
+
+def _more_predictable(run: Run, row: Row) -> str:
+    """Whether it is more predictable than the kernel here, with the evidence; empty: that was not compared."""
+    measurement = of_kind(run, row.key, "predictability")
+    if measurement is None or measurement.predictability is None or doubts(measurement):
+        return ""
+    answers = []
+    for spread in measurement.predictability.spreads:
+        one = compare(spread, pdv_us)
+        if one is not None:
+            answers.append(
+                f"{one.answer} at {spread.load} ({fmt.duration_us(one.own)} against {fmt.duration_us(one.reference)}, "
+                f"ratio {fmt.significant(one.ratio)} from {fmt.significant(one.low)} to {fmt.significant(one.high)})"
+            )
+    if not answers:
+        return ""
+    rounds = measurement.predictability.rounds
+    return (
+        f"is {_path(row)} more predictable than the kernel here, by its packet delay variation in {rounds} rounds? "
+        + ", ".join(answers)
     )
 
 

@@ -112,6 +112,8 @@ def _past_the_stack(traffic: Traffic, topology: Topology) -> str:
     return ""
 
 
+REFERENCE = "kernel"
+"""The backend that the others are compared with."""
 _SIMULATED = Mode(name="", description="simulated: no packet is sent", requires=())
 
 

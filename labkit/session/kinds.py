@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -33,6 +34,7 @@ from labkit.session.on_testbed import (
 )
 from labkit.session.plan import Plan
 from labkit.session.recorder import Recorder
+from labkit.session.rounds import measure_rounds
 from labkit.session.testbed import Testbed
 from labkit.session.testbeds import Testbeds
 from labkit.targets.rates import KINDS
@@ -167,6 +169,49 @@ class Kinds:
 
         variant = ",".join(load.text for load in loads)
         return self._datapath("latency", datapath, frames, body, variant=variant)
+
+    def predictability(
+        self, datapath: Datapath, frames: FrameSpec, loads: Sequence[Load], *, against: Datapath | None
+    ) -> Measurement:
+        """The spread of the round trips at these loads beside that of another datapath, in rounds in random order."""
+        both = [datapath, *([against] if against is not None else [])]
+        names = {load.of for load in loads if load.of is not None} | {"PDR"}
+        rates = [self._rates_pps(one, frames, names) for one in both]
+        # What both can do: the same load for both.
+        lower = {name: min(rate.get(name) or 0.0 for rate in rates) or None for name in names}
+        ladder = load_rates(loads, lower)
+        notes = Notes(progress=self._progress)
+        for name, rate_pps in lower.items():
+            if rate_pps is None and any(load.of == name for load in loads):
+                notes.deviations.append(
+                    f"no {name} was found of both, so loads relative to it were not measured"
+                )
+            for one in both:
+                notes.rest_on(self._recorder.find(_key(one, frames), KINDS[name.lower()]), name.lower())
+        key = _key(datapath, frames)
+
+        def prepare() -> Body:
+            return lambda: measure_rounds(
+                self._testbeds,
+                both,
+                frames,
+                ladder,
+                plan=self._plan,
+                order=random.Random(f"{self._recorder.seed}-{key.id}"),  # noqa: S311 - an order, no secret
+                against="" if against is None else _key(against, frames).id,
+                notes=notes,
+                progress=self._progress,
+            )
+
+        with self._watched(datapath.topology):
+            return self._frame.measure(
+                key,
+                "predictability",
+                ",".join(load.text for load in loads),
+                prepare,
+                phase=f"{key.id}: predictability",
+                on_machine=self._on_this_machine(datapath.topology),
+            )
 
     def loss_curve(self, datapath: Datapath, frames: FrameSpec) -> Measurement:
         """Loss from the highest load that the tester offers down."""

@@ -32,6 +32,8 @@ class Plan:
     loss_duration_s: float
     burst_repeats: int
     burst_max_s: float
+    predictability_rounds: int
+    """In each of which both datapaths are measured once at each load."""
     wakeup_duration_s: int
     """Of the kinds that sample wake-ups of the host: long enough for p99.9 of every core."""
     host_duration_s: int
@@ -78,6 +80,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             loss_duration_s=60.0,
             burst_repeats=50,
             burst_max_s=2.0,
+            predictability_rounds=20,
             wakeup_duration_s=600,
             host_duration_s=600,
             wakeup_interval_us=1000,
@@ -104,6 +107,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
             loss_duration_s=0.1,
             burst_repeats=10,
             burst_max_s=0.1,
+            predictability_rounds=6,
             wakeup_duration_s=6,
             host_duration_s=2,
             wakeup_interval_us=500,
@@ -124,6 +128,7 @@ def plan_for(*, quick: bool, rfc2544: bool) -> Plan:
         loss_duration_s=0.2,
         burst_repeats=50,
         burst_max_s=0.2,
+        predictability_rounds=12,
         wakeup_duration_s=30,
         host_duration_s=10,
         wakeup_interval_us=500,

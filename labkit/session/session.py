@@ -19,7 +19,7 @@ from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
 from labkit.progress import Progress
 from labkit.session import capabilities
-from labkit.session.datapaths import Datapath
+from labkit.session.datapaths import REFERENCE, Datapath, default_datapath
 from labkit.session.frame import Frame
 from labkit.session.judge import Judge
 from labkit.session.kinds import Kinds
@@ -97,6 +97,13 @@ class Session:
     def disconnect(self) -> None:
         """Let all machines go that are connected; the next measurement connects anew."""
         self._machines.close()
+
+    def reference(self, datapath: Datapath, frames: FrameSpec) -> Datapath | None:
+        """The kernel's datapath on the same lab, which others are compared with. None: it is none there, or itself."""
+        if datapath.backend.name == REFERENCE or REFERENCE not in datapath.topology.backends:
+            return None
+        found = default_datapath(REFERENCE, [datapath.topology])
+        return None if self.lacking(found) or self.unfit(found, frames) else found
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that fixes it. Empty: it can run."""

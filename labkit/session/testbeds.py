@@ -24,6 +24,9 @@ from labkit.testers.frames import FrameSpec
 from labkit.testers.offered_load import XDP_FAR_END, far_engine, measure_max_offered_load
 from labkit.testers.probe import AF_XDP_TESTER, default_engine
 
+SEED_STEP = 1_000_003
+"""Between the seeds of one simulated DUT that is started several times; a prime, so that no two DUTs share one soon."""
+
 
 class Testbeds:
     """Brings labs and testbeds up on demand.
@@ -58,6 +61,7 @@ class Testbeds:
         self._borrowed: Lab | None = None
         self._testbed: Testbed | None = None
         self._testbed_key: tuple[str, str, str, int] | None = None
+        self._simulated_starts: dict[tuple[str, str, str, int], int] = {}
         self._max_offered_loads: dict[tuple[str, str], MaxOfferedLoad] = {}
 
     def use(self, lab: Lab) -> None:
@@ -113,6 +117,9 @@ class Testbeds:
             if simulated is not None:
                 self._on_topology(datapath.topology, None, {})
                 spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
+                # Started again it is the same DUT, and not the same chance.
+                starts = self._simulated_starts[key] = self._simulated_starts.get(key, -1) + 1
+                spec = replace(spec, seed=spec.seed + SEED_STEP * starts)
                 self._testbed, self._testbed_key = SimulatedTestbed(spec), key
                 return self._testbed
             lab = replace(self._lab_for(datapath), output=self._output)

@@ -14,7 +14,7 @@ from labkit.targets.rate_readers import (
     offered_within,
     ratio_to_kernel,
 )
-from labkit.targets.time_readers import hardware_max, host_time, round_trip
+from labkit.targets.time_readers import hardware_max, host_time, round_trip, variation
 from labkit.units import Unit, format_quantity
 
 
@@ -126,9 +126,9 @@ _TABLE = (
         name="pdv",
         unit=Unit.SECONDS,
         better="low",
-        kinds=("latency",),
-        comes_from="p99.9 less the minimum (RFC 5481, RFC 8219)",
-        read=round_trip("pdv_us", 99.9),
+        kinds=("latency", "predictability"),
+        comes_from="p99.9 less the minimum (RFC 5481, RFC 8219); over rounds 99 % confidence interval of their median",
+        read=variation,
     ),
     Metric(
         name="loss_at_10_percent",

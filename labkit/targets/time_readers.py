@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labkit.measure.histogram import samples_needed
 from labkit.measure.hosttimes import HostTimes
+from labkit.measure.predictability import interval, pdv_us
 from labkit.measure.trial import TrialResult
 from labkit.record.model import Measurement
 from labkit.targets.observed import Observed, Reader, Unknown
@@ -57,6 +58,32 @@ def round_trip(field: str, percentile: float | None) -> Reader:
         )
 
     return read
+
+
+_OF_ONE = round_trip("pdv_us", 99.9)
+
+
+def variation(measurement: Measurement, load: str | None, kernel: Measurement | None) -> Observed | Unknown:
+    """Packet delay variation at the slowest of the loads: of a latency, or over the rounds of a predictability."""
+    if measurement.predictability is None:
+        return _OF_ONE(measurement, load, kernel)
+    spreads = [one for one in measurement.predictability.spreads if load in (None, one.load)]
+    if not spreads:
+        measured = ", ".join(one.load for one in measurement.predictability.spreads) or "none"
+        return Unknown(f"no spread at {load or 'any load'}; measured: {measured}")
+    found = []
+    for one in spreads:
+        values = interval(one.own, pdv_us)
+        if values is None:
+            return Unknown(f"too few samples at {one.load} for p99.9 in a round")
+        found.append((values, one))
+    (low, middle, high), worst = max(found, key=lambda pair: pair[0][1])
+    return Observed(
+        low=low / 1e6,
+        high=high / 1e6,
+        quoted=middle / 1e6,
+        note=f"at {worst.load}, median of {len(worst.own)} rounds",
+    )
 
 
 def host_time(kind: str, field: str, percentile: float | None) -> Reader:

@@ -60,6 +60,14 @@ def test_latency(measure: Measure, target: TargetCheck) -> None:
     target.declared(measure.latency())
 
 
+@pytest.mark.latency
+@pytest.mark.slow
+@pytest.mark.datapaths(modes="default")
+def test_predictability(measure: Measure, target: TargetCheck) -> None:
+    """The spread of the round trips beside the kernel's, in rounds in random order."""
+    target.declared(measure.predictability())
+
+
 @pytest.mark.loss
 @pytest.mark.datapaths(modes="default")
 def test_loss_curve(measure: Measure, target: TargetCheck) -> None:

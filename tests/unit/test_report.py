@@ -19,6 +19,7 @@ from labkit import format as fmt
 from labkit.cli import main
 from labkit.errors import EnvironmentBroken
 from labkit.measure.gate import Gate
+from labkit.measure.predictability import Predictability, Spread
 from labkit.record.codec import encode
 from labkit.record.model import DatapathKey, HostKey, Outcome, Verdict
 from labkit.results import marks
@@ -786,6 +787,33 @@ def test_the_arithmetic_of_the_claims():
     assert 1e9 / gap_ns(64, 10e9) == pytest.approx(14.88e6, rel=1e-3)
     assert gap_ns(64, 200e9) == pytest.approx(3.36)
     assert gap_ns(1518, 200e9) == pytest.approx(61.52)
+
+
+def test_claims_answer_whether_a_datapath_is_more_predictable_than_the_kernel():
+    latency = next(
+        m
+        for m in RUN.measurements
+        if m.key.id == "xdp-veth-64" and m.latency is not None and len(m.latency.points) > 1
+    )
+    point = latency.latency.points[0]
+    own, kernel = (tuple(replace(point, pdv_us=pdv + n) for n in range(6)) for pdv in (10.0, 40.0))
+    spreads = (
+        Spread(load="idle", load_pps=9000.0, own=own, reference=kernel),
+        Spread(load="50% PDR", load_pps=9000.0, own=own, reference=own),
+    )
+    payload = Predictability(against="kernel-veth-64", spreads=spreads, rounds=6, disturbed=0)
+    made = replace(
+        latency, kind="predictability", latency=None, predictability=payload, variant="idle,50% PDR"
+    )
+    onload = reference_claims(replace(RUN, measurements=(*RUN.measurements, made)))[4].measured
+    assert onload.startswith(f"Onload: {NOT_MEASURED}; is xdp on veth more predictable than the kernel here")
+    assert "yes at idle (12.5 µs against 42.5 µs, ratio 0.294 from 0.25 to 0.333)" in onload
+    assert "undecided at 50% PDR" in onload
+    invalid = replace(made, proof=replace(made.proof, proven=False))
+    assert (
+        "predictable"
+        not in reference_claims(replace(RUN, measurements=(*RUN.measurements, invalid)))[4].measured
+    )
 
 
 def test_claims_quote_what_was_measured_and_mark_lower_bounds():
