@@ -58,7 +58,7 @@ class Predictability:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class SpreadComparison:
     """A figure of both datapaths, round by round."""
 
     answer: Answer
@@ -73,7 +73,7 @@ class Comparison:
     """Medians of the rounds."""
 
 
-def compare(spread: Spread, figure: Callable[[LatencyPoint], float | None]) -> Comparison | None:
+def compare(spread: Spread, figure: Callable[[LatencyPoint], float | None]) -> SpreadComparison | None:
     """Compare by a figure of which less is better. None: there is no reference, or a round has too few samples.
 
     Yes (no) where the whole confidence interval of the median ratio is below (above) 1; by order statistics, so that
@@ -89,7 +89,7 @@ def compare(spread: Spread, figure: Callable[[LatencyPoint], float | None]) -> C
     answer: Answer = "undecided"
     if len(known) >= FEWEST_ROUNDS:
         answer = "yes" if high < 1 else "no" if low > 1 else "undecided"
-    return Comparison(
+    return SpreadComparison(
         answer=answer,
         ratio=median(ratios),
         low=low,
