@@ -44,8 +44,8 @@ class Mode:
 class Dut(Protocol):
     """A running datapath on the DUT.
 
-    It may have `worker_tid`, the thread whose core is judged; and `check_answers(trial)`, which is given a first few
-    frames and raises ToolFailed where they did not come back as they were sent.
+    It may have `worker_tid`, the thread whose core is judged; `wrong(trial)`, which is given a first few frames and
+    says why they show that it does not answer (empty: it does); and `count(trial)`, which is given each trial.
     """
 
     def proof(self) -> Proof:
@@ -62,7 +62,10 @@ class Dut(Protocol):
 
 
 class Backend(Protocol):
-    """A datapath that a DUT can use."""
+    """A datapath that a DUT can use.
+
+    With an attribute `leaves_traces` that is true, the lab is brought up anew after it: it may leave the DUT changed.
+    """
 
     name: str
     description: str

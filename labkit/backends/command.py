@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,29 +10,61 @@ from labkit.backends import command_proof
 from labkit.backends.base import Dut, Mode
 from labkit.backends.command_proof import Evidence
 from labkit.backends.kernel import ECHO_PORT
-from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.commands import Command, expand
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import Topology
+from labkit.machine import fix
 from labkit.machine.guarded import GuardedProgram
+from labkit.machine.hosts import Host
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
+
+_EXEC = ("sh", "-c", 'exec "$@"', "sh")
+"""Runs what follows: env(1) would take a path with an equals sign for a variable."""
 
 
 class CommandDut:
     """It runs."""
 
-    def __init__(self, program: GuardedProgram, command: Command, evidence: Evidence) -> None:
+    def __init__(
+        self, program: GuardedProgram, command: Command, evidence: Evidence, host: Host, argv: list[str]
+    ) -> None:
         self._program = program
         self._command = command
         self._evidence = evidence
+        self._host = host
+        self._argv = argv
+        self._answered = 0
 
     def proof(self) -> Proof:
-        """What is read back of it now."""
+        """What is read back of it now, and what ran."""
         self._program.check_alive()
-        found = self._evidence.proof()
-        argv = [*self._command.wrapper, *self._command.argv]
-        return Proof(proven=found.proven, claim=found.claim, evidence={**found.evidence, "argv": argv})
+        found = self._evidence.proof(self._answered)
+        lacking = command_proof.missing_library(self._command, self._host, self._program)
+        return Proof(
+            proven=found.proven and not lacking,
+            claim=f"{lacking}; {found.claim}" if lacking else found.claim,
+            evidence={**found.evidence, "program": self._described()},
+        )
+
+    def _described(self) -> dict[str, object]:
+        """Command line, environment, and checksums of the files in it: two programs of one name can be told apart."""
+        words = [*self._argv, *([self._command.preload] if self._command.preload else [])]
+        look = 'cd "$1"; shift; for word; do [ -f "$word" ] && sha256sum "$word"; done; true'
+        done = subprocess.run(
+            self._host.argv(["sh", "-c", look, "sh", self._command.directory, *words]),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        sums = {line[66:]: line[:64] for line in done.stdout.splitlines()}
+        return {
+            "argv": self._argv,
+            "preload": self._command.preload,
+            "environment": dict(self._command.environment),
+            "sha256": sums,
+        }
 
     def counters(self) -> Mapping[str, float]:
         """It has none that labkit knows."""
@@ -41,17 +74,27 @@ class CommandDut:
         """Raise ToolFailed, with its last lines, if it has ended."""
         self._program.check_alive()
 
-    def check_answers(self, trial: TrialResult) -> None:
-        """Raise ToolFailed where a first few frames did not come back as they were sent."""
-        called, printed = self._program.called, f"; it printed: {self._program.output}"
+    @property
+    def worker_tid(self) -> int:
+        """Its first thread: the gates judge where it may run, and count its time as the DUT's."""
+        return self._program.pid
+
+    def count(self, trial: TrialResult) -> None:
+        """A trial is over: what came back, its proof must account for."""
+        self._answered += trial.received
+
+    def wrong(self, trial: TrialResult) -> str:
+        """Why a first few frames show that it does not answer; empty: they all came back as they were sent."""
+        printed = f"; it printed: {self._program.output}"
         # One that has another tag, sequence or time, or none, was changed: nobody else sends here.
         if changed := trial.corrupt + trial.foreign + trial.stale:
-            raise ToolFailed(
-                f"{called} answers wrongly: of {trial.sent} frames {trial.received} came back as they were sent, and "
-                f"{changed} others{printed}"
+            return (
+                f"{self._program.called} answers wrongly: of {trial.sent} frames {trial.received} came back as they "
+                f"were sent, and {changed} others{printed}"
             )
         if not trial.received:
-            raise ToolFailed(f"{called} answers nothing: none of {trial.sent} frames came back{printed}")
+            return f"{self._program.called} answers nothing: none of {trial.sent} frames came back{printed}"
+        return ""
 
 
 class CommandBackend:
@@ -60,6 +103,8 @@ class CommandBackend:
     name = "command"
     description = "a program of your own, as the topology's key commands has it"
     own_mac = True
+    leaves_traces = True
+    """What it did to the DUT's interfaces (an XDP program, a bridge) may outlast it."""
 
     def modes(self, topology: Topology) -> tuple[Mode, ...]:
         """One for each command."""
@@ -80,27 +125,31 @@ class CommandBackend:
         """Run it on the DUT's core until it is ready. Raises ToolFailed where it ends, hangs, or is not ready."""
         (command,) = (one for one in lab.topology.commands if one.name == mode.name)
         values = variables(lab, ip_version)
-        called = f"the program {command.name} on {lab.dut_ports[0].host.name}"
+        host = lab.dut_ports[0].host
+        _check_clean(lab)
         folder = lab.output()
         output = None if folder is None else folder / f"{lab.topology.name}-{command.name}.log"
+        called = f"the program {command.name} on {host.name}"
         with GuardedProgram(
-            lab.dut_ports[0].host, argv(command, values), called=called, output=output
+            host, argv(command, values), called=called, output=output, awaited=command.ready.prints
         ) as program:
-            evidence = command_proof.evidence(command, lab, program.session, values, ip_version=ip_version)
+            evidence = command_proof.evidence(command, lab, program, values, ip_version=ip_version)
             _await_ready(program, command, evidence)
+            if lacking := command_proof.missing_library(command, host, program):
+                raise ToolFailed(f"{called}: {lacking}; it printed: {program.output}")
             evidence.begin()
-            yield CommandDut(program, command, evidence)
+            ran = [expand(word, values) for word in (*command.wrapper, *command.argv)]
+            yield CommandDut(program, command, evidence, host, ran)
 
 
 def argv(command: Command, values: Mapping[str, str]) -> list[str]:
-    """The whole command line: variables, core, wrapper, program."""
-    environment = {**command.environment, **values}
-    if command.preload:
-        environment["LD_PRELOAD"] = command.preload
-    words = [expand(word, values) for word in (*command.wrapper, *command.argv)]
-    # The variables come last: what is preloaded is for the program, not for what starts it.
-    start = ["taskset", "-c", values["LABKIT_CORE"], "env", "-C", command.directory]
-    return [*start, *(f"{k}={v}" for k, v in environment.items()), *words]
+    """The whole command line: core, folder, variables, wrapper, what is preloaded, program."""
+    own = {name: expand(value, values) for name, value in command.environment.items()}
+    variables = [f"{name}={value}" for name, value in {**own, **values}.items()]
+    preload = ["env", f"LD_PRELOAD={command.preload}", *_EXEC] if command.preload else []
+    wrapper, program = ([expand(word, values) for word in words] for words in (command.wrapper, command.argv))
+    start = ["taskset", "-c", values["LABKIT_CORE"], "env", "-C", command.directory, *variables]
+    return [*start, *_EXEC, *wrapper, *preload, *program]
 
 
 def variables(lab: Lab, ip_version: int) -> dict[str, str]:
@@ -130,27 +179,33 @@ def _of_port(live: LivePort | None) -> dict[str, str]:
         return str(getattr(given, "ip", "") or "")
 
     values = (
-        *(
-            live.interface or "",
-            port.mac,
-            ip(port.ipv4),
-            ip(port.ipv6),
-            str(live.link.mtu_bytes),
-            live.vdev or "",
-        ),
+        *(live.interface or "", port.mac, ip(port.ipv4), ip(port.ipv6)),
+        *(str(live.link.mtu_bytes), live.vdev or ""),
         *(peer.mac, ip(peer.ipv4), ip(peer.ipv6)),
     )
     return dict(zip(names, values, strict=True))
 
 
+def _check_clean(lab: Lab) -> None:
+    """Raise EnvironmentBroken where an interface has an XDP program already, which would pass for the program's."""
+    for port in lab.dut_ports:
+        if port.interface is not None and command_proof.xdp_of(port) is not None:
+            raise EnvironmentBroken(
+                f"{port.interface} has an XDP program already, of whoever was there before",
+                hint=f"take it off (ip link set {port.interface} xdp off), or bring the lab up anew: "
+                f"{fix.labkit('down')}",
+            )
+
+
 def _await_ready(program: GuardedProgram, command: Command, evidence: Evidence) -> None:
     ready = command.ready
     if ready.prints:
-        program.await_ready(lambda: program.printed(ready.prints), within_s=ready.within_s)
+        wanted = f"it has not printed {ready.prints!r}"
+        program.await_ready(lambda: "" if program.printed else wanted, within_s=ready.within_s)
     elif ready.after_s is not None:
         program.await_for(ready.after_s)
     else:
-        program.await_ready(evidence.holds, within_s=ready.within_s)
+        program.await_ready(evidence.lacks, within_s=ready.within_s)
 
 
 BACKEND = CommandBackend()

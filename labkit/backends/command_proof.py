@@ -5,110 +5,138 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Protocol
 
 from labkit.backends.kernel import ECHO_PORT
 from labkit.errors import EnvironmentBroken, ToolFailed
 from labkit.lab.commands import PROGRAM, Command, expand
 from labkit.lab.live import Lab, LivePort
+from labkit.machine.guarded import MARK, GuardedProgram
+from labkit.machine.hosts import Host
 from labkit.measure.proof import Proof
 
 _BETWEEN = "----"
-# The sockets of all processes of its session, then the kernel's lists. /proc/net is that of who reads it.
+# The sockets and libraries of all processes that have the program's mark, then files. /proc/net is the reader's.
 _LOOK = f"""
-session=$1
+mark=$1
 shift
-for stat in /proc/[0-9]*/stat; do
-    line=
-    read -r line 2>/dev/null <"$stat"
-    pid=${{stat#/proc/}}
-    pid=${{pid%/stat}}
-    read -r _ _ _ of_it _ <<END
-${{line##*) }}
-END
-    [ "$of_it" = "$session" ] && readlink "/proc/$pid/fd/"* 2>/dev/null
+for pid in $(grep -lsz "^{MARK}=$mark\\$" /proc/[0-9]*/environ | cut -d/ -f3); do
+    readlink "/proc/$pid/fd/"* 2>/dev/null
+    sed -n 's,^[^/]*\\(/.*\\)$,maps \\1,p' "/proc/$pid/maps" 2>/dev/null | sort -u
 done
 for path; do echo {_BETWEEN}; cat "$path" 2>/dev/null; done
 """
 _INODE = re.compile(r"socket:\[(\d+)\]")
-COMMAND_TIMEOUT_S = 60.0
+OWN_PROOF_S = 30.0
+NEARLY_ALL = 0.99
+"""Of the frames that came back, the kernel must have counted so many datagrams: it counts other traffic, too."""
 
 
 class Evidence(Protocol):
     """How a program is proven."""
 
-    def holds(self) -> bool:
-        """Whether it has what the proof asks for, before any traffic."""
+    def lacks(self) -> str:
+        """What it lacks of what the proof asks for, before any traffic; empty: nothing."""
         ...
 
     def begin(self) -> None:
         """Note the counters that traffic will move."""
         ...
 
-    def proof(self) -> Proof:
-        """After traffic."""
+    def proof(self, answered: int) -> Proof:
+        """After traffic, of which so many frames came back."""
         ...
 
 
 def evidence(
-    command: Command, lab: Lab, session: int, values: Mapping[str, str], *, ip_version: int
+    command: Command, lab: Lab, program: GuardedProgram, values: Mapping[str, str], *, ip_version: int
 ) -> Evidence:
-    """That of a command that runs in this session on the DUT's host."""
-    port = lab.dut_ports[0]
+    """That of a command that runs on the DUT's host."""
     if command.proof_argv:
-        return _OwnCommand(command, port, session, values)
+        return _OwnCommand(command, lab.dut_ports[0].host, program, values)
     if command.proof == "xdp":
         return _XdpProgram(lab.dut_ports)
     if command.proof == "packet_socket":
-        return _PacketSocket(port, session)
-    return _UdpSocket(port, session, ip_version)
+        return _PacketSocket(lab.dut_ports, program)
+    return _UdpSocket(lab.dut_ports[0], program, ip_version)
 
 
-def _look(port: LivePort, session: int, *paths: str) -> tuple[set[str], list[str]]:
-    """Inodes of the session's sockets, and the text of these files."""
+def _look(host: Host, program: GuardedProgram, *paths: str) -> tuple[set[str], set[str], list[str]]:
+    """Inodes of the program's sockets, paths of what it has mapped, and the text of these files."""
     done = subprocess.run(
-        port.host.argv(["sh", "-c", _LOOK, "sh", str(session), *paths]),
+        host.argv(["sh", "-c", _LOOK, "sh", program.mark, *paths]),
         check=False,
         capture_output=True,
         text=True,
+        errors="replace",
     )
-    links, *texts = done.stdout.split(f"{_BETWEEN}\n")
+    own, *texts = done.stdout.split(f"{_BETWEEN}\n")
     if len(texts) != len(paths):
-        raise ToolFailed(f"what reads the sockets {port.host.ended(done.returncode)}: {done.stderr.strip()}")
-    return set(_INODE.findall(links)), texts
+        raise ToolFailed(f"what reads the sockets {host.ended(done.returncode)}: {done.stderr.strip()}")
+    mapped = {line.removeprefix("maps ") for line in own.splitlines() if line.startswith("maps ")}
+    return set(_INODE.findall(own)), mapped, texts
+
+
+def missing_library(command: Command, host: Host, program: GuardedProgram) -> str:
+    """Why its preloaded library does nothing; empty: it is loaded, or none was asked for. ld.so goes on without one."""
+    if not command.preload:
+        return ""
+    _, mapped, _ = _look(host, program)
+    real = subprocess.run(
+        host.argv(["readlink", "-f", command.preload]), check=False, capture_output=True, text=True
+    ).stdout.strip()
+    if {command.preload, real} & mapped:
+        return ""
+    return f"{command.preload} is not loaded into it (preload)"
 
 
 class _UdpSocket:
-    """A UDP socket of the kernel's at the lab's port, and the kernel's count of datagrams in and out."""
+    """A UDP socket of the kernel's at the lab's address and port, and the kernel's count of datagrams in and out."""
 
-    def __init__(self, port: LivePort, session: int, ip_version: int) -> None:
-        self._port, self._session, self._ip_version = port, session, ip_version
+    def __init__(self, port: LivePort, program: GuardedProgram, ip_version: int) -> None:
+        self._port, self._program, self._ip_version = port, program, ip_version
+        own = port.port.ipv6 if ip_version == 6 else port.port.ipv4
+        self._address = own.ip if own is not None else None
         self._before = (0, 0)
 
     def _read(self) -> tuple[list[str], tuple[int, int]]:
-        """The local addresses of its sockets at the lab's port, and datagrams in and out."""
+        """The local addresses of its sockets that get the lab's datagrams, and datagrams in and out."""
         paths = ("/proc/net/udp", "/proc/net/udp6", "/proc/net/snmp", "/proc/net/snmp6")
-        inodes, (udp, udp6, snmp, snmp6) = _look(self._port, self._session, *paths)
+        inodes, _, (udp, udp6, snmp, snmp6) = _look(self._port.host, self._program, *paths)
         rows = [line.split() for text in (udp, udp6) for line in text.splitlines()[1:]]
-        own = [row[1] for row in rows if row[9] in inodes and int(row[1].rpartition(":")[2], 16) == ECHO_PORT]
-        return own, _udp6(snmp6) if self._ip_version == 6 else _udp(snmp)
+        own = [_local(row[1]) for row in rows if row[9] in inodes]
+        fitting = [f"{address} port {port}" for address, port in own if self._is_ours(address, port)]
+        return fitting, _udp6(snmp6) if self._ip_version == 6 else _udp(snmp)
 
-    def holds(self) -> bool:
-        return bool(self._read()[0])
+    def _is_ours(self, address: str, port: int) -> bool:
+        found = ip_address(address)
+        mapped = getattr(found, "ipv4_mapped", None)
+        return port == ECHO_PORT and (found.is_unspecified or self._address in (found, mapped))
+
+    def lacks(self) -> str:
+        return "" if self._read()[0] else f"it has no UDP socket at {self._address}, port {ECHO_PORT}"
 
     def begin(self) -> None:
         self._before = self._read()[1]
 
-    def proof(self) -> Proof:
+    def proof(self, answered: int) -> Proof:
         own, now = self._read()
         received, sent = (late - early for late, early in zip(now, self._before, strict=True))
         return Proof(
-            proven=bool(own) and received > 0 and sent > 0,
+            proven=bool(own) and min(received, sent) >= max(NEARLY_ALL * answered, 1),
             claim=f"{'a' if own else 'no'} UDP socket of the kernel's at port {ECHO_PORT} is the program's; the kernel "
-            f"counted {received} datagrams in and {sent} out",
-            evidence={"local_addresses": own, "in_datagrams": received, "out_datagrams": sent},
+            f"counted {received} datagrams in and {sent} out, of {answered} frames that came back",
+            evidence={"sockets": own, "in_datagrams": received, "out_datagrams": sent, "answered": answered},
         )
+
+
+def _local(text: str) -> tuple[str, int]:
+    """An address of /proc/net/udp or udp6: words of 32 bits in the byte order of the machine, in hex."""
+    address, _, port = text.partition(":")
+    words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+    return str(ip_address(b"".join(words))), int(port, 16)
 
 
 def _udp(text: str) -> tuple[int, int]:
@@ -122,63 +150,39 @@ def _udp6(text: str) -> tuple[int, int]:
 
 
 class _PacketSocket:
-    """A packet socket."""
+    """A packet socket that receives, at the first port; and one at each other port."""
 
-    def __init__(self, port: LivePort, session: int) -> None:
-        self._port, self._session = port, session
+    def __init__(self, ports: Iterable[LivePort], program: GuardedProgram) -> None:
+        self._ports, self._program = tuple(ports), program
 
-    def _own(self) -> list[str]:
-        inodes, (text,) = _look(self._port, self._session, "/proc/net/packet")
-        return [line for line in text.splitlines()[1:] if line.split()[-1] in inodes]
+    def _own(self) -> tuple[list[str], list[str]]:
+        """Interfaces with such a socket of the program's, and those without."""
+        indexes = [f"/sys/class/net/{port.interface}/ifindex" for port in self._ports]
+        inodes, _, (text, *found) = _look(self._ports[0].host, self._program, "/proc/net/packet", *indexes)
+        # sk, RefCnt, Type, Proto, Iface, R, Rmem, User, Inode
+        rows = [row for line in text.splitlines()[1:] if (row := line.split())[8] in inodes]
+        having: list[str] = []
+        lacking: list[str] = []
+        for place, (port, index) in enumerate(zip(self._ports, found, strict=True)):
+            at = [row for row in rows if int(row[4]) in (0, int(index))]
+            able = [row for row in at if place or (int(row[3], 16) and row[5] == "1")]
+            (having if able else lacking).append(str(port.interface))
+        return having, lacking
 
-    def holds(self) -> bool:
-        return bool(self._own())
-
-    def begin(self) -> None:
-        """The frames that come back are the traffic."""
-
-    def proof(self) -> Proof:
-        own = self._own()
-        return Proof(
-            proven=bool(own),
-            claim=f"{len(own)} packet sockets are the program's",
-            evidence={"packet_sockets": own},
-        )
-
-
-class _XdpProgram:
-    """An XDP program on each of the DUT's interfaces."""
-
-    def __init__(self, ports: tuple[LivePort, ...]) -> None:
-        self._ports = ports
-
-    def _attached(self) -> dict[str, dict[str, object]]:
-        found = {}
-        for port in self._ports:
-            done = subprocess.run(
-                port.host.argv(["ip", "-json", "-details", "link", "show", "dev", str(port.interface)]),
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            link = json.loads(done.stdout)[0] if done.returncode == 0 else {}
-            if "xdp" in link:
-                found[str(port.interface)] = link["xdp"]
-        return found
-
-    def holds(self) -> bool:
-        return len(self._attached()) == len(self._ports)
+    def lacks(self) -> str:
+        lacking = self._own()[1]
+        return f"it has no packet socket at {', '.join(lacking)}" if lacking else ""
 
     def begin(self) -> None:
         """The frames that come back are the traffic."""
 
-    def proof(self) -> Proof:
-        attached = self._attached()
-        modes = sorted({_XDP_MODES.get(one.get("mode"), "unknown") for one in attached.values()})  # type: ignore[call-overload]
+    def proof(self, answered: int) -> Proof:
+        having, lacking = self._own()
         return Proof(
-            proven=len(attached) == len(self._ports),
-            claim=f"XDP programs on {', '.join(attached) or 'no interface'}, mode {'/'.join(modes) or 'none'}",
-            evidence={"xdp": attached},
+            proven=not lacking,
+            claim=f"packet sockets at {', '.join(having) or 'no port'} are the program's"
+            + (f", none at {', '.join(lacking)}" if lacking else ""),
+            evidence={"packet_sockets": having, "answered": answered},
         )
 
 
@@ -186,45 +190,82 @@ _XDP_MODES = {1: "native", 2: "generic", 3: "offloaded"}
 """As ip(8) shows them: IFLA_XDP_ATTACHED."""
 
 
+def xdp_of(port: LivePort) -> dict[str, object] | None:
+    """The XDP program of an interface, as ip(8) shows it; None: it has none."""
+    done = subprocess.run(
+        port.host.argv(["ip", "-json", "-details", "link", "show", "dev", str(port.interface)]),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    link = json.loads(done.stdout)[0] if done.returncode == 0 else {}
+    found: dict[str, object] | None = link.get("xdp")
+    return found
+
+
+class _XdpProgram:
+    """An XDP program on each of the DUT's interfaces, which had none before."""
+
+    def __init__(self, ports: tuple[LivePort, ...]) -> None:
+        self._ports = ports
+
+    def _attached(self) -> dict[str, dict[str, object]]:
+        return {str(port.interface): found for port in self._ports if (found := xdp_of(port)) is not None}
+
+    def lacks(self) -> str:
+        lacking = {str(port.interface) for port in self._ports} - self._attached().keys()
+        return f"there is no XDP program on {', '.join(sorted(lacking))}" if lacking else ""
+
+    def begin(self) -> None:
+        """The frames that come back are the traffic."""
+
+    def proof(self, answered: int) -> Proof:
+        attached = self._attached()
+        modes = sorted({_XDP_MODES.get(int(str(one.get("mode", 0))), "unknown") for one in attached.values()})
+        return Proof(
+            proven=len(attached) == len(self._ports),
+            claim=f"XDP programs on {', '.join(attached) or 'no interface'}, mode {'/'.join(modes) or 'none'}",
+            evidence={"xdp": attached, "answered": answered},
+        )
+
+
 class _OwnCommand:
     """A command of the user's: 0 says that it is proven, and its first line is the claim."""
 
-    def __init__(self, command: Command, port: LivePort, session: int, values: Mapping[str, str]) -> None:
-        environment = {**values, PROGRAM: str(session)}
+    def __init__(
+        self, command: Command, host: Host, program: GuardedProgram, values: Mapping[str, str]
+    ) -> None:
+        environment = {**values, PROGRAM: str(program.pid)}
         self._argv = [
             *("env", "-C", command.directory),
             *(f"{name}={value}" for name, value in environment.items()),
+            *("sh", "-c", 'exec "$@"', "sh"),  # env would take a path with an equals sign for a variable
             *(expand(word, environment) for word in command.proof_argv),
         ]
-        self._port = port
+        self._host = host
         self._name = command.name
 
-    def _run(self) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                self._port.host.argv(self._argv),
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_TIMEOUT_S,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise EnvironmentBroken(
-                f"the proof of {self._name} did not end in {COMMAND_TIMEOUT_S:g} s: {self._argv}"
-            ) from error
+    def _run(self) -> tuple[int, str]:
+        called = f"the proof of {self._name}"
+        with GuardedProgram(self._host, self._argv, called=called) as run:
+            code = run.await_end(within_s=OWN_PROOF_S)
+            if code is None:
+                raise EnvironmentBroken(
+                    f"{called} did not end in {OWN_PROOF_S:g} s; it printed: {run.output}"
+                )
+            return code, run.output
 
-    def holds(self) -> bool:
-        return self._run().returncode == 0
+    def lacks(self) -> str:
+        code, output = self._run()
+        return f"its proof ended with {code}: {output}" if code else ""
 
     def begin(self) -> None:
         """What moves, the command itself knows."""
 
-    def proof(self) -> Proof:
-        done = self._run()
-        lines = (done.stdout or done.stderr).strip().splitlines()
+    def proof(self, answered: int) -> Proof:
+        code, output = self._run()
         return Proof(
-            proven=done.returncode == 0,
-            claim=lines[0][:200] if lines else f"its proof ended with exit code {done.returncode}",
-            evidence={"exit_code": done.returncode, "printed": "\n".join(lines)[:2000]},
+            proven=code == 0,
+            claim=output.splitlines()[0][:200],
+            evidence={"exit_code": code, "printed": output[:2000], "answered": answered},
         )

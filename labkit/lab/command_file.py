@@ -73,7 +73,12 @@ def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes:
             found["wrapper"] = _argv(keys["wrapper"], base)
     with mistakes.noted():
         if "preload" in keys:
-            found["preload"] = _program(keys["preload"], base)
+            found["preload"] = _library(keys["preload"], base)
+            if "proof" not in keys:
+                keys["preload"].fail(
+                    "a library that is loaded first may take another path than the kernel's, so say what proves it",
+                    hint="proof: udp_socket where it is the kernel's all the same, else a command of your own",
+                )
     with mistakes.noted():
         if "environment" in keys:
             found["environment"] = _environment(keys["environment"])
@@ -88,6 +93,11 @@ def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes:
     with mistakes.noted():
         if "proof" in keys:
             proof = _proof(keys["proof"], base)
+        if proof["proof"] and any(not link.kind.has_interfaces for link in links):
+            keys.get("proof", node).fail(
+                f"{proof['proof']} is read back of interfaces, and the lab has none",
+                hint="a list: a command of your own that ends with 0 where it is proven",
+            )
     directory = str(base.folder.resolve()) if base.here else "/"
     return Command(name=name, directory=directory, answers=answers, **found, **proof)
 
@@ -110,10 +120,14 @@ def _argv(node: Node, base: Base, *, known: Sequence[str] = NAMES) -> tuple[str,
             item.fail("expected a word of a command line")
         words.append(item.value)
     for item, text in zip(items, words, strict=True):
-        for name in variables(text):
-            if name not in known:
-                item.fail(f"unknown variable ${name}", hint=suggest(name, known))
+        _check_variables(item, text, known)
     return tuple(words)
+
+
+def _check_variables(node: Node, text: str, known: Sequence[str]) -> None:
+    for name in variables(text):
+        if name not in known:
+            node.fail(f"unknown variable ${name}", hint=suggest(name, known))
 
 
 def _program(node: Node, base: Base) -> str:
@@ -132,6 +146,17 @@ def _program(node: Node, base: Base) -> str:
     return str(path)
 
 
+def _library(node: Node, base: Base) -> str:
+    """A path that ld.so takes as one: it looks for a name, and splits at blanks and colons."""
+    text = node.text()
+    if re.search(r"[\s:]", text) or "/" not in text:
+        node.fail(f"expected the path of one library, without blanks and colons, got {text!r}")
+    path = _program(node, base)
+    if base.here and base.checked and not Path(path).is_file():
+        node.fail(f"no such file: {path}", hint="ld.so would go on without it")
+    return path
+
+
 def _environment(node: Node) -> dict[str, str]:
     if not isinstance(node.value, dict):
         node.fail('expected a mapping of variables, such as {EF_POLL_USEC: "100000"}')
@@ -145,6 +170,7 @@ def _environment(node: Node) -> dict[str, str]:
             value.fail("a library that is loaded first has a key of its own", hint="preload: PATH")
         if not isinstance(value.value, str):
             value.fail("expected text")
+        _check_variables(value, value.value, NAMES)
         found[name] = value.value
     return found
 

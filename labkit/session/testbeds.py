@@ -60,6 +60,8 @@ class Testbeds:
         self._lab: Lab | None = None
         self._borrowed: Lab | None = None
         self._testbed: Testbed | None = None
+        self._traces = False
+        """Whether its datapath may leave the lab changed."""
         self._testbed_key: tuple[str, str, str, int] | None = None
         self._simulated_starts: dict[tuple[str, str, str, int], int] = {}
         self._max_offered_loads: dict[tuple[str, str], MaxOfferedLoad] = {}
@@ -124,6 +126,7 @@ class Testbeds:
                 return self._testbed
             lab = replace(self._lab_for(datapath), output=self._output)
             engine, note = self._engine(lab)
+            self._traces = getattr(datapath.backend, "leaves_traces", False)
             self._testbed = self._testbed_stack.enter_context(
                 live_testbed(
                     lab,
@@ -187,7 +190,13 @@ class Testbeds:
     def close_testbed(self) -> None:
         """Stop tester and DUT; the next call of `testbed` starts new ones."""
         self._testbed, self._testbed_key = None, None
-        self._testbed_stack.close()
+        traces, self._traces = self._traces, False
+        try:
+            self._testbed_stack.close()
+        finally:
+            if traces:  # the next datapath begins on a DUT that nobody has changed
+                self._lab = None
+                self._lab_stack.close()
 
     def close(self) -> None:
         """Take everything down."""

@@ -86,9 +86,10 @@ def test_the_example_in_python_answers_and_is_proven(tmp_path: Path, more: tuple
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["trial"]["received"] == found["trial"]["sent"] == 300
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0
     assert found["proof"]["proven"], found["proof"]
-    assert found["proof"]["evidence"]["in_datagrams"] >= 300
+    assert found["proof"]["evidence"]["in_datagrams"] >= found["trial"]["received"]
+    assert found["proof"]["evidence"]["program"]["sha256"].keys() >= {ECHO}
     assert not left(ECHO)
 
 
@@ -102,7 +103,7 @@ def test_the_example_in_c_answers(tmp_path: Path) -> None:
     done = trial(write(tmp_path, {"c": {"argv": argv, "ready": {"prints": "ready"}}}), "--json")
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["trial"]["received"] == 300
+    assert json.loads(done.stdout)["trial"]["received"] > 100
 
 
 @pytest.mark.parametrize("links", [1, 2])
@@ -113,9 +114,9 @@ def test_a_program_that_moves_frames_is_proven_by_its_packet_socket(tmp_path: Pa
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["trial"]["received"] == 300
+    assert found["trial"]["received"] > 100
     assert found["proof"]["proven"]
-    assert f"{links} packet sockets" in found["proof"]["claim"]
+    assert found["proof"]["evidence"]["packet_sockets"] == ["dut0", "dut1"][:links]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_a_program_that_moves_frames_is_proven_by_its_packet_socket(tmp_path: Pa
         (
             "print('hm', flush=True)\nwhile 1: pass",
             {"ready": {"within": "1 s"}},
-            "was not ready in 1 s; it printed: hm",
+            "not ready in 1 s: it has no UDP socket at 198.18.0.2, port 7; it printed: hm",
         ),
         (
             WRONG.format(answer="b'x' + data[1:]"),
@@ -164,6 +165,117 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "the program mine on dut ended with exit code 127" in done.stderr
     assert "no-such-program-of-ours" in done.stderr
+
+
+def test_a_socket_at_another_address_proves_nothing(tmp_path: Path) -> None:
+    """A packet socket answers; the socket is at loopback, where datagrams go to and fro."""
+    decoy = """
+import threading
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("127.0.0.1", 7))
+def talk():
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    while True:
+        other.sendto(b"x", ("127.0.0.1", 7))
+        one.sendto(b"x", one.recvfrom(9)[1])
+        time.sleep(0.001)
+threading.Thread(target=talk, daemon=True).start()
+"""
+    imports, rest = BRIDGE.strip().split("\n", 1)
+    argv = script(tmp_path, f"{imports}, time\n{decoy}{rest}")
+    own = {"argv": argv, "answers": "frames", "proof": "udp_socket", "ready": {"after": "300 ms"}}
+
+    found = json.loads(trial(write(tmp_path, {"mine": own}), "--json").stdout)
+
+    assert found["trial"]["received"] > 100
+    assert not found["proof"]["proven"]
+    assert "no UDP socket" in found["proof"]["claim"]
+
+
+def test_a_preloaded_library_that_is_not_loaded_is_named(tmp_path: Path) -> None:
+    static = tmp_path / "echo_static"
+    made = subprocess.run(["cc", "-O2", "-static", "-o", static, EXAMPLES / "echo_udp.c"], check=False)
+    if made.returncode:
+        pytest.skip("no static C library here")
+    library = tmp_path / "shim.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", library, "/dev/null"], check=True)
+    argv = ["./echo_static", "$LABKIT_ADDRESS", "$LABKIT_PORT"]
+    own = {"argv": argv, "preload": "./shim.so", "proof": "udp_socket"}
+
+    done = trial(write(tmp_path, {"mine": own}))
+
+    assert done.returncode == 4
+    assert "shim.so is not loaded into it (preload)" in done.stderr
+    own["argv"] = [sys.executable, ECHO]
+    found = json.loads(trial(write(tmp_path, {"mine": own}), "--json").stdout)
+    assert found["proof"]["proven"], found["proof"]
+    assert found["proof"]["evidence"]["program"]["sha256"].keys() >= {str(library)}
+
+
+def test_what_one_program_leaves_on_the_interfaces_is_gone_for_the_next(tmp_path: Path) -> None:
+    leaves = "ip link add br0 type bridge; ip link set dut0 master br0; exec"
+    commands = {
+        "leaver": {"argv": ["sh", "-c", f"{leaves} {sys.executable} {ECHO}"], "ready": {"prints": "ready"}},
+        "looker": {
+            "argv": [sys.executable, ECHO],
+            "proof": ["sh", "-c", "ip -json link show dut0 | grep -v master && echo clean"],
+        },
+    }
+    path = write(tmp_path, commands)
+    code = """
+import sys
+from labkit.lab.topology_file import load
+from labkit.progress import Silent
+from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.session import Session
+from labkit.session.settings import Settings
+from labkit.testers.frames import frame_spec
+with Session(Settings(store=False), progress=Silent()) as session:
+    for datapath in [d for d in enumerate_datapaths([load(sys.argv[1])]) if d.backend.name == "command"]:
+        try:
+            print(session.one_trial(datapath, frame_spec(64), load_pps=1000.0, duration_s=0.2)[1].claim)
+        except Exception as error:
+            print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].endswith("clean") or '"ifname":"dut0"' in done.stdout.splitlines()[-1]
+    assert "master" not in done.stdout
+
+
+@pytest.mark.parametrize("how", ["timeout 98{0} {1}", "setsid {1}", "(setsid {1} &); sleep 98{0}"])
+def test_what_has_left_the_process_group_ends_as_well(tmp_path: Path, how: str) -> None:
+    words = how.format(os.getpid(), f"{sys.executable} {ECHO}")
+    path = write(tmp_path, {"mine": {"argv": ["sh", "-c", words]}})
+
+    done = trial(path, "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["proof"]["proven"]
+    assert not left(ECHO)
+    assert not left(f"98{os.getpid()}")
+
+
+def test_endless_output_without_a_line_is_not_kept_in_memory(tmp_path: Path) -> None:
+    argv = ["bash", "-c", f"(tr '\\0' x </dev/zero) & exec {sys.executable} {ECHO}"]
+    words = [sys.executable, "-m", "labkit.cli", "trial", "--backend", "command"]
+    words += [
+        "--topology",
+        str(write(tmp_path, {"mine": {"argv": argv}})),
+        "--load",
+        "100 pps",
+        "--duration",
+        "3 s",
+    ]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        most_kib = 0
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            most_kib = max(
+                most_kib, *(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line), 0
+            )
+            time.sleep(0.1)
+    assert process.returncode == 0
+    assert 0 < most_kib < 400_000
 
 
 def test_a_path_that_is_not_the_one_meant_is_not_proven(tmp_path: Path) -> None:

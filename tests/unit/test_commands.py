@@ -46,8 +46,9 @@ def test_a_command_line_has_core_folder_environment_wrapper_and_variables(tmp_pa
     (tmp_path / "echo").touch()
     text = (
         "commands:\n  echo:\n    argv: [./echo, $LABKIT_ADDRESS, 'p=${LABKIT_PORT}x', $HOME]\n"
-        "    wrapper: [chrt, -f, '10']\n    preload: /lib/x.so\n    environment: {A: b}"
+        "    wrapper: [chrt, -f, '10']\n    preload: ./x.so\n    proof: udp_socket\n    environment: {A: $LABKIT_PORT}"
     )
+    (tmp_path / "x.so").touch()
     (command,) = lab(tmp_path, text).commands
     values = {
         **dict.fromkeys(NAMES, ""),
@@ -59,8 +60,9 @@ def test_a_command_line_has_core_folder_environment_wrapper_and_variables(tmp_pa
     words = argv(command, values)
 
     assert words[:6] == ["taskset", "-c", "3", "env", "-C", str(tmp_path)]
-    assert {"A=b", "LD_PRELOAD=/lib/x.so", "LABKIT_PORT=7"} < set(words)
-    assert words[-7:] == ["chrt", "-f", "10", str(tmp_path / "echo"), "198.18.0.2", "p=7x", "$HOME"]
+    assert {"A=7", f"LD_PRELOAD={tmp_path / 'x.so'}", "LABKIT_PORT=7"} < set(words)
+    assert words.index("10") < words.index("env", 5), "what is preloaded is for the program alone"
+    assert words[-4:] == [str(tmp_path / "echo"), "198.18.0.2", "p=7x", "$HOME"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,10 @@ def test_a_command_line_has_core_folder_environment_wrapper_and_variables(tmp_pa
         ),
         ("commands: {echo: {argv: [a], environment: {LABKIT_PORT: '9'}}}", "labkit itself sets these"),
         ("commands: {echo: {argv: [a], environment: {LD_PRELOAD: x}}}", "has a key of its own"),
+        ("commands: {echo: {argv: [a], environment: {A: $LABKIT_PROT}}}", "unknown variable $LABKIT_PROT"),
+        ("commands: {echo: {argv: [a], preload: x.so, proof: xdp}}", "expected the path of one library"),
+        ("commands: {echo: {argv: [a], preload: /no/x.so, proof: xdp}}", "no such file: /no/x.so"),
+        ("commands: {echo: {argv: [a], preload: /etc/passwd}}", "say what proves it"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, commands: str, expected: str) -> None:
