@@ -27,8 +27,8 @@ class Ends:
     ports: tuple[Port, ...]
     forwards: bool
     """The kernel forwards between them."""
-    tagged: bool
-    """Frames may have VLAN tags."""
+    tagged: bool | None
+    """Frames have VLAN tags; None: they may."""
 
 
 class LabHere:
@@ -174,6 +174,7 @@ def _ends(role: Role, topology: Topology, ports: Mapping[Role, Sequence[Mapping[
 
     links = nic.with_ports(topology.links, ports)
     forwards = role == "dut" and topology.forwards and "kernel" in topology.backends
+    traffic = topology.traffic
     # What is in a capture, its file says, which may be on another machine.
-    tagged = bool(topology.traffic.vlans) or topology.traffic.pcap is not None
+    tagged = True if traffic.vlans else None if traffic.pcap is not None else False
     return Ends(links, tuple(link.ends(role)[0] for link in links), forwards, tagged)

@@ -64,6 +64,7 @@ class TrexHere:
         self, ports: Sequence[Port], *, by_pci: bool, core: int, taken: Collection[int], lab: str
     ) -> dict[str, Any]:
         """Start it; what the controller needs to know of it, and of its client. Raises as `trex_service.start`."""
+        client = client_python()
         self._lab = lab
         given = [
             ServerPort(pci=port.pci) if by_pci else ServerPort(interface=port.interface) for port in ports
@@ -71,8 +72,7 @@ class TrexHere:
         running = trex_service.start(given, core=core, taken=taken, journal=self._journal, lab=lab)
         self._pid = running.pid
         inside = ["nsenter", f"--net=/proc/{running.pid}/ns/net", "--"] if running.own_network else []
-        client = [*inside, client_python(), "-I", str(WORKER)]
-        return {**asdict(running), "client": client}
+        return {**asdict(running), "client": [*inside, client, "-I", str(WORKER)]}
 
     def check_alive(self) -> None:
         """Raise ToolFailed, with its last lines, if it has ended."""

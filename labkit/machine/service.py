@@ -48,13 +48,11 @@ class ServiceTunable:
             left.unlink(missing_ok=True)
 
     def restore(self, old: str, new: str) -> str | None:
-        """See Tunable."""
+        """See Tunable. Raises EnvironmentBroken where it can't be stopped now: the journal keeps it."""
         self.write("gone")
-        return (
-            None
-            if self.read() == "gone"
-            else f"{self.unit} could not be stopped: systemctl status {self.unit}"
-        )
+        if self.read() != "gone":
+            raise EnvironmentBroken(f"{self.unit} could not be stopped", hint=f"systemctl status {self.unit}")
+        return None
 
 
 def _left_in_hugetlbfs(prefix: str) -> Iterator[Path]:

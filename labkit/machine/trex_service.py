@@ -6,12 +6,14 @@ The role has installed the server. What is added for a lab is in the journal, li
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
+from labkit.errors import ConfigInvalid, EnvironmentBroken, LabkitError, ToolFailed
 from labkit.machine import hugepages
 from labkit.machine.cores import parse_list
 from labkit.machine.journal import Journal
@@ -62,7 +64,8 @@ def folder() -> Path:
         found: str | None = unit.folder_of(Path(unit.TEMPLATE_PATH).read_text())
     except OSError:
         found = None
-    if found is None or not (Path(found) / "current/_t-rex-64").exists():
+    needed = [] if found is None else [Path(found) / "current/_t-rex-64", Path(unit.API_PATH)]
+    if found is None or not all(one.exists() for one in needed):
         raise EnvironmentBroken("no TRex server is installed here", hint=ROLE_HINT)
     return Path(found)
 
@@ -79,8 +82,12 @@ def start(
     place = folder()
     found, cores = _placed(ports, core=core, taken=taken)
     own_network = config.own_network(found)
-    _grant_memory(found, cores, journal=journal, lab=lab)
     tunable = ServiceTunable(unit.LAB.unit, (unit.LAB_UNIT_PATH, unit.LAB.configuration), config.LAB_PREFIX)
+    if tunable.read() == "running":
+        tunable.write("gone")  # of a lab that nobody knows of any more: this machine is reserved for us
+    if not own_network:
+        _check_free(config.LAB_RPC_PORT, config.LAB_PUBLISHER_PORT)
+    _grant_memory(found, cores, journal=journal, lab=lab)
     entry = journal.begin(lab=lab, tunable=tunable.describe(), old="gone", new="running")
     try:
         Path(unit.LAB.configuration).write_text(
@@ -92,19 +99,20 @@ def start(
         systemctl("daemon-reload")
         started = systemctl("start", unit.LAB.unit)
         if started.returncode:
-            raise ToolFailed(
-                f"the TRex server did not come up: {started.stderr.strip()}\n{server.log(unit.LAB)}"
-            )
+            raise ToolFailed(f"the TRex server did not come up: {started.stderr.strip()}\n{_log()}")
         try:
             version = server.version(unit.LAB)
-            if at := server.reached(unit.LAB, own_network=own_network):
-                raise EnvironmentBroken(
-                    f"others could reach TRex at {', '.join(at)}, and it asks nobody for a password: it was stopped",
-                    hint="control groups v2 and a kernel with CONFIG_CGROUP_BPF, or NICs on vfio-pci",
-                )
+            at = server.reached(unit.LAB, own_network=own_network)
+            pid = server.main_pid(unit.LAB)
         except server.ServerFailed as error:
-            raise ToolFailed(f"{error}\n{server.log(unit.LAB)}") from error
-        pid = server.main_pid(unit.LAB)
+            raise ToolFailed(f"{error}\n{_log()}") from error
+        if at:
+            raise EnvironmentBroken(
+                f"others could reach TRex at {', '.join(at)}, and it asks nobody for a password: it was stopped",
+                hint="control groups v2 and a kernel with CONFIG_CGROUP_BPF, or NICs on vfio-pci",
+            )
+        if not pid:
+            raise ToolFailed(f"the TRex server has ended: {_log()}")
         return Running(
             pid=pid,
             tid=_thread_on(core, pid),
@@ -114,16 +122,23 @@ def start(
             rpc_port=config.LAB_RPC_PORT,
             publisher_port=config.LAB_PUBLISHER_PORT,
         )
-    except BaseException:
-        undo(entry, journal=journal)
+    except BaseException as error:
+        with suppress(LabkitError):  # the journal has it still: the first error is the one to know of
+            undo(entry, journal=journal)
+        if isinstance(error, OSError):
+            raise EnvironmentBroken(f"the TRex server's unit: {error}") from error
         raise
 
 
 def check_alive(pid: int) -> None:
     """Raise ToolFailed, with its last lines, unless this process is still the server."""
-    unit, server = host_module("trex_unit"), host_module("trex_server")
-    if server.main_pid(unit.LAB) != pid:
-        raise ToolFailed(f"the TRex server has ended: {server.log(unit.LAB)}")
+    server = host_module("trex_server")
+    try:
+        now = server.main_pid(host_module("trex_unit").LAB)
+    except server.ServerFailed as error:
+        raise ToolFailed(str(error)) from error
+    if now != pid:
+        raise ToolFailed(f"the TRex server has ended: {_log()}")
 
 
 def stop(*, journal: Journal, lab: str) -> None:
@@ -172,6 +187,28 @@ def _grant_memory(ports: Any, cores: Any, *, journal: Journal, lab: str) -> None
         raise EnvironmentBroken("; ".join(short))
 
 
+def _log() -> str:
+    """The last lines that it printed."""
+    server = host_module("trex_server")
+    try:
+        found: str = server.log(host_module("trex_unit").LAB)
+    except server.ServerFailed as error:
+        return str(error)
+    return found
+
+
+def _check_free(*ports: int) -> None:
+    """Raise EnvironmentBroken where somebody answers there: it would be taken for the lab's server."""
+    for port in ports:
+        with socket.socket() as attempt:
+            attempt.settimeout(1.0)
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                raise EnvironmentBroken(
+                    f"port {port}, at which TRex is to listen for the lab, is in use here",
+                    hint=f"end the program: ss --listening --tcp --processes 'sport = :{port}'",
+                )
+
+
 def _mode(cores: Any) -> str:  # noqa: ANN401 (of the collection)
     if cores.low_end is not None:
         return "low-end mode"
@@ -181,8 +218,9 @@ def _mode(cores: Any) -> str:  # noqa: ANN401 (of the collection)
 
 def _thread_on(core: int, pid: int) -> int:
     """Its thread that runs on this core alone; its first one where there is none, as the gate on cores shows."""
-    for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda one: int(one.name)):
-        status = dict(line.partition(":\t")[::2] for line in (task / "status").read_text().splitlines())
-        if parse_list(status["Cpus_allowed_list"]) == {core}:
-            return int(task.name)
+    with suppress(OSError):  # a thread has ended, or all of it: who asks next learns so
+        for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda one: int(one.name)):
+            status = dict(line.partition(":\t")[::2] for line in (task / "status").read_text().splitlines())
+            if parse_list(status["Cpus_allowed_list"]) == {core}:
+                return int(task.name)
     return pid

@@ -126,10 +126,11 @@ def test_a_simulated_lab_has_no_traffic() -> None:
 def test_a_nic_that_takes_tags_off_for_good_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     features = {"rx-vlan-hw-parse": (True, True), "tx-vlan-hw-insert": (False, False)}
     monkeypatch.setattr(nic, "features_of", lambda _: features)
-    assert nic._tags_untouched("eth1") == {"rx-vlan-hw-parse": "off"}
+    assert nic._tags_untouched("eth1", must=True) == {"rx-vlan-hw-parse": "off"}
     features["rx-vlan-hw-parse"] = (True, False)
     with pytest.raises(EnvironmentBroken, match="eth1 takes VLAN tags out of frames"):
-        nic._tags_untouched("eth1")
+        nic._tags_untouched("eth1", must=True)
+    assert nic._tags_untouched("eth1", must=False) == {}
 
 
 @pytest.mark.parametrize(

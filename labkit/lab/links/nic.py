@@ -98,14 +98,14 @@ def with_ports(links: Iterable[Link], ports: Ports) -> tuple[Link, ...]:
 
 
 def wire(
-    role: Role, links: Iterable[Link], *, forwards: bool, tagged: bool, journal: Journal, lab: str
+    role: Role, links: Iterable[Link], *, forwards: bool, tagged: bool | None, journal: Journal, lab: str
 ) -> None:
     """Set the role's ends up: MTU, addresses, static neighbours, no traffic of the kernel's own.
 
     `forwards`: the kernel forwards what comes in at these ports. No setting of the whole host is changed (such as IP
     forwarding by all interfaces): others may live by it. The ports have their interfaces and MAC addresses (`find`).
-    `tagged`: frames may have VLAN tags, which a NIC is to leave in them. Raises EnvironmentBroken where the kernel
-    refuses, or a NIC can't do that.
+    `tagged`: frames have VLAN tags (None: they may), which a NIC is to leave in them. Raises EnvironmentBroken where
+    the kernel refuses, or a NIC can't do that for frames that have them.
     """
     links = tuple(links)
 
@@ -130,8 +130,8 @@ def wire(
         offloads = _offloads(name, role)
         if forwards:
             offloads |= _able(name, {LRO: "off"})  # the kernel does so, and would not put it back
-        if tagged:
-            offloads |= _tags_untouched(name)
+        if tagged is not False:
+            offloads |= _tags_untouched(name, must=bool(tagged))
         for feature, value in offloads.items():
             set_to(InterfaceTunable(name, "feature", feature), value)
         # Frames for a path that bypasses the kernel carry a foreign address, so that the kernel ignores its copies.
@@ -212,11 +212,11 @@ def _able(interface: str, wanted: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if features.get(name, (False, False))[1]}
 
 
-def _tags_untouched(interface: str) -> dict[str, str]:
-    """Offloads by which VLAN tags stay in frames. Raises EnvironmentBroken where one is on for good."""
+def _tags_untouched(interface: str, *, must: bool) -> dict[str, str]:
+    """Offloads by which VLAN tags stay in frames. Raises EnvironmentBroken where one is on for good and they `must`."""
     features = features_of(interface)
     fixed = [name for name in VLAN_PARSE if features.get(name) == (True, False)]
-    if fixed:
+    if fixed and must:
         raise EnvironmentBroken(
             f"{interface} takes VLAN tags out of frames ({', '.join(fixed)}), which cannot be switched off",
             hint="measure without vlans, or on another NIC",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from labkit.errors import LabkitError
 from labkit.lab.live import Lab
 from labkit.lab.machines import Machine
 
@@ -40,6 +41,13 @@ def on_its_machine(lab: Lab) -> Iterator[HostedServer]:
     )
     try:
         yield HostedServer(machine, started)
-    finally:
-        if machine.connected:  # else the agent there does it
-            machine.ask("stop_trex")
+    except BaseException:
+        with suppress(LabkitError):  # what happened first is to be known; the agent ends it at the latest
+            _stop(machine)
+        raise
+    _stop(machine)
+
+
+def _stop(machine: Machine) -> None:
+    if machine.connected:  # else the agent there does it
+        machine.ask("stop_trex", timeout_s=START_TIMEOUT_S)
