@@ -111,7 +111,7 @@ class LiveTestbed:
         if wrong is None or spec in self._tried:
             return
         for attempt in range(FIRST_ATTEMPTS):
-            trial = self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S)
+            trial = self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S, verify=True)
             self._dut.check_alive()
             why = wrong(trial)
             if not why:

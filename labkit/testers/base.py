@@ -60,8 +60,8 @@ class Tester(Protocol):
         """Call this each second of a trial; what it raises ends the trial."""
         ...
 
-    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
-        """One trial, open loop."""
+    def measure(self, *, load_pps: float | None, duration_s: float, verify: bool = False) -> TrialResult:
+        """One trial, open loop. `verify`: whole frames are compared with what was sent, by a tester that can."""
         ...
 
     def measure_burst(self, count: int) -> TrialResult:

@@ -55,11 +55,12 @@ class ProbeTester:
         )
         return trial_from_answer(answer, overhead_s=time.monotonic() - began - span_s)
 
-    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+    def measure(self, *, load_pps: float | None, duration_s: float, verify: bool = False) -> TrialResult:
         """One trial, open loop."""
         late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)
         late: dict[str, object] = {} if late_ms is None else {"late_ms": late_ms}
-        return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late)
+        whole = {"verify": True} if verify else {}
+        return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late, **whole)
 
     def measure_burst(self, count: int) -> TrialResult:
         """Send `count` frames as fast as the tester goes, once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -136,13 +137,13 @@ def test_a_program_that_moves_frames_is_proven_by_its_packet_socket(tmp_path: Pa
         (
             WRONG.format(answer="b'x' + data[1:]"),
             {},
-            "answers wrongly: of 20 frames 0 came back as they were sent",
+            "frames 0 came back as they were sent, and ",
         ),
         (WRONG.format(answer="b''"), {}, "answers"),
         (
             WRONG.replace("server.sendto({answer}, sender)", "pass"),
             {},
-            "answers nothing: none of 20 frames came back",
+            "answers nothing: none of ",
         ),
     ],
 )
@@ -157,6 +158,23 @@ def test_a_program_that_fails_is_named(
     assert "the program mine on dut" in done.stderr
     assert expected in done.stderr
     assert not left(str(tmp_path / "program.py"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["data[:18]", "data[:18] + b'x' * (len(data) - 18)", "data[:-1]", "data[:-1] + bytes([data[-1] ^ 1])"],
+)
+def test_answers_that_are_cut_short_or_changed_behind_the_signature_are_wrong(
+    tmp_path: Path, answer: str
+) -> None:
+    argv = script(tmp_path, WRONG.format(answer=answer))
+
+    done = trial(write(tmp_path, {"mine": {"argv": argv}}), "--frame", "512")
+
+    assert done.returncode == 4, done.stdout
+    assert re.search(r"answers wrongly: of \d+ frames 0 came back as they were sent", done.stderr), (
+        done.stderr
+    )
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -101,9 +101,10 @@ static int check_size(const struct generate_arguments *generate, struct error *e
 
 static int parse_generate(struct command *command, struct error *err)
 {
-    static const char *const known[] = {"id",      "cmd",   "load_pps", "duration_s",     "count",
-                                        "tag",     "loop",  "return",   "drain_quiet_ms", "drain_max_ms",
-                                        "late_ms", "burst", NULL};
+    static const char *const known[] = {
+        "id",     "cmd",    "load_pps",       "duration_s",   "count",   "tag",
+        "loop",   "return", "drain_quiet_ms", "drain_max_ms", "late_ms", "burst",
+        "verify", NULL};
     struct generate_arguments *generate = &command->generate;
     const json_t *load = json_object_get(command->json, "load_pps");
     const char *loop = "open";
@@ -138,6 +139,7 @@ static int parse_generate(struct command *command, struct error *err)
     if (arguments_integer(command->json, "tag", true, 1, 65535, &tag, err) ||
         arguments_string(command->json, "loop", false, &loop, err) ||
         arguments_boolean(command->json, "return", &generate->expect_return, err) ||
+        arguments_boolean(command->json, "verify", &generate->verify, err) ||
         drain_time(command->json, "drain_quiet_ms", &quiet_ms, err) ||
         drain_time(command->json, "drain_max_ms", &max_ms, err) ||
         drain_time(command->json, "late_ms", &late_ms, err) ||

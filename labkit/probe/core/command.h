@@ -39,6 +39,7 @@ struct generate_arguments {
     uint64_t
         late_ns; /* what comes back later than this, and the shortest round trip, after sending; 0: none is */
     unsigned burst;
+    bool verify; /* compare every byte behind the signature */
 };
 
 struct impairment {

@@ -187,20 +187,48 @@ static inline bool is_ours(const struct io_frame *frame, const struct frame_set 
                             1);
 }
 
+/* What was sent under this sequence number. */
+static inline const struct frame_template *sent_as(const struct frame_set *frames, uint64_t sequence)
+{
+    return &frames->templates[frames->order[sequence % frames->order_count]];
+}
+
 /* Whether a frame has the VLAN tags that it was sent with, byte for byte. */
 static bool has_its_tags(const uint8_t *data, struct packet packet, const struct frame_set *frames,
                          uint64_t sequence)
 {
-    const struct frame_template *sent = &frames->templates[frames->order[sequence % frames->order_count]];
+    const struct frame_template *sent = sent_as(frames, sequence);
 
     return packet.ip == sent->packet.ip && memcmp(data + 12, sent->data + 12, packet.ip - 12U) == 0;
 }
 
+/* Whether a frame is as long as it was: it may be longer, as a link pads short ones. */
+static inline bool has_its_length(uint32_t length, const struct frame_set *frames, uint64_t sequence)
+{
+    if (__builtin_expect(frames->longest == frames->shortest, 1))
+        return length >= frames->shortest;
+    return length >= sent_as(frames, sequence)->length;
+}
+
+/* Whether what follows the signature is as it was sent. */
+static bool has_its_payload(const uint8_t *signature, const struct frame_set *frames, uint64_t sequence)
+{
+    const struct frame_template *sent = sent_as(frames, sequence);
+    const uint32_t from = sent->signature_offset + SIGNATURE_BYTES;
+
+    return memcmp(signature + SIGNATURE_BYTES, sent->data + from, sent->length - from) == 0;
+}
+
 /* Whether a frame has all its bytes, and its tags. */
 static inline bool is_as_sent(const struct io_frame *frame, struct packet packet,
-                              const struct frame_set *frames, uint64_t sequence)
+                              const struct frame_set *frames, uint64_t sequence, bool verify)
 {
-    if (!packet_is_whole(frame->data, frame->length, packet))
+    if (!packet_is_whole(frame->data, frame->length, packet) ||
+        !has_its_length(frame->length, frames, sequence))
+        return false;
+    if (__builtin_expect(verify, 0) && (frame->length < packet.payload + sent_as(frames, sequence)->length -
+                                                            sent_as(frames, sequence)->signature_offset ||
+                                        !has_its_payload(frame->data + packet.payload, frames, sequence)))
         return false;
     if (__builtin_expect(!frames->tagged, 1))
         return packet.ip == ETHERNET_BYTES;
@@ -235,8 +263,9 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
         }
         rtt = now - signature.time_ns;
         if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
-            (!payload_only &&
-             __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames, signature.sequence), 0))) {
+            (!payload_only && __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames,
+                                                           signature.sequence, generator->arguments->verify),
+                                               0))) {
             trial->corrupt++;
             continue;
         }

@@ -108,7 +108,7 @@ class TrexTester:
             returns=returns,
         )
 
-    def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
+    def measure(self, *, load_pps: float | None, duration_s: float, verify: bool = False) -> TrialResult:
         """One trial, open loop, of SHORTEST_TRIAL_S at least."""
         duration_s = max(duration_s, SHORTEST_TRIAL_S)
         late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)
