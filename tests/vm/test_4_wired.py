@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from labkit.testers.trex.environment import client_python
 from tests import real_trex
 from tests.vm import desired, engines
 from tests.vm.guest import Guest
@@ -296,7 +297,19 @@ def trex(
         assert played.code == 0, played.output[-4000:]
 
     play(**wanted)
+    # The guest reaches no package index, from which labkit would install the client there. Host and guest are of the
+    # same Debian, and it is kept under a name of its Python.
+    made = Path(client_python()).parents[1]
+    packed = subprocess.run(
+        ["tar", "-C", str(made.parent), "-cz", made.name], stdout=subprocess.PIPE, check=True
+    )
+    cache = "/home/lab/.cache/labkit"
+    wired.dut.put(
+        packed.stdout,
+        f"mkdir -p {cache}/trex-client && tar -xzC {cache}/trex-client && chown -R lab: {cache}",
+    )
     yield archive
+    wired.dut.run(f"rm -r {cache}/trex-client; rmdir -p --ignore-fail-on-non-empty {cache}")
     play(trex_version="")
 
 
