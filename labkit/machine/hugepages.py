@@ -10,6 +10,8 @@ from labkit.machine.journal import Journal
 from labkit.machine.privilege import Privileges
 from labkit.machine.tunables import HugepagesTunable, turn, undo
 
+_NODES = Path("/sys/devices/system/node")
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -62,3 +64,19 @@ def grant(need_bytes: int, *, privileges: Privileges, journal: Journal, lab: str
             hint="end the processes that use them, or set memory: lower or hugepages: no in the topology",
         )
     return True
+
+
+def grant_on_node(node: int, need_bytes: int, *, privileges: Privileges, journal: Journal, lab: str) -> None:
+    """Make sure that so much is free on a NUMA node. Does nothing on a kernel without NUMA, or where it is free.
+
+    Raises EnvironmentBroken if the kernel does not grant it.
+    """
+    before = pool()
+    folder = _NODES / f"node{node}/hugepages/hugepages-{before.size_bytes >> 10}kB"
+    if not before.size_bytes or not folder.is_dir() or not privileges.root:
+        return
+    free, total = (int((folder / name).read_text()) for name in ("free_hugepages", "nr_hugepages"))
+    need = -(-need_bytes // before.size_bytes)
+    if free < need:
+        wanted = str(total + need - free)
+        turn(HugepagesTunable(folder / "nr_hugepages"), wanted, journal=journal, lab=lab)

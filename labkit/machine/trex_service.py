@@ -180,7 +180,10 @@ def _grant_memory(ports: Any, cores: Any, *, journal: Journal, lab: str) -> None
     need_mib: int = host_module("trex_config").memory_needed_mib(ports, cores, MEMORY_MIB)
     if not need_mib:
         return
-    if not hugepages.grant(need_mib << 20, privileges=ensure_privileges(), journal=journal, lab=lab):
+    privileges = ensure_privileges()
+    for node in sorted({port.numa_node or 0 for port in ports}):  # of the NICs: memory of others is of no use
+        hugepages.grant_on_node(node, need_mib << 20, privileges=privileges, journal=journal, lab=lab)
+    if not hugepages.grant(need_mib << 20, privileges=privileges, journal=journal, lab=lab):
         raise EnvironmentBroken("there are no hugepages on this kernel, and TRex needs them for a NIC")
     short = list(host_module("trex_host").short_of_memory(ports, cores, memory_mib=MEMORY_MIB))
     if short:
