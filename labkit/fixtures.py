@@ -13,7 +13,7 @@ from labkit.machine.cores import parse_list
 from labkit.measure.latency import DEFAULT_LOADS, PREDICTABILITY_LOADS
 from labkit.record.model import HostKey, Key, Measurement, Outcome, Verdict
 from labkit.testers.frames import FrameSpec, frame_spec
-from labkit.units import Unit, parse_load, parse_quantity
+from labkit.units import Load, Unit, parse_load, parse_quantity
 
 if TYPE_CHECKING:
     from labkit.session.datapaths import Datapath
@@ -125,6 +125,13 @@ def _cores(cores: str | Sequence[int] | None) -> tuple[int, ...] | None:
     return found
 
 
+def _loads(given: str | Sequence[str] | None, default: Sequence[Load]) -> Sequence[Load]:
+    """One load or several as a user writes them. Raises ConfigInvalid."""
+    if given is None:
+        return default
+    return [parse_load(one) for one in ([given] if isinstance(given, str) else given)]
+
+
 class Measure(HostMeasure):
     """Measures one datapath, and the host that it runs on."""
 
@@ -191,8 +198,7 @@ class Measure(HostMeasure):
 
         Shares may be of PDR, NDR or MRR; a rate that is not known yet is measured first.
         """
-        asked = () if load is None else (load,) if isinstance(load, str) else tuple(load)
-        loads = DEFAULT_LOADS if load is None else [parse_load(one) for one in asked]
+        loads = _loads(load, DEFAULT_LOADS)
         return self._take(
             self._session.measure.latency(
                 self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads
@@ -228,8 +234,7 @@ class Measure(HostMeasure):
 
         Loads as for `latency`; shares are of the lower rate of the two. Default: idle, 10 and 50 % of PDR.
         """
-        asked = () if load is None else (load,) if isinstance(load, str) else tuple(load)
-        loads = PREDICTABILITY_LOADS if load is None else [parse_load(one) for one in asked]
+        loads = _loads(load, PREDICTABILITY_LOADS)
         frames = self._spec(frame_size_bytes, ip_version, flows)
         kernel = self._session.reference(self.datapath, frames)
         return self._take(self._session.measure.predictability(self.datapath, frames, loads, against=kernel))

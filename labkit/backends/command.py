@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from labkit.backends import command_proof
 from labkit.backends.base import Dut, Mode
-from labkit.backends.command_proof import Evidence
+from labkit.backends.command_proof import EXEC, Evidence
 from labkit.backends.kernel import ECHO_PORT
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.commands import Command, expand
@@ -19,9 +19,6 @@ from labkit.machine.guarded import GuardedProgram
 from labkit.machine.hosts import Host
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
-
-_EXEC = ("sh", "-c", 'exec "$@"', "sh")
-"""Runs what follows: env(1) would take a path with an equals sign for a variable."""
 
 
 class CommandDut:
@@ -145,11 +142,11 @@ class CommandBackend:
 def argv(command: Command, values: Mapping[str, str]) -> list[str]:
     """The whole command line: core, folder, variables, wrapper, what is preloaded, program."""
     own = {name: expand(value, values) for name, value in command.environment.items()}
-    variables = [f"{name}={value}" for name, value in {**own, **values}.items()]
-    preload = ["env", f"LD_PRELOAD={command.preload}", *_EXEC] if command.preload else []
+    assigned = [f"{name}={value}" for name, value in {**own, **values}.items()]
+    preload = ["env", f"LD_PRELOAD={command.preload}", *EXEC] if command.preload else []
     wrapper, program = ([expand(word, values) for word in words] for words in (command.wrapper, command.argv))
-    start = ["taskset", "-c", values["LABKIT_CORE"], "env", "-C", command.directory, *variables]
-    return [*start, *_EXEC, *wrapper, *preload, *program]
+    start = ["taskset", "-c", values["LABKIT_CORE"], "env", "-C", command.directory, *assigned]
+    return [*start, *EXEC, *wrapper, *preload, *program]
 
 
 def variables(lab: Lab, ip_version: int) -> dict[str, str]:
@@ -190,10 +187,12 @@ def _check_clean(lab: Lab) -> None:
     """Raise EnvironmentBroken where an interface has an XDP program already, which would pass for the program's."""
     for port in lab.dut_ports:
         if port.interface is not None and command_proof.xdp_of(port) is not None:
+            off = f"ip link set dev {port.interface}"
             raise EnvironmentBroken(
-                f"{port.interface} has an XDP program already, of whoever was there before",
-                hint=f"take it off (ip link set {port.interface} xdp off), or bring the lab up anew: "
-                f"{fix.labkit('down')}",
+                f"{port.interface} of {port.host.name} has an XDP program already, of whoever was there before",
+                hint=fix.as_root(f"{off} xdpdrv off; {off} xdpgeneric off")
+                if lab.machines
+                else fix.labkit("down"),
             )
 
 

@@ -28,6 +28,8 @@ for pid in $(grep -lsz "^{MARK}=$mark\\$" /proc/[0-9]*/environ | cut -d/ -f3); d
 done
 for path; do echo {_BETWEEN}; cat "$path" 2>/dev/null; done
 """
+EXEC = ("sh", "-c", 'exec "$@"', "sh")
+"""Runs what follows: env(1) would take a path with an equals sign for a variable."""
 _INODE = re.compile(r"socket:\[(\d+)\]")
 OWN_PROOF_S = 30.0
 NEARLY_ALL = 0.99
@@ -239,7 +241,7 @@ class _OwnCommand:
         self._argv = [
             *("env", "-C", command.directory),
             *(f"{name}={value}" for name, value in environment.items()),
-            *("sh", "-c", 'exec "$@"', "sh"),  # env would take a path with an equals sign for a variable
+            *EXEC,
             *(expand(word, environment) for word in command.proof_argv),
         ]
         self._host = host

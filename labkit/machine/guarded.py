@@ -20,12 +20,14 @@ from typing import BinaryIO, Self
 
 from labkit.errors import EnvironmentBroken, ToolFailed
 from labkit.machine.hosts import Host
+from labkit.machine.ownership import hand_over
 
 OUTPUT_LINES = 20
 LINE_BYTES = 4096
 """Of a line: a program that ends none must not fill the memory."""
 OUTPUT_KEPT_BYTES = 4 << 20
 """Of its output in a file: a program that prints a line for each frame must not fill the disk."""
+START_S = 10.0
 END_S = 2
 """Between SIGTERM and SIGKILL."""
 MARK = "LABKIT_PROGRAM"
@@ -92,6 +94,7 @@ class GuardedProgram:
         if output is not None:
             try:
                 self._file = output.open("ab")
+                hand_over(output)
             except OSError as error:
                 raise EnvironmentBroken(f"{output}: {error.strerror}") from error
         self._process = subprocess.Popen(
@@ -132,13 +135,13 @@ class GuardedProgram:
     @property
     def pid(self) -> int:
         """Its process id where it is, which is that of its session. Raises ToolFailed where it did not start."""
-        self._await(lambda: "" if self._pid is not None else "it did not start", within_s=10.0)
+        self.await_ready(lambda: "" if self._pid is not None else "it did not start", within_s=START_S)
         assert self._pid is not None
         return self._pid
 
     @property
     def output(self) -> str:
-        """The last lines that it printed; control characters as they are written."""
+        """The last lines that it printed; a control character is shown as a question mark."""
         lines = [*self._lines, *([self._line.decode(errors="replace")] if self._line else [])]
         text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
         return text.strip() or "no output (it goes into a pipe: a program that buffers it must flush)"
@@ -148,7 +151,14 @@ class GuardedProgram:
 
         Raises ToolFailed, with that and what it printed, where it ends before or takes too long.
         """
-        self._await(lacks, within_s=within_s)
+        deadline = time.monotonic() + within_s
+        while why := lacks():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise ToolFailed(
+                    f"{self.called} was not ready in {within_s:g} s: {why}; it printed: {self.output}"
+                )
+            time.sleep(_POLL_S)
 
     def await_for(self, seconds: float) -> None:
         """Wait so long. Raises ToolFailed where it ends meanwhile."""
@@ -165,16 +175,6 @@ class GuardedProgram:
             return None
         self._reader.join(timeout=1)
         return code
-
-    def _await(self, lacks: Callable[[], str], *, within_s: float) -> None:
-        deadline = time.monotonic() + within_s
-        while why := lacks():
-            self.check_alive()
-            if time.monotonic() > deadline:
-                raise ToolFailed(
-                    f"{self.called} was not ready in {within_s:g} s: {why}; it printed: {self.output}"
-                )
-            time.sleep(_POLL_S)
 
     def check_alive(self) -> None:
         """Raise ToolFailed, with its last lines, if it has ended."""

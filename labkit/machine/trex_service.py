@@ -23,7 +23,8 @@ from labkit.machine.service import ServiceTunable, systemctl
 from labkit.machine.tunables import undo
 
 ROLE_HINT = (
-    "the role trex installs it: trex_version and trex_sha256 in the inventory, then site.yml --tags trex"
+    "give the host trex_version and trex_sha256 in the inventory, then: "
+    "ansible-playbook -i INVENTORY ansible/site.yml --tags trex"
 )
 MEMORY_MIB = 2048
 """Hugepages for NICs on each NUMA node, as the role's default."""

@@ -1,7 +1,7 @@
 """Is one datapath more predictable than another? Rounds in random order, and an answer that may be "undecided".
 
 Predictable is a small spread of the round trips, not a small median. A spread of one run says little of the next one,
-so both datapaths are measured in many short rounds at the same offered loads, and each round is compared with itself.
+so both datapaths are measured in many short rounds at the same offered loads, and compared within each round.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ FEWEST_ROUNDS = 6
 """From their smallest to their largest value is a confidence interval of 96.9 %; that of fewer is none to decide by."""
 
 
+MOST_LOST = 0.001
+"""Share of the frames beyond p99.9: where more are lost, p99.9 of those that came back is not that of the datapath."""
+
+
 def pdv_us(point: LatencyPoint) -> float | None:
-    """Packet delay variation (RFC 5481): p99.9 less the minimum [us]; None where it had too few samples."""
-    return point.pdv_us
+    """Packet delay variation (RFC 5481): p99.9 less the minimum [us].
 
-
-def tail_ratio(point: LatencyPoint) -> float | None:
-    """p99.9 over the median [1]."""
-    return None if point.p999_us is None or not point.p50_us else point.p999_us / point.p50_us
+    None where it had too few samples, or where more than MOST_LOST did not come back: a lost frame has no delay, and a
+    datapath that drops its slow frames would look predictable.
+    """
+    lossy = point.trial.lost > MOST_LOST * point.trial.sent
+    return None if lossy else point.pdv_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ class SpreadComparison:
 
 
 def compare(spread: Spread, figure: Callable[[LatencyPoint], float | None]) -> SpreadComparison | None:
-    """Compare by a figure of which less is better. None: there is no reference, or a round has too few samples.
+    """Compare by a figure of which less is better. None: there is no reference, or a round does not have the figure.
 
     Yes (no) where the whole confidence interval of the median ratio is below (above) 1; by order statistics, so that
     nothing is assumed of how the spreads are distributed. Of two equal datapaths more than 95 of 100 answers are
@@ -102,7 +106,7 @@ def compare(spread: Spread, figure: Callable[[LatencyPoint], float | None]) -> S
 def interval(
     points: Sequence[LatencyPoint], figure: Callable[[LatencyPoint], float | None]
 ) -> tuple[float, float, float] | None:
-    """Confidence interval and median of a figure over the rounds: low, median, high. None: too few samples."""
+    """Confidence interval and median of a figure over the rounds: low, median, high. None: a round has it not."""
     values = [figure(point) for point in points]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):

@@ -210,7 +210,11 @@ def _more_predictable(run: Run, row: Row) -> str:
     answers = []
     for spread in measurement.predictability.spreads:
         one = compare(spread, pdv_us)
-        if one is not None:
+        if one is None and spread.reference:
+            answers.append(
+                f"no answer at {spread.load} (too few samples, or more than 0.1 % of the frames lost)"
+            )
+        elif one is not None:
             answers.append(
                 f"{one.answer} at {spread.load} ({fmt.duration_us(one.own)} against {fmt.duration_us(one.reference)}, "
                 f"ratio {fmt.significant(one.ratio)} from {fmt.significant(one.low)} to {fmt.significant(one.high)})"

@@ -175,14 +175,14 @@ class Kinds:
     ) -> Measurement:
         """The spread of the round trips at these loads beside that of another datapath, in rounds in random order."""
         both = [datapath, *([against] if against is not None else [])]
-        names = {load.of for load in loads if load.of is not None} | {"PDR"}
+        names = {load.of for load in loads if load.of is not None}
         rates = [self._rates_pps(one, frames, names) for one in both]
         # What both can do: the same load for both.
         lower = {name: min(rate.get(name) or 0.0 for rate in rates) or None for name in names}
         ladder = load_rates(loads, lower)
         notes = Notes(progress=self._progress)
         for name, rate_pps in lower.items():
-            if rate_pps is None and any(load.of == name for load in loads):
+            if rate_pps is None:
                 notes.deviations.append(
                     f"no {name} was found of both, so loads relative to it were not measured"
                 )

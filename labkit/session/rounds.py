@@ -60,9 +60,13 @@ def measure_rounds(
         progress.update(f"round {len(good) + 1} of {wanted}" + (f", {len(bad)} disturbed" if bad else ""))
         runs: dict[int, _Run] = {}
         for index in order.sample(range(len(datapaths)), len(datapaths)):
-            testbed = testbeds.testbed(datapaths[index], frames.ip_version)
-            testbed.set_frames(frames)
-            runs[index] = _run(testbed, ladder, plan, progress)
+            try:
+                testbed = testbeds.testbed(datapaths[index], frames.ip_version)
+                testbed.set_frames(frames)
+                runs[index] = _run(testbed, ladder, plan, progress)
+            except BaseException:
+                testbeds.close_testbed()  # its state is unknown: the next measurement starts a new one
+                raise
         made = [runs[index] for index in range(len(datapaths))]
         (bad if any(run.invalid for run in made) else good).append(made)
     # With too few good ones the rest is shown, and its gates say why nothing can be concluded.
@@ -71,14 +75,15 @@ def measure_rounds(
 
 
 def _run(testbed: Testbed, ladder: Mapping[str, float], plan: Plan, progress: Progress) -> _Run:
-    min_s = plan.lengthened(testbed.shortest_trial_s).latency_min_duration_s
+    plan = plan.lengthened(testbed.shortest_trial_s)
+    min_s = plan.latency_min_duration_s
 
     def body(on: Testbed, notes: Notes) -> Mapping[str, object]:
         found = measure_latency(on, pdr_pps=None, ladder=ladder, min_duration_s=min_s)
         notes.deciding = [point.trial for point in found.points]
         return {point.load: point for point in found.points}
 
-    measured = measure_on(testbed, body, Notes(progress=progress), deviations=())
+    measured = measure_on(testbed, body, Notes(progress=progress), deviations=plan.deviations)
     points = {load: point for load, point in measured.payload.items() if isinstance(point, LatencyPoint)}
     return _Run(points, measured)
 
@@ -125,7 +130,7 @@ def _joined(
         proof=last.proof
         if unproven is None
         else Proof(proven=False, claim=unproven.claim, evidence=unproven.evidence),
-        gates=(*_worst([run.measured.gates for one in rounds for run in one]), *notes.gates),
+        gates=_worst([*(run.measured.gates for one in rounds for run in one), notes.gates]),
         deviations=(*last.deviations, *deviations, *notes.deviations),
         bases=tuple(notes.bases),
     )

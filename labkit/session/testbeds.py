@@ -119,7 +119,7 @@ class Testbeds:
             if simulated is not None:
                 self._on_topology(datapath.topology, None, {})
                 spec = simulated if self._seed is None else replace(simulated, seed=self._seed)
-                # Started again it is the same DUT, and not the same chance.
+                # One that is started again keeps its parameters, and draws other random numbers.
                 starts = self._simulated_starts[key] = self._simulated_starts.get(key, -1) + 1
                 spec = replace(spec, seed=spec.seed + SEED_STEP * starts)
                 self._testbed, self._testbed_key = SimulatedTestbed(spec), key

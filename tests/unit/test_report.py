@@ -809,6 +809,13 @@ def test_claims_answer_whether_a_datapath_is_more_predictable_than_the_kernel():
     assert onload.startswith(f"Onload: {NOT_MEASURED}; is xdp on veth more predictable than the kernel here")
     assert "yes at idle (12.5 µs against 42.5 µs, ratio 0.294 from 0.25 to 0.333)" in onload
     assert "undecided at 50% PDR" in onload
+    lossy = replace(point, trial=replace(point.trial, received=point.trial.sent // 2, late=0), pdv_us=1.0)
+    half = replace(payload, spreads=(replace(spreads[0], own=(lossy,) * 6),))
+    lost = replace(RUN, measurements=(*RUN.measurements, replace(made, predictability=half)))
+    assert (
+        "no answer at idle (too few samples, or more than 0.1 % of the frames lost)"
+        in reference_claims(lost)[4].measured
+    )
     invalid = replace(made, proof=replace(made.proof, proven=False))
     assert (
         "predictable"

@@ -79,6 +79,15 @@ class Wired:
         file.write_text(yaml.safe_dump(lab))
         return file
 
+    def looped(self) -> Path:
+        """A lab file with both ends of a cable on the DUT's machine."""
+        tester, dut = desired.LOOPED_SLOTS
+        lab = self.topology("looped", tester, dut={"interface": f"enp0s{dut}"})
+        text = yaml.safe_load(lab.read_text())
+        text["hosts"] = dict.fromkeys(("tester", "dut"), self.dut.name)
+        lab.write_text(yaml.safe_dump(text))
+        return lab
+
     def argv(self, *arguments: str) -> list[str]:
         """labkit's command line."""
         return [sys.executable, "-m", "labkit.cli", *arguments, "--inventory", str(self.inventory)]
@@ -258,17 +267,13 @@ def test_dpdk_has_the_nic_by_vfio_and_gives_it_back_with_its_settings(wired: Wir
 @pytest.mark.parametrize("backend", ["af_packet", "dpdk"])
 def test_dpdk_is_the_tester_on_a_nic_and_gives_it_back(wired: Wired, backend: str, say: Say):
     before = wired.states()
-    tester, dut = desired.LOOPED_SLOTS
-    lab = wired.topology("looped", tester, dut={"interface": f"enp0s{dut}"})
-    text = yaml.safe_load(lab.read_text())
-    text["hosts"] = dict.fromkeys(("tester", "dut"), wired.dut.name)
-    lab.write_text(yaml.safe_dump(text))
+    lab = wired.looped()
 
     found = wired.proven(lab, backend, say, "--tester", "dpdk")
 
     assert found["tester"]["engine"] == "dpdk"
     [port] = found["tester"]["proof"]["ports"]
-    assert port["device"] == f"0000:00:{tester:02x}.0"
+    assert port["device"] == f"0000:00:{desired.LOOPED_SLOTS[0]:02x}.0"
     assert port["counters"]["tx_packets"] >= found["trial"]["sent"]
     assert wired.states() == before
 
@@ -323,11 +328,7 @@ def test_a_real_trex_drives_a_nic_by_dpdk_and_gives_it_back(
     wired: Wired, trex: real_trex.Archive, backend: str, say: Say
 ):
     before = wired.states()
-    tester, dut = desired.LOOPED_SLOTS
-    lab = wired.topology("looped", tester, dut={"interface": f"enp0s{dut}"})
-    text = yaml.safe_load(lab.read_text())
-    text["hosts"] = dict.fromkeys(("tester", "dut"), wired.dut.name)
-    lab.write_text(yaml.safe_dump(text))
+    lab = wired.looped()
 
     found = wired.proven(lab, backend, say, "--tester", "trex")
 
