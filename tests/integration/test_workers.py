@@ -55,13 +55,8 @@ def test_first(measure):
 
 def test_kills(measure):
     measure.mrr()
-    began = time.monotonic()
-    try:  # first: the interrupt may come at once
-        os.kill(os.WHOM(), signal.SIGKILL)
-        time.sleep(60)
-    finally:
-        with open("waited", "w") as file:
-            file.write(str(time.monotonic() - began))
+    os.kill(os.WHOM(), signal.SIGKILL)
+    time.sleep(60)
 
 def test_last(measure, target):
     target(measure.throughput(), pdr=">= 1 Mpps")
@@ -214,21 +209,19 @@ def test_a_killed_controller_loses_no_result_and_its_workers_end(labs: pytest.Py
     run = load(folder(labs))
     assert [m.kind for m in run.measurements] == ["mrr"]
     assert run.state == "interrupted"
-    waited = labs.path / "waited"
-    worker = int((labs.path / "worker").read_text())
-    deadline = time.monotonic() + 60
+    worker, killed_s = (labs.path / "worker").read_text().split()
     while Path(f"/proc/{worker}").exists():
-        assert time.monotonic() < deadline
+        # half of what the test sleeps; xdist ends its worker at once, at a moment when the worker can do nothing more
+        assert time.monotonic() - float(killed_s) < 30, (
+            "it measured on, on a machine that nobody had reserved for it any more"
+        )
         time.sleep(0.1)
     assert len(load(folder(labs)).measurements) == 1
-    assert float(waited.read_text()) < 4, (
-        "it measured on, on a machine that nobody had reserved for it any more"
-    )
 
 
 CONTROLLER = """
 def controller():
     with open("worker", "w") as file:
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} {time.monotonic()}")
     return os.getppid()
 """
