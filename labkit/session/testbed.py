@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from labkit.backends.base import Dut
 from labkit.backends.probe_dut import port_proofs
-from labkit.errors import ToolFailed
+from labkit.errors import LabkitError, ToolFailed
 from labkit.lab.live import Lab, on_vfio
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import ROLES, Port, Role
@@ -28,6 +28,7 @@ from labkit.session.datapaths import Datapath
 from labkit.session.machines import Workers, cores_by_machine, findings_of, nics, reader
 from labkit.testers.base import DrainTime, Tester
 from labkit.testers.frames import FrameSpec
+from labkit.testers.probe import ProbeTester
 from labkit.testers.simulated import SimulatedTester
 from labkit.testers.start import PASSING_NOTE, generating, needs_passing, passing
 
@@ -105,13 +106,19 @@ class LiveTestbed:
 
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
-        self._tester.set_frames(spec, own_mac=self._datapath.own_mac)
+        try:
+            self._tester.set_frames(spec, own_mac=self._datapath.own_mac)
+        except LabkitError:
+            self._dut.check_alive()
+            raise
         # A program that labkit does not know is tried once with each kind of frame.
         wrong = getattr(self._dut, "wrong", None)
         if wrong is None or spec in self._tried:
             return
         for attempt in range(FIRST_ATTEMPTS):
-            trial = self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S, verify=True)
+            trial = self._watched(
+                lambda: self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S, verify=True)
+            )
             self._dut.check_alive()
             why = wrong(trial)
             if not why:
@@ -124,11 +131,31 @@ class LiveTestbed:
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial. Raises ToolFailed if the tester or the DUT died in it."""
-        return self._ended(self._tester.measure(load_pps=load_pps, duration_s=duration_s))
+        dut: Any = self._dut
+        tcp = self._datapath.mode.tcp
+        before = dut.tcp() if hasattr(dut, "tcp") else None
+        tester = self._tester
+        if tcp == "sink" and isinstance(tester, ProbeTester):
+            trial = self._watched(
+                lambda: tester.measure_into_sink(dut, load_pps=load_pps, duration_s=duration_s)
+            )
+        else:
+            trial = self._watched(lambda: tester.measure(load_pps=load_pps, duration_s=duration_s))
+        if before is not None:
+            trial = replace(trial, tcp={**trial.tcp, "dut": dut.tcp().since(before)})
+        return self._ended(trial)
+
+    def _watched(self, trial: Callable[[], TrialResult]) -> TrialResult:
+        """A trial over connections ends when the DUT does: then that is what is reported."""
+        try:
+            return trial()
+        except LabkitError:
+            self._dut.check_alive()
+            raise
 
     def measure_burst(self, count: int) -> TrialResult:
         """One burst."""
-        return self._ended(self._tester.measure_burst(count))
+        return self._ended(self._watched(lambda: self._tester.measure_burst(count)))
 
     def _ended(self, trial: TrialResult) -> TrialResult:
         self._dut.check_alive()
@@ -265,7 +292,9 @@ def live_testbed(
         if not by_dpdk["tester"]:
             if by_dpdk["dut"]:
                 lab.machines["tester"].ask("await_carrier", role="tester")
-            tester = stack.enter_context(generating(lab, engine, drain=drain, trex_dir=trex_dir))
+            tester = stack.enter_context(
+                generating(lab, engine, drain=drain, trex_dir=trex_dir, ip_version=ip_version)
+            )
 
         def check() -> None:
             dut.check_alive()

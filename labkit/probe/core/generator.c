@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "message.h"
 #include "pacing.h"
 #include "role.h"
 
@@ -235,15 +236,29 @@ static inline bool is_as_sent(const struct io_frame *frame, struct packet packet
     return has_its_tags(frame->data, packet, frames, sequence);
 }
 
+/* Whether a message of a stream is as it was sent. */
+static bool is_message_as_sent(const struct io_frame *frame, const struct frame_set *frames,
+                               uint64_t sequence, bool verify)
+{
+    const struct frame_template *sent = sent_as(frames, sequence);
+
+    return frame->length == sent->length - sent->signature_offset &&
+           (!verify || has_its_payload(frame->data, frames, sequence));
+}
+
+/* What is received of a generator: Ethernet frames, payloads of datagrams, or messages of a stream. */
+enum received { RECEIVED_FRAMES, RECEIVED_PAYLOADS, RECEIVED_MESSAGES };
+
 static inline __attribute__((always_inline)) void account(struct generator *generator,
                                                           const struct io_frame *frames, unsigned n,
-                                                          uint64_t now, const bool payload_only,
+                                                          uint64_t now, const enum received received,
                                                           const bool scheduled)
 {
     struct trial *trial = generator->trial;
     const uint16_t tag = generator->arguments->tag;
     const uint64_t sent = generator->cursor.sequence;
     const uint64_t age_max = now - trial->start_ns;
+    const bool payload_only = received != RECEIVED_FRAMES;
 
     for (unsigned i = 0; i < n; i++) {
         struct packet packet;
@@ -265,7 +280,11 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
         if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
             (!payload_only && __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames,
                                                            signature.sequence, generator->arguments->verify),
-                                               0))) {
+                                               0)) ||
+            (received == RECEIVED_MESSAGES &&
+             __builtin_expect(!is_message_as_sent(&frames[i], generator->frames, signature.sequence,
+                                                  generator->arguments->verify),
+                              0))) {
             trial->corrupt++;
             continue;
         }
@@ -284,12 +303,14 @@ static void take_back(struct generator *generator, const struct io_frame *frames
     const bool scheduled = !generator->arguments->unpaced && !generator->arguments->closed;
     const uint64_t before = generator->trial->sequence.received;
 
-    if (generator->io->payload_only)
-        account(generator, frames, n, now, true, scheduled);
+    if (generator->io->stream)
+        account(generator, frames, n, now, RECEIVED_MESSAGES, scheduled);
+    else if (generator->io->payload_only)
+        account(generator, frames, n, now, RECEIVED_PAYLOADS, scheduled);
     else if (scheduled)
-        account(generator, frames, n, now, false, true);
+        account(generator, frames, n, now, RECEIVED_FRAMES, true);
     else
-        account(generator, frames, n, now, false, false);
+        account(generator, frames, n, now, RECEIVED_FRAMES, false);
     if (now >= generator->late_from_ns)
         generator->trial->late += generator->trial->sequence.received - before;
 }
@@ -320,6 +341,21 @@ static void note_away(struct generator *generator, uint64_t from, uint64_t to)
         generator->away_ns += to - from;
 }
 
+/* One way, over a transport that acknowledges: whether the other end has taken all, or has had the time to.
+ * What it takes in later is late, and its receiver is read out when this trial ends. */
+static bool all_taken(const struct generator *generator, uint64_t now)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    struct io *io = generator->io;
+    uint64_t most_ns = arguments->drain_max_ns;
+
+    if (io->ops->queued == NULL)
+        return true;
+    if (arguments->late_ns > 0 && arguments->late_ns < most_ns)
+        most_ns = arguments->late_ns;
+    return now - generator->drain_from_ns >= most_ns || io->ops->queued(io) == 0;
+}
+
 /* Whether nothing more can be expected, after the last frame has gone. `now` is on the drain's clock. */
 static bool drained(const struct generator *generator, uint64_t now)
 {
@@ -327,7 +363,7 @@ static bool drained(const struct generator *generator, uint64_t now)
     uint64_t quiet_ns = now - generator->quiet_from_ns;
 
     if (!arguments->expect_return)
-        return true;
+        return all_taken(generator, now);
     if (now - generator->drain_from_ns >= arguments->drain_max_ns)
         return true;
     if (outstanding(generator) == 0)
@@ -456,7 +492,7 @@ static void loop(struct generator *generator)
         trial->empty_polls += got == 0 && went == 0;
         if (!sending && drained(generator, now - generator->away_ns))
             break;
-        if (role_stopped(role)) {
+        if (role_stopped(role) || __builtin_expect(io->lost[0] != '\0', 0)) {
             trial->aborted = true;
             break;
         }
