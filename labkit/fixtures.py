@@ -166,6 +166,14 @@ class Measure(HostMeasure):
             self._skip(self.key, reason)
         return frames
 
+    def _spec_of_round_trips(
+        self, frame_size_bytes: int | str | None, ip_version: int, flows: int
+    ) -> FrameSpec:
+        frames = self._spec(frame_size_bytes, ip_version, flows)
+        if reason := self._session.no_round_trips(self.datapath):
+            self._skip(self.key, reason)
+        return frames
+
     def throughput(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
@@ -199,11 +207,8 @@ class Measure(HostMeasure):
         Shares may be of PDR, NDR or MRR; a rate that is not known yet is measured first.
         """
         loads = _loads(load, DEFAULT_LOADS)
-        return self._take(
-            self._session.measure.latency(
-                self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads
-            )
-        )
+        frames = self._spec_of_round_trips(frame_size_bytes, ip_version, flows)
+        return self._take(self._session.measure.latency(self.datapath, frames, loads))
 
     def loss_curve(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
@@ -235,7 +240,7 @@ class Measure(HostMeasure):
         Loads as for `latency`; shares are of the lower rate of the two. Default: idle, 10 and 50 % of PDR.
         """
         loads = _loads(load, PREDICTABILITY_LOADS)
-        frames = self._spec(frame_size_bytes, ip_version, flows)
+        frames = self._spec_of_round_trips(frame_size_bytes, ip_version, flows)
         kernel = self._session.reference(self.datapath, frames)
         return self._take(self._session.measure.predictability(self.datapath, frames, loads, against=kernel))
 

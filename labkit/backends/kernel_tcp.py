@@ -6,6 +6,7 @@ What is proven of its sockets is a function: another path may take the same prog
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from labkit.backends.base import Mode
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab.live import Lab, LivePort
+from labkit.lab.traffic import TCP_ECHO, TCP_STREAM
 from labkit.measure.proof import Proof
 from labkit.measure.tcp import TcpFigures
 from labkit.probe.client import Probe
@@ -20,18 +22,19 @@ from labkit.probe.client import Probe
 ECHO_PORT = 7  # RFC 862
 MODES = (
     Mode(
-        name="tcp",
+        name=TCP_ECHO,
         description="TCP echo: messages over connections, each sent back (ping-pong)",
         requires=("namespaces", "kernel", "probe_socket"),
         tcp="echo",
     ),
     Mode(
-        name="tcp_stream",
+        name=TCP_STREAM,
         description="TCP streaming: messages over connections, taken in and counted",
         requires=("namespaces", "kernel", "probe_socket"),
         tcp="sink",
     ),
 )
+ASK_AGAIN_S = 0.0005
 _ESTABLISHED = "01"
 _BETWEEN = "----"
 
@@ -94,8 +97,11 @@ class TcpDut:
         """As a sink: count the messages of this trial."""
         self._probe.command("sink", tag=tag)
 
-    def end(self) -> int:
-        """How many it has taken in."""
+    def end(self, sent: int, *, within_s: float) -> int:
+        """How many it has taken in, when it has all or the time is over: what its kernel holds back then is late."""
+        until = time.monotonic() + within_s
+        while int(self._probe.command("counters")["received"]) < sent and time.monotonic() < until:
+            time.sleep(ASK_AGAIN_S)
         counted = self._probe.command("stop")
         self._received += int(counted["rx_frames"])
         return int(counted["received"])

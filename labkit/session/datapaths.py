@@ -11,7 +11,7 @@ from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Tier, Topology, split_name
-from labkit.lab.traffic import PORTS, UDP, Traffic
+from labkit.lab.traffic import MESSAGES, PORTS, UDP, Traffic
 from labkit.lowlatency import hostlatency
 from labkit.record.model import HOST, DatapathKey
 from labkit.testers import messages
@@ -36,7 +36,7 @@ class Datapath:
             frame=frame,
             ip_version=ip_version,
             flows=flows,
-            traffic=messages.TRAFFIC if self.mode.tcp else words_of(self.topology.traffic, frame, ip_version),
+            traffic=MESSAGES if self.mode.tcp else words_of(self.topology.traffic, frame, ip_version),
         )
 
     def check_frames(self, frames: FrameSpec) -> None:

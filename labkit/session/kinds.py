@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from labkit.backends import registry
 from labkit.errors import LabkitBug
 from labkit.lab.topology import Topology
+from labkit.lab.traffic import MESSAGES
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
@@ -38,7 +39,6 @@ from labkit.session.rounds import measure_rounds
 from labkit.session.testbed import Testbed
 from labkit.session.testbeds import Testbeds
 from labkit.targets.rates import KINDS
-from labkit.testers import messages
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Load
 
@@ -381,7 +381,7 @@ def _link(key: Key) -> tuple[str, str, bool]:
     """What a maximum offered load belongs to."""
     if not isinstance(key, DatapathKey):
         return key.topology, "", False
-    return key.topology, key.frame, key.traffic == messages.TRAFFIC
+    return key.topology, key.frame, key.traffic == MESSAGES
 
 
 def _host(request: hostlatency.Request, progress: Progress) -> Measured:

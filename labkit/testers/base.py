@@ -45,8 +45,8 @@ class Sink(Protocol):
         """Count those of the trial with this tag, from now on."""
         ...
 
-    def end(self) -> int:
-        """How many there were."""
+    def end(self, sent: int, *, within_s: float) -> int:
+        """How many there were, as soon as it has all of them, or this time is over."""
         ...
 
 

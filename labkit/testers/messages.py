@@ -16,8 +16,6 @@ from labkit.testers.frames import FrameSpec, frames_command
 SMALLEST_BYTES, LARGEST_BYTES = 64, 9000
 """Of a message, labkit's header included [bytes]."""
 CONNECTIONS_MAX = 4096
-TRAFFIC = "messages"
-"""Stands in a row's key: its size is that of a message in a byte stream, not of a frame."""
 _SIGNATURE_BYTES, _LENGTH_BYTES = 18, 4
 _HEADERS_BYTES = {4: 14 + 20 + 20, 6: 14 + 40 + 20}
 _TCP = Traffic(protocol="tcp")

@@ -55,9 +55,9 @@ class ProbeTester:
         self._probe.watch = others
 
     def _generate(
-        self, arguments: Mapping[str, object], *, span_s: float, counted: Callable[[], int] | None = None
+        self, arguments: Mapping[str, object], *, span_s: float, sink: Sink | None = None
     ) -> TrialResult:
-        """One `generate`; with `counted` the far end is asked at once how many frames it has taken in."""
+        """One `generate`; a sink has as long for the last frames as they would have to return."""
         self._tag = self.next_tag
         began = time.monotonic()
         answer = self._probe.command(
@@ -68,8 +68,10 @@ class ProbeTester:
             drain_max_ms=self._drain.max_ms,
             **arguments,
         )
-        if counted is not None:
-            answer["received"] = counted()
+        if sink is not None:
+            drain_ms = float(str(arguments.get("late_ms", self._drain.max_ms)))
+            within_s = max(drain_ms / 1e3 - answer["drain_ns"] / 1e9, 0.0)
+            answer["received"] = sink.end(answer["sent"], within_s=within_s)
         return trial_from_answer(answer, overhead_s=time.monotonic() - began - span_s)
 
     def measure(self, *, load_pps: float | None, duration_s: float, verify: bool = False) -> TrialResult:
@@ -85,7 +87,7 @@ class ProbeTester:
         """One trial, one way, open loop: what the sink has taken in when the trial ends came through."""
         wanted = {"load_pps": load_pps, "duration_s": duration_s, "return": False, **self._late(duration_s)}
         sink.begin(self.next_tag)
-        return self._generate(wanted, span_s=duration_s, counted=sink.end)
+        return self._generate(wanted, span_s=duration_s, sink=sink)
 
     def measure_burst(self, count: int) -> TrialResult:
         """Send `count` frames as fast as the tester goes, once."""
