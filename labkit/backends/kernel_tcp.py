@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from labkit.backends.base import Mode
@@ -38,15 +39,33 @@ ASK_AGAIN_S = 0.0005
 _ESTABLISHED = "01"
 _BETWEEN = "----"
 
-Judge = Callable[[Mapping[str, Any], "KernelTables", "KernelTables"], tuple[bool, str]]
-"""From what the probe reads of its sockets, and the kernel's tables before and after, to (proven, claim)."""
 
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTables:
     """What the kernel of a namespace says of TCP: its sockets, and its count of segments."""
 
-    def __init__(self, port: LivePort) -> None:
-        """Read them there: /proc/net is the reader's."""
+    segments_in: int
+    segments_out: int
+    retransmitted: int
+    established: frozenset[int]
+    """Inodes of the sockets with a connection."""
+
+    @classmethod
+    def parse(cls, snmp: str, *tables: str) -> KernelTables:
+        """The texts of /proc/net/snmp, and of tcp and tcp6 beside it."""
+        names, values = (line.split() for line in snmp.splitlines() if line.startswith("Tcp:"))
+        counted = dict(zip(names[1:], values[1:], strict=True))
+        rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+        return cls(
+            segments_in=int(counted["InSegs"]),
+            segments_out=int(counted["OutSegs"]),
+            retransmitted=int(counted["RetransSegs"]),
+            established=frozenset(int(row[9]) for row in rows if row[3] == _ESTABLISHED),
+        )
+
+    @classmethod
+    def read(cls, port: LivePort) -> KernelTables:
+        """Those of a port's namespace: /proc/net is the reader's."""
         paths = ("/proc/net/snmp", "/proc/net/tcp", "/proc/net/tcp6")
         each = f'for path; do cat "$path" 2>/dev/null; echo {_BETWEEN}; done'
         done = subprocess.run(
@@ -56,14 +75,11 @@ class KernelTables:
             raise ToolFailed(
                 f"what reads the kernel's sockets {port.host.ended(done.returncode)}: {done.stderr.strip()}"
             )
-        snmp, *tables = done.stdout.split(f"{_BETWEEN}\n")[: len(paths)]
-        names, values = (line.split() for line in snmp.splitlines() if line.startswith("Tcp:"))
-        counted = dict(zip(names[1:], values[1:], strict=True))
-        self.segments_in, self.segments_out = int(counted["InSegs"]), int(counted["OutSegs"])
-        self.retransmitted = int(counted["RetransSegs"])
-        rows = [line.split() for table in tables for line in table.splitlines()[1:]]
-        self.established = {int(row[9]) for row in rows if row[3] == _ESTABLISHED}
-        """Inodes of the sockets with a connection."""
+        return cls.parse(*done.stdout.split(f"{_BETWEEN}\n")[: len(paths)])
+
+
+Judge = Callable[[Mapping[str, Any], KernelTables, KernelTables], tuple[bool, str]]
+"""From what the probe reads of its sockets, and the kernel's tables before and after, to (proven, claim)."""
 
 
 def by_the_kernel(sockets: Mapping[str, Any], before: KernelTables, after: KernelTables) -> tuple[bool, str]:
@@ -90,7 +106,7 @@ class TcpDut:
         self._probe = probe
         self._port = port
         self._judge = judge
-        self._before = KernelTables(port)
+        self._before = KernelTables.read(port)
         self._received = 0
 
     def begin(self, tag: int) -> None:
@@ -109,7 +125,7 @@ class TcpDut:
     def proof(self) -> Proof:
         """What probe and kernel say of its connections now, after traffic."""
         read_back = self._probe.command("proof")
-        after = KernelTables(self._port)
+        after = KernelTables.read(self._port)
         proven, claim = self._judge(read_back, self._before, after)
         received = self._received or int(self.counters().get("rx_frames", 0))
         if not received:

@@ -95,12 +95,6 @@ class Traffic:
         return f"{name}{fmt.MORE_OF_TRAFFIC}{', '.join(more)}" if more else name
 
 
-MESSAGES: Final = (
-    "messages"
-    + fmt.MORE_OF_TRAFFIC
-    + "over TCP a size is that of a message in the byte stream, its header included"
-)
-"""What is sent, in words, where it is no frames: messages over TCP connections. For the key of a row."""
 TCP_ECHO, TCP_STREAM = "tcp", "tcp_stream"
 """Modes of a backend with TCP connections: messages are sent back, or only taken in."""
 UDP: Final = Traffic()

@@ -9,7 +9,7 @@ from labkit import format as fmt
 from labkit.measure.latency import LatencyPoint, latency_point
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
-from labkit.record.model import DatapathKey, Key
+from labkit.record.model import MESSAGES, DatapathKey, Key
 from labkit.targets.time_readers import stalled
 
 LIMITED_SHOWN = 0.01
@@ -54,7 +54,7 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
     intended = "maximum" if trial.intended_load_pps is None else kpps(trial.intended_load_pps)
     lines = [
         f"{key.id}, {trial.duration_s:g} s (tester: {tester.get('engine')})",
-        *([f"  {what:<11} {key.traffic}"] if isinstance(key, DatapathKey) and key.traffic else []),
+        *([f"  {what:<11} {_traffic(key)}"] if isinstance(key, DatapathKey) and key.traffic else []),
         f"  path        {proof.claim}{'' if proof.proven else '  -- NOT PROVEN'}",
         f"  intended    {intended}",
         f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} {what} sent, {trial.unsent:,} unsent)",
@@ -86,6 +86,10 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         )
     lines += [f"  note        {note}" for note in _notes(trial, point)]
     return "\n".join(lines)
+
+
+def _traffic(key: DatapathKey) -> str:
+    return fmt.traffic(key.traffic)[1] if key.traffic == MESSAGES else key.traffic
 
 
 def tcp_words(key: DatapathKey, trial: TrialResult) -> list[tuple[str, str]]:

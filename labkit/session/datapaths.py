@@ -11,9 +11,9 @@ from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Tier, Topology, split_name
-from labkit.lab.traffic import MESSAGES, PORTS, UDP, Traffic
+from labkit.lab.traffic import PORTS, UDP, Traffic
 from labkit.lowlatency import hostlatency
-from labkit.record.model import HOST, DatapathKey
+from labkit.record.model import HOST, MESSAGES, DatapathKey
 from labkit.testers import messages
 from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, most_tags, words_of
 

@@ -8,8 +8,7 @@ from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Topology
-from labkit.lab.traffic import MESSAGES
-from labkit.record.model import DatapathKey, Key, Measurement, Outcome, Verdict
+from labkit.record.model import MESSAGES, DatapathKey, Key, Measurement, Outcome, Verdict
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.kinds import Kinds
 from labkit.session.recorder import Recorder

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from labkit.backends import registry
 from labkit.errors import LabkitBug
 from labkit.lab.topology import Topology
-from labkit.lab.traffic import MESSAGES
 from labkit.lowlatency import hostlatency
 from labkit.measure import noise
 from labkit.measure.back_to_back import measure_back_to_back
@@ -21,7 +20,7 @@ from labkit.measure.search import SearchProgress, search_upwards, with_pdr_of
 from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
-from labkit.record.model import DatapathKey, HostKey, Key, Measurement
+from labkit.record.model import MESSAGES, DatapathKey, HostKey, Key, Measurement
 from labkit.session import livelock
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.frame import Body, Frame, Measured

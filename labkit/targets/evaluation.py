@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
-from labkit.lab.traffic import MESSAGES, TCP_ECHO, TCP_STREAM
+from labkit.lab.traffic import TCP_ECHO, TCP_STREAM
 from labkit.measure.gate import PASSING, Gate, concerns, invalid_for, limit_is_unsure
-from labkit.record.model import DatapathKey, HostKey, Key, Measurement, Outcome
+from labkit.record.model import MESSAGES, DatapathKey, HostKey, Key, Measurement, Outcome
 from labkit.targets.metrics import METRICS, Metric
 from labkit.targets.observed import Observed, Unknown
 from labkit.units import Bound, Unit, parse_bound, parse_load
