@@ -35,6 +35,8 @@ from labkit.testers.start import PASSING_NOTE, generating, needs_passing, passin
 FIRST_LOAD_PPS, FIRST_S, FIRST_ATTEMPTS = 200.0, 0.1, 3
 """Frames by which it is seen whether a program of the user's own answers at all."""
 
+ENDS_WITHIN_S = 0.5
+
 
 class Testbed(Protocol):
     """A Measurer and BurstMeasurer, with the facts that show whether its trials can be trusted."""
@@ -106,11 +108,7 @@ class LiveTestbed:
 
     def set_frames(self, spec: FrameSpec) -> None:
         """Send these frames from now on."""
-        try:
-            self._tester.set_frames(spec, own_mac=self._datapath.own_mac)
-        except LabkitError:
-            self._dut.check_alive()
-            raise
+        self._tester.set_frames(spec, own_mac=self._datapath.own_mac)
         # A program that labkit does not know is tried once with each kind of frame.
         wrong = getattr(self._dut, "wrong", None)
         if wrong is None or spec in self._tried:
@@ -146,11 +144,18 @@ class LiveTestbed:
         return self._ended(trial)
 
     def _watched(self, trial: Callable[[], TrialResult]) -> TrialResult:
-        """A trial over connections ends when the DUT does: then that is what is reported."""
+        """A trial over connections ends when the DUT does: then that is what is reported.
+
+        Its connections end a moment before it is known that it has.
+        """
         try:
             return trial()
         except LabkitError:
+            until = time.monotonic() + (ENDS_WITHIN_S if self._datapath.mode.tcp else 0.0)
             self._dut.check_alive()
+            while time.monotonic() < until:
+                time.sleep(ENDS_WITHIN_S / 20)
+                self._dut.check_alive()
             raise
 
     def measure_burst(self, count: int) -> TrialResult:
