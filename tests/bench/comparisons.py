@@ -289,10 +289,12 @@ def _tcp_stream(pairs: int, say: Say) -> Pairs:
             with ExitStack() as stack:
                 sender, sink = _connected(lab, stack, {"wait": "block"}, STREAM_BYTES)
                 sink.command("sink", tag=1)
-                sender.command(
+                sent = sender.command(
                     "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, **{"return": False}
                 )
-                ours = int(sink.command("stop")["received"]) * STREAM_BYTES * 8 / RUN_S
+                received = int(sink.command("stop")["received"])
+                # With the time in which the last of it was still under way.
+                ours = received * STREAM_BYTES * 8 / ((sent["end_ns"] - sent["start_ns"]) / 1e9)
             theirs = iperf3.stream_bits_per_s(
                 lab.tester_ports[0].host,
                 lab.dut_ports[0].host,

@@ -50,7 +50,7 @@ def stream_bits_per_s(
             done = subprocess.run(
                 tester.argv(client), capture_output=True, text=True, check=False, timeout=60
             )
-            if done.returncode == 0:
+            if done.returncode == 0 and '"error"' not in done.stdout:  # with --json it ends with 0 even then
                 return parse_received_bits_per_s(done.stdout)
             if time.monotonic() >= until or server.poll() is not None:
                 raise ToolFailed(f"iperf3 failed, code {done.returncode}: {done.stdout[-400:]}")
