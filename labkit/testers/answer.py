@@ -33,6 +33,7 @@ _TRIAL: dict[str, tuple[type, ...]] = {
     "load_pps": (int, float, type(None)),
     "loop": (str,),
     "aborted": (bool,),
+    "longest_above": (int, type(None)),
     "stall": (dict,),
 }
 
@@ -84,6 +85,7 @@ def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialR
         rtt=_histogram(answer["rtt"], "rtt"),
         service=_histogram(answer["service"], "service"),
         lag=_histogram(answer["lag"], "lag"),
+        longest_above=answer["longest_above"],
         stall_max_s=answer["stall"]["max_ns"] / 1e9,
         stall_total_s=answer["stall"]["total_ns"] / 1e9,
         tester_busy=1.0 - answer["empty_polls"] / polls if polls else None,

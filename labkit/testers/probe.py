@@ -30,6 +30,7 @@ class ProbeTester:
         self._lab = lab
         self._drain = drain
         self._tag = 0
+        self._above: dict[str, float] = {}
         self.engine = engine
         self.has_floor = False
         self.shortest_trial_s = 0.0
@@ -41,6 +42,10 @@ class ProbeTester:
     def watch(self, others: Callable[[], None]) -> None:
         """Call this each second of a trial; what it raises ends the trial."""
         self._probe.watch = others
+
+    def count_above(self, limit_us: float | None) -> None:
+        """See Tester."""
+        self._above = {} if limit_us is None else {"above_us": limit_us}
 
     def _generate(self, *, span_s: float, **arguments: object) -> TrialResult:
         self._tag = self.next_tag
@@ -60,7 +65,9 @@ class ProbeTester:
         late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)
         late: dict[str, object] = {} if late_ms is None else {"late_ms": late_ms}
         whole = {"verify": True} if verify else {}
-        return self._generate(span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late, **whole)
+        return self._generate(
+            span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late, **whole, **self._above
+        )
 
     def measure_burst(self, count: int) -> TrialResult:
         """Send `count` frames as fast as the tester goes, once."""

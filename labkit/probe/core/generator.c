@@ -235,6 +235,17 @@ static inline bool is_as_sent(const struct io_frame *frame, struct packet packet
     return has_its_tags(frame->data, packet, frames, sequence);
 }
 
+/* A frame took its time, and `missing` ones before it have not come: lost, or overtaken, they are not in
+ * time. */
+static void note_run(struct trial *trial, uint64_t missing, bool above)
+{
+    trial->above_run += missing + above;
+    if (trial->above_run > trial->longest_above)
+        trial->longest_above = trial->above_run;
+    if (!above)
+        trial->above_run = 0;
+}
+
 static inline __attribute__((always_inline)) void account(struct generator *generator,
                                                           const struct io_frame *frames, unsigned n,
                                                           uint64_t now, const bool payload_only,
@@ -244,11 +255,13 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
     const uint16_t tag = generator->arguments->tag;
     const uint64_t sent = generator->cursor.sequence;
     const uint64_t age_max = now - trial->start_ns;
+    const uint64_t above_ns = generator->arguments->above_ns;
 
     for (unsigned i = 0; i < n; i++) {
         struct packet packet;
         struct signature signature;
         uint64_t rtt;
+        uint64_t next;
 
         if (i + PREFETCH_AHEAD < n)
             __builtin_prefetch(frames[i + PREFETCH_AHEAD].data);
@@ -269,8 +282,11 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
             trial->corrupt++;
             continue;
         }
+        next = trial->sequence.next;
         if (!sequence_arrived(&trial->sequence, signature.sequence))
             continue;
+        if (__builtin_expect(above_ns > 0, 0) && signature.sequence >= next)
+            note_run(trial, signature.sequence - next, rtt > above_ns);
         histogram_record(&trial->rtt, rtt);
         if (scheduled && sent - signature.sequence <= LAG_SLOTS)
             histogram_record(&trial->service, rtt - generator->lag_ns[signature.sequence % LAG_SLOTS]);
@@ -486,6 +502,8 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
     set_goal(&generator, trial->start_ns);
     loop(&generator);
     trial->sent = generator.cursor.sequence;
+    if (arguments->above_ns > 0 && arguments->expect_return)
+        note_run(trial, trial->sent - trial->sequence.next, false);
     trial->intended = generator.limit;
     if (!arguments->counted && (arguments->unpaced || arguments->closed))
         trial->intended = trial->sent;
