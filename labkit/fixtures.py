@@ -179,6 +179,14 @@ class Measure(HostMeasure):
             self._skip(self.key, reason)
         return frames
 
+    def _spec_of_round_trips(
+        self, frame_size_bytes: int | str | None, ip_version: int, flows: int
+    ) -> FrameSpec:
+        frames = self._spec(frame_size_bytes, ip_version, flows)
+        if reason := self._session.no_round_trips(self.datapath):
+            self._skip(self.key, reason)
+        return frames
+
     def throughput(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
     ) -> Measurement:
@@ -212,11 +220,8 @@ class Measure(HostMeasure):
         Shares may be of PDR, NDR or MRR; a rate that is not known yet is measured first.
         """
         loads = _loads(load, DEFAULT_LOADS)
-        return self._take(
-            self._session.measure.latency(
-                self.datapath, self._spec(frame_size_bytes, ip_version, flows), loads
-            )
-        )
+        frames = self._spec_of_round_trips(frame_size_bytes, ip_version, flows)
+        return self._take(self._session.measure.latency(self.datapath, frames, loads))
 
     def loss_curve(
         self, *, frame_size_bytes: int | str | None = None, ip_version: int = 4, flows: int = 1
@@ -259,7 +264,7 @@ class Measure(HostMeasure):
         if neighbour is None and neighbour_cores is not None:
             raise ConfigInvalid(f"neighbour_cores: {neighbour_cores!r} is nobody's: name a neighbour")
         beside = None if neighbour is None else wanted(neighbour, neighbour_cores)
-        frames = self._spec(frame_size_bytes, ip_version, flows)
+        frames = self._spec_of_round_trips(frame_size_bytes, ip_version, flows)
         kernel = self._session.reference(self.datapath, frames)
         return self._take(
             self._session.measure.predictability(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from labkit.lab.topology import Topology
 from labkit.measure.proof import Proof as Proof  # backends of other projects import it from here
@@ -37,6 +37,9 @@ class Mode:
     """Instead of the backend's own (`Backend.own_mac`), where its modes differ; None: as there."""
     always: bool = False
     """Measured also where only default modes are."""
+    tcp: Literal["", "echo", "sink"] = ""
+    """Measured by messages over TCP connections of the tester's own sockets, not by frames: they are sent back, or
+    only taken in (then the DUT is a `testers.base.Sink`)."""
     on_vfio: bool = False
     """The DUT's NICs are bound to vfio-pci while it runs: they are no interfaces then."""
 

@@ -111,7 +111,8 @@ class CommandBackend:
                 name=command.name,
                 description=f"{' '.join([*command.wrapper, *command.argv])}, which answers {command.answers}",
                 requires=checks,
-                own_mac=command.answers == "udp",
+                own_mac=command.answers != "frames",
+                tcp="echo" if command.answers == "tcp" else "",
                 always=True,
             )
             for command in topology.commands

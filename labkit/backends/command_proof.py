@@ -62,6 +62,8 @@ def evidence(
         return _XdpProgram(lab.dut_ports)
     if command.proof == "packet_socket":
         return _PacketSocket(lab.dut_ports, program)
+    if command.proof == "tcp_socket":
+        return _TcpSocket(lab.dut_ports[0], program, ip_version)
     return _UdpSocket(lab.dut_ports[0], program, ip_version)
 
 
@@ -94,13 +96,26 @@ def missing_library(command: Command, host: Host, program: GuardedProgram) -> st
     return f"{command.preload} is not loaded into it (preload)"
 
 
+class _Address:
+    """The DUT's address of an IP version, at the port of the echo."""
+
+    def __init__(self, port: LivePort, ip_version: int) -> None:
+        own = port.port.ipv6 if ip_version == 6 else port.port.ipv4
+        self.ip = own.ip if own is not None else None
+
+    def covers(self, address: str, port: int) -> bool:
+        """Whether a socket bound so gets what is sent there."""
+        found = ip_address(address)
+        mapped = getattr(found, "ipv4_mapped", None)
+        return port == ECHO_PORT and (found.is_unspecified or self.ip in (found, mapped))
+
+
 class _UdpSocket:
     """A UDP socket of the kernel's at the lab's address and port, and the kernel's count of datagrams in and out."""
 
     def __init__(self, port: LivePort, program: GuardedProgram, ip_version: int) -> None:
         self._port, self._program, self._ip_version = port, program, ip_version
-        own = port.port.ipv6 if ip_version == 6 else port.port.ipv4
-        self._address = own.ip if own is not None else None
+        self._address = _Address(port, ip_version)
         self._before = (0, 0)
 
     def _read(self) -> tuple[list[str], tuple[int, int]]:
@@ -109,16 +124,11 @@ class _UdpSocket:
         inodes, _, (udp, udp6, snmp, snmp6) = _look(self._port.host, self._program, *paths)
         rows = [line.split() for text in (udp, udp6) for line in text.splitlines()[1:]]
         own = [_local(row[1]) for row in rows if row[9] in inodes]
-        fitting = [f"{address} port {port}" for address, port in own if self._is_ours(address, port)]
+        fitting = [f"{address} port {port}" for address, port in own if self._address.covers(address, port)]
         return fitting, _udp6(snmp6) if self._ip_version == 6 else _udp(snmp)
 
-    def _is_ours(self, address: str, port: int) -> bool:
-        found = ip_address(address)
-        mapped = getattr(found, "ipv4_mapped", None)
-        return port == ECHO_PORT and (found.is_unspecified or self._address in (found, mapped))
-
     def lacks(self) -> str:
-        return "" if self._read()[0] else f"it has no UDP socket at {self._address}, port {ECHO_PORT}"
+        return "" if self._read()[0] else f"it has no UDP socket at {self._address.ip}, port {ECHO_PORT}"
 
     def begin(self) -> None:
         self._before = self._read()[1]
@@ -132,6 +142,57 @@ class _UdpSocket:
             f"counted {received} datagrams in and {sent} out, of {answered} frames that came back",
             evidence={"sockets": own, "in_datagrams": received, "out_datagrams": sent, "answered": answered},
         )
+
+
+_ESTABLISHED, _LISTENING = "01", "0A"
+
+
+class _TcpSocket:
+    """TCP sockets of the kernel's at the lab's address and port: one that listens, and with traffic connections."""
+
+    def __init__(self, port: LivePort, program: GuardedProgram, ip_version: int) -> None:
+        self._port, self._program = port, program
+        self._address = _Address(port, ip_version)
+        self._before = (0, 0)
+
+    def _read(self) -> tuple[dict[str, int], tuple[int, int]]:
+        """Its sockets there by state, and segments in and out that the kernel counted."""
+        paths = ("/proc/net/tcp", "/proc/net/tcp6", "/proc/net/snmp")
+        inodes, _, (tcp, tcp6, snmp) = _look(self._port.host, self._program, *paths)
+        rows = [line.split() for text in (tcp, tcp6) for line in text.splitlines()[1:]]
+        own = [row for row in rows if row[9] in inodes and self._address.covers(*_local(row[1]))]
+        return {state: sum(row[3] == state for row in own) for state in (_ESTABLISHED, _LISTENING)}, _tcp(
+            snmp
+        )
+
+    def lacks(self) -> str:
+        if self._read()[0][_LISTENING]:
+            return ""
+        return f"it has no TCP socket that listens at {self._address.ip}, port {ECHO_PORT}"
+
+    def begin(self) -> None:
+        self._before = self._read()[1]
+
+    def proof(self, answered: int) -> Proof:
+        own, now = self._read()
+        received, sent = (late - early for late, early in zip(now, self._before, strict=True))
+        return Proof(
+            proven=own[_ESTABLISHED] > 0 and min(received, sent) > 0 and answered > 0,
+            claim=f"{own[_ESTABLISHED]} TCP connections of the kernel's at port {ECHO_PORT} are the program's; the "
+            f"kernel counted {received} segments in and {sent} out, and {answered} messages came back",
+            evidence={
+                "connections": own[_ESTABLISHED],
+                "listening": own[_LISTENING],
+                "in_segments": received,
+                "out_segments": sent,
+                "answered": answered,
+            },
+        )
+
+
+def _tcp(text: str) -> tuple[int, int]:
+    names, values = (line.split() for line in text.splitlines() if line.startswith("Tcp:"))
+    return int(values[names.index("InSegs")]), int(values[names.index("OutSegs")])
 
 
 def _local(text: str) -> tuple[str, int]:

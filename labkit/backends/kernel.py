@@ -6,14 +6,15 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from labkit.backends import kernel_tcp
 from labkit.backends.base import Dut, Mode
+from labkit.backends.kernel_tcp import ECHO_PORT as ECHO_PORT
 from labkit.backends.probe_dut import reflecting
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind, Topology
 from labkit.measure.proof import Proof
 
-ECHO_PORT = 7  # RFC 862
 OWN_TRAFFIC = 0.01
 """Share of the frames sent that the kernel may send on its own account, such as neighbour discovery."""
 _BETWEEN = "----"
@@ -95,7 +96,7 @@ class ForwardingDut:
 
 
 class KernelStack:
-    """UDP through the socket layer, or IP forwarding."""
+    """UDP or TCP through the socket layer, or IP forwarding."""
 
     name = "kernel"
     description = "the kernel's own path: UDP echo through sockets, IP forwarding between two ports"
@@ -118,11 +119,16 @@ class KernelStack:
                 description="UDP echo by recvmmsg/sendmmsg, busy-waiting on the socket",
                 requires=("namespaces", "kernel", "probe_socket"),
             ),
+            *kernel_tcp.MODES,
         )
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
         """Start the echo (one port), or only read the kernel's counters while it forwards (two)."""
+        if mode.tcp:
+            with kernel_tcp.serving(lab, mode, ip_version=ip_version) as served:
+                yield served
+            return
         if lab.topology.forwards:
             yield ForwardingDut(lab.dut_ports[0], lab.dut_ports[1], ip_version)
             return

@@ -28,7 +28,11 @@ BACKEND = "command"
 """What measures them."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,19}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DEFAULT_PROOF: dict[Answers, str] = {"udp": "udp_socket", "frames": "packet_socket"}
+_DEFAULT_PROOF: dict[Answers, str] = {
+    "udp": "udp_socket",
+    "tcp": "tcp_socket",
+    "frames": "packet_socket",
+}
 _LONGEST_S = 600.0
 
 
@@ -77,7 +81,7 @@ def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes:
             if "proof" not in keys:
                 keys["preload"].fail(
                     "a library that is loaded first may take another path than the kernel's, so say what proves it",
-                    hint="proof: udp_socket where it is the kernel's all the same, else a command of your own",
+                    hint="proof: udp_socket (tcp_socket) where it is the kernel's all the same, else your own command",
                 )
     with mistakes.noted():
         if "environment" in keys:
@@ -103,9 +107,9 @@ def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes:
 
 
 def _check_answers(answers: Answers, node: Node, links: Sequence[Link]) -> None:
-    if answers == "udp" and (len(links) > 1 or any(not link.kind.has_interfaces for link in links)):
+    if answers != "frames" and (len(links) > 1 or any(not link.kind.has_interfaces for link in links)):
         node.fail(
-            "a program that answers UDP needs one link with interfaces",
+            f"a program that answers {answers.upper()} needs one link with interfaces",
             hint="answers: frames, for one that moves frames itself",
         )
 

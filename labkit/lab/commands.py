@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-Answers = Literal["udp", "frames"]
-ANSWERS: Final[tuple[Answers, ...]] = ("udp", "frames")
-PROOFS: Final = ("udp_socket", "packet_socket", "xdp")
+Answers = Literal["udp", "tcp", "frames"]
+ANSWERS: Final[tuple[Answers, ...]] = ("udp", "tcp", "frames")
+PROOFS: Final = ("udp_socket", "tcp_socket", "packet_socket", "xdp")
 """What labkit itself reads back of a program."""
 READY_WITHIN_S: Final = 10.0
 NAMES: Final = (

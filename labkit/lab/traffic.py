@@ -95,5 +95,7 @@ class Traffic:
         return f"{name}{fmt.MORE_OF_TRAFFIC}{', '.join(more)}" if more else name
 
 
+TCP_ECHO, TCP_STREAM = "tcp", "tcp_stream"
+"""Modes of a backend with TCP connections: messages are sent back, or only taken in."""
 UDP: Final = Traffic()
 """Where a lab's file names none."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from labkit.errors import LabkitBug
 from labkit.measure.histogram import merge, percentiles_us, samples_needed
+from labkit.measure.tcp import summed
 from labkit.measure.trial import COUNTERS, Histogram, Measurer, TrialResult
 from labkit.units import Load, parse_load
 
@@ -98,6 +99,7 @@ def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
         longest_above=max(runs) if len(runs) == len(trials) else None,
         tester_busy=sum(busy) / len(busy) if busy else None,
         dut={key: sum(trial.dut.get(key, 0.0) for trial in trials) for key in trials[0].dut},
+        tcp={end: summed(trial.tcp[end] for trial in trials if end in trial.tcp) for end in trials[0].tcp},
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from labkit.errors import LabkitBug
+from labkit.measure.tcp import TcpFigures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class TrialResult:
     the tester does not count them."""
     dut: dict[str, float] = field(default_factory=dict)
     """The DUT's own counters over this trial, where it has them."""
+    tcp: dict[str, TcpFigures] = field(default_factory=dict)
+    """Over TCP connections: what the kernels of "tester" and "dut" (where it is known) say of them."""
 
     def __post_init__(self) -> None:
         if any(getattr(self, name) < 0 for name in COUNTERS):

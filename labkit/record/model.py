@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from labkit import format as fmt
 from labkit.lab.topology import split_name
 from labkit.measure.back_to_back import BackToBack
 from labkit.measure.gate import Gate as Gate
@@ -37,6 +38,12 @@ HOST_KINDS = ("hardware", "wakeup", "timerlat", "busy_loop")
 """Kinds of measurement of the host itself, in the order of a run: delays of the hardware are part of every wake-up."""
 
 
+MESSAGES = (
+    f"messages{fmt.MORE_OF_TRAFFIC}over TCP, a size is that of a message in the byte stream, with its header"
+)
+"""The traffic of a row, where it is no frames."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatapathKey:
     """A row of the table that is about a datapath."""
@@ -52,7 +59,8 @@ class DatapathKey:
     ip_version: int = 4
     flows: int = 1
     traffic: str = ""
-    """What else the frames of this lab are, in words ("TCP, VLAN 100"); empty: UDP of the lab's own addresses."""
+    """What else the frames of this lab are, in words ("TCP, VLAN 100"), or MESSAGES. Empty: UDP of the lab's own
+    addresses."""
 
     @property
     def lab(self) -> str:

@@ -9,8 +9,11 @@ from labkit import format as fmt
 from labkit.measure.latency import LatencyPoint, latency_point
 from labkit.measure.proof import Proof
 from labkit.measure.trial import TrialResult
-from labkit.record.model import DatapathKey, Key
+from labkit.record.model import MESSAGES, DatapathKey, Key
 from labkit.targets.time_readers import stalled
+
+LIMITED_SHOWN = 0.01
+"""Of the time in which a TCP sender was busy: a smaller share is not worth a word."""
 
 
 def _point(trial: TrialResult) -> LatencyPoint | None:
@@ -45,14 +48,17 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
     def kpps(value: float) -> str:
         return f"{value / 1e3:,.3f} kpps"
 
+    messages = bool(trial.tcp)
+    what = "messages" if messages else "frames"
+    there = "were taken in" if messages and trial.rtt is None and trial.service is None else "came back"
     intended = "maximum" if trial.intended_load_pps is None else kpps(trial.intended_load_pps)
     lines = [
         f"{key.id}, {trial.duration_s:g} s (tester: {tester.get('engine')})",
-        *([f"  frames      {key.traffic}"] if isinstance(key, DatapathKey) and key.traffic else []),
+        *([f"  {what:<11} {_traffic(key)}"] if isinstance(key, DatapathKey) and key.traffic else []),
         f"  path        {proof.claim}{'' if proof.proven else '  -- NOT PROVEN'}",
         f"  intended    {intended}",
-        f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} frames sent, {trial.unsent:,} unsent)",
-        f"  forwarded   {kpps(trial.forwarding_rate_pps)}  ({trial.received:,} frames came back, {trial.late:,} late)",
+        f"  offered     {kpps(trial.offered_pps)}  ({trial.sent:,} {what} sent, {trial.unsent:,} unsent)",
+        f"  forwarded   {kpps(trial.forwarding_rate_pps)}  ({trial.received:,} {what} {there}, {trial.late:,} late)",
         f"  loss ratio  {fmt.loss(trial.loss_ratio)}  ({trial.lost:,} lost, {trial.duplicates:,} duplicates, "
         f"{trial.reordered:,} reordered)",
     ]
@@ -70,6 +76,8 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         )
         rtt_from = tester.get("rtt_from", "the intended send time")
         lines.append(f"  RTT (us)    {rtt}  (n = {point.n:,}, from {rtt_from})")
+    if isinstance(key, DatapathKey) and trial.tcp:
+        lines += [f"  {name:<11} {words}" for name, words in tcp_words(key, trial)]
     if note := tester.get("engine_note"):
         lines.append(f"  note        {note}")
     if trial.foreign or trial.stale or trial.corrupt:
@@ -78,6 +86,32 @@ def as_text(key: Key, trial: TrialResult, proof: Proof, tester: Mapping[str, obj
         )
     lines += [f"  note        {note}" for note in _notes(trial, point)]
     return "\n".join(lines)
+
+
+def _traffic(key: DatapathKey) -> str:
+    return fmt.traffic(key.traffic)[1] if key.traffic == MESSAGES else key.traffic
+
+
+def tcp_words(key: DatapathKey, trial: TrialResult) -> list[tuple[str, str]]:
+    """Of a trial over TCP: its goodput, and what each kernel says of the connections."""
+    bits_per_s = trial.forwarding_rate_pps * int(key.frame) * 8
+    found = [("goodput", f"{fmt.significant(bits_per_s / 1e9)} Gbit/s of messages, one way")]
+    for end, of in trial.tcp.items():
+        limits = [
+            f"{share:.0%} of its sending time limited by {what}"
+            for what, limited_us in (
+                ("the other's receive window", of.receiver_limited_us),
+                ("its send buffer", of.send_buffer_limited_us),
+            )
+            if (share := limited_us / of.busy_us if of.busy_us else 0.0) >= LIMITED_SHOWN
+        ]
+        parts = [
+            f"{of.retransmitted_segments:,} of {of.segments_out:,} segments retransmitted",
+            f"{of.out_of_order_segments:,} came out of order",
+            *limits,
+        ]
+        found.append((f"TCP {end}", ", ".join(parts)))
+    return found
 
 
 def _notes(trial: TrialResult, point: LatencyPoint | None) -> list[str]:

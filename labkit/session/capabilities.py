@@ -41,6 +41,10 @@ def lacking(
         return ()
     if lab_file.links[0].kind is LinkKind.NIC and check is not None:
         return _on_nics(datapath, check, engine, tester_option)
+    if datapath.mode.tcp:
+        if reason := _other_tester(datapath, engine, tester_option):
+            return (reason,)
+        return lacking_checks(["cores", *datapath.mode.requires], lab_file.mtu_bytes)
     if engine == "trex" and lab_file.links[0].kind is LinkKind.VHOST:
         return (
             f"TRex has no driver for vhost-user links (fix: measure on memif, or leave {tester_option} out)",
@@ -61,6 +65,16 @@ def lacking(
             why = lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
             return tuple(_engine_lacks(engine, reason, tester_option) for reason in why)
     return lacking_checks(checks, lab_file.mtu_bytes)
+
+
+def _other_tester(datapath: Datapath, engine: str | None, option: str) -> str:
+    """Why the tester that was asked for can't measure TCP connections; empty: none was, so the probe's own does."""
+    if engine is None:
+        return ""
+    return (
+        f"{datapath.backend.name} {datapath.mode.name} is measured over TCP connections, by the probe's own sockets: "
+        f"{engine} sends frames (fix: leave {option} out, or choose probe)"
+    )
 
 
 def _chosen(topology: Topology, engine: str | None, option: str) -> tuple[str | None, str]:
@@ -98,9 +112,18 @@ def unfit(datapath: Datapath, frames: FrameSpec, *, engine: str | None, tester_o
 def no_bursts(datapath: Datapath, *, engine: str | None, tester_option: str) -> str | None:
     """Why bursts can't be measured by this tester, with the fix. None: they can."""
     engine, tester_option = _chosen(datapath.topology, engine, tester_option)
+    if datapath.mode.tcp:
+        return "TCP loses nothing, so that every burst comes back in the end (fix: measure its latency and throughput)"
     if engine == "trex" and datapath.topology.tier is not Tier.SIMULATED:
         # Seen with v3.08: 256 frames "take" 7.7 ms, which the probe sends in 0.4.
         return f"a burst is over before TRex's start is answered (fix: leave {tester_option} out)"
+    return None
+
+
+def no_round_trips(datapath: Datapath) -> str | None:
+    """Why there are no round trips on a datapath, with the fix. None: there are."""
+    if datapath.mode.tcp == "sink":
+        return f"nothing comes back in the mode {datapath.mode.name}: it has rates, no round trips (fix: the mode tcp)"
     return None
 
 
@@ -109,11 +132,17 @@ def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option
     apart = lab_file.spans_hosts
     needs: Mapping[Role, Sequence[str]] = {
         "dut": [*([] if apart else ["cores"]), *datapath.mode.requires],
-        "tester": _OF_TESTERS.get(engine or "", ("probe_af_packet",)),
+        "tester": ("probe_socket",)
+        if datapath.mode.tcp
+        else _OF_TESTERS.get(engine or "", ("probe_af_packet",)),
     }
+    if datapath.mode.tcp and (reason := _other_tester(datapath, engine, tester_option)):
+        return (reason,)
     found = {role: check(role, needs[role]) for role in ROLES}
     on_tester: Iterable[str] = found["tester"]
-    if engine in _OF_TESTERS and engine != "trex":  # TRex's own fix is to install it
+    if (
+        engine in _OF_TESTERS and engine != "trex" and not datapath.mode.tcp
+    ):  # TRex's own fix is to install it
         on_tester = [_engine_lacks(engine, reason, tester_option) for reason in on_tester]
     pairs: tuple[tuple[Role, Iterable[str]], ...] = (("dut", found["dut"]), ("tester", on_tester))
     return tuple(

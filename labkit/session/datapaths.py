@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labkit.backends import registry
 from labkit.backends.base import Backend, Mode
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Tier, Topology, split_name
-from labkit.lab.traffic import PORTS, Traffic
+from labkit.lab.traffic import PORTS, UDP, Traffic
 from labkit.lowlatency import hostlatency
-from labkit.record.model import HOST, DatapathKey
+from labkit.record.model import HOST, MESSAGES, DatapathKey
+from labkit.testers import messages
 from labkit.testers.frames import FRAME_OVER_MTU_BYTES, FrameSpec, most_tags, words_of
 
 
@@ -35,7 +36,7 @@ class Datapath:
             frame=frame,
             ip_version=ip_version,
             flows=flows,
-            traffic=words_of(self.topology.traffic, frame, ip_version),
+            traffic=MESSAGES if self.mode.tcp else words_of(self.topology.traffic, frame, ip_version),
         )
 
     def check_frames(self, frames: FrameSpec) -> None:
@@ -44,10 +45,11 @@ class Datapath:
         And for those that the lab's traffic has not.
         """
         traffic = self.topology.traffic
-        frames.check(traffic)
+        if not self.mode.tcp:
+            frames.check(traffic)
         for link in self.topology.links:
             largest = link.mtu_bytes + FRAME_OVER_MTU_BYTES
-            size = max(frames.sizes(traffic), default=0)
+            size = 0 if self.mode.tcp else max(frames.sizes(traffic), default=0)
             if size > largest:
                 raise ConfigInvalid(
                     f"frame size {size}: expected at most {largest} bytes with FCS on link {link.name} of topology "
@@ -68,6 +70,8 @@ class Datapath:
         if self.topology.tier is Tier.SIMULATED:
             return None
         called = f"{self.backend.name} {self.mode.name}".rstrip()
+        if self.mode.tcp:
+            return _no_messages(called, traffic, frames)
         if self.own_mac and (reason := _past_the_stack(traffic, self.topology)):
             return f"{called}: {reason} (fix: another backend, or a lab without that key in traffic:)"
         if self.mode.no_qinq and most_tags(traffic) == 2:
@@ -89,6 +93,20 @@ class Datapath:
     def own_mac(self) -> bool:
         """Whether its frames carry the DUT port's own MAC address: see Backend."""
         return self.backend.own_mac if self.mode.own_mac is None else self.mode.own_mac
+
+
+def _no_messages(called: str, traffic: Traffic, frames: FrameSpec) -> str | None:
+    """Why such messages can't be sent over TCP connections on a lab, with the fix. None: they can."""
+    if replace(traffic, mix=(), mix_name="") != UDP:
+        return (
+            f"{called}: its TCP connections are of the lab's own addresses, and the key traffic of the lab says what "
+            "frames are (fix: a lab without that key)"
+        )
+    try:
+        messages.check(frames)
+    except ConfigInvalid as error:
+        return f"{called}: {error.message} (fix: {error.hint})"
+    return None
 
 
 def _past_the_stack(traffic: Traffic, topology: Topology) -> str:

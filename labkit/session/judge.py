@@ -8,12 +8,19 @@ from labkit.backends import registry
 from labkit.errors import ConfigInvalid
 from labkit.lab import topology_file
 from labkit.lab.topology import LinkKind, Topology
-from labkit.record.model import DatapathKey, Key, Measurement, Outcome, Verdict
+from labkit.record.model import MESSAGES, DatapathKey, Key, Measurement, Outcome, Verdict
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.kinds import Kinds
 from labkit.session.recorder import Recorder
 from labkit.targets import judge
-from labkit.targets.evaluation import Evaluation, Target, engine_of, kernel_baseline, parse_targets
+from labkit.targets.evaluation import (
+    Evaluation,
+    Target,
+    engine_of,
+    kernel_baseline,
+    kernel_mode,
+    parse_targets,
+)
 from labkit.targets.judge import declared_targets
 from labkit.targets.rates import KINDS
 from labkit.testers.frames import frame_spec
@@ -106,12 +113,12 @@ class Judge:
         if any(kernel_baseline(everything, key=key, kind=kind) for kind in ("mrr", "throughput")):
             return ""  # of another lab with such frames
         backend = registry.load("kernel")
-        if not backend.modes(own):
+        if kernel_mode(key) not in {one.name for one in backend.modes(own)}:
             return (
                 "the kernel is on no link of this lab, and was measured on no other one with such frames "
                 "(fix: leave the target out)"
             )
-        datapath = Datapath(topology=own, backend=backend, mode=find_mode(backend, own, ""))
+        datapath = Datapath(topology=own, backend=backend, mode=find_mode(backend, own, kernel_mode(key)))
         return datapath.unfit(frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)) or ""
 
     def _ended(self, test: str, key: Key, ends: Sequence[Evaluation]) -> tuple[Verdict, ...]:
@@ -150,12 +157,15 @@ class Judge:
         lab_file = topology_file.load("veth")
         if own is not None:
             lab_file = own if backend.modes(own) else lab_file.measured_as(own)
-        datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, ""))
+        mode = kernel_mode(key)
+        if mode not in {one.name for one in backend.modes(lab_file)}:
+            return
+        datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, mode))
         frames = frame_spec(key.frame, ip_version=key.ip_version, flows=key.flows)
         try:
             datapath.check_frames(frames)
         except ConfigInvalid:
             return  # too large for the link of that lab: the verdict says that the ratio has no baseline
-        alike = not key.traffic or lab_file is own
+        alike = key.traffic in ("", MESSAGES) or lab_file is own
         if alike and datapath.unfit(frames) is None and not self._lacking(datapath):
             self._kinds.mrr(datapath, frames)

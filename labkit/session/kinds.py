@@ -20,7 +20,7 @@ from labkit.measure.search import SearchProgress, search_upwards, with_pdr_of
 from labkit.measure.stability import measure_stability
 from labkit.progress import Progress
 from labkit.record import environment
-from labkit.record.model import DatapathKey, HostKey, Key, Measurement
+from labkit.record.model import MESSAGES, DatapathKey, HostKey, Key, Measurement
 from labkit.session import livelock
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.frame import Body, Frame, Measured
@@ -310,7 +310,7 @@ class Kinds:
                     self._testbeds.close_testbed()  # its state is unknown: the next measurement starts a new one
                     raise
                 found = load
-                if notes.rates is not None and load.gate(notes.rates).state != "ok":
+                if notes.rates is not None and load is not None and load.gate(notes.rates).state != "ok":
                     found = self._testbeds.max_offered_load(datapath, frames, again=True)
                 return with_limit(measured, notes.rates, found)
 
@@ -339,6 +339,8 @@ class Kinds:
         if self._recorder.find(unsure.key, unsure.kind, unsure.variant) is not unsure:
             return  # decided meanwhile
         load = self._testbeds.max_offered_load(*self._of(unsure), again=True)
+        if load is None:
+            raise LabkitBug(f"{unsure.key.id} has no maximum offered load")
         for known in self._recorder.everything():
             rates = known.mrr or known.throughput
             same_link = _link(known.key) == _link(unsure.key)
@@ -394,9 +396,11 @@ def _key(datapath: Datapath, frames: FrameSpec) -> DatapathKey:
     return datapath.key(frame=str(frames.size), ip_version=frames.ip_version, flows=frames.flows)
 
 
-def _link(key: Key) -> tuple[str, str]:
+def _link(key: Key) -> tuple[str, str, bool]:
     """What a maximum offered load belongs to."""
-    return key.topology, key.frame if isinstance(key, DatapathKey) else ""
+    if not isinstance(key, DatapathKey):
+        return key.topology, "", False
+    return key.topology, key.frame, key.traffic == MESSAGES
 
 
 def _host(request: hostlatency.Request, progress: Progress) -> Measured:

@@ -103,8 +103,17 @@ def _is_known(tester: Mapping[str, object]) -> Callable[[Gate], bool]:
     return lambda gate: gate.name != "stall" or tester.get("reports_stalls") is not False
 
 
-def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOfferedLoad) -> Measured:
-    """The measurement with the maximum offered load on its link, and whose limit its rates show by that."""
+def with_limit(measured: Measured, rates: Mrr | SearchResult | None, load: MaxOfferedLoad | None) -> Measured:
+    """The measurement with the maximum offered load on its link, and whose limit its rates show by that.
+
+    Without one, the trials alone show it.
+    """
+    if load is None:
+        return (
+            measured
+            if rates is None
+            else replace(measured, limited_by=limited_by(rates, max_offered_load_pps=None))
+        )
     found = replace(measured, tester={**measured.tester, "max_offered_load_pps": load.pps})
     if load.floor is not None:
         own_us = percentiles_us(load.floor, (50.0, 99.0))

@@ -13,6 +13,7 @@ from typing import Self
 from labkit.lab.live import Lab
 from labkit.lab.machines import Reach
 from labkit.lab.topology import HERE, Tier, Topology
+from labkit.lab.traffic import TCP_ECHO
 from labkit.machine import usage
 from labkit.machine.usage import Usage
 from labkit.measure.proof import Proof
@@ -102,7 +103,7 @@ class Session:
         """The kernel's datapath on the same lab, which others are compared with. None: it is none there, or itself."""
         if datapath.backend.name == REFERENCE or REFERENCE not in datapath.topology.backends:
             return None
-        found = default_datapath(REFERENCE, [datapath.topology])
+        found = default_datapath(REFERENCE, [datapath.topology], mode=TCP_ECHO if datapath.mode.tcp else "")
         return None if self.lacking(found) or self.unfit(found, frames) else found
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
@@ -131,6 +132,10 @@ class Session:
         return capabilities.no_bursts(
             datapath, engine=self.settings.tester_engine, tester_option=self.settings.tester_option
         )
+
+    def no_round_trips(self, datapath: Datapath) -> str | None:
+        """Why there are no round trips on a datapath, with the fix. None: there are."""
+        return capabilities.no_round_trips(datapath)
 
     def lacking_checks(self, checks: Sequence[str]) -> tuple[str, ...]:
         """Which of these doctor checks fail here, each with the command that fixes it."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from labkit.backends.base import Dut
 from labkit.backends.probe_dut import port_proofs
-from labkit.errors import ToolFailed
+from labkit.errors import LabkitError, ToolFailed
 from labkit.lab.live import Lab, on_vfio
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import ROLES, Port, Role
@@ -30,11 +30,14 @@ from labkit.session.neighbour import Neighbour, Place, running
 from labkit.session.neighbour import place as neighbour_at
 from labkit.testers.base import DrainTime, Tester
 from labkit.testers.frames import FrameSpec
+from labkit.testers.probe import ProbeTester
 from labkit.testers.simulated import SimulatedTester
 from labkit.testers.start import PASSING_NOTE, generating, needs_passing, passing
 
 FIRST_LOAD_PPS, FIRST_S, FIRST_ATTEMPTS = 200.0, 0.1, 3
 """Frames by which it is seen whether a program of the user's own answers at all."""
+
+ENDS_WITHIN_S = 0.5
 
 
 class Testbed(Protocol):
@@ -125,7 +128,9 @@ class LiveTestbed:
         if wrong is None or spec in self._tried:
             return
         for attempt in range(FIRST_ATTEMPTS):
-            trial = self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S, verify=True)
+            trial = self._watched(
+                lambda: self._tester.measure(load_pps=FIRST_LOAD_PPS, duration_s=FIRST_S, verify=True)
+            )
             self._dut.check_alive()
             why = wrong(trial)
             if not why:
@@ -138,7 +143,34 @@ class LiveTestbed:
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial. Raises ToolFailed if the tester or the DUT died in it."""
-        return self._ended(self._tester.measure(load_pps=load_pps, duration_s=duration_s))
+        dut: Any = self._dut
+        tcp = self._datapath.mode.tcp
+        before = dut.tcp() if hasattr(dut, "tcp") else None
+        tester = self._tester
+        if tcp == "sink" and isinstance(tester, ProbeTester):
+            trial = self._watched(
+                lambda: tester.measure_into_sink(dut, load_pps=load_pps, duration_s=duration_s)
+            )
+        else:
+            trial = self._watched(lambda: tester.measure(load_pps=load_pps, duration_s=duration_s))
+        if before is not None:
+            trial = replace(trial, tcp={**trial.tcp, "dut": dut.tcp().since(before)})
+        return self._ended(trial)
+
+    def _watched(self, trial: Callable[[], TrialResult]) -> TrialResult:
+        """A trial over connections ends when the DUT does: then that is what is reported.
+
+        Its connections end a moment before it is known that it has.
+        """
+        try:
+            return trial()
+        except LabkitError:
+            until = time.monotonic() + (ENDS_WITHIN_S if self._datapath.mode.tcp else 0.0)
+            self._dut.check_alive()
+            while time.monotonic() < until:
+                time.sleep(ENDS_WITHIN_S / 20)
+                self._dut.check_alive()
+            raise
 
     def count_above(self, limit_us: float | None) -> None:
         """See Tester."""
@@ -157,7 +189,7 @@ class LiveTestbed:
 
     def measure_burst(self, count: int) -> TrialResult:
         """One burst."""
-        return self._ended(self._tester.measure_burst(count))
+        return self._ended(self._watched(lambda: self._tester.measure_burst(count)))
 
     def _ended(self, trial: TrialResult) -> TrialResult:
         self._dut.check_alive()
@@ -294,7 +326,9 @@ def live_testbed(
         if not by_dpdk["tester"]:
             if by_dpdk["dut"]:
                 lab.machines["tester"].ask("await_carrier", role="tester")
-            tester = stack.enter_context(generating(lab, engine, drain=drain, trex_dir=trex_dir))
+            tester = stack.enter_context(
+                generating(lab, engine, drain=drain, trex_dir=trex_dir, ip_version=ip_version)
+            )
 
         def check() -> None:
             dut.check_alive()

@@ -10,6 +10,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from labkit.backends.base import Mode
 from labkit.errors import LabkitBug, LabkitError
 from labkit.lab.live import Lab, lab_up, on_vfio
 from labkit.lab.machines import Reach
@@ -22,7 +23,7 @@ from labkit.session.plan import Plan
 from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed, tester_on_vfio
 from labkit.testers.frames import FrameSpec
 from labkit.testers.offered_load import XDP_FAR_END, far_engine, measure_max_offered_load
-from labkit.testers.probe import AF_XDP_TESTER, default_engine
+from labkit.testers.probe import AF_XDP_TESTER, TCP_ENGINE, default_engine
 
 SEED_STEP = 1_000_003
 """Between the seeds of one simulated DUT that is started several times; a prime, so that no two DUTs share one soon."""
@@ -64,7 +65,7 @@ class Testbeds:
         """Whether its datapath may leave the lab changed."""
         self._testbed_key: tuple[str, str, str, int] | None = None
         self._simulated_starts: dict[tuple[str, str, str, int], int] = {}
-        self._max_offered_loads: dict[tuple[str, str], MaxOfferedLoad] = {}
+        self._max_offered_loads: dict[tuple[str, str, str], MaxOfferedLoad] = {}
 
     def use(self, lab: Lab) -> None:
         """Measure on this lab, which is up already and stays up."""
@@ -90,8 +91,10 @@ class Testbeds:
             with suppress(LabkitError):
                 self.close()
 
-    def _engine(self, lab: Lab) -> tuple[str, str | None]:
+    def _engine(self, lab: Lab, mode: Mode) -> tuple[str, str | None]:
         """The tester's engine; and, unless the user chose it, why it is not the fastest one."""
+        if mode.tcp:
+            return TCP_ENGINE, None
         chosen = self._tester_engine or lab.topology.tester
         if chosen == PROBE:
             chosen = None
@@ -125,7 +128,7 @@ class Testbeds:
                 self._testbed, self._testbed_key = SimulatedTestbed(spec), key
                 return self._testbed
             lab = replace(self._lab_for(datapath), output=self._output)
-            engine, note = self._engine(lab)
+            engine, note = self._engine(lab, datapath.mode)
             self._traces = getattr(datapath.backend, "leaves_traces", False)
             self._testbed = self._testbed_stack.enter_context(
                 live_testbed(
@@ -141,15 +144,21 @@ class Testbeds:
             self._testbed_key = key
         return self._testbed
 
-    def max_offered_load(self, datapath: Datapath, frames: FrameSpec, *, again: bool) -> MaxOfferedLoad:
+    def max_offered_load(
+        self, datapath: Datapath, frames: FrameSpec, *, again: bool
+    ) -> MaxOfferedLoad | None:
         """The most that the tester can send on this link, measured once a link and frame size.
+
+        None for a DUT that only takes messages in over TCP: that is how the most would be measured.
 
         `again`: measure it once more if it was disturbed. A higher rate that was counted before still counts.
         """
         simulated = datapath.topology.simulation.get(datapath.backend.name)
         if simulated is not None:
             return MaxOfferedLoad(pps=simulated.max_offered_load_pps)
-        key = (datapath.topology.name, str(frames.size))
+        if datapath.mode.tcp == "sink":
+            return None
+        key = (datapath.topology.name, datapath.mode.tcp, str(frames.size))
         known = self._max_offered_loads.get(key)
         if known is None or (again and known.disturbed):
             try:
@@ -169,7 +178,7 @@ class Testbeds:
         self.close_testbed()
         lab = self._lab_for(datapath)
         self._progress.phase(f"{datapath.topology.name}: the tester's maximum offered load")
-        engine, _ = self._engine(lab)
+        engine, _ = self._engine(lab, datapath.mode)
         # A lab of this machine has no AF_XDP tester where its links take no XDP program.
         xdp_ok = not lab.machines or all(one["ok"] for one in findings_of(lab, "dut", XDP_FAR_END))
         in_memory = lab.tester_ports[0].interface is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from labkit.errors import LabkitBug
+from labkit.measure.tcp import TcpFigures
 from labkit.measure.trial import COUNTERS, Histogram, TrialResult
 
 
@@ -35,10 +37,16 @@ _TRIAL: dict[str, tuple[type, ...]] = {
     "aborted": (bool,),
     "longest_above": (int, type(None)),
     "stall": (dict,),
+    "transport": (dict, type(None)),
 }
 
 
 _STALL: dict[str, tuple[type, ...]] = {"max_ns": (int,), "total_ns": (int,)}
+
+
+_TRANSPORT: dict[str, tuple[type, ...]] = {
+    one.name: (int, type(None)) if one.name == "shortest_rtt_us" else (int,) for one in fields(TcpFigures)
+}
 
 
 _HISTOGRAM: dict[str, tuple[type, ...]] = {
@@ -54,6 +62,12 @@ def _histogram(answer: Mapping[str, Any] | None, what: str) -> Histogram | None:
         return None
     _check_fields(answer, what, _HISTOGRAM)
     return Histogram(**answer) if answer["n"] else None
+
+
+def transport(answer: Mapping[str, Any]) -> TcpFigures:
+    """The field `transport` of a trial or of a role's counters."""
+    _check_fields(answer, "transport", _TRANSPORT)
+    return TcpFigures(**answer)
 
 
 def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialResult:
@@ -88,5 +102,6 @@ def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialR
         longest_above=answer["longest_above"],
         stall_max_s=answer["stall"]["max_ns"] / 1e9,
         stall_total_s=answer["stall"]["total_ns"] / 1e9,
+        tcp={} if answer["transport"] is None else {"tester": transport(answer["transport"])},
         tester_busy=1.0 - answer["empty_polls"] / polls if polls else None,
     )

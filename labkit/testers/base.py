@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab
-from labkit.lab.topology import Port
+from labkit.lab.topology import Port, Topology
 from labkit.lab.traffic import Traffic
 from labkit.measure.trial import TrialResult
 from labkit.testers.frames import FrameSpec, frames_command
+from labkit.testers.messages import messages_command
 
 # Locally administered addresses that no interface of a lab has.
 FOREIGN_TESTER_MAC = "02:00:00:00:ff:01"
@@ -35,6 +36,18 @@ class DrainTime:
     def late_ms(self, duration_s: float, *, at_least_ms: float) -> float | None:
         """From when on a frame is late in a trial of this duration [ms after sending]; None: never."""
         return None if self.late_share is None else max(duration_s * 1e3 * self.late_share, at_least_ms)
+
+
+class Sink(Protocol):
+    """A DUT that takes messages in and counts them."""
+
+    def begin(self, tag: int) -> None:
+        """Count those of the trial with this tag, from now on."""
+        ...
+
+    def end(self, sent: int, *, within_s: float) -> int:
+        """How many there were, as soon as it has all of them, or this time is over."""
+        ...
 
 
 SOFTWARE_DRAIN = DrainTime()
@@ -101,6 +114,26 @@ class Tester(Protocol):
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """Of its ports that no kernel counts, by the kernel's names (rx_missed_errors: its own loss)."""
         ...
+
+
+def messages_for(lab: Lab, spec: FrameSpec) -> dict[str, Any]:
+    """Arguments of the probe's command `frames` for messages over TCP to the DUT of a lab that is up."""
+    first = lab.tester_ports[0]
+    return messages_command(
+        spec,
+        src_ip=address_of(first.port, spec.ip_version, lab.topology),
+        dst_ip=address_of(first.peer, spec.ip_version, lab.topology),
+        src_port=SOURCE_PORT,
+        dst_port=ECHO_PORT,
+    )
+
+
+def address_of(port: Port, ip_version: int, topology: Topology) -> str:
+    """A port's IP address. Raises ConfigInvalid where it has none of that version."""
+    found = port.ipv6 if ip_version == 6 else port.ipv4
+    if found is None:
+        raise ConfigInvalid(f"{topology.source}: port {port.name} has no IPv{ip_version} address")
+    return str(found.ip)
 
 
 def frames_for(lab: Lab, spec: FrameSpec, *, own_mac: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from labkit.measure.trial import Histogram
 from labkit.probe.client import Probe
 from labkit.testers.base import Tester
 from labkit.testers.frames import FrameSpec
-from labkit.testers.probe import port_arguments
+from labkit.testers.probe import TCP_ENGINE, port_arguments
 from labkit.testers.start import generating, needs_passing, passing
 
 FLOOR_S = 1.0
@@ -41,7 +41,7 @@ def far_engine(engine: str, *, xdp_ok: bool, in_memory: bool = False) -> str:
     """
     if in_memory:
         return "dpdk"
-    if engine == "af_packet":
+    if engine in ("af_packet", TCP_ENGINE):
         return engine
     return "xdp" if xdp_ok else "af_packet"
 
@@ -65,7 +65,7 @@ def measure_max_offered_load(
     meanwhile, each is measured again at once, ATTEMPTS times in all. The highest rate of all attempts counts, and the
     last round trips; they are disturbed if the last attempt was.
     """
-    ports, options = port_arguments(lab, lab.dut_ports, receiver)
+    ports, options = port_arguments(lab, lab.dut_ports, receiver, ip_version=frames.ip_version)
     host, core = lab.dut_ports[0].host, lab.cores.dut
     with ExitStack() as stack:
 
@@ -79,10 +79,12 @@ def measure_max_offered_load(
         if lab.tester_ports[0].pci is None:
             far_end, tester = (
                 far(),
-                stack.enter_context(generating(lab, engine, trex_dir=trex_dir)),
+                stack.enter_context(generating(lab, engine, trex_dir=trex_dir, ip_version=frames.ip_version)),
             )
         else:  # the link is down until DPDK's driver has started the tester's port
-            tester = stack.enter_context(generating(lab, engine, trex_dir=trex_dir))
+            tester = stack.enter_context(
+                generating(lab, engine, trex_dir=trex_dir, ip_version=frames.ip_version)
+            )
             lab.machines["dut"].ask("await_carrier", role="dut")
             far_end = far()
 

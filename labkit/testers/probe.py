@@ -16,7 +16,15 @@ from labkit.lab.topology import TESTERS
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe
 from labkit.testers.answer import trial_from_answer
-from labkit.testers.base import SOFTWARE_DRAIN, DrainTime, frames_for
+from labkit.testers.base import (
+    ECHO_PORT,
+    SOFTWARE_DRAIN,
+    DrainTime,
+    Sink,
+    address_of,
+    frames_for,
+    messages_for,
+)
 from labkit.testers.frames import FrameSpec
 
 LATE_AT_LEAST_MS = 0.1
@@ -37,7 +45,11 @@ class ProbeTester:
 
     def set_frames(self, spec: FrameSpec, *, own_mac: bool) -> None:
         """Send these frames from now on, to the DUT's own MAC address or to a foreign one."""
-        self._probe.command("frames", **frames_for(self._lab, spec, own_mac=own_mac))
+        if self.engine == TCP_ENGINE:
+            arguments = messages_for(self._lab, spec)
+        else:
+            arguments = frames_for(self._lab, spec, own_mac=own_mac)
+        self._probe.command("frames", **arguments)
 
     def watch(self, others: Callable[[], None]) -> None:
         """Call this each second of a trial; what it raises ends the trial."""
@@ -47,7 +59,10 @@ class ProbeTester:
         """See Tester."""
         self._above = {} if limit_us is None else {"above_us": limit_us}
 
-    def _generate(self, *, span_s: float, **arguments: object) -> TrialResult:
+    def _generate(
+        self, arguments: Mapping[str, object], *, span_s: float, sink: Sink | None = None
+    ) -> TrialResult:
+        """One `generate`; a sink has as long for the last frames as they would have to return."""
         self._tag = self.next_tag
         began = time.monotonic()
         answer = self._probe.command(
@@ -58,26 +73,37 @@ class ProbeTester:
             drain_max_ms=self._drain.max_ms,
             **arguments,
         )
+        if sink is not None:
+            drain_ms = float(str(arguments.get("late_ms", self._drain.max_ms)))
+            within_s = max(drain_ms / 1e3 - answer["drain_ns"] / 1e9, 0.0)
+            answer["received"] = sink.end(answer["sent"], within_s=within_s)
         return trial_from_answer(answer, overhead_s=time.monotonic() - began - span_s)
 
     def measure(self, *, load_pps: float | None, duration_s: float, verify: bool = False) -> TrialResult:
         """One trial, open loop."""
-        late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)
-        late: dict[str, object] = {} if late_ms is None else {"late_ms": late_ms}
-        whole = {"verify": True} if verify else {}
+        wanted = {"load_pps": load_pps, "duration_s": duration_s, **self._late(duration_s)}
         return self._generate(
-            span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **late, **whole, **self._above
+            {**wanted, **({"verify": True} if verify else {}), **self._above}, span_s=duration_s
         )
+
+    def _late(self, duration_s: float) -> dict[str, object]:
+        late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)
+        return {} if late_ms is None else {"late_ms": late_ms}
+
+    def measure_into_sink(self, sink: Sink, *, load_pps: float | None, duration_s: float) -> TrialResult:
+        """One trial, one way, open loop: what the sink has taken in when the trial ends came through."""
+        wanted = {"load_pps": load_pps, "duration_s": duration_s, "return": False, **self._late(duration_s)}
+        sink.begin(self.next_tag)
+        return self._generate(wanted, span_s=duration_s, sink=sink)
 
     def measure_burst(self, count: int) -> TrialResult:
         """Send `count` frames as fast as the tester goes, once."""
-        return self._generate(span_s=0.0, load_pps=None, count=count)
+        return self._generate({"load_pps": None, "count": count}, span_s=0.0)
 
     def measure_one_way(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial in which nothing is expected back: only `sent` says something."""
-        return self._generate(
-            span_s=duration_s, load_pps=load_pps, duration_s=duration_s, **{"return": False}
-        )
+        wanted = {"load_pps": load_pps, "duration_s": duration_s, "return": False}
+        return self._generate(wanted, span_s=duration_s)
 
     def counted(self, sink: Mapping[str, Any]) -> int:
         """Frames of the trial's tag."""
@@ -138,8 +164,12 @@ def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
     return "dpdk"
 
 
+TCP_ENGINE = "socket"
+"""Sends and receives messages over TCP connections: the tester of a mode that has some."""
+
+
 def port_arguments(
-    lab: Lab, ports: Sequence[LivePort], engine: str
+    lab: Lab, ports: Sequence[LivePort], engine: str, *, ip_version: int = 4
 ) -> tuple[list[dict[str, object]], dict[str, object]]:
     """The `ports` and `options` of a probe's `open` for these ports. Raises ConfigInvalid for an engine that can't."""
     if engine == "dpdk":
@@ -155,15 +185,21 @@ def port_arguments(
                 )
         on_nics = ports[0].pci is not None
         return found, {"huge": on_nics or bool(lab.facts.get("hugepages", False))}
+    if engine == TCP_ENGINE:
+        address = address_of(ports[0].port, ip_version, lab.topology)
+        listens = ports[0] == lab.dut_ports[0]
+        return [{"bind": address, "port": ECHO_PORT if listens else 0}], {"transport": "tcp"}
     if engine not in ("xdp", "af_xdp", "af_packet"):
         raise LabkitBug(f"engine {engine!r} has no ports on interfaces")
     return [{"interface": port.interface} for port in ports], {}
 
 
 @contextmanager
-def generating(lab: Lab, engine: str, *, drain: DrainTime = SOFTWARE_DRAIN) -> Iterator[ProbeTester]:
-    """Start the tester on the lab's tester ports and core."""
-    ports, options = port_arguments(lab, lab.tester_ports, engine)
+def generating(
+    lab: Lab, engine: str, *, drain: DrainTime = SOFTWARE_DRAIN, ip_version: int = 4
+) -> Iterator[ProbeTester]:
+    """Start the tester on the lab's tester ports and core. `ip_version`: of its TCP connections."""
+    ports, options = port_arguments(lab, lab.tester_ports, engine, ip_version=ip_version)
     host = lab.tester_ports[0].host
     with Probe(engine, host, core=lab.cores.tester, ports=ports, options=options, name="tester") as probe:
         yield ProbeTester(probe, lab, engine, drain)

@@ -13,7 +13,12 @@ from labkit.testers.trex import tester as trex
 
 
 def generating(
-    lab: Lab, engine: str, *, drain: DrainTime = SOFTWARE_DRAIN, trex_dir: str | None = None
+    lab: Lab,
+    engine: str,
+    *,
+    drain: DrainTime = SOFTWARE_DRAIN,
+    trex_dir: str | None = None,
+    ip_version: int = 4,
 ) -> AbstractContextManager[Tester]:
     """The tester on the lab's tester ports and core, for the time of the context.
 
@@ -21,7 +26,7 @@ def generating(
     """
     if engine == trex.ENGINE:
         return trex.generating(lab, trex_dir, drain=drain)
-    return probe.generating(lab, engine, drain=drain)
+    return probe.generating(lab, engine, drain=drain, ip_version=ip_version)
 
 
 PASSING_NOTE = (

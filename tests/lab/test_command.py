@@ -29,6 +29,15 @@ LINK = """
     dut: {{name: dut{0}, mac: "02:00:00:00:{0}0:02", ipv4: 198.18.{0}.2/24, ipv6: "2001:2:0:{0}::2/64"}}
 """
 ECHO = str(EXAMPLES / "echo_udp.py")
+ECHO_TCP = str(EXAMPLES / "echo_tcp.py")
+WRONG_TCP = """
+import os, socket, sys
+server = socket.create_server((os.environ["LABKIT_ADDRESS"], int(os.environ["LABKIT_PORT"])))
+while True:
+    one, _ = server.accept()
+    while data := one.recv(65536):
+        {answer}
+"""
 WRONG = """
 import os, socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -92,6 +101,44 @@ def test_the_example_in_python_answers_and_is_proven(tmp_path: Path, more: tuple
     assert found["proof"]["evidence"]["in_datagrams"] >= found["trial"]["received"]
     assert found["proof"]["evidence"]["program"]["sha256"].keys() >= {ECHO}
     assert not left(ECHO)
+
+
+@pytest.mark.parametrize("more", [("--flows", "3"), ("--ipv6", "--frame", "1000")])
+def test_the_example_over_tcp_answers_and_is_proven(tmp_path: Path, more: tuple[str, ...]) -> None:
+    path = write(tmp_path, {"echo": {"argv": [sys.executable, ECHO_TCP], "answers": "tcp"}})
+
+    done = trial(path, "--json", *more)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["trial"]["received"] > 0.5 * found["trial"]["sent"] > 0
+    assert found["trial"]["corrupt"] == 0
+    assert found["proof"]["proven"], found["proof"]
+    assert found["proof"]["evidence"]["connections"] == found["trial"]["tcp"]["tester"]["connections"]
+    assert found["trial"]["tcp"].keys() == {"tester"}
+    assert not left(ECHO_TCP)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            "one.sendall(data.replace(bytes(9), b'x' * 9))",
+            "answers wrongly: of 20 frames 0 came back as they were",
+        ),
+        ("pass", "answers nothing: none of 20 frames came back"),
+        ("one.sendall(bytes(len(data)))", "no message begins where one must"),
+        ("one.close(); break", r"connection 1 of 1 to 198\.18\.0\.2:7"),
+        ("sys.exit('gone')", "ended.*gone"),
+    ],
+)
+def test_a_program_that_answers_wrongly_over_tcp_is_named(tmp_path: Path, answer: str, words: str) -> None:
+    argv = script(tmp_path, WRONG_TCP.format(answer=answer))
+
+    done = trial(write(tmp_path, {"mine": {"argv": argv, "answers": "tcp"}}))
+
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert re.search(words, done.stderr, re.DOTALL), done.stderr
 
 
 def test_the_example_in_c_answers(tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ def test_a_command_line_has_core_folder_environment_wrapper_and_variables(tmp_pa
             "commands: {echo: {argv: [a, $LABKIT_PROT]}}",
             "commands.echo.argv[1]: unknown variable $LABKIT_PROT",
         ),
-        ("commands: {echo: {argv: [a], answers: tpc}}", "commands.echo.answers: expected one of udp, frames"),
+        (
+            "commands: {echo: {argv: [a], answers: tpc}}",
+            "commands.echo.answers: expected one of udp, tcp, frames",
+        ),
         ("commands: {echo: {argv: [a], proof: magic}}", "commands.echo.proof: expected one of udp_socket"),
         (
             "commands: {echo: {argv: [a], ready: {prints: x, after: 1 s}}}",
@@ -105,9 +108,21 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, commands: str, expect
     assert expected in raised.value.message
 
 
-def test_a_program_that_answers_udp_needs_one_link_with_interfaces(tmp_path: Path) -> None:
-    with pytest.raises(ConfigInvalid, match="needs one link with interfaces"):
-        lab(tmp_path, "commands: {echo: {argv: [a]}}", links=2)
+@pytest.mark.parametrize("answers", ["udp", "tcp"])
+def test_a_program_that_answers_over_sockets_needs_one_link_with_interfaces(
+    tmp_path: Path, answers: str
+) -> None:
+    with pytest.raises(ConfigInvalid, match=f"{answers.upper()} needs one link with interfaces"):
+        lab(tmp_path, f"commands: {{echo: {{argv: [a], answers: {answers}}}}}", links=2)
+
+
+def test_a_program_that_answers_tcp_is_measured_over_connections_and_proven_by_its_sockets(
+    tmp_path: Path,
+) -> None:
+    topology = lab(tmp_path, "commands: {echo: {argv: [a], answers: tcp}, other: {argv: [a]}}")
+    assert [one.proof for one in topology.commands] == ["tcp_socket", "udp_socket"]
+    assert [mode.tcp for mode in BACKEND.modes(topology)] == ["echo", ""]
+    assert all(mode.own_mac for mode in BACKEND.modes(topology))
     assert lab(tmp_path, "commands: {echo: {argv: [a], answers: frames}}", links=2).commands
 
 

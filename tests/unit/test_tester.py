@@ -13,7 +13,7 @@ from labkit.lab.topology_file import load, parse
 from labkit.probe.cache import ENGINES
 from labkit.progress import Silent
 from labkit.session.capabilities import lacking, no_bursts, unfit
-from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.datapaths import default_datapath, enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
 from labkit.testers.frames import frame_spec
@@ -60,7 +60,7 @@ def test_an_engine_that_does_not_fit_is_left_out_by_the_option_that_chose_it(opt
 
 def test_sockets_are_not_measured_over_ipv6_by_a_tester_that_leaves_the_checksum_wrong() -> None:
     for topology, skipped in (("veth", True), ("veth-forward", False)):
-        (kernel,) = [d for d in enumerate_datapaths([load(topology)]) if d.backend.name == "kernel"]
+        kernel = default_datapath("kernel", [load(topology)])
         found = unfit(kernel, frame_spec(84, ip_version=6), engine="trex", tester_option="--tester")
         assert (found is not None) == skipped
         assert "leaves its UDP checksum" in (found or "leaves its UDP checksum")
@@ -69,7 +69,7 @@ def test_sockets_are_not_measured_over_ipv6_by_a_tester_that_leaves_the_checksum
 
 
 def test_bursts_are_not_measured_by_a_tester_that_is_slower_to_start_than_they_are() -> None:
-    (kernel,) = [d for d in enumerate_datapaths([load("veth")]) if d.backend.name == "kernel"]
+    kernel = default_datapath("kernel", [load("veth")])
     assert "before TRex's start" in (no_bursts(kernel, engine="trex", tester_option="--tester") or "")
     assert no_bursts(kernel, engine=None, tester_option="--tester") is None
 
@@ -81,7 +81,7 @@ def with_tester(name: str, tester: str) -> Topology:
 def test_a_topology_names_its_tester_and_the_user_may_choose_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABKIT_TREX_DIR", raising=False)
     topology = with_tester("veth", "trex")
-    (kernel,) = [d for d in enumerate_datapaths([topology]) if d.backend.name == "kernel"]
+    kernel = default_datapath("kernel", [topology])
     (reason,) = lacking(kernel)
     assert reason.startswith(
         "the tester trex needs a TRex server, and none was given (fix: name the directory"
@@ -102,14 +102,14 @@ def test_an_unknown_tester_of_a_topology_is_refused_by_its_line() -> None:
 
 def test_dpdk_does_not_generate_on_veth() -> None:
     settings = Settings(store=False, tester_engine="dpdk", tester_option="--tester")
-    (kernel,) = [d for d in enumerate_datapaths([load("veth")]) if d.backend.name == "kernel"]
+    kernel = default_datapath("kernel", [load("veth")])
     with Session(settings, progress=Silent()) as session:
         (reason,) = session.lacking(kernel)
     assert reason == "the tester engine dpdk drives NICs, not veth (fix: leave --tester out)"
 
 
 def test_on_nics_dpdk_needs_vfio_on_the_testers_host() -> None:
-    (kernel,) = [d for d in enumerate_datapaths([load("bare-metal")]) if d.backend.name == "kernel"]
+    kernel = default_datapath("kernel", [load("bare-metal")])
 
     def check(role: str, checks: Sequence[str]) -> tuple[str, ...]:
         return ("vfio_pci: no such module (fix: the role dpdk)",) if "vfio_pci" in checks else ()

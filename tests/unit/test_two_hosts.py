@@ -205,9 +205,10 @@ def test_a_nics_mtu_leaves_ipv6_its_addresses() -> None:
 
 def test_the_kernel_answers_on_one_nic_and_forwards_between_two() -> None:
     reflecting = parse(GOOD[: GOOD.index("  - name: b")], Path("lab.yml"))
-    (echo,) = kernel.BACKEND.modes(reflecting)
+    echo, *over_tcp = kernel.BACKEND.modes(reflecting)
     (forwarding,) = kernel.BACKEND.modes(read())
-    assert "echo" in echo.description
+    assert "UDP echo" in echo.description
+    assert [(mode.name, mode.tcp) for mode in over_tcp] == [("tcp", "echo"), ("tcp_stream", "sink")]
     assert "forwarding" in forwarding.description
 
 

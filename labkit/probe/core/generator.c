@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "as_sent.h"
 #include "pacing.h"
 #include "role.h"
 
@@ -169,71 +170,8 @@ static unsigned send_due(struct generator *generator, uint64_t now)
     return taken;
 }
 
-/* Whether a frame is ours, and where its headers are; of a payload alone, its signature. */
-static inline bool is_ours(const struct io_frame *frame, const struct frame_set *frames,
-                           const bool payload_only, struct packet *packet)
-{
-    uint16_t ports[2];
-
-    if (payload_only) {
-        packet->payload = 0;
-        return frame->length >= SIGNATURE_BYTES;
-    }
-    if (!packet_find(frame->data, frame->length, packet))
-        return false;
-    memcpy(ports, frame->data + packet->l4, sizeof(ports));
-    return __builtin_expect(((ports[0] ^ frames->port) & frames->port_mask) == 0 ||
-                                ((ports[1] ^ frames->port) & frames->port_mask) == 0,
-                            1);
-}
-
-/* What was sent under this sequence number. */
-static inline const struct frame_template *sent_as(const struct frame_set *frames, uint64_t sequence)
-{
-    return &frames->templates[frames->order[sequence % frames->order_count]];
-}
-
-/* Whether a frame has the VLAN tags that it was sent with, byte for byte. */
-static bool has_its_tags(const uint8_t *data, struct packet packet, const struct frame_set *frames,
-                         uint64_t sequence)
-{
-    const struct frame_template *sent = sent_as(frames, sequence);
-
-    return packet.ip == sent->packet.ip && memcmp(data + 12, sent->data + 12, packet.ip - 12U) == 0;
-}
-
-/* Whether a frame is as long as it was: it may be longer, as a link pads short ones. */
-static inline bool has_its_length(uint32_t length, const struct frame_set *frames, uint64_t sequence)
-{
-    if (__builtin_expect(frames->longest == frames->shortest, 1))
-        return length >= frames->shortest;
-    return length >= sent_as(frames, sequence)->length;
-}
-
-/* Whether what follows the signature is as it was sent. */
-static bool has_its_payload(const uint8_t *signature, const struct frame_set *frames, uint64_t sequence)
-{
-    const struct frame_template *sent = sent_as(frames, sequence);
-    const uint32_t from = sent->signature_offset + SIGNATURE_BYTES;
-
-    return memcmp(signature + SIGNATURE_BYTES, sent->data + from, sent->length - from) == 0;
-}
-
-/* Whether a frame has all its bytes, and its tags. */
-static inline bool is_as_sent(const struct io_frame *frame, struct packet packet,
-                              const struct frame_set *frames, uint64_t sequence, bool verify)
-{
-    if (!packet_is_whole(frame->data, frame->length, packet) ||
-        !has_its_length(frame->length, frames, sequence))
-        return false;
-    if (__builtin_expect(verify, 0) && (frame->length < packet.payload + sent_as(frames, sequence)->length -
-                                                            sent_as(frames, sequence)->signature_offset ||
-                                        !has_its_payload(frame->data + packet.payload, frames, sequence)))
-        return false;
-    if (__builtin_expect(!frames->tagged, 1))
-        return packet.ip == ETHERNET_BYTES;
-    return has_its_tags(frame->data, packet, frames, sequence);
-}
+/* What is received of a generator: Ethernet frames, payloads of datagrams, or messages of a stream. */
+enum received { RECEIVED_FRAMES, RECEIVED_PAYLOADS, RECEIVED_MESSAGES };
 
 /* A frame took its time, and `missing` ones before it have not come: lost, or overtaken, they are not in
  * time. */
@@ -248,7 +186,7 @@ static void note_run(struct trial *trial, uint64_t missing, bool above)
 
 static inline __attribute__((always_inline)) void account(struct generator *generator,
                                                           const struct io_frame *frames, unsigned n,
-                                                          uint64_t now, const bool payload_only,
+                                                          uint64_t now, const enum received received,
                                                           const bool scheduled)
 {
     struct trial *trial = generator->trial;
@@ -256,6 +194,7 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
     const uint64_t sent = generator->cursor.sequence;
     const uint64_t age_max = now - trial->start_ns;
     const uint64_t above_ns = generator->arguments->above_ns;
+    const bool payload_only = received != RECEIVED_FRAMES;
 
     for (unsigned i = 0; i < n; i++) {
         struct packet packet;
@@ -278,7 +217,11 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
         if (__builtin_expect(signature.sequence >= sent || rtt > age_max, 0) ||
             (!payload_only && __builtin_expect(!is_as_sent(&frames[i], packet, generator->frames,
                                                            signature.sequence, generator->arguments->verify),
-                                               0))) {
+                                               0)) ||
+            (received == RECEIVED_MESSAGES &&
+             __builtin_expect(!is_message_as_sent(&frames[i], generator->frames, signature.sequence,
+                                                  generator->arguments->verify),
+                              0))) {
             trial->corrupt++;
             continue;
         }
@@ -300,12 +243,14 @@ static void take_back(struct generator *generator, const struct io_frame *frames
     const bool scheduled = !generator->arguments->unpaced && !generator->arguments->closed;
     const uint64_t before = generator->trial->sequence.received;
 
-    if (generator->io->payload_only)
-        account(generator, frames, n, now, true, scheduled);
+    if (generator->io->stream)
+        account(generator, frames, n, now, RECEIVED_MESSAGES, scheduled);
+    else if (generator->io->payload_only)
+        account(generator, frames, n, now, RECEIVED_PAYLOADS, scheduled);
     else if (scheduled)
-        account(generator, frames, n, now, false, true);
+        account(generator, frames, n, now, RECEIVED_FRAMES, true);
     else
-        account(generator, frames, n, now, false, false);
+        account(generator, frames, n, now, RECEIVED_FRAMES, false);
     if (now >= generator->late_from_ns)
         generator->trial->late += generator->trial->sequence.received - before;
 }
@@ -336,6 +281,21 @@ static void note_away(struct generator *generator, uint64_t from, uint64_t to)
         generator->away_ns += to - from;
 }
 
+/* One way, over a transport that acknowledges: whether the other end has taken all, or has had the time to.
+ * What it takes in later is late, and its receiver is read out when this trial ends. */
+static bool all_taken(const struct generator *generator, uint64_t now)
+{
+    const struct generate_arguments *arguments = generator->arguments;
+    struct io *io = generator->io;
+    uint64_t most_ns = arguments->drain_max_ns;
+
+    if (io->ops->queued == NULL)
+        return true;
+    if (arguments->late_ns > 0 && arguments->late_ns < most_ns)
+        most_ns = arguments->late_ns;
+    return now - generator->drain_from_ns >= most_ns || io->ops->queued(io) == 0;
+}
+
 /* Whether nothing more can be expected, after the last frame has gone. `now` is on the drain's clock. */
 static bool drained(const struct generator *generator, uint64_t now)
 {
@@ -343,7 +303,7 @@ static bool drained(const struct generator *generator, uint64_t now)
     uint64_t quiet_ns = now - generator->quiet_from_ns;
 
     if (!arguments->expect_return)
-        return true;
+        return all_taken(generator, now);
     if (now - generator->drain_from_ns >= arguments->drain_max_ns)
         return true;
     if (outstanding(generator) == 0)
@@ -472,7 +432,7 @@ static void loop(struct generator *generator)
         trial->empty_polls += got == 0 && went == 0;
         if (!sending && drained(generator, now - generator->away_ns))
             break;
-        if (role_stopped(role)) {
+        if (role_stopped(role) || __builtin_expect(io->lost[0] != '\0', 0)) {
             trial->aborted = true;
             break;
         }

@@ -47,6 +47,8 @@ struct io {
     unsigned port_count;
     struct io_port port[IO_PORTS_MAX];
     bool payload_only; /* frames hold the UDP payload alone: the kernel makes the headers */
+    bool stream;       /* and are messages in a byte stream: see message.h */
+    char lost[256];    /* why the trial that runs can't go on; empty: it can */
     void *state;
 };
 
@@ -63,6 +65,8 @@ struct io_ops {
     json_t *(*proof)(struct io *io);
     /* Optional. */
     int (*prepare)(struct io *io, const struct frame_set *frames, struct error *err);
+    /* Optional: before each trial, so that nothing is left of the one before. */
+    int (*begin)(struct io *io, bool expect_return, struct error *err);
 
     /* Sending: reserve up to n buffers (data set, capacity port.frame_max), fill data and length, commit.
      * commit takes the frames in order and returns how many were taken; the rest are given back unsent
@@ -86,6 +90,11 @@ struct io_ops {
     /* Optional: frames since open that came for us and were lost before receive could take them (a full
      * ring). */
     uint64_t (*rx_dropped)(struct io *io);
+    /* Optional: bytes that commit took and the other end has not acknowledged. */
+    uint64_t (*queued)(struct io *io);
+    /* Optional: what the system says of the connections, since the trial began (a generator), else since
+     * open. New reference; the control thread calls it as well, while the worker moves frames. */
+    json_t *(*transport)(struct io *io);
 
     /* Optional: roles that run elsewhere than in the worker (in-kernel BPF). NULL: the core's own loops run.
      */

@@ -55,7 +55,7 @@ static int do_counters(struct worker *worker, json_t **result, struct error *err
         return worker_do(worker, JOB_EXTERNAL_COUNTERS, NULL, result, err);
     if (require(worker->counters.role != NULL, err, "counters: no role has run yet"))
         return -1;
-    *result = counters_json(&worker->counters);
+    *result = worker_counters(worker);
     return 0;
 }
 

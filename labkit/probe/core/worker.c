@@ -135,6 +135,26 @@ static int prepare(struct worker *worker)
     return 0;
 }
 
+/* A trial that lost a connection has no result. */
+static void answer_trial(struct worker *worker, const struct command *command)
+{
+    struct io *io = &worker->io;
+    json_t *trial;
+
+    if (io->lost[0] != '\0') {
+        struct error err;
+
+        error_set(&err, "connection", "%s", io->lost);
+        answer_error(&command->id, &err);
+        return;
+    }
+    trial = trial_json(worker->trial, &command->generate);
+    if (trial != NULL)
+        (void)json_object_set_new(trial, "transport",
+                                  io->ops->transport ? io->ops->transport(io) : json_null());
+    answer_result(command->id, trial);
+}
+
 static void do_role(struct worker *worker)
 {
     struct command *command = &worker->command;
@@ -151,6 +171,9 @@ static void do_role(struct worker *worker)
     if (prepare(worker) != 0)
         return;
     clock_refine();
+    if (command->kind == COMMAND_GENERATE && worker->io.ops->begin != NULL &&
+        worker->io.ops->begin(&worker->io, command->generate.expect_return, &worker->err) != 0)
+        return;
     role_begin(&role);
     if (command->kind == COMMAND_REFLECT) {
         if (reflector_run(&role, &command->reflect, role_began, worker, &worker->err) != 0)
@@ -167,7 +190,7 @@ static void do_role(struct worker *worker)
     if (command->kind == COMMAND_GENERATE) {
         /* Whoever reads the answer may send the next command at once: it must find no role running. */
         set_state(worker, WORKER_ENDING);
-        answer_result(command->id, trial_json(worker->trial, &command->generate));
+        answer_trial(worker, command);
     }
 }
 
@@ -313,8 +336,17 @@ int worker_stop_role(struct worker *worker, json_t **result, struct error *err)
     while (worker->state == WORKER_ENDING) /* the role's own answer comes first */
         (void)pthread_cond_wait(&worker->changed, &worker->mutex);
     (void)pthread_mutex_unlock(&worker->mutex);
-    *result = worker->counters.role ? counters_json(&worker->counters) : NULL;
+    *result = worker->counters.role ? worker_counters(worker) : NULL;
     return 0;
+}
+
+json_t *worker_counters(struct worker *worker)
+{
+    json_t *counters = counters_json(&worker->counters);
+
+    if (counters != NULL && worker->io.ops->transport != NULL)
+        (void)json_object_set_new(counters, "transport", worker->io.ops->transport(&worker->io));
+    return counters;
 }
 
 void worker_end(struct worker *worker)

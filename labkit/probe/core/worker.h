@@ -49,6 +49,9 @@ struct worker {
 int worker_start(struct worker *worker, struct error *err);
 /* Closes the engine, ends the thread. A running role must have been stopped. */
 void worker_end(struct worker *worker);
+/* Counters of the running or last role, and what the engine's transport says. New reference; NULL: no memory.
+ */
+json_t *worker_counters(struct worker *worker);
 /* Takes over the command's content. Returns the job's outcome; *result (may be NULL) is the caller's. */
 int worker_do(struct worker *worker, enum worker_job job, struct command *command, json_t **result,
               struct error *err);

@@ -80,7 +80,7 @@ static unsigned commit_run(struct socket_engine *state, struct socket_port *port
     struct socket_batch *tx = &state->tx;
     uint32_t flow = frames[0].flow;
 
-    if (port->connected && state->gso)
+    if (port->connected && state->options.gso)
         return send_segments(state, port->fds[flow], frames[0].data, n);
     for (unsigned i = 0; i < n; i++) {
         struct msghdr *header = &tx->messages[i].msg_hdr;

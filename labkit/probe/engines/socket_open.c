@@ -2,38 +2,18 @@
 /* Opening and closing the engine `socket`: options, sockets, one a flow for a generator. */
 #include "socket_engine.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../core/arguments.h"
 #include "../core/packet.h"
+#include "tcp_engine.h"
 
 #define BUFFER_BYTES (4 << 20)
-
-static int fail(struct error *err, const char *call, const char *object)
-{
-    error_set(err, "refused", "%s: %s: %s", call, object, strerror(errno));
-    return -1;
-}
-
-static void describe(const union address *address, char text[static 64])
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-
-    if (address->any.sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &address->v4.sin_addr, host, sizeof(host));
-        (void)snprintf(text, 64, "%s:%u", host, ntohs(address->v4.sin_port));
-    } else {
-        (void)inet_ntop(AF_INET6, &address->v6.sin6_addr, host, sizeof(host));
-        (void)snprintf(text, 64, "[%s]:%u", host, ntohs(address->v6.sin6_port));
-    }
-}
 
 static int make_socket(const struct socket_engine *state, const union address *from, const union address *to,
                        struct error *err)
@@ -44,7 +24,7 @@ static int make_socket(const struct socket_engine *state, const union address *f
     int fd = socket(from->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
-        return fail(err, "socket", "UDP");
+        return system_refused(err, "socket", "UDP");
     /* The forced variants need CAP_NET_ADMIN; without it the kernel's limit must do. proof() says what came
      * of it.
      */
@@ -52,23 +32,24 @@ static int make_socket(const struct socket_engine *state, const union address *f
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)) != 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
-    describe(from, text);
-    if (state->block && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof(longest)) != 0) {
-        (void)fail(err, "setsockopt SO_RCVTIMEO", text);
+    address_describe(from, text);
+    if (state->options.block && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof(longest)) != 0) {
+        (void)system_refused(err, "setsockopt SO_RCVTIMEO", text);
         goto close_it;
     }
-    if (state->busy_poll_us > 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &state->busy_poll_us, sizeof(state->busy_poll_us)) != 0) {
-        (void)fail(err, "setsockopt SO_BUSY_POLL", text);
+    if (state->options.busy_poll_us > 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &state->options.busy_poll_us,
+                   sizeof(state->options.busy_poll_us)) != 0) {
+        (void)system_refused(err, "setsockopt SO_BUSY_POLL", text);
         goto close_it;
     }
     if (bind(fd, &from->any, address_length(from)) != 0) {
-        (void)fail(err, "bind", text);
+        (void)system_refused(err, "bind", text);
         goto close_it;
     }
     if (to != NULL && connect(fd, &to->any, address_length(to)) != 0) {
-        describe(to, text);
-        (void)fail(err, "connect", text);
+        address_describe(to, text);
+        (void)system_refused(err, "connect", text);
         goto close_it;
     }
     return fd;
@@ -109,54 +90,51 @@ static int listen_on(struct socket_engine *state, struct socket_port *port, stru
 
 static int parse_port(struct io *io, unsigned index, const json_t *object, struct error *err)
 {
-    static const char *const known[] = {"bind", "port", NULL};
     struct socket_engine *state = io->state;
     struct socket_port *port = &state->ports[index];
-    const char *bind_to = NULL;
-    int64_t number = 0;
     char text[64];
 
     port->epoll_fd = -1;
-    if (arguments_known(object, "a port of the socket engine", known, err) ||
-        arguments_string(object, "bind", true, &bind_to, err) ||
-        arguments_integer(object, "port", false, 0, 65535, &number, err))
+    if (address_parse(object, &port->own, err) != 0)
         return -1;
-    if (inet_pton(AF_INET, bind_to, &port->own.v4.sin_addr) == 1) {
-        port->own.v4.sin_family = AF_INET;
-        port->own.v4.sin_port = htons((uint16_t)number);
-    } else if (inet_pton(AF_INET6, bind_to, &port->own.v6.sin6_addr) == 1) {
-        port->own.v6.sin6_family = AF_INET6;
-        port->own.v6.sin6_port = htons((uint16_t)number);
-    } else {
-        error_set(err, "bad-argument", "bind: expected an IPv4 or IPv6 address, got %.64s", bind_to);
-        return -1;
-    }
     if (listen_on(state, port, err) != 0)
         return -1;
-    describe(&port->own, text);
+    address_describe(&port->own, text);
     (void)snprintf(io->port[index].name, sizeof(io->port[index].name), "%s", text);
     io->port[index].mtu_bytes = PAYLOAD_MAX;
     io->port[index].frame_max = PAYLOAD_MAX;
     return 0;
 }
 
-static int parse_options(struct socket_engine *state, const json_t *options, struct error *err)
+static int parse_options(struct socket_options *found, const json_t *options, struct error *err)
 {
-    static const char *const known[] = {"wait", "busy_poll_us", "gso", NULL};
+    static const char *const known[] = {"transport", "wait", "busy_poll_us", "gso", NULL};
+    const char *transport = "udp";
     const char *wait = "spin";
     int64_t busy_poll_us = 0;
 
     if (arguments_known(options, "the socket engine's options", known, err) ||
+        arguments_string(options, "transport", false, &transport, err) ||
         arguments_string(options, "wait", false, &wait, err) ||
         arguments_integer(options, "busy_poll_us", false, 0, 1000000, &busy_poll_us, err) ||
-        arguments_boolean(options, "gso", &state->gso, err))
+        arguments_boolean(options, "gso", &found->gso, err))
         return -1;
+    if (strcmp(transport, "udp") != 0 && strcmp(transport, "tcp") != 0) {
+        error_set(err, "bad-argument", "transport: expected udp or tcp, got %.64s", transport);
+        return -1;
+    }
     if (strcmp(wait, "spin") != 0 && strcmp(wait, "block") != 0) {
         error_set(err, "bad-argument", "wait: expected spin or block, got %.64s", wait);
         return -1;
     }
-    state->block = strcmp(wait, "block") == 0;
-    state->busy_poll_us = (int)busy_poll_us;
+    found->tcp = strcmp(transport, "tcp") == 0;
+    found->block = strcmp(wait, "block") == 0;
+    found->busy_poll_us = (int)busy_poll_us;
+    if (found->tcp && found->gso) {
+        error_set(err, "bad-argument",
+                  "gso: expected false with the transport tcp: the kernel cuts its stream");
+        return -1;
+    }
     return 0;
 }
 
@@ -185,14 +163,21 @@ static void set_up_batch(struct socket_batch *batch)
 
 int socket_open(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err)
 {
-    struct socket_engine *state = calloc(1, sizeof(*state));
-    struct rlimit files;
+    struct socket_options found = {.tcp = false};
+    struct socket_engine *state;
 
     (void)core;
+    allow_descriptors();
+    if (parse_options(&found, options, err) != 0)
+        return -1;
+    if (found.tcp)
+        return tcp_open(io, ports, &found, err);
+    state = calloc(1, sizeof(*state));
     if (state == NULL) {
         error_set(err, "internal", "calloc: socket engine");
         return -1;
     }
+    state->options = found;
     io->state = state;
     io->payload_only = true;
     state->rx.data = malloc((size_t)IO_BURST_MAX * PAYLOAD_MAX);
@@ -205,18 +190,12 @@ int socket_open(struct io *io, const json_t *ports, const json_t *options, int c
     set_up_batch(&state->rx);
     set_up_batch(&state->tx);
     state->tx_stride = PAYLOAD_MAX;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max; /* a flow is a descriptor */
-        (void)setrlimit(RLIMIT_NOFILE, &files);
-    }
-    if (parse_options(state, options, err) != 0)
-        goto undo;
     for (unsigned i = 0; i < json_array_size(ports); i++) {
         io->port_count = i + 1;
         if (parse_port(io, i, json_array_get(ports, i), err) != 0)
             goto undo;
     }
-    if (state->block)
+    if (state->options.block)
         io->ops = &socket_blocking_ops;
     return 0;
 undo:
@@ -224,42 +203,16 @@ undo:
     return -1;
 }
 
-/* The addresses and ports in the headers of a flow. */
-static void addresses_of(const struct frame_set *frames, uint32_t flow, union address *from,
-                         union address *to)
-{
-    const struct frame_template *template = &frames->templates[0];
-    const uint8_t *data = template->data;
-    uint16_t from_port = htons((uint16_t)(frames->fields[0].first + flow));
-    uint16_t to_port = frames->port;
-
-    memset(from, 0, sizeof(*from));
-    memset(to, 0, sizeof(*to));
-    if (template->packet.version == 4) {
-        from->v4.sin_family = to->v4.sin_family = AF_INET;
-        from->v4.sin_port = from_port;
-        to->v4.sin_port = to_port;
-        memcpy(&from->v4.sin_addr, data + 26, 4);
-        memcpy(&to->v4.sin_addr, data + 30, 4);
-    } else {
-        from->v6.sin6_family = to->v6.sin6_family = AF_INET6;
-        from->v6.sin6_port = from_port;
-        to->v6.sin6_port = to_port;
-        memcpy(&from->v6.sin6_addr, data + 22, 16);
-        memcpy(&to->v6.sin6_addr, data + 38, 16);
-    }
-}
-
 static int watch(struct socket_port *port, struct error *err)
 {
     port->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (port->epoll_fd < 0)
-        return fail(err, "epoll_create1", "flows");
+        return system_refused(err, "epoll_create1", "flows");
     for (unsigned i = 0; i < port->fd_count; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
 
         if (epoll_ctl(port->epoll_fd, EPOLL_CTL_ADD, port->fds[i], &event) != 0)
-            return fail(err, "epoll_ctl", "flow's socket");
+            return system_refused(err, "epoll_ctl", "flow's socket");
     }
     return 0;
 }
@@ -269,17 +222,10 @@ static int connect_flows(struct socket_engine *state, const struct frame_set *fr
 {
     struct socket_port *port = &state->ports[0];
 
-    for (unsigned i = 0; i < frames->count; i++) {
-        const struct frame_template *template = &frames->templates[i];
-
-        if (template->packet.protocol != IPPROTO_UDP || template->packet.ip != ETHERNET_BYTES ||
-            template->packet.version != frames->templates[0].packet.version ||
-            memcmp(template->data + 26, frames->templates[0].data + 26, 8) != 0) {
-            error_set(
-                err, "bad-argument",
-                "templates: the socket engine expects UDP without tags, and one pair of addresses in all");
-            return -1;
-        }
+    if (!addresses_are_one_pair(frames, IPPROTO_UDP)) {
+        error_set(err, "bad-argument",
+                  "templates: the socket engine expects UDP without tags, and one pair of addresses in all");
+        return -1;
     }
     if (!frames->plain || frames->fields[0].offset != frames->templates[0].packet.l4 ||
         frames->port_mask == 0) {
@@ -321,7 +267,7 @@ static int enable_gso(struct socket_engine *state, const struct frame_set *frame
     }
     for (unsigned i = 0; i < state->ports[0].fd_count; i++)
         if (setsockopt(state->ports[0].fds[i], SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment)) != 0)
-            return fail(err, "setsockopt UDP_SEGMENT", "flow's socket");
+            return system_refused(err, "setsockopt UDP_SEGMENT", "flow's socket");
     state->tx_stride = (uint32_t)segment;
     return 0;
 }
@@ -335,5 +281,5 @@ int socket_prepare(struct io *io, const struct frame_set *frames, struct error *
         return state->ports[0].connected ? listen_on(state, &state->ports[0], err) : 0;
     if (connect_flows(state, frames, err) != 0)
         return -1;
-    return state->gso ? enable_gso(state, frames, err) : 0;
+    return state->options.gso ? enable_gso(state, frames, err) : 0;
 }
