@@ -1,7 +1,7 @@
 """Stands for Onload in an archive, and for the kernel that loads its modules: what they do to a host, without packets.
 
-The scripts have the names and the behaviour of Onload's own, as it was recorded of 10.0.0 on Debian 12: what they write,
-what they print, and how they fail. The kernel's part is a program that makes what the modules make (/sys/module,
+The scripts have the names and the behaviour of Onload's own, as it was recorded of 10.0.0 on Debian 12: what they
+write, what they print, and how they fail. The kernel's part is a program that makes what the modules make (/sys/module,
 /dev/onload) and answers a registration with the lines that the modules print. What it can't show, such as whether a
 socket is accelerated, a real archive does in a guest: tests marked `onload`.
 """
@@ -27,12 +27,12 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-if [ -e /root/build-fails ]; then
+if [ -e /srv/stand-in/build-fails ]; then
     echo "make: *** [onload] Error 1"
     echo "onload_build: ERROR: Failed to build driver components." >&2
     exit 1
 fi
-echo "$kernel $(cat VERSION)" >>/root/builds
+echo "$kernel $(cat VERSION)" >>/srv/stand-in/builds
 rm -rf build
 folder=build/x86_64_linux-$kernel/driver/linux
 mkdir -p "$folder"
@@ -73,7 +73,7 @@ put() { install -D -m "${3:-644}" "$1" "$2"; echo "$2" >>$place/uninstall_manife
 mkdir -p $place
 echo $place >>$place/uninstall_manifest
 put "$top/scripts/onload_misc/onload_uninstall" /usr/sbin/onload_uninstall 755
-if [ -e /root/install-fails ]; then
+if [ -e /srv/stand-in/install-fails ]; then
     echo "onload_install: FAILED: install -D -m 644 onload.ko" >&2
     exit 1
 fi
@@ -124,15 +124,18 @@ MODPROBE = r"""#!/bin/sh
 # Loads and unloads what onload_install has installed.
 set -e
 if [ "$1" = -r ]; then
-    if [ -e /root/unload-fails ]; then echo "modprobe: FATAL: Module $2 is in use." >&2; exit 1; fi
-    [ "$2" != sfc_resource ] || systemctl stop stand-in-kernel.service
+    if [ -e /srv/stand-in/unload-fails ]; then echo "modprobe: FATAL: Module $2 is in use." >&2; exit 1; fi
+    [ "$2" != sfc_resource ] || systemctl stop stand-in-kernel.service || true
     rm -rf "/sys/module/$2"
     [ "$2" != onload ] || rm -f /dev/onload
-    echo "unloaded $2" >>/root/kernel
+    echo "unloaded $2" >>/srv/stand-in/kernel
     exit 0
 fi
 folder=/lib/modules/$(uname -r)/extra
-[ -e "$folder/$1.ko" ] || { echo "modprobe: FATAL: Module $1 not found in directory /lib/modules/$(uname -r)" >&2; exit 1; }
+[ -e "$folder/$1.ko" ] || {
+    echo "modprobe: FATAL: Module $1 not found in directory /lib/modules/$(uname -r)" >&2
+    exit 1
+}
 [ ! -d /sys/module/onload ] || exit 0
 mkdir -p /sys/module/onload /sys/module/sfc_char /sys/module/sfc_resource/parameters /sys/module/sfc_resource/afxdp
 tr '\0' '\n' <"$folder/onload.ko" | sed -n s/srcversion=//p >/sys/module/onload/srcversion
@@ -143,9 +146,9 @@ for word in $(cat /etc/modprobe.d/*.conf | sed -n 's/^options sfc_resource //p')
 done
 mkfifo /sys/module/sfc_resource/afxdp/register
 mknod -m 666 /dev/onload c 1 3
-echo "loaded" >>/root/kernel
+echo "loaded" >>/srv/stand-in/kernel
 systemctl reset-failed stand-in-kernel.service 2>/dev/null || true
-systemd-run --quiet --collect --unit=stand-in-kernel /usr/bin/python3 /root/kernel.py
+systemd-run --quiet --collect --unit=stand-in-kernel /usr/bin/python3 /srv/stand-in/kernel.py
 """
 
 KERNEL = r"""
@@ -174,12 +177,14 @@ while True:
         name = register.read().strip()
     if not name:
         continue
-    how = Path("/root/answers", name)
+    how = Path("/srv/stand-in/answers", name)
     how = how.read_text().strip() if how.exists() else "native"
     index = Path("/sys/class/net", name, "ifindex").read_text().strip()
     say(f"[sfc efrm] efrm_nondl_register_device: register {name}", f"[sfc efrm] {name} type=4:X0 ifindex={index}")
     if how == "native":
         registered(name)
+    elif how == "silent":
+        continue
     elif how == "unsound":
         say("[sfc efrm] ?: ERROR: hardware init failed rc=-1", f"[onload] oo_nic_add: ifindex={index} oo_index=0")
     elif how == "generic":
@@ -218,7 +223,7 @@ def archive(place: Path, *, version: str, says: str | None = None) -> str:
 
 
 def kernel(folder: Path) -> None:
-    """Write what stands for the kernel into a folder that becomes /root of a host; `SET_UP` puts it in its place."""
+    """Write what stands for the kernel into a folder, which is to be /srv/stand-in of a host; then comes `SET_UP`."""
     folder.mkdir(exist_ok=True)
     for name, text in (("modprobe", MODPROBE), ("kernel.py", KERNEL)):
         (folder / name).write_text(text)
@@ -227,8 +232,8 @@ def kernel(folder: Path) -> None:
 
 SET_UP = """
 mount -t tmpfs -o mode=755 none /sys/module
-mv /root/modprobe /usr/sbin/modprobe
+mv /srv/stand-in/modprobe /usr/sbin/modprobe
 touch /dev/kmsg
-mkdir -p "/lib/modules/$(uname -r)/build" /root/answers
+mkdir -p "/lib/modules/$(uname -r)/build" /srv/stand-in/answers
 touch "/lib/modules/$(uname -r)/build/Makefile"
 """

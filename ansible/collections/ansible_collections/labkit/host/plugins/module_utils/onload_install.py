@@ -226,6 +226,7 @@ def unload(root: Path = Path("/"), *, idle_s: float = IDLE_S) -> None:
     _run(["onload_tool", "unload", "--onload-only"], _PROGRAM_S)
     if onload_register.module_id(root) is not None:
         raise OnloadFailed("onload_tool unload ended well, and the module sfc_resource is still loaded")
+    onload_register.forget_earlier(root)
 
 
 def restore(change: Change, root: Path) -> str | None:

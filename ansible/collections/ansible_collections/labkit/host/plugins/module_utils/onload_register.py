@@ -152,6 +152,14 @@ def registered(root: Path = Path("/")) -> dict[str, bool]:
     return found
 
 
+def forget_earlier(root: Path = Path("/")) -> None:
+    """Remove the notes of earlier loads of the module."""
+    now = registered(root)
+    for file in (root / NOTES).glob("*.json"):
+        if file.stem not in now:
+            file.unlink(missing_ok=True)
+
+
 def register(
     name: str, root: Path = Path("/"), *, log_s: float = _LOG_S, writer_s: float = _WRITER_S
 ) -> Verdict:
@@ -227,6 +235,7 @@ def _one(name: str, root: Path) -> int:
             _unload(root)  # one that was killed before it had judged the log
         if not (root / REGISTER).exists():
             _program("modprobe", "onload")
+        forget_earlier(root)
         if name in registered(root):
             print(f"{name} is registered")
             return 0
