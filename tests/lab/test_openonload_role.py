@@ -19,9 +19,6 @@ from test_site_container import changed
 from labkit.doctor.host import openonload
 
 pytestmark = pytest.mark.beside
-thorough = pytest.mark.skipif(
-    not os.environ.get("LABKIT_THOROUGH"), reason="all of this file takes minutes: LABKIT_THOROUGH=1 runs it"
-)
 
 HERE = ["util-linux"]
 """A package that every machine has: nothing is downloaded."""
@@ -232,7 +229,7 @@ def test_writer_that_was_killed_before_it_judged_the_log_has_onload_unloaded_fir
     assert host.active() == ["active", "active"]
 
 
-def test_upgrade_whose_registration_is_unsound_is_reported_and_then_made_without_another_build(host, made):
+def test_upgrade_whose_registration_is_unsound_is_reported_and_onload_unloaded(host, made):
     host.answers("port-1", "unsound")
     failed = host.site("10.0.0")
 
@@ -241,28 +238,20 @@ def test_upgrade_whose_registration_is_unsound_is_reported_and_then_made_without
     assert "port-1 was not registered soundly, and Onload was unloaded" in output, failed.stdout[-3000:]
     assert "hardware init failed rc=-1" in output
     assert not host.loaded()
+    assert host.stamp()["version"] == "10.0.0"
 
-    host.answers("port-1", "native")
-    ended_well(host.site("10.0.0"))
 
-    assert host.active() == ["active", "active"]
+def test_interface_that_is_no_longer_asked_for_is_taken_out_and_nothing_is_built_again(host, made):
+    """Whatever ran before: 10.0.0 is installed, and port-1 is not registered then."""
+    ended_well(host.site("10.0.0", openonload_interfaces=INTERFACES[:1]))
+
+    assert host.active()[0] == "active"
+    assert host.made.run("systemctl", "is-enabled", UNITS[1]).stdout.strip() == "disabled"
+    assert [Path(one).stem for one in host.made.run("ls", "/run/labkit-onload").stdout.split()] == ["port0"]
     assert host.stamp()["version"] == "10.0.0"
     assert host.made.run("ls", "/opt/openonload").stdout.split() == ["10.0.0"]
     assert host.read("/srv/stand-in/builds").split() == [KERNEL, "9.2.1", KERNEL, "10.0.0"]
-
-
-def test_new_kernel_gets_modules_and_an_interface_that_is_no_longer_asked_for_is_taken_out(host, made):
-    """As on a host that was installed for a kernel before, and has booted this one."""
-    host.earlier_kernel("6.1.0-1-amd64")
-
-    done = ended_well(host.site("10.0.0", openonload_interfaces=INTERFACES[:1]))
-
-    assert any("Build and install it" in name for name in changed(done))
-    assert sorted(host.stamp()["kernels"]) == ["6.1.0-1-amd64", KERNEL]
-    assert host.made.run("test", "-e", "/lib/modules/6.1.0-1-amd64/extra/onload.ko").returncode == 0
-    assert host.active() == ["active", "inactive"]
-    assert host.made.run("systemctl", "is-enabled", UNITS[1]).stdout.strip() == "disabled"
-    assert [Path(one).stem for one in host.made.run("ls", "/run/labkit-onload").stdout.split()] == ["port0"]
+    host.answers("port-1", "native")
 
 
 def test_host_is_as_it_was_once_it_is_reverted(host, before, files, made):
@@ -281,6 +270,20 @@ def test_host_is_as_it_was_once_it_is_reverted(host, before, files, made):
 def again(host, made):
     """It is installed, after the revert. The tests leave it so."""
     return ended_well(host.site("9.2.1"))
+
+
+@pytest.mark.long
+def test_new_kernel_gets_modules_alone(host, again):
+    """As on a host that was installed for a kernel before, and has booted this one."""
+    host.earlier_kernel("6.1.0-1-amd64")
+
+    done = ended_well(host.site("9.2.1"))
+
+    assert any("Build and install it" in name for name in changed(done))
+    assert sorted(host.stamp()["kernels"]) == ["6.1.0-1-amd64", KERNEL]
+    assert host.made.run("test", "-e", "/lib/modules/6.1.0-1-amd64/extra/onload.ko").returncode == 0
+    assert host.active() == ["active", "active"]
+    assert changed(ended_well(host.site("9.2.1"))) == []
 
 
 REFUSED = (
@@ -315,7 +318,7 @@ REFUSED = (
 )
 
 
-@thorough
+@pytest.mark.long
 @pytest.mark.parametrize(("version", "more", "expected"), REFUSED)
 def test_bad_input_is_reported_and_changes_nothing(host, again, version, more, expected):
     before = host.stamp(), host.active(), host.made.run("ls", "/opt/openonload").stdout
@@ -329,7 +332,7 @@ def test_bad_input_is_reported_and_changes_nothing(host, again, version, more, e
     assert (host.stamp(), host.active(), host.made.run("ls", "/opt/openonload").stdout) == before
 
 
-@thorough
+@pytest.mark.long
 def test_archive_of_another_version_than_is_named_is_refused_before_it_is_built(host, again):
     host.archives["10.0.0-1"] = host.archives["9.2.1"]
     builds = host.read("/srv/stand-in/builds")
@@ -342,7 +345,7 @@ def test_archive_of_another_version_than_is_named_is_refused_before_it_is_built(
     assert host.active() == ["active", "active"]
 
 
-@thorough
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fails", "expected", "left"),
     [
@@ -367,7 +370,7 @@ def test_upgrade_that_fails_is_reported_with_its_last_lines_and_made_by_the_next
     ended_well(host.site("9.2.1"))
 
 
-@thorough
+@pytest.mark.long
 def test_modules_in_use_are_not_taken_from_a_program(host, again):
     host.made.run("sh", "-ec", "mount -t tmpfs none /proc/driver && mkdir /proc/driver/onload")
     host.made.run("sh", "-ec", "echo '0: name=bench pid=4711' >/proc/driver/onload/stacks")
@@ -388,7 +391,7 @@ def test_modules_in_use_are_not_taken_from_a_program(host, again):
     ended_well(host.site("9.2.1"))
 
 
-@thorough
+@pytest.mark.long
 def test_nic_without_native_xdp_is_unloaded_at_once_and_registered_once_the_helper_is_asked_for(host, again):
     host.answers("port0", "generic")
     host.unload()
@@ -407,7 +410,7 @@ def test_nic_without_native_xdp_is_unloaded_at_once_and_registered_once_the_help
     ended_well(host.site("9.2.1"))
 
 
-@thorough
+@pytest.mark.long
 def test_onload_of_somebody_else_is_left_alone(host, again):
     ended_well(host.site("9.2.1", openonload_state="absent"))
     assert not host.loaded()
@@ -424,7 +427,7 @@ def test_onload_of_somebody_else_is_left_alone(host, again):
     ended_well(host.site("9.2.1"))
 
 
-@thorough
+@pytest.mark.long
 def test_archive_that_came_built_from_where_ansible_runs_is_not_built_again(host, again):
     host.made.run(
         "sh",
@@ -442,7 +445,7 @@ def test_archive_that_came_built_from_where_ansible_runs_is_not_built_again(host
     assert host.made.run("ls", COPY).returncode != 0
 
 
-@thorough
+@pytest.mark.long
 def test_host_is_as_it_was_after_all_that(host, before, files, again):
     ended_well(host.site("9.2.1", openonload_state="absent"))
     ended_well(host.site("", playbook="revert.yml"))
