@@ -199,6 +199,7 @@ def _add_frames(verbs: Verbs) -> None:
         help="whose frames: sent to its own MAC address or not",
     )
     _complete(action, _backend_completer)
+    frames.add_argument("--mode", default="", help="the backend's mode (default: its first)")
     _frame_options(frames)
     frames.add_argument("--count", type=int, default=100, help="how many (default: %(default)s)")
     frames.add_argument(

@@ -10,8 +10,10 @@ from labkit.harness.verdicts import InvalidMeasurement, TargetMissed
 from labkit.lab.topology import Tier, Topology
 from labkit.lowlatency.hostlatency import KINDS
 from labkit.machine.cores import parse_list
+from labkit.measure.histogram import HIGHEST_NS
 from labkit.measure.latency import DEFAULT_LOADS, PREDICTABILITY_LOADS
 from labkit.record.model import HostKey, Key, Measurement, Outcome, Verdict
+from labkit.session.neighbour import wanted
 from labkit.testers.frames import FrameSpec, frame_spec
 from labkit.units import Load, Unit, parse_load, parse_quantity
 
@@ -132,6 +134,17 @@ def _loads(given: str | Sequence[str] | None, default: Sequence[Load]) -> Sequen
     return [parse_load(one) for one in ([given] if isinstance(given, str) else given)]
 
 
+def _limit_us(text: str) -> float:
+    """A limit of round trips [us]. Raises ConfigInvalid."""
+    try:
+        limit_us = parse_quantity(text, Unit.SECONDS) * 1e6
+    except ConfigInvalid as error:
+        raise ConfigInvalid(f"limit: {error}") from None
+    if not 0 < limit_us <= HIGHEST_NS / 1e3:
+        raise ConfigInvalid(f"limit: expected a time above 0 and up to 10 s, got {text!r}")
+    return limit_us
+
+
 class Measure(HostMeasure):
     """Measures one datapath, and the host that it runs on."""
 
@@ -234,15 +247,30 @@ class Measure(HostMeasure):
         frame_size_bytes: int | str | None = None,
         ip_version: int = 4,
         flows: int = 1,
+        limit: str | None = None,
+        neighbour: str | None = None,
+        neighbour_cores: str | None = None,
     ) -> Measurement:
         """The spread of the round trips beside the kernel's, at the same loads, in rounds in random order.
 
         Loads as for `latency`; shares are of the lower rate of the two. Default: idle, 10 and 50 % of PDR.
+        `limit`: a time ("50 us"); counts for how long round trips are above it (metric `longest_above`).
+        `neighbour`: stressors of stress-ng ("stream", "cache,switch"); the last load is measured once more while these
+        run on the other cores of the DUT's machine, or on `neighbour_cores` ("0,2-3").
+        Raises ConfigInvalid.
         """
         loads = _loads(load, PREDICTABILITY_LOADS)
+        limit_us = None if limit is None else _limit_us(limit)
+        if neighbour is None and neighbour_cores is not None:
+            raise ConfigInvalid(f"neighbour_cores: {neighbour_cores!r} is nobody's: name a neighbour")
+        beside = None if neighbour is None else wanted(neighbour, neighbour_cores)
         frames = self._spec_of_round_trips(frame_size_bytes, ip_version, flows)
         kernel = self._session.reference(self.datapath, frames)
-        return self._take(self._session.measure.predictability(self.datapath, frames, loads, against=kernel))
+        return self._take(
+            self._session.measure.predictability(
+                self.datapath, frames, loads, against=kernel, limit_us=limit_us, neighbour=beside
+            )
+        )
 
 
 class TargetCheck:

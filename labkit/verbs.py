@@ -155,7 +155,7 @@ def frames(arguments: argparse.Namespace) -> int:
     with mistakes.noted():
         preview.check_target(Path(arguments.output))
     mistakes.check()
-    datapath = default_datapath(arguments.backend, load_all((arguments.topology,)))
+    datapath = default_datapath(arguments.backend, load_all((arguments.topology,)), mode=arguments.mode)
     spec = _frames(arguments, datapath.topology.traffic)
     datapath.check_frames(spec)
     command = preview.command_for(datapath.topology, spec, own_mac=datapath.own_mac)

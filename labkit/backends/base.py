@@ -47,8 +47,9 @@ class Mode:
 class Dut(Protocol):
     """A running datapath on the DUT.
 
-    It may have `worker_tid`, the thread whose core is judged; `wrong(trial)`, which is given a first few frames and
-    says why they show that it does not answer (empty: it does); and `count(trial)`, which is given each trial.
+    It may have `worker_tid`, the thread whose core is judged (or a session, with a minus before its id);
+    `wrong(trial)`, which is given a first few frames and says why they show that it does not answer (empty: it does);
+    and `count(trial)`, which is given each trial.
     """
 
     def proof(self) -> Proof:

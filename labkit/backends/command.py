@@ -73,8 +73,8 @@ class CommandDut:
 
     @property
     def worker_tid(self) -> int:
-        """Its first thread: the gates judge where it may run, and count its time as the DUT's."""
-        return self._program.pid
+        """Its session: the gates judge where its threads may run, and count their time as the DUT's."""
+        return -self._program.pid
 
     def count(self, trial: TrialResult) -> None:
         """A trial is over: what came back, its proof must account for."""

@@ -24,7 +24,7 @@ from labkit.probe.client import Probe
 ECHO_PORT = 7  # RFC 862
 BUSY_POLL_US = 50
 """As Documentation/admin-guide/sysctl/net.rst recommends for busy_read."""
-_MODES = (
+MODES = (
     Mode(
         name=TCP_ECHO,
         description="TCP echo: messages over connections, each sent back (ping-pong)",
@@ -48,7 +48,7 @@ _BUSY_POLL = Mode(
 
 def modes(link: LinkKind) -> tuple[Mode, ...]:
     """Those over a kind of link: busy polling polls the queues of a NIC, and a veth end of the DUT's has none."""
-    return (*_MODES, _BUSY_POLL) if link is LinkKind.NIC else _MODES
+    return (*MODES, _BUSY_POLL) if link is LinkKind.NIC else MODES
 
 
 ASK_AGAIN_S = 0.0005

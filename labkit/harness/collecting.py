@@ -160,6 +160,8 @@ def parameters(definition: pytest.Item, chosen: Topologies, *, quick: bool) -> l
             )
         return _everywhere(everywhere, topologies, chosen, quick=quick)
     names = [name for name in registry.names() if definition.get_closest_marker(name)]
+    for name in (*names, LOWLATENCY):
+        _bare(definition, name)
     if not names and definition.get_closest_marker(LOWLATENCY):
         return [_host_of(topologies)]
     if not names:
@@ -168,6 +170,17 @@ def parameters(definition: pytest.Item, chosen: Topologies, *, quick: bool) -> l
             f"with {LOWLATENCY} or with @pytest.mark.datapaths()"
         )
     return [one for name in names for one in _of_backend(name, on or {}, topologies, chosen)]
+
+
+def _bare(definition: pytest.Item, name: str) -> None:
+    """Raise ConfigInvalid where a marker that has no arguments is given some: nobody would look at them."""
+    for marker in definition.iter_markers(name):
+        given = [*map(repr, marker.args), *(f"{key}={value!r}" for key, value in marker.kwargs.items())]
+        if given:
+            raise ConfigInvalid(
+                f"@pytest.mark.{name}({', '.join(given)}): this marker takes no arguments",
+                hint=f"@pytest.mark.on({', '.join(given)})" if not marker.args else None,
+            )
 
 
 def _arguments(definition: pytest.Item, name: str, known: Sequence[str]) -> Mapping[str, Any] | None:

@@ -36,8 +36,9 @@ _POLL_S = 0.02
 _PIECE_BYTES = 1 << 16
 _FOUND = b"labkit: pid "
 _CUT_OFF = b"\nlabkit: what it printed from here on was not kept\n"
-# Both have sessions of their own, so that one kill ends all of each. The guard's output is not the pipe, which would
-# stay open with it. A process that was started meanwhile is found in the next turn.
+# Both have sessions of their own, so that one kill ends all of each; a program whose guard is killed dies with it. The
+# guard's output is not the pipe, which would stay open with it. A process that was started meanwhile is found in the
+# next turn.
 _GUARD = f"""
 mark=$1
 shift
@@ -50,7 +51,7 @@ end_marked() {{
     done
 }}
 exec 3<&0
-{MARK}=$mark setsid sh -c 'echo "labkit: pid $$"; exec "$@"' sh "$@" </dev/null 3<&- &
+{MARK}=$mark setsid setpriv --pdeathsig KILL -- sh -c 'echo "labkit: pid $$"; exec "$@"' sh "$@" </dev/null 3<&- &
 child=$!
 setsid sh -c 'cat <&3; kill -s TERM -- "-$1" && sleep {END_S}; kill -s KILL -- "-$1"' sh "$child" >/dev/null 2>&1 &
 guard=$!

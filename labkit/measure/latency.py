@@ -85,6 +85,7 @@ def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
         return merge(kept) if kept else None
 
     times = ("duration_s", "tx_duration_s", "overhead_s", "stall_total_s")
+    runs = [trial.longest_above for trial in trials if trial.longest_above is not None]
     busy = [trial.tester_busy for trial in trials if trial.tester_busy is not None]
     totals = {name: sum(getattr(trial, name) for trial in trials) for name in (*COUNTERS, *times)}
     return replace(
@@ -95,6 +96,7 @@ def merge_trials(trials: Sequence[TrialResult]) -> TrialResult:
         service=merged(lambda trial: trial.service),
         lag=merged(lambda trial: trial.lag),
         stall_max_s=max(trial.stall_max_s for trial in trials),
+        longest_above=max(runs) if len(runs) == len(trials) else None,
         tester_busy=sum(busy) / len(busy) if busy else None,
         dut={key: sum(trial.dut.get(key, 0.0) for trial in trials) for key in trials[0].dut},
         tcp={end: summed(trial.tcp[end] for trial in trials if end in trial.tcp) for end in trials[0].tcp},

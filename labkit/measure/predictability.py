@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from labkit.measure.histogram import merge, percentiles_us
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.rates import median_interval
 
@@ -35,11 +36,41 @@ def pdv_us(point: LatencyPoint) -> float | None:
     return None if lossy else point.pdv_us
 
 
+def tail_ratio(point: LatencyPoint) -> float | None:
+    """p99.9 over p50 [1]: how much longer than usual a rare round trip is. None: see `pdv_us`."""
+    if pdv_us(point) is None or point.p999_us is None or not point.p50_us:
+        return None
+    return point.p999_us / point.p50_us
+
+
+def together_us(points: Sequence[LatencyPoint], percentile: float) -> float | None:
+    """A percentile of all rounds together [us]. None where there are too few samples even so, or too many are lost.
+
+    Rounds are short: p99.99 needs 100 000 round trips, which one of them does not have.
+    """
+    lost, sent = (sum(getattr(point.trial, name) for point in points) for name in ("lost", "sent"))
+    times = [point.trial.rtt for point in points if point.trial.rtt is not None]
+    if not times or lost > (1 - percentile / 100) * sent:
+        return None
+    return percentiles_us(merge(times), [percentile])[percentile]
+
+
+def longest_above_us(point: LatencyPoint) -> float | None:
+    """How long the datapath was above the limit at the longest [us]: frames in a row that were, over the load.
+
+    A frame that did not come back, or that a later one overtook, counts as one of them. None: no limit was given, or
+    the tester does not count them.
+    """
+    run = point.trial.longest_above
+    return None if run is None else run / point.load_pps * 1e6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
     """Both datapaths at one load."""
 
     load: str
+    """As in a latency; with " beside ..." where a noisy neighbour ran meanwhile."""
     load_pps: float
     """The same for both."""
     own: tuple[LatencyPoint, ...]
@@ -59,6 +90,8 @@ class Predictability:
     """That count."""
     disturbed: int
     """Rounds that were made again, because a gate made them invalid."""
+    limit_us: float | None = None
+    """What `longest_above_us` is about. None: no limit was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,9 @@ class TrialResult:
     """Times that the link had no room for a frame that was due: the far end held it up."""
     tester_busy: float | None = None
     """Share of the tester's turns that moved a frame [1]."""
+    longest_above: int | None = None
+    """Most frames in a row that took longer than a limit that was given, or did not come back. None: none was given, or
+    the tester does not count them."""
     dut: dict[str, float] = field(default_factory=dict)
     """The DUT's own counters over this trial, where it has them."""
     tcp: dict[str, TcpFigures] = field(default_factory=dict)

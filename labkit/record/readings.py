@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,36 +36,60 @@ def cpu_ticks(stat: str, cores: set[int]) -> dict[int, CpuTicks]:
     return found
 
 
-def _worker_cores(tid: int) -> tuple[int, ...] | None:
-    """Where the kernel lets this thread run; None when it is gone. Its process has others."""
-    try:
-        text = Path(f"/proc/{tid}/status").read_text()
-    except OSError:
-        return None
-    return next(
-        (
-            tuple(sorted(parse_list(line.partition(":")[2])))
-            for line in text.splitlines()
-            if line.startswith("Cpus_allowed_list:")
-        ),
-        None,
-    )
+def _worker_cores(worker: int) -> tuple[int, ...] | None:
+    """Where the kernel lets a worker run (see `read`); None when it is gone."""
+    threads = [Path(f"/proc/{worker}")] if worker > 0 else _threads(-worker)
+    cores: set[int] = set()
+    for thread in threads:
+        try:
+            text = (thread / "status").read_text()
+        except OSError:
+            continue
+        for line in text.splitlines():
+            if line.startswith("Cpus_allowed_list:"):
+                cores |= parse_list(line.partition(":")[2])
+    return tuple(sorted(cores)) or None
 
 
-def _user_ticks(pid: int) -> int:
-    """User time of a process, or of the one that a thread belongs to; proc_pid_stat(5)."""
+def _stat(pid: int) -> list[str]:
+    """What follows the name in /proc/PID/stat, from field 3 on (proc_pid_stat(5)); empty when it is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[11])
+        return []
+    return text.rpartition(")")[2].split()
+
+
+_SESSION, _UTIME, _CUTIME = 3, 11, 13
+
+
+def _processes(session: int) -> list[int]:
+    """The processes of a session."""
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return [pid for pid in pids if (found := _stat(pid)) and int(found[_SESSION]) == session]
+
+
+def _threads(session: int) -> list[Path]:
+    found: list[Path] = []
+    for pid in _processes(session):
+        with suppress(OSError):
+            found += Path(f"/proc/{pid}/task").iterdir()
+    return found
+
+
+def _user_ticks(worker: int) -> int:
+    """User time of the process that a thread belongs to; of a session with that of its children that have ended."""
+    if worker > 0:
+        return int(found[_UTIME]) if (found := _stat(worker)) else 0
+    fields = [_stat(pid) for pid in _processes(-worker)]
+    return sum(int(found[_UTIME]) + int(found[_CUTIME]) for found in fields if found)
 
 
 def _own_user(workers: Mapping[str, tuple[int, int]]) -> dict[int, int]:
     """User time by core of the workers, and of this process where it may run there."""
     own: dict[int, int] = {}
-    for tid, core in workers.values():
-        own[core] = own.get(core, 0) + _user_ticks(tid)
+    for worker, core in workers.values():
+        own[core] = own.get(core, 0) + _user_ticks(worker)
     controller = _user_ticks(os.getpid())
     for core in os.sched_getaffinity(0) & own.keys():
         own[core] += controller
@@ -83,12 +108,14 @@ def _counters(interface: str) -> dict[str, int]:
 
 
 def read(workers: Mapping[str, tuple[int, int]], interfaces: Iterable[str] = ()) -> NoiseReading:
-    """Steal, clock source, and each worker's affinity: `workers` maps a role to (thread id, intended core).
+    """Steal, clock source, and each worker's affinity: `workers` maps a role to (worker, intended core).
+
+    A worker is a thread id; or, as for kill(2), a session with a minus before its id: all threads of its processes.
 
     `interfaces` are NICs whose counters are read.
     """
     cores = {core for _, core in workers.values()}
-    allowed = {role: _worker_cores(tid) for role, (tid, _) in workers.items()}
+    allowed = {role: _worker_cores(worker) for role, (worker, _) in workers.items()}
     return NoiseReading(
         cpus=cpu_ticks(Path("/proc/stat").read_text(), cores),
         clocksource=CLOCKSOURCE.read_text().strip() if CLOCKSOURCE.exists() else "unknown",

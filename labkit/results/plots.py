@@ -17,6 +17,7 @@ from labkit.results.lookup import doubts, of_kind, point
 from labkit.results.names import frame_words, name, name_of
 from labkit.results.percentile_plot import Curve, over_percentile
 from labkit.results.row import Row
+from labkit.results.spread_plot import spread_plot
 from labkit.results.trust import status, status_of
 from labkit.targets.rates import max_offered_load_pps
 from labkit.units import IDLE
@@ -163,6 +164,19 @@ class Plots:
             if p.trial.rtt is not None
         ]
         return over_percentile(name_of(row), curves)
+
+    def spread_of(self, row: Row, m: Measurement) -> Markup:
+        """How predictable a datapath is, beside its reference."""
+        if m.predictability is None:
+            return Markup("")
+        kernel = next((r for r in self._rows if r.key.id == m.predictability.against), None)
+        return spread_plot(
+            m.predictability,
+            title=name_of(row),
+            own=(name(row), self.colour(row)),
+            reference=("kernel" if kernel is None else name(kernel), "c-kernel"),
+            status=self.status(row, "predictability"),
+        )
 
     def frame_loss_rate(self) -> Markup:
         """Frame loss rate over offered load, all datapaths."""

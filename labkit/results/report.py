@@ -40,6 +40,7 @@ from labkit.results.reference_claims import reference_claims
 from labkit.results.row import Row
 from labkit.results.rows import rows
 from labkit.results.side_by_side import side_by_side
+from labkit.results.spread_plot import interval_words, spread_rows
 from labkit.results.to_kernel import other_link, ratio_basis
 from labkit.results.trust import of_tier
 from labkit.targets.rates import max_offered_load_pps
@@ -129,6 +130,14 @@ def html(run: Run) -> str:
         ladder=_ladder,
         measurements={r.key: [m for m in run.measurements if m.key == r.key] for r in shown},
         of_kind=of_kind,
+        compared=[
+            (r, m)
+            for r in measured
+            if (m := of_kind(run, r.key, "predictability")) is not None and m.predictability is not None
+        ],
+        spread_rows=spread_rows,
+        interval_words=interval_words,
+        significant=lambda value: fmt.DASH if value is None else fmt.significant(value),
         latencies=latencies,
         reference_claims=reference_claims(run),
         environment=_environment(run),

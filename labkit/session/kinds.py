@@ -24,6 +24,7 @@ from labkit.record.model import MESSAGES, DatapathKey, HostKey, Key, Measurement
 from labkit.session import livelock
 from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.frame import Body, Frame, Measured
+from labkit.session.neighbour import Neighbour
 from labkit.session.on_testbed import (
     Notes,
     RoundTripsOnly,
@@ -34,7 +35,7 @@ from labkit.session.on_testbed import (
 )
 from labkit.session.plan import Plan
 from labkit.session.recorder import Recorder
-from labkit.session.rounds import measure_rounds
+from labkit.session.rounds import Conditions, measure_rounds
 from labkit.session.testbed import Testbed
 from labkit.session.testbeds import Testbeds
 from labkit.targets.rates import KINDS
@@ -171,15 +172,25 @@ class Kinds:
         return self._datapath("latency", datapath, frames, body, variant=variant)
 
     def predictability(
-        self, datapath: Datapath, frames: FrameSpec, loads: Sequence[Load], *, against: Datapath | None
+        self,
+        datapath: Datapath,
+        frames: FrameSpec,
+        loads: Sequence[Load],
+        *,
+        against: Datapath | None,
+        limit_us: float | None = None,
+        neighbour: Neighbour | None = None,
     ) -> Measurement:
-        """The spread of the round trips at these loads beside that of another datapath, in rounds in random order."""
+        """The spread of the round trips at these loads beside that of another datapath, in rounds in random order.
+
+        `limit_us`, `neighbour`: see Conditions.
+        """
         both = [datapath, *([against] if against is not None else [])]
         names = {load.of for load in loads if load.of is not None}
         rates = [self._rates_pps(one, frames, names) for one in both]
         # What both can do: the same load for both.
         lower = {name: min(rate.get(name) or 0.0 for rate in rates) or None for name in names}
-        ladder = load_rates(loads, lower)
+        conditions = Conditions(ladder=load_rates(loads, lower), limit_us=limit_us, neighbour=neighbour)
         notes = Notes(progress=self._progress)
         for name, rate_pps in lower.items():
             if rate_pps is None:
@@ -195,7 +206,7 @@ class Kinds:
                 self._testbeds,
                 both,
                 frames,
-                ladder,
+                conditions,
                 plan=self._plan,
                 order=random.Random(f"{self._recorder.seed}-{key.id}"),  # noqa: S311 - an order, no secret
                 against="" if against is None else _key(against, frames).id,
@@ -207,7 +218,7 @@ class Kinds:
             return self._frame.measure(
                 key,
                 "predictability",
-                ",".join(load.text for load in loads),
+                ",".join([*(load.text for load in loads), *_further(limit_us, neighbour)]),
                 prepare,
                 phase=f"{key.id}: predictability",
                 on_machine=self._on_this_machine(datapath.topology),
@@ -370,6 +381,15 @@ def _mrr(measurement: Measurement) -> Mrr:
     if measurement.mrr is None:
         raise LabkitBug("a measurement of kind mrr without its payload")
     return measurement.mrr
+
+
+def _further(limit_us: float | None, neighbour: Neighbour | None) -> list[str]:
+    """What makes a predictability another one beside its loads."""
+    found = [] if limit_us is None else [f"above {limit_us:g} us"]
+    if neighbour is not None:
+        cores = "" if neighbour.cores is None else f" on {','.join(map(str, sorted(neighbour.cores)))}"
+        found.append(f"beside {neighbour.words}{cores}")
+    return found
 
 
 def _key(datapath: Datapath, frames: FrameSpec) -> DatapathKey:

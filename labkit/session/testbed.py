@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ from labkit.measure.trial import TrialResult
 from labkit.record import readings
 from labkit.session.datapaths import Datapath
 from labkit.session.machines import Workers, cores_by_machine, findings_of, nics, reader
+from labkit.session.neighbour import Neighbour, Place, running
+from labkit.session.neighbour import place as neighbour_at
 from labkit.testers.base import DrainTime, Tester
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import ProbeTester
@@ -52,6 +54,18 @@ class Testbed(Protocol):
 
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial. Raises ToolFailed when tester or DUT died."""
+        ...
+
+    def count_above(self, limit_us: float | None) -> None:
+        """See Tester."""
+        ...
+
+    def place(self, neighbour: Neighbour) -> Place:
+        """Where a noisy neighbour of the DUT's can run."""
+        ...
+
+    def beside(self, neighbour: Neighbour, cores: Sequence[int]) -> AbstractContextManager[object]:
+        """It runs for the time of the context."""
         ...
 
     def measure_burst(self, count: int) -> TrialResult:
@@ -157,6 +171,21 @@ class LiveTestbed:
                 time.sleep(ENDS_WITHIN_S / 20)
                 self._dut.check_alive()
             raise
+
+    def count_above(self, limit_us: float | None) -> None:
+        """See Tester."""
+        self._tester.count_above(limit_us)
+
+    def place(self, neighbour: Neighbour) -> Place:
+        """See Testbed."""
+        machines = self._lab.machines
+        alone = bool(machines) and machines["tester"].name != machines["dut"].name
+        taken = [self._lab.cores.dut, *([] if alone else [self._lab.cores.tester])]
+        return neighbour_at(neighbour, self._lab.dut_ports[0].host, taken)
+
+    def beside(self, neighbour: Neighbour, cores: Sequence[int]) -> AbstractContextManager[object]:
+        """See Testbed."""
+        return running(neighbour, self._lab.dut_ports[0].host, cores)
 
     def measure_burst(self, count: int) -> TrialResult:
         """One burst."""
@@ -333,6 +362,17 @@ class SimulatedTestbed:
     def measure(self, *, load_pps: float | None, duration_s: float) -> TrialResult:
         """One trial, in virtual time."""
         return self._tester.measure(load_pps=load_pps, duration_s=duration_s)
+
+    def count_above(self, limit_us: float | None) -> None:
+        """The model has no order of frames."""
+
+    def place(self, neighbour: Neighbour) -> Place:
+        """Nowhere."""
+        return Place(why_not="the DUT is simulated")
+
+    def beside(self, neighbour: Neighbour, cores: Sequence[int]) -> AbstractContextManager[object]:
+        """Never asked for."""
+        return nullcontext()
 
     def measure_burst(self, count: int) -> TrialResult:
         """One burst, in virtual time."""

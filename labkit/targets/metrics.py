@@ -14,7 +14,7 @@ from labkit.targets.rate_readers import (
     offered_within,
     ratio_to_kernel,
 )
-from labkit.targets.time_readers import hardware_max, host_time, round_trip, variation
+from labkit.targets.time_readers import hardware_max, host_time, longest_above, round_trip, variation
 from labkit.units import Unit, format_quantity
 
 
@@ -129,6 +129,15 @@ _TABLE = (
         kinds=("latency", "predictability"),
         comes_from="p99.9 less the minimum (RFC 5481, RFC 8219); over rounds 99 % confidence interval of their median",
         read=variation,
+    ),
+    Metric(
+        name="longest_above",
+        unit=Unit.SECONDS,
+        better="low",
+        kinds=("predictability",),
+        comes_from="how long round trips were above the limit of the measurement, or lost, in a row, at the "
+        "longest of all rounds: such frames over the load",
+        read=longest_above,
     ),
     Metric(
         name="loss_at_10_percent",

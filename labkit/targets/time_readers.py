@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labkit.measure.histogram import samples_needed
 from labkit.measure.hosttimes import HostTimes
-from labkit.measure.predictability import interval, pdv_us
+from labkit.measure.predictability import interval, longest_above_us, pdv_us
 from labkit.measure.trial import TrialResult
 from labkit.record.model import Measurement
 from labkit.targets.observed import Observed, Reader, Unknown
@@ -90,6 +90,42 @@ def variation(measurement: Measurement, load: str | None, kernel: Measurement | 
         doubt=in_doubt[0]
         if 2 * len(in_doubt) > len(doubts)
         else "",  # then the median may be the tester's own
+        doubt_passes=True,
+    )
+
+
+def longest_above(
+    measurement: Measurement, load: str | None, _kernel: Measurement | None
+) -> Observed | Unknown:
+    """How long round trips were above the measurement's limit: the longest of all rounds, at the worst of the loads."""
+    found = measurement.predictability
+    if found is None or found.limit_us is None:
+        return Unknown("no limit was given: measure.predictability(limit=...)")
+    spreads = [one for one in found.spreads if load in (None, one.load)]
+    if not spreads:
+        return Unknown(
+            f"no spread at {load or 'any load'}; measured: {', '.join(one.load for one in found.spreads) or 'none'}"
+        )
+    seen = []
+    for one in spreads:
+        for point in one.own:
+            value_us = longest_above_us(point)
+            if value_us is None:
+                return Unknown("the tester does not count frames in a row that are above a limit")
+            seen.append((value_us, one.load, point))
+    if not seen:
+        return Unknown("nothing came back in any round")
+    worst_us, where, point = max(seen, key=lambda one: one[0])
+    stall_us = point.trial.stall_max_s * 1e6
+    return Observed(
+        low=worst_us / 1e6,
+        high=worst_us / 1e6,
+        quoted=worst_us / 1e6,
+        note=f"at {where}, {point.trial.longest_above} frames above {found.limit_us:g} us in a row, "
+        f"the most of {len(seen)} trials",
+        doubt=f"the tester itself stalled for {stall_us / 1e3:.2g} ms at the longest: enough to cause this by itself"
+        if stall_us >= worst_us > 0
+        else "",
         doubt_passes=True,
     )
 

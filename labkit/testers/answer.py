@@ -35,6 +35,7 @@ _TRIAL: dict[str, tuple[type, ...]] = {
     "load_pps": (int, float, type(None)),
     "loop": (str,),
     "aborted": (bool,),
+    "longest_above": (int, type(None)),
     "stall": (dict,),
     "transport": (dict, type(None)),
 }
@@ -98,6 +99,7 @@ def trial_from_answer(answer: Mapping[str, Any], *, overhead_s: float) -> TrialR
         rtt=_histogram(answer["rtt"], "rtt"),
         service=_histogram(answer["service"], "service"),
         lag=_histogram(answer["lag"], "lag"),
+        longest_above=answer["longest_above"],
         stall_max_s=answer["stall"]["max_ns"] / 1e9,
         stall_total_s=answer["stall"]["total_ns"] / 1e9,
         tcp={} if answer["transport"] is None else {"tester": transport(answer["transport"])},

@@ -77,6 +77,10 @@ class Tester(Protocol):
         """One trial, open loop. `verify`: whole frames are compared with what was sent, by a tester that can."""
         ...
 
+    def count_above(self, limit_us: float | None) -> None:
+        """Count the longest run of slower round trips from now on (None: don't), by a tester that can."""
+        ...
+
     def measure_burst(self, count: int) -> TrialResult:
         """Send `count` frames as fast as the tester goes, once."""
         ...

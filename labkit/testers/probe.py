@@ -38,6 +38,7 @@ class ProbeTester:
         self._lab = lab
         self._drain = drain
         self._tag = 0
+        self._above: dict[str, float] = {}
         self.engine = engine
         self.has_floor = False
         self.shortest_trial_s = 0.0
@@ -53,6 +54,10 @@ class ProbeTester:
     def watch(self, others: Callable[[], None]) -> None:
         """Call this each second of a trial; what it raises ends the trial."""
         self._probe.watch = others
+
+    def count_above(self, limit_us: float | None) -> None:
+        """See Tester."""
+        self._above = {} if limit_us is None else {"above_us": limit_us}
 
     def _generate(
         self, arguments: Mapping[str, object], *, span_s: float, sink: Sink | None = None
@@ -77,7 +82,9 @@ class ProbeTester:
     def measure(self, *, load_pps: float | None, duration_s: float, verify: bool = False) -> TrialResult:
         """One trial, open loop."""
         wanted = {"load_pps": load_pps, "duration_s": duration_s, **self._late(duration_s)}
-        return self._generate({**wanted, **({"verify": True} if verify else {})}, span_s=duration_s)
+        return self._generate(
+            {**wanted, **({"verify": True} if verify else {}), **self._above}, span_s=duration_s
+        )
 
     def _late(self, duration_s: float) -> dict[str, object]:
         late_ms = self._drain.late_ms(duration_s, at_least_ms=LATE_AT_LEAST_MS)

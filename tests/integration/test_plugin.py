@@ -700,6 +700,7 @@ def test_the_time_left_is_judged_by_tests_of_the_same_kind() -> None:
         ("on(topology='vethh')", "no topology is named 'vethh'"),
         ("on(topology='bad.yml')", "*bad.yml*tier"),
         ("on('memif')", "expected arguments by name"),
+        ("dpdk(mode='any')", "this marker takes no arguments"),
         ("on(topolgy='memif')", "takes no argument 'topolgy'"),
         ("on(mode='turbo')", "has no mode 'turbo'"),
         ("on(frame='63')", "frame size 63: expected 64 to"),

@@ -20,6 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "beside: may run beside others: judges no figure, and changes nothing of the machine itself",
     )
+    config.addinivalue_line("markers", "long: left out by the lane lab, for its time; tox -e long runs it")
     config.addinivalue_line("markers", "trex: needs a TRex server: --labkit-trex-dir, or LABKIT_TREX_DIR")
 
 

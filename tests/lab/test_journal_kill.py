@@ -16,7 +16,6 @@ import pytest
 from labkit.machine import hugepages, snapshot
 from labkit.machine.journal import Journal
 
-THOROUGH = bool(os.environ.get("LABKIT_THOROUGH"))
 """Fifty kills of each kind instead of a handful."""
 
 CONTROLLER = """
@@ -71,13 +70,16 @@ def difference(before: snapshot.Snapshot, mark: str, *, within_s: float = 5.0) -
 
 @pytest.mark.parametrize("how", ["context", "standing"])
 @pytest.mark.parametrize("name", ["veth", "memif"])
-def test_after_a_kill_at_any_moment_down_brings_back_what_was(how: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])
+def test_after_a_kill_at_any_moment_down_brings_back_what_was(
+    how: str, name: str, kills: int, tmp_path: Path
+) -> None:
     value = uuid.uuid4().hex
     mark = f"LABKIT_TEST_MARK={value}"
     environment = {**os.environ, "LABKIT_STATE_DIR": str(tmp_path), "LABKIT_TEST_MARK": value}
     dice = random.Random(f"{how}-{name}")
     killed_at = []
-    for _ in range(50 if THOROUGH else 5):
+    for _ in range(kills):
         before = snapshot.take(mark=mark)
         victim = controller(how, name, environment)
         assert victim.stdout

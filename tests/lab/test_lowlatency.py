@@ -167,17 +167,18 @@ def children(pid: int) -> list[int]:
         return []
 
 
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("victim", "where"), [("labkit", "own"), ("cyclictest", "own"), ("both", "own"), ("both", "shared")]
 )
 def test_after_kills_at_any_moment_cyclictest_has_left_nothing_that_down_misses(
-    victim: str, where: str, tmp_path: Path
+    victim: str, where: str, kills: int, tmp_path: Path
 ) -> None:
     """cyclictest keeps a file in /dev/shm, which kill -9 leaves there."""
     dice = random.Random(f"{victim}-{where}")
     environment = {**os.environ, "LABKIT_STATE_DIR": str(tmp_path)}
     before = shared_memory()
-    for _ in range(20 if os.environ.get("LABKIT_THOROUGH") else 2):
+    for _ in range(kills):
         labkit = subprocess.Popen(
             [sys.executable, "-c", MEASURES % CORE, where],
             env=environment,

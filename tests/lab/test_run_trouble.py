@@ -21,7 +21,6 @@ from labkit.machine import snapshot
 from labkit.probe import build
 
 LABKIT = [sys.executable, "-m", "labkit.cli"]
-KILLS = 50 if os.environ.get("LABKIT_THOROUGH") else 6
 DEADLINE_S = 60.0
 
 
@@ -209,12 +208,13 @@ def test_a_program_that_dies_in_a_trial_ends_it_with_its_name(
     assert before.difference(snapshot.take(mark=mark)) == []
 
 
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.long)])
 def test_kill_9_at_any_moment_of_a_run_leaves_nothing_after_down(
-    mark: str, state: Path, tmp_path: Path
+    kills: int, mark: str, state: Path, tmp_path: Path
 ) -> None:
-    chance = random.Random(20)
+    chance = random.Random(f"{kills}")
     first_record_s = 0.0  # the machine's own time until there is something to lose
-    for _ in range(KILLS):
+    for _ in range(kills):
         before = snapshot.take(mark=mark)  # anew each time: other users of the machine mount and unmount too
         run = subprocess.Popen(
             [*LABKIT, "run", "--quick", "-m", "throughput and (kernel or dpdk)"],

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 from ansible_collections.labkit.host.plugins.module_utils import snapshot
 from test_site_container import INVENTORY, changed, stock
 
-pytestmark = pytest.mark.beside
+pytestmark = [pytest.mark.beside, pytest.mark.long]
 
 DELAYS_S = (0.05, 0.3, 0.6, 0.9)
 """Into the task: before its module runs, in it, and after it."""
-EVERY = 1 if os.environ.get("LABKIT_THOROUGH") else 3
-"""Of the tasks that change something, which are killed: each kill takes a run up to there."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +25,6 @@ def test_run_that_was_killed_again_and_again_comes_right_and_can_be_taken_back(h
     before = host.snapshot()
     tasks = changed(host.play("site.yml", INVENTORY, "--check"))
     assert len(tasks) >= 10, tasks
-    tasks = tasks[::EVERY]
 
     reached = [
         host.play_until(task, "site.yml", INVENTORY, delay_s=delay_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,9 +19,6 @@ from test_site_container import changed
 from tests import real_trex
 
 pytestmark = pytest.mark.beside
-thorough = pytest.mark.skipif(
-    not os.environ.get("LABKIT_THOROUGH"), reason="all of this file takes minutes: LABKIT_THOROUGH=1 runs it"
-)
 
 HERE = ["util-linux"]
 """A package that every machine has: nothing is downloaded."""
@@ -181,7 +177,7 @@ def test_each_fault_is_detected_by_its_host_check(host, made):
     assert host.version() == "v3.08"
 
 
-@thorough
+@pytest.mark.long
 def test_changed_port_starts_the_server_anew(host, made):
     before = host.pid()
     ports = [{**PORTS[0], "dest_mac": "02:00:00:00:00:01"}, PORTS[1]]
@@ -193,7 +189,7 @@ def test_changed_port_starts_the_server_anew(host, made):
     assert "02:00:00:00:00:01" in host.made.run("cat", trex_unit.CONFIGURATION_PATH).stdout
 
 
-@thorough
+@pytest.mark.long
 def test_another_version_takes_the_place_of_the_first(host, made):
     before = host.pid()
 
@@ -206,7 +202,7 @@ def test_another_version_takes_the_place_of_the_first(host, made):
     assert host.version() == "v3.08"
 
 
-@thorough
+@pytest.mark.long
 def test_archive_that_lies_where_ansible_runs_is_copied_and_its_copy_removed(host, made):
     ended_well(host.site("v3.09", trex_archive=f"{FOLDER}/v3.09.tar.gz", trex_url="/nowhere"))
 
@@ -233,7 +229,7 @@ server.serve_forever()
 """
 
 
-@thorough
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, to make a certificate")
 def test_archive_of_a_site_whose_certificate_is_invalid_is_taken_only_where_that_is_allowed(host, made):
     url = "https://localhost:8443/v3.09.tar.gz"
@@ -258,7 +254,7 @@ def test_archive_of_a_site_whose_certificate_is_invalid_is_taken_only_where_that
     ended_well(host.site("v3.08"))
 
 
-@thorough
+@pytest.mark.long
 def test_damaged_server_is_unpacked_again(host, made):
     host.made.run("sh", "-c", "echo half >/opt/trex/v3.08/_t-rex-64")
 
@@ -271,30 +267,33 @@ def test_damaged_server_is_unpacked_again(host, made):
 @pytest.mark.parametrize(
     ("version", "more", "expected"),
     [
-        pytest.param("v3.12", {}, "trex_sha256 is empty, and trex_version is v3.12", marks=thorough),
+        pytest.param("v3.12", {}, "trex_sha256 is empty, and trex_version is v3.12", marks=pytest.mark.long),
         pytest.param(
             "v3.12",
             {"trex_sha256": "0" * 64},
             "trex_url: /root/archives/v3.12.tar.gz: No such file",
-            marks=thorough,
+            marks=pytest.mark.long,
         ),
         ("v3.09", {"trex_sha256": "0" * 64}, "expected sha256 0000"),
         pytest.param(
             "v3.09",
             {"trex_archive": "/root/gone.tar.gz"},
             "trex_archive: /root/gone.tar.gz: there is no such file",
-            marks=thorough,
+            marks=pytest.mark.long,
         ),
         ("v3.09", {"ports": [*PORTS, {"interface": "peer0"}]}, "trex_ports has 3 ports"),
         pytest.param(
             "v3.09",
             {"ports": [{"interface": "data9"}]},
             "trex_ports[0]: data9: expected the name",
-            marks=thorough,
+            marks=pytest.mark.long,
         ),
         ("v3.09", {"labkit_host_management_interfaces": ["port0"]}, "trex_ports[0]: port0 is left alone"),
         pytest.param(
-            "v3.09", {"trex_ports": [{"interfaec": "port0"}]}, "did you mean interface?", marks=thorough
+            "v3.09",
+            {"trex_ports": [{"interfaec": "port0"}]},
+            "did you mean interface?",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -313,7 +312,9 @@ def test_bad_input_is_reported_and_changes_nothing(host, made, version, more, ex
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        pytest.param("v3.10", "trex_version is v3.10, and the server says that it is v3.06", marks=thorough),
+        pytest.param(
+            "v3.10", "trex_version is v3.10, and the server says that it is v3.06", marks=pytest.mark.long
+        ),
         ("v3.11", "EAL: Cannot set up DPDK on this host"),
     ],
 )
@@ -328,7 +329,7 @@ def test_server_that_does_not_come_up_is_reported_with_its_log_and_stopped(host,
     assert host.version() == "v3.08"
 
 
-@thorough
+@pytest.mark.long
 def test_instance_of_another_configuration_has_a_network_of_its_own(host, made):
     text = json.dumps([{"version": 2, "interfaces": ["0000:3b:00.0", "0000:3b:00.1"]}])
     host.made.run("sh", "-ec", f"printf %s '{text[1:-1]}' >/etc/labkit/trex/try.yaml")
@@ -348,7 +349,7 @@ def test_instance_of_another_configuration_has_a_network_of_its_own(host, made):
         host.made.run("systemctl", "start", trex_unit.UNIT)
 
 
-@thorough
+@pytest.mark.long
 def test_server_is_stopped_where_no_ports_are_asked_for_any_more(host, made):
     ended_well(host.site("v3.08", ports=[]))
 
@@ -359,7 +360,7 @@ def test_server_is_stopped_where_no_ports_are_asked_for_any_more(host, made):
     ended_well(host.site("v3.08"))
 
 
-@pytest.mark.parametrize("way", ["revert.yml", pytest.param("site.yml", marks=thorough)])
+@pytest.mark.parametrize("way", ["revert.yml", pytest.param("site.yml", marks=pytest.mark.long)])
 def test_host_is_as_it_was_once_it_is_reverted_or_nothing_is_asked_for(host, before, made, way):
     ended_well(host.site("v3.08"))
     host.made.run("touch", COPY)  # of a run that was killed

@@ -6,18 +6,33 @@ import random
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from labkit.errors import ConfigInvalid
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology_file import parse
 from labkit.measure.latency import PREDICTABILITY_LOADS, LatencyPoint, measure_latency
-from labkit.measure.predictability import FEWEST_ROUNDS, Spread, compare, interval, pdv_us
+from labkit.measure.predictability import (
+    FEWEST_ROUNDS,
+    Predictability,
+    Spread,
+    compare,
+    interval,
+    longest_above_us,
+    pdv_us,
+    tail_ratio,
+    together_us,
+)
 from labkit.progress import Silent
+from labkit.record.model import Measurement
 from labkit.session.datapaths import enumerate_datapaths
+from labkit.session.neighbour import others, wanted
 from labkit.session.session import Session
 from labkit.session.settings import Settings
-from labkit.targets.time_readers import variation
+from labkit.targets.time_readers import longest_above, variation
 from labkit.testers.frames import frame_spec
 from labkit.testers.simulated import SimulatedTester
 
@@ -103,6 +118,85 @@ def test_the_interval_is_that_of_the_median_by_order_statistics() -> None:
     assert interval(some(*range(1, 13)), pdv_us) == (2, 6.5, 11)
 
 
+def test_a_tail_is_compared_with_the_usual_round_trip() -> None:
+    (point,) = some(40.0)
+    assert tail_ratio(replace(point, p50_us=8.0)) == 5.0
+    assert tail_ratio(replace(point, p50_us=8.0, pdv_us=None)) is None
+
+
+def test_a_rare_percentile_is_that_of_all_rounds_together() -> None:
+    one = runs(20e-6, 0)[:1]
+    many = runs(20e-6, 0)[:12]
+    assert together_us(one, 99.99) is None, "too few samples in one round"
+    known = [us for us in (together_us(many[:n], 99.99) for n in (10, 12)) if us is not None]
+    assert known
+    assert all(together_us(many, 99.9) < us <= max(point.max_us for point in many) for us in known)
+    lossy = tuple(
+        replace(point, trial=replace(point.trial, sent=point.trial.sent + 3, intended=point.trial.sent + 3))
+        for point in many
+    )
+    assert together_us(lossy, 99.99) is None, "more are lost than lie beyond it"
+    assert together_us(lossy, 99.9) is not None
+
+
+def test_how_long_it_was_above_the_limit_is_a_time() -> None:
+    (point,) = some(40.0)
+    assert longest_above_us(point) is None
+    slow = replace(point, load_pps=10_000.0, trial=replace(point.trial, longest_above=3))
+    assert longest_above_us(slow) == pytest.approx(300.0)
+
+
+def of_limit(*runs_above: int | None) -> Measurement:
+    """A measurement of which each round has so many frames in a row above the limit."""
+    points = tuple(
+        replace(point, load_pps=10_000.0, trial=replace(point.trial, longest_above=frames))
+        for point, frames in zip(some(*(1.0 for _ in runs_above)), runs_above, strict=True)
+    )
+    found = Predictability(
+        against="", spreads=(spread(points, ()),), rounds=len(points), disturbed=0, limit_us=50.0
+    )
+    return cast("Measurement", SimpleNamespace(predictability=found))
+
+
+def test_a_target_bounds_the_longest_time_above_the_limit() -> None:
+    worst = longest_above(of_limit(0, 4, 2), None, None)
+    assert worst.high == pytest.approx(400e-6)
+    assert "4 frames above 50 us in a row" in worst.note
+    assert "does not count" in longest_above(of_limit(0, None), None, None).reason
+    assert "no spread at 10% PDR; measured: idle" in longest_above(of_limit(0), "10% PDR", None).reason
+
+
+@pytest.mark.parametrize(
+    ("stressors", "cores", "argv"),
+    [
+        ("stream", None, "taskset --cpu-list 2,3 stress-ng --quiet --stream 2"),
+        ("cache, switch", "0", "taskset --cpu-list 2,3 stress-ng --quiet --cache 2 --switch 2"),
+    ],
+)
+def test_a_neighbour_runs_each_stressor_on_each_core(stressors: str, cores: str | None, argv: str) -> None:
+    assert " ".join(wanted(stressors, cores).argv([2, 3])) == argv
+
+
+@pytest.mark.parametrize(
+    ("stressors", "cores", "says"),
+    [
+        ("--stream", None, "stressors, such as stream"),
+        ("", None, "stressors, such as stream"),
+        ("stream; reboot", None, "stressors, such as stream"),
+        ("stream", "three", "expected a core or a range"),
+        ("stream", "", "expected a list of cores"),
+    ],
+)
+def test_a_neighbour_that_is_none_is_refused(stressors: str, cores: str | None, says: str) -> None:
+    with pytest.raises(ConfigInvalid, match=says):
+        wanted(stressors, cores)
+
+
+def test_a_neighbour_shares_no_physical_core_with_what_is_measured() -> None:
+    assert others({0, 1, 2, 3, 4, 5}, {1: {1, 4}, 2: {2, 5}}) == [0, 3]
+    assert others({0, 1}, {0: {0}, 1: {1}}) == []
+
+
 SIMULATED = """
 description: datapaths of known spread
 tier: simulated
@@ -125,7 +219,14 @@ def test_a_session_measures_both_at_the_same_loads_in_rounds() -> None:
             found[datapath.backend.name] = session.measure.predictability(
                 datapath, frame_spec(64), PREDICTABILITY_LOADS, against=against
             )
-        alone = session.measure.predictability(kernel, frame_spec(64), PREDICTABILITY_LOADS, against=None)
+        alone = session.measure.predictability(
+            kernel,
+            frame_spec(64),
+            PREDICTABILITY_LOADS,
+            against=None,
+            limit_us=50.0,
+            neighbour=wanted("stream", None),
+        )
         assert session.reference(kernel, frame_spec(64)) is None
         pdr_pps = session.measure.throughput(kernel, frame_spec(64)).throughput.pdr.conditional_throughput_pps
     for measurement in found.values():
@@ -139,5 +240,8 @@ def test_a_session_measures_both_at_the_same_loads_in_rounds() -> None:
     answers = {name: compare(m.predictability.spreads[0], pdv_us).answer for name, m in found.items()}
     assert answers == {"xdp": "yes", "af_xdp": "no"}
     assert alone.predictability.spreads[0].reference == ()
+    assert alone.predictability.limit_us == 50.0
+    assert [one.load for one in alone.predictability.spreads] == ["idle", "10% PDR", "50% PDR"]
+    assert "nothing was measured beside stress-ng stream: the DUT is simulated" in alone.deviations
     observed = variation(alone, "idle", None)
     assert observed.low <= observed.quoted <= observed.high

@@ -823,6 +823,35 @@ def test_claims_answer_whether_a_datapath_is_more_predictable_than_the_kernel():
     )
 
 
+def test_the_report_draws_every_round_and_says_who_is_more_predictable():
+    latency = next(m for m in RUN.measurements if m.key.id == "xdp-veth-64" and m.latency is not None)
+    point = latency.latency.points[0]
+
+    def rounds(pdv_us: float, longest_above: int | None):
+        trial = replace(point.trial, longest_above=longest_above)
+        return tuple(
+            replace(point, pdv_us=pdv_us + n, p50_us=10.0, p999_us=50.0, load_pps=9000.0, trial=trial)
+            for n in range(6)
+        )
+
+    spreads = tuple(
+        Spread(load=load, load_pps=9000.0, own=rounds(10.0, 9), reference=rounds(40.0, None))
+        for load in ("50% PDR", "50% PDR beside stress-ng stream")
+    )
+    payload = Predictability(against="kernel-veth-64", spreads=spreads, rounds=6, disturbed=0, limit_us=50.0)
+    made = replace(latency, kind="predictability", latency=None, predictability=payload, variant="50% PDR")
+    page = html(replace(RUN, measurements=(*RUN.measurements, made)))
+    section = page[page.index('<section id="predictability">') : page.index('<section id="loss">')]
+    assert section.count("· round 6 ·") == 4
+    assert section.count("<b>yes</b> (ratio of the PDV 0.294, 0.25 to 0.333)") == 2
+    assert "50% PDR beside stress-ng stream" in section
+    assert "12.5 (10 to 15)" in section
+    assert "longest above 50 µs, µs" in section
+    assert section.count('<td class="n">1000</td>') == 2, "9 frames at 9 kpps; of the kernel it is not known"
+    assert 'href="#predictability"' in page
+    assert 'href="#predictability"' not in html(RUN)
+
+
 def test_claims_quote_what_was_measured_and_mark_lower_bounds():
     kernel, line, gap, wake, onload, dpdk = reference_claims(RUN)
     assert kernel.measured.startswith("416 kpps at 64 B, kernel on veth")

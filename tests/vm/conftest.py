@@ -17,15 +17,26 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import real_trex
+from tests import real_onload, real_trex
 from tests.vm import desired, image
 from tests.vm.guest import Guest, GuestFailed, Nic, finish_image, link
 from tests.vm.playbook import GROUPS, Playbooks, Provisioned, Say, Stock
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        real_onload.OPTION,
+        metavar="FILE",
+        help=f"Onload's source archive, for the tests marked onload (also {real_onload.VARIABLE})",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots machines with QEMU (tox -e vm)")
     config.addinivalue_line("markers", "trex: needs a TRex server: --labkit-trex-dir, or LABKIT_TREX_DIR")
+    config.addinivalue_line(
+        "markers", f"onload: needs Onload's source archive: {real_onload.OPTION}, or {real_onload.VARIABLE}"
+    )
     config.addinivalue_line("markers", "long: left out by .ci/run, for its time; tox -e vm runs it")
 
 
@@ -72,6 +83,12 @@ def say(request: pytest.FixtureRequest) -> Say:
 def trex_directory(request: pytest.FixtureRequest) -> Path:
     """Where a real TRex server is."""
     return real_trex.given(request)
+
+
+@pytest.fixture(scope="session")
+def onload_source(request: pytest.FixtureRequest) -> Path:
+    """Onload's source archive."""
+    return real_onload.given(request)
 
 
 @pytest.fixture(scope="session")

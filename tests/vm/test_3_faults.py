@@ -15,6 +15,13 @@ CANNOT = {
         (f"trex.{name}" for name in ("version", "files", "unit", "ports", "api", "reach")),
         "no TRex is installed there: tests/lab/test_trex_role.py",
     ),
+    **dict.fromkeys(
+        (
+            f"openonload.{name}"
+            for name in ("version", "modules", "loaded", "options", "units", "registered", "queues")
+        ),
+        "no Onload is installed there: tests/lab/test_openonload_role.py",
+    ),
     "nic_tuning.channels": "no emulated NIC has several and lets them be changed: on a veth link (tests/lab)",
 }
 """Host checks that this guest can't pass."""

@@ -14,6 +14,7 @@ from labkit.doctor.host import (
     labkit_host,
     lowlatency_kernel,
     nic_tuning,
+    openonload,
     replay,
     trex,
 )
@@ -30,6 +31,7 @@ HOST_CHECKS: tuple[HostCheck, ...] = (
     *dpdk.HOST_CHECKS,
     *af_xdp.HOST_CHECKS,
     *nic_tuning.HOST_CHECKS,
+    *openonload.HOST_CHECKS,
     *trex.HOST_CHECKS,
     *replay.HOST_CHECKS,
 )

@@ -12,6 +12,7 @@
 #define LOAD_MAX_PPS 1e9
 #define DURATION_MAX_S 86400.0
 #define DRAIN_MAX_MS 60000.0
+#define ABOVE_MAX_US 1e7 /* what a histogram holds */
 /* Faster than any engine goes: bounds the sequence numbers of an unpaced trial. */
 #define UNPACED_BOUND_PPS 4e7
 
@@ -101,10 +102,9 @@ static int check_size(const struct generate_arguments *generate, struct error *e
 
 static int parse_generate(struct command *command, struct error *err)
 {
-    static const char *const known[] = {
-        "id",     "cmd",    "load_pps",       "duration_s",   "count",   "tag",
-        "loop",   "return", "drain_quiet_ms", "drain_max_ms", "late_ms", "burst",
-        "verify", NULL};
+    static const char *const known[] = {"id",      "cmd",   "load_pps", "duration_s",     "count",
+                                        "tag",     "loop",  "return",   "drain_quiet_ms", "drain_max_ms",
+                                        "late_ms", "burst", "verify",   "above_us",       NULL};
     struct generate_arguments *generate = &command->generate;
     const json_t *load = json_object_get(command->json, "load_pps");
     const char *loop = "open";
@@ -113,6 +113,7 @@ static int parse_generate(struct command *command, struct error *err)
     double quiet_ms = 20;
     double max_ms = 40;
     double late_ms = 0;
+    double above_us = 0;
     int64_t burst = 32;
     double duration_s = 0;
 
@@ -143,6 +144,8 @@ static int parse_generate(struct command *command, struct error *err)
         drain_time(command->json, "drain_quiet_ms", &quiet_ms, err) ||
         drain_time(command->json, "drain_max_ms", &max_ms, err) ||
         drain_time(command->json, "late_ms", &late_ms, err) ||
+        (json_object_get(command->json, "above_us") != NULL &&
+         number(command->json, "above_us", 0, ABOVE_MAX_US, &above_us, err)) ||
         arguments_integer(command->json, "burst", false, 1, IO_BURST_MAX, &burst, err))
         return -1;
     if (strcmp(loop, "open") != 0 && strcmp(loop, "closed") != 0) {
@@ -158,6 +161,7 @@ static int parse_generate(struct command *command, struct error *err)
     generate->drain_quiet_ns = (uint64_t)(quiet_ms * (double)NS_PER_MS);
     generate->drain_max_ns = (uint64_t)(max_ms * (double)NS_PER_MS);
     generate->late_ns = (uint64_t)(late_ms * (double)NS_PER_MS);
+    generate->above_ns = (uint64_t)llround(above_us * 1e3);
     generate->burst = (unsigned)burst;
     return check_size(generate, err);
 }

@@ -39,7 +39,8 @@ struct generate_arguments {
     uint64_t
         late_ns; /* what comes back later than this, and the shortest round trip, after sending; 0: none is */
     unsigned burst;
-    bool verify; /* compare every byte behind the signature */
+    bool verify;       /* compare every byte behind the signature */
+    uint64_t above_ns; /* the longest run of slower round trips is counted; 0: it is not */
 };
 
 struct impairment {

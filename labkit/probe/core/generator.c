@@ -173,6 +173,17 @@ static unsigned send_due(struct generator *generator, uint64_t now)
 /* What is received of a generator: Ethernet frames, payloads of datagrams, or messages of a stream. */
 enum received { RECEIVED_FRAMES, RECEIVED_PAYLOADS, RECEIVED_MESSAGES };
 
+/* A frame took its time, and `missing` ones before it have not come: lost, or overtaken, they are not in
+ * time. */
+static void note_run(struct trial *trial, uint64_t missing, bool above)
+{
+    trial->above_run += missing + above;
+    if (trial->above_run > trial->longest_above)
+        trial->longest_above = trial->above_run;
+    if (!above)
+        trial->above_run = 0;
+}
+
 static inline __attribute__((always_inline)) void account(struct generator *generator,
                                                           const struct io_frame *frames, unsigned n,
                                                           uint64_t now, const enum received received,
@@ -182,12 +193,14 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
     const uint16_t tag = generator->arguments->tag;
     const uint64_t sent = generator->cursor.sequence;
     const uint64_t age_max = now - trial->start_ns;
+    const uint64_t above_ns = generator->arguments->above_ns;
     const bool payload_only = received != RECEIVED_FRAMES;
 
     for (unsigned i = 0; i < n; i++) {
         struct packet packet;
         struct signature signature;
         uint64_t rtt;
+        uint64_t next;
 
         if (i + PREFETCH_AHEAD < n)
             __builtin_prefetch(frames[i + PREFETCH_AHEAD].data);
@@ -212,8 +225,11 @@ static inline __attribute__((always_inline)) void account(struct generator *gene
             trial->corrupt++;
             continue;
         }
+        next = trial->sequence.next;
         if (!sequence_arrived(&trial->sequence, signature.sequence))
             continue;
+        if (__builtin_expect(above_ns > 0, 0) && signature.sequence >= next)
+            note_run(trial, signature.sequence - next, rtt > above_ns);
         histogram_record(&trial->rtt, rtt);
         if (scheduled && sent - signature.sequence <= LAG_SLOTS)
             histogram_record(&trial->service, rtt - generator->lag_ns[signature.sequence % LAG_SLOTS]);
@@ -446,6 +462,8 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
     set_goal(&generator, trial->start_ns);
     loop(&generator);
     trial->sent = generator.cursor.sequence;
+    if (arguments->above_ns > 0 && arguments->expect_return)
+        note_run(trial, trial->sent - trial->sequence.next, false);
     trial->intended = generator.limit;
     if (!arguments->counted && (arguments->unpaced || arguments->closed))
         trial->intended = trial->sent;

@@ -70,6 +70,7 @@ json_t *trial_json(const struct trial *trial, const struct generate_arguments *a
     PUT("foreign", integer(trial->foreign));
     PUT("corrupt", integer(trial->corrupt));
     PUT("late", integer(trial->late));
+    PUT("longest_above", arguments->above_ns > 0 && returned ? integer(trial->longest_above) : json_null());
     PUT("aborted", json_boolean(trial->aborted));
     PUT("start_ns", integer(trial->start_ns));
     PUT("tx_end_ns", integer(trial->tx_end_ns));

@@ -18,7 +18,9 @@ struct trial {
     uint64_t stale;
     uint64_t foreign;
     uint64_t corrupt;
-    uint64_t late; /* unique frames that were still in buffers when sending was over */
+    uint64_t late;      /* unique frames that were still in buffers when sending was over */
+    uint64_t above_run; /* frames in a row so far that took longer than above_ns, or did not come */
+    uint64_t longest_above;
     bool aborted;
     uint64_t start_ns;
     uint64_t tx_end_ns;

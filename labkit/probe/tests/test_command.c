@@ -36,6 +36,7 @@ static void what_is_well_formed_is_taken(void)
     CHECK_EQUAL(command.generate.drain_quiet_ns, 20000000);
     CHECK_EQUAL(command.generate.drain_max_ns, 40000000);
     CHECK_EQUAL(command.generate.late_ns, 0);
+    CHECK_EQUAL(command.generate.above_ns, 0);
     CHECK_EQUAL(command.generate.burst, 32);
     CHECK(command.generate.expect_return && !command.generate.closed && !command.generate.unpaced);
     CHECK_EQUAL(parse("{\"id\":1,\"cmd\":\"generate\",\"load_pps\":null,\"count\":5,\"tag\":65535,\"loop\":"
@@ -72,6 +73,7 @@ static void what_is_not_is_refused_by_name(void)
             "tag: expected an integer from 1 to 65535");
     refused(GENERATE "\"load_pps\":1,\"count\":1,\"tag\":1,\"burst\":65}", "bad-argument", "burst");
     refused(GENERATE "\"load_pps\":1,\"count\":1,\"tag\":1,\"loop\":\"round\"}", "bad-argument", "loop");
+    refused(GENERATE "\"load_pps\":1,\"count\":1,\"tag\":1,\"above_us\":0}", "bad-argument", "above_us");
     refused(GENERATE "\"load_pps\":1,\"count\":1,\"tag\":1,\"loop\":\"closed\",\"return\":false}",
             "bad-argument", "return");
     refused(GENERATE "\"load_pps\":1,\"count\":99999999999999,\"tag\":1}", "bad-argument",

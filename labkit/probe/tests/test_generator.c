@@ -249,6 +249,39 @@ static void what_was_held_in_buffers_is_late(void)
     fake_link.hold_ns = 0;
 }
 
+static void lose_in_a_row(uint64_t number, uint8_t *payload, unsigned *copies)
+{
+    (void)payload;
+    if ((number >= 100 && number < 350) || number >= 600)
+        *copies = 0;
+}
+
+/* The longest run of frames that are slower than asked, or do not come. */
+static void slow_frames_in_a_row_are_counted(void)
+{
+    struct generate_arguments arguments = counted(2000);
+
+    fake_link.hold_after = 1700;
+    fake_link.hold_ns = 3 * NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->longest_above, 0); /* nobody asked */
+    arguments.above_ns = 2 * NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->longest_above, 300);
+    arguments.above_ns = 4 * NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK_EQUAL(trial->longest_above, 0);
+    fake_link.hold_after = 0;
+    fake_link.hold_ns = 0;
+    arguments.above_ns = NS_PER_MS;
+    arguments.count = 600;
+    run(&arguments, lose_in_a_row);
+    CHECK_EQUAL(trial->longest_above, 250);
+    arguments.count = 900;
+    run(&arguments, lose_in_a_row);
+    CHECK_EQUAL(trial->longest_above, 300); /* the last ones */
+}
+
 static void spoil(uint64_t number, uint8_t *payload, unsigned *copies)
 {
     switch (number % 1000) {
@@ -432,6 +465,7 @@ int main(void)
     all_come_back();
     a_reluctant_engine_loses_nothing();
     what_was_held_in_buffers_is_late();
+    slow_frames_in_a_row_are_counted();
     spoilt_frames_are_called_by_their_names();
     draining_ends_when_nothing_comes();
     a_stall_while_draining_loses_nothing();

@@ -12,10 +12,11 @@ from .cores import CORES
 from .host import HOST
 from .kernel import KERNEL
 from .nics import NICS
+from .openonload import OPENONLOAD
 from .pages import PAGES
 from .trex import TREX
 from .ways import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS: tuple[Fault, ...] = (*KERNEL, *HOST, *CORES, *PAGES, *BYPASS, *NICS, *TREX)
+FAULTS: tuple[Fault, ...] = (*KERNEL, *HOST, *CORES, *PAGES, *BYPASS, *NICS, *OPENONLOAD, *TREX)

@@ -812,4 +812,139 @@ TREX = {
     ),
 }
 
-CASES: dict[str, Case] = {**KERNEL, **HOST, **CORES, **PAGES, **DPDK, **XDP, **NICS, **TREX, **REPLAY}
+
+_ONLOAD = {
+    "openonload_state": "present",
+    "openonload_version": "9.2.1",
+    "openonload_sha256": _SUM * 16,
+    "openonload_interfaces": [{"name": "ens5"}, {"name": "ens6"}],
+    "openonload_flow_filters": False,
+    "openonload_generic_xdp": True,
+    "openonload_one_queue": True,
+}
+_NO_ONLOAD = {**_ONLOAD, "openonload_state": "absent"}
+_NO_ONLOAD_INTERFACES = {**_ONLOAD, "openonload_interfaces": []}
+_STAMP, _MANIFEST = "/usr/libexec/onload/labkit-installed.json", "/usr/libexec/onload/uninstall_manifest"
+_STAMPED = (
+    f'{{"version": "9.2.1", "sha256": "{_SUM * 16}", "sfc": false, "kernels": {{"6.1.0-56-amd64": "A1B2"}}}}'
+)
+_ONLOAD_PARAMETERS = "/sys/module/sfc_resource/parameters"
+_UNIT_5, _UNIT_6 = "labkit-onload@ens5.service", "labkit-onload@ens6.service"
+_NOTE_5, _NOTE_6 = "/run/labkit-onload/ens5.json", "/run/labkit-onload/ens6.json"
+_ONLOADED = FakeReader(
+    files={
+        _STAMP: _STAMPED,
+        _MANIFEST: "/usr/libexec/onload",
+        f"{SYS}/osrelease": "6.1.0-56-amd64",
+        "/sys/module/onload/srcversion": "A1B2",
+        f"{_ONLOAD_PARAMETERS}/enable_af_xdp_flow_filters": "0",
+        f"{_ONLOAD_PARAMETERS}/bpf_link_helper": "/usr/libexec/onload/bpf-link-helper",
+        _NOTE_5: '{"interface": "ens5", "module": 77, "generic": false}',
+        _NOTE_6: '{"interface": "ens6", "module": 77, "generic": true}',
+    },
+    links={
+        "/sys/class/net/ens5/device/driver": "../../../bus/virtio/drivers/virtio_net",
+        "/sys/class/net/ens6/device/driver": "../../../bus/pci/drivers/e1000e",
+        "/sys/class/net/ens9/device/driver": "../../../bus/pci/drivers/sfc",
+    },
+    commands={
+        "installed": "A1B2",
+        "device": "character special file",
+        _UNIT_5: "UnitFileState=enabled\nActiveState=active",
+        _UNIT_6: "UnitFileState=enabled\nActiveState=active",
+        "load": "77",
+        "links": '[{"ifname": "ens5"}, {"ifname": "ens6"}, {"ifname": "ens9"}]',
+        "devices": "",
+        "xdp": '[{"ifname": "ens5"}, {"ifname": "ens6", "xdp": {"mode": 2}}]',
+        "ens5": "1",
+        "ens6": "1",
+    },
+)
+
+OPENONLOAD = {
+    "openonload.version": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "another version": _ONLOADED.but(files={_STAMP: _STAMPED.replace("9.2.1", "9.1.2")}),
+            "another archive": _ONLOADED.but(files={_STAMP: _STAMPED.replace(_SUM, "0000")}),
+            "somebody else's": _ONLOADED.but(files={_STAMP: None}),
+            "uninstalled by hand": _ONLOADED.but(files={_MANIFEST: None}),
+        },
+        _NO_ONLOAD,
+    ),
+    "openonload.modules": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "another kernel runs": _ONLOADED.but(files={f"{SYS}/osrelease": "6.1.0-57-amd64"}),
+            "other modules": _ONLOADED.but(commands={"installed": "C3D4"}),
+            "none": _ONLOADED.but(commands={"installed": CommandResult(2, "no such file")}),
+        },
+        _NO_ONLOAD,
+    ),
+    "openonload.loaded": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "not loaded": _ONLOADED.but(files={"/sys/module/onload/srcversion": None}),
+            "loaded before the upgrade": _ONLOADED.but(files={"/sys/module/onload/srcversion": "C3D4"}),
+            "no device": _ONLOADED.but(commands={"device": CommandResult(1, "No such file or directory")}),
+        },
+        _NO_ONLOAD,
+    ),
+    "openonload.options": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "flow filters": _ONLOADED.but(files={f"{_ONLOAD_PARAMETERS}/enable_af_xdp_flow_filters": "1"}),
+            "no helper": _ONLOADED.but(files={f"{_ONLOAD_PARAMETERS}/bpf_link_helper": "(null)"}),
+            "not loaded": FakeReader(),
+        },
+        _NO_ONLOAD,
+    ),
+    "openonload.units": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "not enabled": _ONLOADED.but(
+                commands={_UNIT_6: "UnitFileState=disabled\nActiveState=active"},
+            ),
+            "failed": _ONLOADED.but(commands={_UNIT_5: "UnitFileState=enabled\nActiveState=failed"}),
+        },
+        _NO_ONLOAD_INTERFACES,
+    ),
+    "openonload.registered": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "not registered": _ONLOADED.but(files={_NOTE_5: None}),
+            "before the last load": _ONLOADED.but(commands={"load": "78"}),
+            "not loaded": _ONLOADED.but(commands={"load": CommandResult(1, "no such file")}),
+            "program gone": _ONLOADED.but(commands={"xdp": '[{"ifname": "ens5"}, {"ifname": "ens6"}]'}),
+        },
+        _NO_ONLOAD_INTERFACES,
+    ),
+    "openonload.queues": Case(
+        _ONLOAD,
+        _ONLOADED,
+        {
+            "four": _ONLOADED.but(commands={"ens5": "4"}),
+            "no such interface": _ONLOADED.but(commands={"ens6": "0"}),
+        },
+        _NO_ONLOAD_INTERFACES,
+    ),
+}
+
+CASES: dict[str, Case] = {
+    **KERNEL,
+    **HOST,
+    **CORES,
+    **PAGES,
+    **DPDK,
+    **XDP,
+    **NICS,
+    **OPENONLOAD,
+    **TREX,
+    **REPLAY,
+}

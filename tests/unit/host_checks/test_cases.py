@@ -296,6 +296,14 @@ def test_trex_in_a_network_namespace_of_its_own_is_reached_by_nobody():
     assert isinstance(found, Passed), found
 
 
+@pytest.mark.parametrize("name", ["units", "registered", "queues"])
+def test_nic_that_onload_drives_itself_has_nothing_to_be_registered(name):
+    case = CASES[f"openonload.{name}"]
+    wanted = {**case.wanted, "openonload_interfaces": [{"name": "ens9"}]}
+
+    assert isinstance(BY_ID[f"openonload.{name}"].check(case.passing, desired(**wanted)), NotApplicable)
+
+
 def test_names_that_the_collection_has_too_are_the_same():
     assert f"/{host_module('irqs').JOURNAL}" == cpu_isolation._JOURNAL
     assert host_module("replay_unit").UNIT == replay.UNIT

@@ -137,7 +137,7 @@ def test_examples_and_return_values_are_those_of_the_module(path):
 
 
 def test_all_modules_are_there():
-    assert len(MODULES) == 27
+    assert len(MODULES) == 29
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_collections.labkit.host.plugins.module_utils import trex_config, trex_unit
+from ansible_collections.labkit.host.plugins.module_utils import archives, trex_config, trex_unit
 from ansible_collections.labkit.host.plugins.module_utils.trex_config import Cores, CoresMissing, Port
 
 NODES = {0: frozenset(range(8)), 1: frozenset(range(8, 16))}
@@ -70,13 +70,13 @@ def test_no_port_one_port_and_pairs_are_right(ports):
     ],
 )
 def test_mistake_in_what_names_the_archive_is_reported(wanted, expected):
-    [found] = trex_config.archive_wrong(wanted)
+    [found] = archives.wrong(archives.TREX, wanted)
 
     assert found.startswith(expected)
 
 
 def test_nothing_is_wrong_where_no_version_is_asked_for():
-    assert list(trex_config.archive_wrong({})) == []
+    assert list(archives.wrong(archives.TREX, {})) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import trees, trex_host
+from ansible_collections.labkit.host.plugins.module_utils import archives, trees, trex_host
 from ansible_collections.labkit.host.plugins.module_utils.trex_config import Cores, Port
 from test_preflight_devices import INTERFACES, SSH, root, touchable
 
@@ -112,7 +112,7 @@ def test_free_hugepages_are_counted_on_the_nics_node(root, free, short):
 
 
 def archive_problems(root, controller=None, **more):
-    return list(trex_host.archive({**WANTED, **more}, controller, root))
+    return list(archives.problems(archives.TREX, {**WANTED, **more}, controller, root))
 
 
 def test_archive_on_the_host_is_compared_with_its_checksum(root):

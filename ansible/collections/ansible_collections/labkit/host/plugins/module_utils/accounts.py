@@ -38,7 +38,7 @@ def add(
     wanted = [(GROUP, name) for name in groups]
     wanted += [(USER, name) for name in users]
     wanted += [(MEMBER, name) for name in memberships]
-    missing = [(kind, target) for kind, target in dict.fromkeys(wanted) if not _there(kind, target, root)]
+    missing = [(kind, target) for kind, target in dict.fromkeys(wanted) if not there(kind, target, root)]
     for kind, target in missing if not check else ():
         _add(State(role, root), kind, target, root)
     return [f"{kind} {target}" for kind, target in missing]
@@ -52,7 +52,7 @@ def _validate(groups: Sequence[str], users: Sequence[str], memberships: Sequence
         user, colon, group = pair.partition(":")
         if not (user and colon and group):
             raise AccountRefused(f"{pair!r}: expected USER:GROUP")
-        if user not in users and not _there(USER, user, root):
+        if user not in users and not there(USER, user, root):
             raise AccountRefused(f"{user}: this host has no such user, to be in the group {group}")
         if group not in groups and group not in _rows("group", root):
             # Also one of LDAP: it is not ours to change.
@@ -62,7 +62,7 @@ def _validate(groups: Sequence[str], users: Sequence[str], memberships: Sequence
 def _add(state: State, kind: str, target: str, root: Path) -> None:
     user, _, group = target.partition(":")
     # useradd makes no group that is there, be it one that was added just now.
-    own = ["--gid", target] if _there(GROUP, target, root) else ["--user-group"]
+    own = ["--gid", target] if there(GROUP, target, root) else ["--user-group"]
     command = {
         GROUP: ["groupadd", "--system", target],
         # Without a password: one logs in as this user with a key only.
@@ -73,7 +73,7 @@ def _add(state: State, kind: str, target: str, root: Path) -> None:
     try:
         _run(command, root)
     except AccountRefused:
-        if not _there(kind, target, root):
+        if not there(kind, target, root):
             state.forget(Change(kind, target, None))
         raise
 
@@ -84,7 +84,8 @@ def _group_of_others(state: State, user: str, root: Path) -> dict[str, str] | No
     return {"gid": row[2]} if row and not state.noted(GROUP, user) else None
 
 
-def _there(kind: str, target: str, root: Path) -> bool:
+def there(kind: str, target: str, root: Path) -> bool:
+    """Whether this host has that group, user or membership, from wherever."""
     if kind == GROUP:
         return target in _rows("group", root) or _known(grp.getgrnam, target, root)
     if kind == USER:
@@ -115,7 +116,7 @@ def _known(ask: Callable[[str], object], name: str, root: Path) -> bool:
 def restore(change: Change, root: Path) -> str | None:
     """Remove what was added, a user's home with it; None when done, else why not."""
     try:
-        reason = _remove(change, root) if _there(change.kind, change.target, root) else None
+        reason = _remove(change, root) if there(change.kind, change.target, root) else None
         if reason is None and change.old and change.target not in _rows("group", root):
             _run(["groupadd", "--gid", change.old["gid"], change.target], root)
     except AccountRefused as error:

@@ -69,7 +69,7 @@ def fetch(url: str, sha256: str, archive: Path, *, validate_certs: bool = True) 
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise DownloadRefused(
                 f"{url}: {reason}. The checksum says whether the archive is the right one, whoever sends it: to fetch "
-                "it nevertheless set validate_certs to false (in the role trex: trex_validate_certs)"
+                "it nevertheless set validate_certs to false (trex_validate_certs, openonload_validate_certs)"
             ) from error
         raise DownloadRefused(
             f"{url}: {reason}. Expected an http, https or file URL, or a path on the host; where the host has "

@@ -25,8 +25,6 @@ PREFIX, LAB_PREFIX = "trex", "labkit-trex"
 LAB_RPC_PORT, LAB_PUBLISHER_PORT = 4511, 4510
 """Where a lab's server listens: one that the role has run may be there, too."""
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -108,27 +106,6 @@ def entries_wrong(ports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"trex_ports has {len(ports)} ports: TRex wants pairs, so expected an even number, or one port alone. "
             "Add one, or take one out"
-        )
-
-
-def archive_wrong(wanted: Mapping[str, Any]) -> Iterator[str]:
-    """All that is wrong with the variables that name the archive."""
-    version, checksum = str(wanted.get("trex_version") or ""), str(wanted.get("trex_sha256") or "")
-    if not version:
-        for name in ("trex_ports", "trex_sha256", "trex_archive"):
-            if wanted.get(name):
-                yield f"{name} is set, and trex_version is empty: expected the archive's version, such as v3.08"
-        return
-    if not _VERSION.fullmatch(version):
-        yield f"trex_version {version!r}: expected letters, digits, and . + ~ _ - between them, such as v3.08"
-    archive = str(wanted.get("trex_archive") or "")
-    if archive and not archive.startswith("/"):
-        yield f"trex_archive: {archive}: expected an absolute path, of a file where Ansible runs"
-    if not _SHA256.fullmatch(checksum):
-        yield (
-            f"trex_sha256 is {checksum or 'empty'}, and trex_version is {version}: expected 64 hexadecimal digits, as "
-            "sha256sum prints them of the archive. TRex's site publishes none: get the archive once, by a way "
-            "that you trust"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import cpus, downloads, nics, pci, trees, trex_config
+from . import cpus, nics, pci, trex_config
 from .links import BIFURCATED, Interface, Untouchable
 from .trex_config import Port
 
@@ -88,53 +88,6 @@ def _no_hugepages(wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
             f"{count or 'empty'} and hugepages_pools is empty. Expected "
             f"{wanted.get('trex_memory_mib', 'trex_memory_mib')} MiB on the NICs' NUMA node"
         )
-
-
-def archive(
-    wanted: Mapping[str, Any], controller: Mapping[str, Any] | None, root: Path = Path("/")
-) -> Iterator[str]:
-    """Whether the archive that the variables name can be the right one, as far as it can be seen before a download.
-
-    `controller`: of the file trex_archive where Ansible runs, what Ansible's module stat says of it, or its `error`.
-    """
-    if wrong := list(trex_config.archive_wrong(wanted)):
-        yield from wrong
-        return
-    version, expected = str(wanted.get("trex_version") or ""), str(wanted.get("trex_sha256") or "")
-    if not version:
-        return
-    folder = root / str(wanted.get("trex_dir", "/opt/trex")).lstrip("/") / version
-    if folder.is_dir() and trees.unpacked_of(folder) == expected and not trees.damaged(folder):
-        return  # it is there already, and no archive is needed
-    if named := str(wanted.get("trex_archive") or ""):
-        there = controller or {}
-        if there.get("error"):
-            yield f"trex_archive: {named}: cannot be read where Ansible runs: {there['error']}"
-        elif not there.get("exists"):
-            yield f"trex_archive: {named}: there is no such file where Ansible runs"
-        elif there.get("isreg") is False or there.get("readable") is False:
-            yield f"trex_archive: {named}: is no file that may be read where Ansible runs"
-        elif there.get("checksum") != expected:
-            yield f"trex_archive: {named}: {_another(expected, there.get('checksum'), there.get('size'))}"
-        return
-    url = str(wanted.get("trex_url") or "")
-    path = url[len("file://") :] if url.startswith("file://") else url
-    if "://" in path or not path or "{{" in path:
-        return  # judged when it is downloaded, which is the role's first step
-    try:
-        found, size = downloads.checksum(root / path.lstrip("/"))
-    except OSError as error:
-        yield f"trex_url: {path}: {error.strerror}. Expected an http, https or file URL, or a path on the host"
-        return
-    if found != expected:
-        yield f"trex_url: {path}: {_another(expected, found, size)}"
-
-
-def _another(expected: str, found: object, size: object) -> str:
-    return (
-        f"expected sha256 {expected} (trex_sha256), found {found} of {size} bytes: it is another file, or half of it. "
-        "Get it again, or correct trex_sha256"
-    )
 
 
 def ports(entries: Sequence[Mapping[str, Any]], touchable: Touchable, root: Path = Path("/")) -> list[Port]:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.labkit.host.plugins.module_utils import (
+    archives,
     links,
     lockdown,
+    onload_host,
     preflight,
     preflight_boot,
     preflight_devices,
@@ -32,8 +34,9 @@ options:
   version: {description: Release of the distribution., type: str, required: true}
   over_ssh: {description: Whether the host is reached over SSH., type: bool, required: true}
   boot: {description: Whether kernel and command line are to be changed., type: bool, default: false}
-  trex_archive:
-    description: What C(ansible.builtin.stat) found of the file of that variable where Ansible runs.
+  archives:
+    description: >-
+      By role (openonload, trex) the result of C(ansible.builtin.stat) for the file ROLE_archive where Ansible runs.
     type: dict
     default: {}
   become_failed: {description: Why becoming root failed; empty if it did not., type: str, default: ""}
@@ -71,7 +74,7 @@ def main() -> None:
             "version": {"type": "str", "required": True},
             "over_ssh": {"type": "bool", "required": True},
             "boot": {"type": "bool", "default": False},
-            "trex_archive": {"type": "dict", "default": {}},
+            "archives": {"type": "dict", "default": {}},
             "become_failed": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -85,7 +88,7 @@ def main() -> None:
         *preflight.problems(wanted, host),
         *_devices(module),
         *preflight_devices.source(wanted),
-        *trex_host.archive(wanted, module.params["trex_archive"]),
+        *_archives(module),
         *lockdown.problems(wanted),
     ]
     if module.params["boot"]:
@@ -109,10 +112,18 @@ def main() -> None:
     module.exit_json(changed=False)
 
 
+def _archives(module: AnsibleModule) -> Iterator[str]:
+    wanted = module.params["wanted"]
+    roles = [archives.TREX, *([archives.OPENONLOAD] if wanted.get("openonload_state") != "absent" else [])]
+    for of in roles:
+        result = module.params["archives"].get(of.role, {})
+        yield from archives.problems(of, wanted, result.get("stat", {"error": result.get("msg", "")}))
+
+
 def _devices(module: AnsibleModule) -> Iterator[str]:
     wanted = module.params["wanted"]
     lists = (*preflight_devices.LISTS, preflight_devices.DEVICES, preflight_devices.TREX)
-    named = any(wanted.get(name) for name in lists)
+    named = any(wanted.get(name) for name in lists) or onload_host.asked_for(wanted)
     if not named and not preflight_boot.blacklisted(wanted):
         return
     way = {
@@ -127,6 +138,9 @@ def _devices(module: AnsibleModule) -> Iterator[str]:
     touchable = functools.cache(lambda text: links.touchable(text, **way))
     yield from preflight_devices.problems(wanted, interfaces, touchable)
     yield from trex_host.problems(wanted, interfaces, touchable)
+    yield from onload_host.problems(
+        wanted, touchable, another_kernel=bool(preflight_boot.another_kernel(wanted))
+    )
     yield from preflight_settings.slips(wanted)
     yield from preflight_boot.lockouts(wanted, interfaces)
     if os.geteuid() != 0:
