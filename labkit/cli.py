@@ -217,9 +217,11 @@ def _frame_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame",
         help="frame size with FCS in bytes, imix, or pcap on a lab whose traffic is a capture (default: the smallest, "
-        "which is 64, 84 over IPv6, or what the lab's traffic needs)",
+        "which is 64, 84 over IPv6, or what the lab's traffic needs); in modes of TCP the size of a message",
     )
-    parser.add_argument("--flows", type=int, default=1, help="number of flows (default: %(default)s)")
+    parser.add_argument(
+        "--flows", type=int, default=1, help="number of flows, or of TCP connections (default: %(default)s)"
+    )
     parser.add_argument("--ipv6", action="store_true", help="IPv6 frames (from 84 bytes)")
 
 

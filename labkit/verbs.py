@@ -156,6 +156,11 @@ def frames(arguments: argparse.Namespace) -> int:
         preview.check_target(Path(arguments.output))
     mistakes.check()
     datapath = default_datapath(arguments.backend, load_all((arguments.topology,)), mode=arguments.mode)
+    if datapath.mode.tcp:
+        raise ConfigInvalid(
+            f"--mode {arguments.mode}: it sends messages over TCP connections, which the kernel cuts into frames",
+            hint="leave --mode out",
+        )
     spec = _frames(arguments, datapath.topology.traffic)
     datapath.check_frames(spec)
     command = preview.command_for(datapath.topology, spec, own_mac=datapath.own_mac)

@@ -229,3 +229,10 @@ def test_completion_completes_verbs_and_topologies(tmp_path: Path) -> None:
     assert "doctor" in complete("labkit do")
     assert {"veth", "vhost"} <= set(complete("labkit trial --topology v"))
     assert complete("labkit trial --backend af_x") == ["af_xdp"]
+
+
+def test_no_frames_are_written_of_a_mode_that_sends_messages(tmp_path: Path) -> None:
+    done = labkit("frames", "--mode", "tcp", "-o", "out.pcap", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--mode tcp: it sends messages over TCP connections" in done.stderr
+    assert not (tmp_path / "out.pcap").exists()
