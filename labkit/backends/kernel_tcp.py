@@ -114,7 +114,8 @@ def by_the_kernel(sockets: Mapping[str, Any], before: KernelTables, after: Kerne
     )
     where = f"{known} of {len(inodes)} looked up are in the kernel's table"
     polls = f", busy polling {busy_us} us" if busy_us else ""
-    return proven, f"{count} TCP connections{polls}, {where}; it counted at least {moved} segments each way"
+    named = f"{count} TCP connection{'' if count == 1 else 's'}"
+    return proven, f"{named}{polls}, {where}; it counted at least {moved} segments each way"
 
 
 class TcpDut:

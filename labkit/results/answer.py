@@ -118,8 +118,8 @@ def _lead(run: Run, groups: Sequence[Group]) -> str:
         able = sum(is_bypass(c.row) for c in group.compared)
         which = f"{name(best.row)}, the fastest of {able} bypass datapaths," if able > 1 else name(best.row)
         return (
-            f"{_gain(best.seen)} on {group.topology} with frames of {group.frame}, {which} carried {times(best.seen)} "
-            f"as many frames per second as the kernel ({group.figure})."
+            f"{_gain(best.seen)} on {group.topology} with {group.sent}, {which} carried {times(best.seen)} "
+            f"as many {group.sent.partition(' ')[0]} per second as the kernel ({group.figure})."
         )
     least = min(bests, key=lambda b: b[1].seen.low)
     highs = [b.seen.high for _, b in bests]

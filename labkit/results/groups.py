@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labkit.record.model import Measurement
+from labkit.record.model import MESSAGES, DatapathKey, Measurement
 from labkit.record.run import Run
 from labkit.results.lookup import of_kind
-from labkit.results.names import frame_words, name
+from labkit.results.names import frame_words, name, sent_words
 from labkit.results.row import Row
+from labkit.targets.evaluation import kernel_mode
 from labkit.targets.metrics import METRICS
 from labkit.targets.observed import Observed, Unknown
 from labkit.targets.rates import rate
@@ -35,6 +36,8 @@ class Group:
 
     topology: str
     frame: str
+    sent: str
+    """What was sent, in a sentence: "frames of 64 B"."""
     others: tuple[Row, ...]
     """Every sound row but the kernel's own."""
     kernel: Row | None
@@ -61,16 +64,30 @@ def is_bypass(row: Row) -> bool:
 
 
 def grouped(run: Run, real: Sequence[Row], sound: Sequence[Row]) -> list[Group]:
-    """All rows of real labs in such groups; only the sound ones are compared."""
-    alike: dict[tuple[str, str, int, int], list[Row]] = {}
+    """All rows of real labs in such groups; only the sound ones are compared.
+
+    The kernel's TCP alone is no group: it is there for others to be compared with.
+    """
+    alike: dict[tuple[str, str, int, int, str, str], list[Row]] = {}
     for r in real:
-        alike.setdefault((r.topology, r.frame, r.ip_version, r.flows), []).append(r)
-    return [_group(run, together, sound) for together in alike.values()]
+        key = (r.topology, r.frame, r.ip_version, r.flows, r.traffic, _kernel_mode(r))
+        alike.setdefault(key, []).append(r)
+    return [
+        _group(run, together, sound)
+        for together in alike.values()
+        if together[0].traffic != MESSAGES or any(r.backend != STACK for r in together)
+    ]
+
+
+def _kernel_mode(row: Row) -> str:
+    """The mode of the kernel's that it is compared with."""
+    return kernel_mode(row.key) if isinstance(row.key, DatapathKey) else ""
 
 
 def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> Group:
     valid = [r for r in together if r in sound]
-    kernel = next((r for r in valid if (r.backend, r.mode) == (STACK, "")), None)
+    reference = (STACK, _kernel_mode(together[0]))
+    kernel = next((r for r in valid if (r.backend, r.mode) == reference), None)
     others = tuple(r for r in valid if r.backend != STACK)
     pairs = [(r, _ratio(run, r, kernel)) for r in others] if kernel else []
     compared = sorted(
@@ -92,7 +109,7 @@ def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> Group:
         )
         lacking[why + _left_out(together, sound)] = []
     elif kernel is None:
-        invalid = any((r.backend, r.mode) == (STACK, "") for r in together)
+        invalid = any((r.backend, r.mode) == reference for r in together)
         why = (
             "the kernel's row is invalid" if invalid else "the kernel's datapath was not measured on this lab"
         )
@@ -100,6 +117,7 @@ def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> Group:
     return Group(
         topology=together[0].topology,
         frame=frame_words(together[0]),
+        sent=sent_words(together[0]),
         others=others,
         kernel=kernel,
         figure=" and ".join(sorted(figures)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit import format as fmt
+from labkit.record.model import MESSAGES
 from labkit.results.row import Row
 
 HOST_NAMES = {
@@ -42,6 +43,14 @@ def frame_words(row: Row) -> str:
     """The same with what a row's name has beside it: "64 B IPv6, TCP, 4 flows"."""
     size = frame_size(row) + (" IPv6" if row.ip_version == 6 else "")
     return ", ".join(p for p in (size, _traffic(row), _flows(row)) if p)
+
+
+def sent_words(row: Row) -> str:
+    """The same in a sentence: "frames of 64 B IPv6, TCP", "messages of 256 B, 4 flows"."""
+    if row.traffic != MESSAGES:
+        return f"frames of {frame_words(row)}"
+    size = frame_size(row) + (" IPv6" if row.ip_version == 6 else "")
+    return f"{_traffic(row)} of {', '.join(p for p in (size, _flows(row)) if p)}"
 
 
 def _traffic(row: Row) -> str:

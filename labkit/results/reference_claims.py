@@ -12,6 +12,7 @@ from labkit import format as fmt
 from labkit.measure.hosttimes import CLAIM_US
 from labkit.measure.latency import LatencyPoint
 from labkit.measure.predictability import compare, pdv_us
+from labkit.record.model import MESSAGES
 from labkit.record.run import Run
 from labkit.results.flavour import describe
 from labkit.results.lookup import HALF, at_load, doubts, of_kind
@@ -51,13 +52,14 @@ def reference_claims(run: Run) -> list[ReferenceClaim]:
         for r in rows(run)
         if r.key not in doubtful and r.verdict != "invalid" and r.topology not in modelled
     ]
+    frames = [r for r in found if r.traffic != MESSAGES]  # a rate of messages is no rate of packets
     return [
-        _kernel(found),
-        _line_rate(found),
-        _gap(found),
-        _low_latency(run, found),
+        _kernel(frames),
+        _line_rate(frames),
+        _gap(frames),
+        _low_latency(run, frames),
         _onload(run, found),
-        _dpdk(run, found),
+        _dpdk(run, frames),
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_run import measurements, sample_run
 
 from labkit.backends.kernel_tcp import KernelTables, by_the_kernel
 from labkit.errors import ConfigInvalid, LabkitBug
@@ -13,7 +14,10 @@ from labkit.lab.topology_file import load, parse
 from labkit.measure.latency import merge_trials
 from labkit.measure.tcp import TcpFigures, summed, words
 from labkit.measure.trial import TrialResult
-from labkit.record.model import MESSAGES
+from labkit.record.model import MESSAGES, DatapathKey
+from labkit.record.run import Run
+from labkit.results.answer import answer
+from labkit.results.reference_claims import reference_claims
 from labkit.results.trialview import tcp_words
 from labkit.session.capabilities import lacking, no_bursts, no_round_trips, unfit
 from labkit.session.datapaths import Datapath, default_datapath
@@ -218,3 +222,34 @@ def test_a_trial_says_its_goodput_and_what_was_sent_again() -> None:
     assert said["TCP tester"].startswith("5 of 100 segments retransmitted, 2 came out of order")
     assert "50% of its sending time limited by the other's receive window" in said["TCP tester"]
     assert "its send buffer" not in said["TCP tester"]
+
+
+def with_tcp(*, kernel_pps: float, own_pps: float | None) -> Run:
+    """The sample run, with TCP rows of this PDR: the kernel's, and one of a program of the user's own."""
+    rows = [("kernel", "tcp", kernel_pps), *([("command", "echo", own_pps)] if own_pps else [])]
+    run, made = sample_run(), []
+    for backend, mode, pps in rows:
+        key = DatapathKey(
+            backend=backend, mode=mode, topology="veth", link="veth", frame="64", traffic=MESSAGES
+        )
+        made += measurements(key, pps, 20.0, 10 * pps, 5, "ok")
+    return replace(run, measurements=(*run.measurements, *made))
+
+
+def test_over_tcp_a_row_is_compared_with_the_kernels_tcp_not_with_its_frames() -> None:
+    run = with_tcp(kernel_pps=100e3, own_pps=300e3)
+    found = answer(run)
+    (detail,) = [one for one in found.details if "messages" in one]
+    assert detail.startswith("veth, 64 B, messages: command echo messages 2.9")
+    assert sum(one.startswith("veth, 64 B: ") for one in found.details) == 1
+    only = replace(run, measurements=tuple(m for m in run.measurements if m.key.traffic))
+    assert "on veth with messages of 64 B, command echo messages carried 2.9" in answer(only).lead
+    assert "as many messages per second" in answer(only).lead
+
+
+def test_the_kernels_tcp_alone_says_nothing_of_bypass_and_its_messages_are_no_packets() -> None:
+    plain, run = sample_run(), with_tcp(kernel_pps=9e9, own_pps=None)
+    assert answer(run).details == answer(plain).details
+    for one, other in zip(reference_claims(run), reference_claims(plain), strict=True):
+        assert "tcp" not in one.measured or one.statement.startswith("OpenOnload")
+        assert one.statement == other.statement
