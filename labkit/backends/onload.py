@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,19 +10,14 @@ from typing import Any
 from labkit.backends import kernel_tcp, onload_proof
 from labkit.backends.base import Dut, Mode
 from labkit.backends.kernel_tcp import ECHO_PORT, KernelTables
-from labkit.backends.onload_proof import STACKS, OnloadReading
+from labkit.backends.onload_proof import OnloadReading
+from labkit.backends.onload_stacks import REQUIRES, alone_under_onload
 from labkit.backends.probe_dut import reflecting
-from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
+from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab
 from labkit.lab.onload import OnloadSettings
 from labkit.lab.topology import LinkKind, Topology
-from labkit.machine import fix
 from labkit.machine.hosts import Host
-
-REQUIRES = ("kernel", "probe_socket", "onload", "onload_interface")
-ORPHANED_S = 90.0
-"""A stack with TCP outlives its program by some 50 s (TIME_WAIT), and takes the traffic of its queue meanwhile."""
-_ASK_EVERY_S = 0.5
 
 
 @dataclass(slots=True)
@@ -105,14 +98,10 @@ class OnloadBackend:
             raise ConfigInvalid(
                 "onload: labkit measures it over IPv4 alone: what IPv6 does there was never seen"
             )
-        await_no_stacks(host)
         watched = _Watched(host, ("tcp",) if mode.tcp else ("udp",), settings)
-        try:
-            with self._probe(lab, mode, ip_version, watched) as dut:
-                watched.begin(dut.worker_tid)
-                yield dut
-        finally:
-            _left(host)
+        with alone_under_onload(host), self._probe(lab, mode, ip_version, watched) as dut:
+            watched.begin(dut.worker_tid)
+            yield dut
 
     @contextmanager
     def _probe(self, lab: Lab, mode: Mode, ip_version: int, watched: _Watched) -> Iterator[Any]:
@@ -144,41 +133,6 @@ class OnloadBackend:
             lab, engine="socket", ports=ports, judge=udp, wrapper=wrapper, evidence=watched.evidence
         ) as dut:
             yield dut
-
-
-def stacks(host: Host) -> list[onload_proof.Stack]:
-    """The stacks on a host now. Raises EnvironmentBroken where Onload is not loaded there."""
-    done = subprocess.run(
-        host.argv(["cat", STACKS]), check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
-    if done.returncode:
-        raise EnvironmentBroken(
-            f"Onload is not loaded on {host.name}: {done.stderr.strip()}",
-            hint=f"on {host.name}: labkit doctor",
-        )
-    return [onload_proof.stack(line) for line in done.stdout.splitlines() if line.strip()]
-
-
-def await_no_stacks(host: Host, *, within_s: float = ORPHANED_S) -> None:
-    """Wait for stacks that have outlived their programs. Raises EnvironmentBroken for those of programs that run."""
-    deadline = time.monotonic() + within_s
-    while found := stacks(host):
-        if time.monotonic() > deadline:
-            pids = ", ".join(str(one.pid) for one in found)
-            raise EnvironmentBroken(
-                f"there are {len(found)} stacks of Onload's on {host.name} (pid {pids}): the traffic of their queues "
-                "goes to them, also that of other programs",
-                hint=f"end these programs; on {host.name}: {fix.as_root('onload_stackdump -z')}",
-            )
-        time.sleep(_ASK_EVERY_S)
-
-
-def _left(host: Host) -> None:
-    """What is measured next on that NIC must not meet a stack of ours, the kernel's own datapath included."""
-    try:
-        await_no_stacks(host)
-    except (EnvironmentBroken, ToolFailed, OSError):
-        return  # the next one of Onload says so
 
 
 BACKEND = OnloadBackend()

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from labkit.backends.command import BACKEND as COMMANDS
+from labkit.backends.command import argv
 from labkit.backends.onload import BACKEND
 from labkit.backends.onload_proof import OnloadReading, Stack, judge, stack
 from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.lab.commands import NAMES
 from labkit.lab.topology_file import load, parse
 from labkit.machine.onload_interfaces import unregistered
 
@@ -149,3 +152,41 @@ def test_an_interface_that_the_role_did_not_register_is_named(tmp_path: Path) ->
     driver.parent.mkdir(parents=True)
     driver.symlink_to(tmp_path / "sys/bus/pci/drivers/sfc")
     assert unregistered(["sfc0"], tmp_path) == "", "Onload drives it itself"
+
+
+PROGRAM = LAB.replace("[kernel, onload]", "[kernel, command]").replace("onload: %s", "commands: {echo: %s}")
+
+
+def test_a_program_of_ones_own_runs_under_onload_and_is_proven_by_it() -> None:
+    lab = parse(PROGRAM % "{argv: [echo], onload: true, answers: tcp}", Path("lab.yml"))
+    (command,) = lab.commands
+    assert (command.onload, command.proof) == (True, "onload")
+    (mode,) = COMMANDS.modes(lab)
+    assert {"onload", "onload_interface"} <= set(mode.requires)
+    values = {**dict.fromkeys(NAMES, ""), "LABKIT_CORE": "3"}
+    words = " ".join(argv(command, values, lab.onload.wrapper))
+    assert words.index("EF_NO_FAIL=0 onload -p latency") < words.index(" echo")
+    plain = parse(PROGRAM % "{argv: [echo], onload: false}", Path("lab.yml"))
+    assert (plain.commands[0].onload, plain.commands[0].proof) == (False, "udp_socket")
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("{argv: [echo], onload: true, answers: frames}", "Onload carries UDP and TCP, not frames"),
+        ("{argv: [echo], onload: true, preload: /x.so, proof: onload}", "has Onload's library first"),
+        ("{argv: [echo], onload: true, proof: udp_socket}", "udp_socket proves nothing of a program that runs under"),
+        ("{argv: [echo], proof: onload}", "onload proves nothing of a program that does not run under"),
+        ("{argv: [echo], onload: fast}", "onload"),
+    ],
+)  # fmt: skip
+def test_a_program_that_can_not_run_under_onload_is_refused(written: str, says: str) -> None:
+    with pytest.raises(ConfigInvalid, match=says):
+        parse(PROGRAM % written, Path("lab.yml"))
+
+
+def test_a_lab_that_makes_its_interfaces_has_none_of_onload() -> None:
+    text = (load("veth").source).read_text()
+    text = text.replace("backends:", "commands: {echo: {argv: [echo], onload: true}}\nbackends:", 1)
+    with pytest.raises(ConfigInvalid, match="Onload never lets go of an interface"):
+        parse(text, load("veth").source, alone=True)
