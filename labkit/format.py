@@ -39,6 +39,14 @@ def pps(value: float | None, *, bound: str = "") -> str:
     return f"{significant(value, bound=bound)} pps"
 
 
+def bits_per_s(value: float) -> str:
+    """Such as "11.2 Gbit/s"."""
+    for unit, size in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if value >= size * 0.9995:
+            return f"{significant(value / size)} {unit}"
+    return f"{significant(value)} bit/s"
+
+
 def us(value: float | None) -> str:
     """Microseconds, as "12.3" (the unit stands in the column's head)."""
     return DASH if value is None else significant(value)

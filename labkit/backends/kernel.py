@@ -119,7 +119,7 @@ class KernelStack:
                 description="UDP echo by recvmmsg/sendmmsg, busy-waiting on the socket",
                 requires=("namespaces", "kernel", "probe_socket"),
             ),
-            *kernel_tcp.MODES,
+            *kernel_tcp.modes(topology.links[0].kind),
         )
 
     @contextmanager

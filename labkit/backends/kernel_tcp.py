@@ -16,12 +16,15 @@ from labkit.backends.base import Mode
 from labkit.backends.probe_dut import Evidence
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab.live import Lab, LivePort
+from labkit.lab.topology import LinkKind
 from labkit.lab.traffic import TCP_ECHO, TCP_STREAM
 from labkit.measure.proof import Proof
 from labkit.measure.tcp import TcpFigures
 from labkit.probe.client import Probe
 
 ECHO_PORT = 7  # RFC 862
+BUSY_POLL_US = 50
+"""As Documentation/admin-guide/sysctl/net.rst recommends for busy_read."""
 MODES = (
     Mode(
         name=TCP_ECHO,
@@ -36,6 +39,19 @@ MODES = (
         tcp="sink",
     ),
 )
+_BUSY_POLL = Mode(
+    name="tcp_busy_poll",
+    description=f"TCP echo, the DUT's sockets with busy polling of {BUSY_POLL_US} us (SO_BUSY_POLL)",
+    requires=("namespaces", "kernel", "probe_socket"),
+    tcp="echo",
+)
+
+
+def modes(link: LinkKind) -> tuple[Mode, ...]:
+    """Those over a kind of link: busy polling polls the queues of a NIC, and a veth end of the DUT's has none."""
+    return (*MODES, _BUSY_POLL) if link is LinkKind.NIC else MODES
+
+
 ASK_AGAIN_S = 0.0005
 _ESTABLISHED = "01"
 _BETWEEN = "----"
@@ -89,6 +105,7 @@ def by_the_kernel(sockets: Mapping[str, Any], before: KernelTables, after: Kerne
     inodes = set(sockets["inodes"])
     known = len(inodes & after.established)
     moved = min(after.segments_in - before.segments_in, after.segments_out - before.segments_out)
+    busy_us = int(sockets["socket"]["busy_poll_us"])
     proven = (
         count > 0
         and kinds == {"socket": count}
@@ -97,7 +114,8 @@ def by_the_kernel(sockets: Mapping[str, Any], before: KernelTables, after: Kerne
         and moved > 0
     )
     where = f"{known} of {len(inodes)} looked up are in the kernel's table"
-    return proven, f"{count} TCP connections, {where}; it counted at least {moved} segments each way"
+    polls = f", busy polling {busy_us} us" if busy_us else ""
+    return proven, f"{count} TCP connections{polls}, {where}; it counted at least {moved} segments each way"
 
 
 class TcpDut:
@@ -183,12 +201,15 @@ def serving(
     if address is None:
         raise ConfigInvalid(f"{lab.topology.source}: port {live.port.name} has no IPv{ip_version} address")
     ports = [{"bind": str(address.ip), "port": ECHO_PORT}]
+    options: dict[str, object] = {"transport": "tcp"}
+    if mode == _BUSY_POLL:
+        options["busy_poll_us"] = BUSY_POLL_US
     with Probe(
         "socket",
         live.host,
         core=lab.cores.dut,
         ports=ports,
-        options={"transport": "tcp"},
+        options=options,
         name="dut",
         wrapper=wrapper,
     ) as probe:

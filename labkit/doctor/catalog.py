@@ -192,6 +192,6 @@ CHECKS: tuple[Check, ...] = (
         title="benchmark tools",
         required_for=(),
         attempt=machine.benchmark_tools,
-        fix=partial(fix.packages, "sockperf", "dpdk-dev"),
+        fix=partial(fix.packages, "iperf3", "sockperf", "dpdk-dev"),
     ),
 )

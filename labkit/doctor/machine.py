@@ -139,4 +139,4 @@ def benchmark_tools() -> str:
     """The programs that labkit is measured against."""
     if shutil.which("dpdk-testpmd") is None:
         raise Unavailable("dpdk-testpmd: not found")
-    return f"{_version('sockperf', '--version')}, dpdk-testpmd"
+    return f"{_version('sockperf', '--version')}, {_version('iperf3', '--version')}, dpdk-testpmd"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 
@@ -42,6 +42,15 @@ class TcpFigures:
     def since(self, before: TcpFigures) -> TcpFigures:
         """What has been added; connections and estimates are those of now."""
         return replace(self, **{name: getattr(self, name) - getattr(before, name) for name in SUMS})
+
+
+def words(ends: Sequence[Mapping[str, TcpFigures]]) -> str:
+    """What was sent again in trials, each with the figures of its ends by name; empty where none was over TCP."""
+    found = []
+    for end in dict.fromkeys(end for one in ends for end in one):
+        total = summed(one[end] for one in ends if end in one)
+        found.append(f"{end} {total.retransmitted_segments} of {total.segments_out}")
+    return f"TCP segments retransmitted in the trials behind the figures: {', '.join(found)}" if found else ""
 
 
 NOT_SUMMED = ("connections", "opened", "smoothed_rtt_us", "shortest_rtt_us", "delivery_bytes_per_s")

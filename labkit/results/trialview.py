@@ -95,7 +95,7 @@ def _traffic(key: DatapathKey) -> str:
 def tcp_words(key: DatapathKey, trial: TrialResult) -> list[tuple[str, str]]:
     """Of a trial over TCP: its goodput, and what each kernel says of the connections."""
     bits_per_s = trial.forwarding_rate_pps * int(key.frame) * 8
-    found = [("goodput", f"{fmt.significant(bits_per_s / 1e9)} Gbit/s of messages, one way")]
+    found = [("goodput", f"{fmt.bits_per_s(bits_per_s)} of messages, one way")]
     for end, of in trial.tcp.items():
         limits = [
             f"{share:.0%} of its sending time limited by {what}"

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from labkit import format as fmt
 from labkit.backends import registry
 from labkit.errors import LabkitBug
 from labkit.lab.topology import Topology
@@ -94,6 +95,7 @@ class Kinds:
                 )
             notes.deciding = result.trials
             notes.rates = result
+            notes.deviations += _goodput(datapath, frames, "MRR", result.median_pps)
             return {"mrr": result}
 
         return self._datapath("mrr", datapath, frames, body)
@@ -141,6 +143,8 @@ class Kinds:
             notes.rates = result
             if search_limited_by(result, max_offered_load_pps=None) == NONE:
                 notes.rest_on(full_rate, "mrr")  # it may have begun, and ended, too low
+            pdr_pps = result.pdr.conditional_throughput_pps or result.pdr.at_least_pps
+            notes.deviations += _goodput(datapath, frames, "PDR", pdr_pps)
             return {"throughput": result}
 
         return self._datapath("throughput", datapath, frames, body)
@@ -375,6 +379,13 @@ class Kinds:
                 if name in names:
                     found[name] = goal.conditional_throughput_pps or goal.at_least_pps
         return found
+
+
+def _goodput(datapath: Datapath, frames: FrameSpec, name: str, rate_pps: float | None) -> list[str]:
+    """Of messages over TCP, a rate as bits."""
+    if not datapath.mode.tcp or not rate_pps:
+        return []
+    return [f"goodput at {name}: {fmt.bits_per_s(rate_pps * int(frames.size) * 8)}, one way"]
 
 
 def _mrr(measurement: Measurement) -> Mrr:

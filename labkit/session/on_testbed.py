@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from labkit.measure import nic, noise
+from labkit.measure import nic, noise, tcp
 from labkit.measure.gate import GATE_SCOPE, MAX_OFFERED_LOAD, Gate, invalid_for
 from labkit.measure.histogram import percentiles_us
 from labkit.measure.limits import DUT, MaxOfferedLoad, limited_by
@@ -77,6 +77,8 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
     proof, tester = testbed.proof(), testbed.tester()
     if counted := nic.differences(before, after):
         tester = {**tester, "nics": counted}
+    if sent_again := tcp.words([trial.tcp for trial in notes.deciding]):
+        notes.deviations.append(sent_again)
     if "engine_note" in tester:
         notes.deviations.append(str(tester["engine_note"]))
     gates = noise.gates(

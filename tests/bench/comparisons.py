@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import sockperf, testpmd
+from tools import iperf3, sockperf, testpmd
 
 from labkit.backends import registry
 from labkit.errors import EnvironmentBroken
@@ -29,9 +29,10 @@ from labkit.session.datapaths import Datapath, find_mode
 from labkit.session.machines import reader
 from labkit.session.testbed import Testbed, live_testbed
 from labkit.testers.answer import trial_from_answer
-from labkit.testers.base import SOFTWARE_DRAIN
+from labkit.testers.base import SOFTWARE_DRAIN, messages_for
 from labkit.testers.frames import FrameSpec, frames_command
 from labkit.testers.offered_load import far_engine, measure_max_offered_load
+from labkit.testers.probe import port_arguments
 from tests.lab.ssh_host import TwoHosts
 
 Say = Callable[[str], None]
@@ -40,6 +41,7 @@ Pairs = Iterator[tuple[float, float]]
 FRAME = FrameSpec(size=64)
 PAYLOAD_BYTES = 18  # of a 64-byte frame
 RUN_S = 1.0
+PING_PONG_BYTES, STREAM_BYTES = 64, 8192  # of a message over TCP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +238,74 @@ def _round_trip(pairs: int, say: Say) -> Pairs:
         yield ours, theirs
 
 
+def _connected(
+    lab: Lab, stack: ExitStack, options: Mapping[str, object], message_bytes: int
+) -> tuple[Probe, Probe]:
+    """A generating and a receiving socket probe over one TCP connection."""
+
+    def start(role: str, core: int) -> Probe:
+        live = lab.dut_ports if role == "dut" else lab.tester_ports
+        ports, more = port_arguments(lab, live, "socket")
+        return stack.enter_context(
+            Probe("socket", live[0].host, core=core, ports=ports, options={**more, **options}, name=role)
+        )
+
+    receiver, sender = start("dut", lab.cores.dut), start("tester", lab.cores.tester)
+    sender.command("frames", **messages_for(lab, FrameSpec(size=message_bytes)))
+    return sender, receiver
+
+
+def _tcp_round_trip(pairs: int, say: Say) -> Pairs:
+    for _ in range(pairs):
+        with labs.lab_up(topology_file.load("veth")) as lab:
+            with ExitStack() as stack:
+                sender, echo = _connected(lab, stack, {"wait": "block"}, PING_PONG_BYTES)
+                echo.command("reflect")
+                answer = sender.command(
+                    "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, loop="closed"
+                )
+                trial = trial_from_answer(answer, overhead_s=0.0)
+                assert trial.rtt is not None
+                ours = percentiles_us(trial.rtt, (50,))[50] or float("nan")
+            address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
+            client = sockperf.Sockperf(
+                mode="ping-pong",
+                address=address,
+                message_bytes=PING_PONG_BYTES,
+                duration_s=1,
+                core=lab.cores.tester,
+                tcp=True,
+            )
+            with sockperf.server(lab.dut_ports[0].host, address, lab.cores.dut, tcp=True):
+                theirs = sockperf.parse_median_rtt_us(sockperf.run_client(client, lab.tester_ports[0].host))
+        say(f"labkit {ours:.2f} us, sockperf {theirs:.2f} us")
+        yield ours, theirs
+
+
+def _tcp_stream(pairs: int, say: Say) -> Pairs:
+    """Both ends of ours account for each message; iperf3's look at no byte."""
+    for _ in range(pairs):
+        with labs.lab_up(topology_file.load("veth")) as lab:
+            with ExitStack() as stack:
+                sender, sink = _connected(lab, stack, {"wait": "block"}, STREAM_BYTES)
+                sink.command("sink", tag=1)
+                sent = sender.command(
+                    "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, **{"return": False}
+                )
+                received = int(sink.command("stop")["received"])
+                # With the time in which the last of it was still under way.
+                ours = received * STREAM_BYTES * 8 / ((sent["end_ns"] - sent["start_ns"]) / 1e9)
+            theirs = iperf3.stream_bits_per_s(
+                lab.tester_ports[0].host,
+                lab.dut_ports[0].host,
+                str(lab.dut_ports[0].port.ipv4.ip),  # type: ignore[union-attr]
+                cores=(lab.cores.tester, lab.cores.dut),
+                duration_s=round(RUN_S),
+            )
+        say(f"labkit {ours / 1e9:.2f} Gbit/s, iperf3 {theirs / 1e9:.2f} Gbit/s")
+        yield ours / 1e9, theirs / 1e9
+
+
 def _trials(pairs: int, load_pps: float, duration_s: float) -> Iterator[TrialResult]:
     with labs.lab_up(topology_file.load("veth")) as lab, ExitStack() as stack:
         testbed = _testbed(stack, lab, "af_xdp", "", "af_xdp")
@@ -314,7 +384,7 @@ def _memory(pairs: int, say: Say) -> Pairs:
     yield peak_kib / 1024, 150e6 / (1 << 20)
 
 
-def _one_way_pps(engine: str) -> float:
+def _offered_pps(engine: str) -> float:
     """The tester's maximum offered load on a veth pair: what an XDP program that drops has counted."""
     with labs.lab_up(topology_file.load("veth")) as lab:
         found = measure_max_offered_load(
@@ -331,7 +401,7 @@ def _one_way_pps(engine: str) -> float:
 
 def _against_trex(pairs: int, say: Say) -> Pairs:
     for _ in range(pairs):
-        ours, theirs = _one_way_pps("af_xdp"), _one_way_pps("trex")
+        ours, theirs = _offered_pps("af_xdp"), _offered_pps("trex")
         say(f"labkit {ours / 1e6:.3f} Mpps, TRex {theirs / 1e6:.3f} Mpps")
         yield ours, theirs
 
@@ -412,6 +482,25 @@ COMPARISONS = (
         aim=1.0,
         measure=_round_trip,
         less_is_better=True,
+    ),
+    Comparison(
+        name="tcp-rtt",
+        title="unloaded TCP round trip, closed loop, both ends blocking, p50",
+        against="sockperf ping-pong --tcp --full-rtt",
+        unit="us",
+        floor=0.9,
+        aim=1.0,
+        measure=_tcp_round_trip,
+        less_is_better=True,
+    ),
+    Comparison(
+        name="tcp-stream",
+        title="one TCP stream into a sink, each message checked",
+        against="iperf3, one stream",
+        unit="Gbit/s",
+        floor=0.9,
+        aim=1.0,
+        measure=_tcp_stream,
     ),
     Comparison(
         name="trial-overhead",

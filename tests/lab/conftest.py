@@ -31,6 +31,7 @@ LONGEST = (
         "test_side_by_side",
         "test_host_nic_roles",
         "test_trex_role",
+        "test_openonload_role",
     ),
     *("test_trex_host", "test_trex"),
 )

@@ -433,7 +433,8 @@ def test_archive_that_came_built_from_where_ansible_runs_is_not_built_again(host
         "sh",
         "-ec",
         f"mkdir /root/built; tar -xzC /root/built -f {FOLDER}/10.0.0.tar.gz; "
-        "/root/built/onload-10.0.0/scripts/onload_build --no-sfc; tar -czC /root/built -f /root/built.tar.gz .",
+        "/root/built/onload-10.0.0/scripts/onload_build --no-sfc; "
+        "tar -czC /root/built -f /root/built.tar.gz onload-10.0.0",
     )
     builds = host.read("/srv/stand-in/builds")
     sha256 = host.made.run("sha256sum", "/root/built.tar.gz").stdout.split()[0]

@@ -29,6 +29,7 @@ from labkit.testers.answer import transport, trial_from_answer
 from labkit.testers.base import DrainTime, messages_for
 from labkit.testers.frames import FrameSpec
 from labkit.testers.probe import generating, port_arguments
+from tests.lab.engine_lab import drained
 
 PATIENT = DrainTime(quiet_ms=2000, max_ms=4000, late_share=None)
 COUNT = 3000
@@ -188,7 +189,7 @@ def test_a_stream_counts_what_the_sink_took_in(lab: Lab) -> None:
             found = pair.generate(
                 load_pps=load_pps, duration_s=0.3, tag=tag, late_ms=3000, **{"return": False}
             )
-            counted = pair.dut.command("stop")
+            counted = drained(pair.dut, found.sent)
             assert found.sent == counted["received"] > 0
             assert (counted["duplicates"], counted["corrupt"], counted["stale"]) == (0, 0, 0)
             assert found.tcp["tester"].bytes_acked == found.sent * 5000

@@ -44,10 +44,11 @@ def test_frames_take_every_path_on_the_other_host_and_nothing_stays_there(two: T
     printed = two.here.run(sys.executable, "-c", ALL_PATHS, str(two.topology))
     found = json.loads(printed)
     assert set(found) == {
-        *("kernel", "kernel tcp", "kernel tcp_stream"),
+        *("kernel", "kernel tcp", "kernel tcp_stream", "kernel tcp_busy_poll"),
         *("af_packet", "xdp", "af_xdp", "af_xdp busy_poll"),
     }
     assert "lacking" not in found["kernel"], found
+    assert "busy polling 50 us" in found["kernel tcp_busy_poll"]["claim"]
     for name, one in found.items():
         if "lacking" not in one:
             assert one["proven"], (name, one)

@@ -11,7 +11,7 @@ from labkit.backends.kernel_tcp import KernelTables, by_the_kernel
 from labkit.errors import ConfigInvalid, LabkitBug
 from labkit.lab.topology_file import load, parse
 from labkit.measure.latency import merge_trials
-from labkit.measure.tcp import TcpFigures, summed
+from labkit.measure.tcp import TcpFigures, summed, words
 from labkit.measure.trial import TrialResult
 from labkit.record.model import MESSAGES
 from labkit.results.trialview import tcp_words
@@ -67,18 +67,18 @@ def test_a_message_has_the_size_that_was_asked_for_and_says_it(ip_version: int, 
 
 
 @pytest.mark.parametrize(
-    ("spec", "words"),
+    ("spec", "why"),
     [
         (FrameSpec(size="imix"), "the size of a message, and all have one"),
         (FrameSpec(size=9001), "expected 64 to 9000 bytes"),
         (FrameSpec(flows=4097), "expected 1 to 4096 connections"),
     ],
 )
-def test_what_is_no_message_is_refused_before_a_lab_is_up(spec: FrameSpec, words: str) -> None:
-    with pytest.raises(ConfigInvalid, match=words):
+def test_what_is_no_message_is_refused_before_a_lab_is_up(spec: FrameSpec, why: str) -> None:
+    with pytest.raises(ConfigInvalid, match=why):
         messages_command(spec, **ENDS[4], src_port=10000, dst_port=7)
     for mode in ("tcp", "tcp_stream"):
-        assert words in str(unfit(path(mode), spec, engine=None, tester_option="--tester"))
+        assert why in str(unfit(path(mode), spec, engine=None, tester_option="--tester"))
 
 
 def test_the_size_of_a_message_is_not_bound_by_the_mtu() -> None:
@@ -142,7 +142,13 @@ def test_the_kernels_tables_are_read() -> None:
     )
 
 
-SOCKETS = {"connections": 1, "established": 1, "descriptors": {"socket": 1}, "inodes": [501]}
+SOCKETS = {
+    "socket": {"busy_poll_us": 0},
+    "connections": 1,
+    "established": 1,
+    "descriptors": {"socket": 1},
+    "inodes": [501],
+}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,7 @@ SOCKETS = {"connections": 1, "established": 1, "descriptors": {"socket": 1}, "in
         ({**SOCKETS, "descriptors": {"onload": 1}, "inodes": []}, (100, 100), False),
         ({**SOCKETS, "inodes": [999]}, (100, 100), False),
         ({**SOCKETS, "established": 0}, (100, 100), False),
-        ({"connections": 0, "established": 0, "descriptors": {}, "inodes": []}, (100, 100), False),
+        ({**SOCKETS, "connections": 0, "established": 0, "descriptors": {}, "inodes": []}, (100, 100), False),
         (SOCKETS, (100, 10), False),
     ],
     ids=["kernel", "taken over", "not in the table", "not connected", "none", "no segments out"],
@@ -199,10 +205,16 @@ def test_merged_trials_have_the_sums_of_both() -> None:
     assert merge_trials([over_tcp(tcp={}), over_tcp(tcp={})]).tcp == {}
 
 
+def test_what_was_sent_again_is_said_of_each_end() -> None:
+    both = {"tester": FIGURES, "dut": replace(FIGURES, retransmitted_segments=0)}
+    assert words([both, both, {}]).endswith("behind the figures: tester 10 of 200, dut 0 of 200")
+    assert words([{}, {}]) == ""
+
+
 def test_a_trial_says_its_goodput_and_what_was_sent_again() -> None:
     key = path("tcp_stream").key(frame="8000")
-    words = dict(tcp_words(key, over_tcp()))
-    assert words["goodput"].startswith("0.064 Gbit/s")
-    assert words["TCP tester"].startswith("5 of 100 segments retransmitted, 2 came out of order")
-    assert "50% of its sending time limited by the other's receive window" in words["TCP tester"]
-    assert "its send buffer" not in words["TCP tester"]
+    said = dict(tcp_words(key, over_tcp()))
+    assert said["goodput"].startswith("64 Mbit/s")
+    assert said["TCP tester"].startswith("5 of 100 segments retransmitted, 2 came out of order")
+    assert "50% of its sending time limited by the other's receive window" in said["TCP tester"]
+    assert "its send buffer" not in said["TCP tester"]

@@ -208,7 +208,11 @@ def test_the_kernel_answers_on_one_nic_and_forwards_between_two() -> None:
     echo, *over_tcp = kernel.BACKEND.modes(reflecting)
     (forwarding,) = kernel.BACKEND.modes(read())
     assert "UDP echo" in echo.description
-    assert [(mode.name, mode.tcp) for mode in over_tcp] == [("tcp", "echo"), ("tcp_stream", "sink")]
+    assert [(mode.name, mode.tcp) for mode in over_tcp] == [
+        ("tcp", "echo"),
+        ("tcp_stream", "sink"),
+        ("tcp_busy_poll", "echo"),
+    ]
     assert "forwarding" in forwarding.description
 
 

@@ -24,6 +24,8 @@
 /* For what a former trial left under way to come back; a DUT that needs longer gets new connections. */
 #define SETTLE_NS (500 * NS_PER_MS)
 #define ACCEPT_EVERY_NS NS_PER_MS
+/* For the other end's program to take the connections, so that the first messages do not wait for that. */
+#define ACCEPTED_MS 10
 
 static int set_option(int fd, int level, int name, int value, const char *text, struct error *err)
 {
@@ -249,6 +251,7 @@ static int connect_all(struct tcp_engine *state, struct error *err)
     for (uint32_t i = 0; i < state->wanted; i++)
         if (await_connected(state, state->connections[i].fd, until_ns, err) != 0)
             goto undo;
+    (void)poll(NULL, 0, ACCEPTED_MS);
     return 0;
 undo:
     drop_all(state);

@@ -24,6 +24,9 @@ static struct {
     uint64_t stall_after;     /* the first receive after so many frames finds nothing */
     uint64_t stall_ns;        /* and is this late to say so; 0: none */
     uint64_t slow_receive_ns; /* each receive takes so long; 0: no time */
+    uint64_t lost_after;      /* the connection is lost when so many were sent; 0: never */
+    uint64_t taken_after_ns;  /* the other end has taken all so long after the last was sent; 0: there is no
+                                 telling */
     uint64_t slow_turn_ns;    /* a commit that brings their number to stall_after takes so long; 0: none */
     uint8_t buffers[IO_BURST_MAX][64];
 } fake_link;
@@ -62,7 +65,6 @@ static unsigned link_reserve(struct io *io, unsigned port, struct io_frame *fram
 static unsigned link_commit(struct io *io, unsigned port, struct io_frame *frames, unsigned reserved,
                             unsigned n)
 {
-    (void)io;
     (void)port;
     CHECK(n <= reserved);
     if (fake_link.take_at_most != 0 && n > fake_link.take_at_most)
@@ -79,7 +81,15 @@ static unsigned link_commit(struct io *io, unsigned port, struct io_frame *frame
         while (copies-- > 0)
             put(frames[i].data, frames[i].length);
     }
+    if (fake_link.lost_after > 0 && fake_link.sent >= fake_link.lost_after)
+        (void)snprintf(io->lost, sizeof(io->lost), "the other end has gone");
     return n;
+}
+
+static uint64_t link_queued(struct io *io)
+{
+    (void)io;
+    return clock_now_ns() < fake_link.last_sent_ns + fake_link.taken_after_ns;
 }
 
 static unsigned link_receive(struct io *io, unsigned port, struct io_frame *frames, unsigned n)
@@ -154,7 +164,14 @@ static void run_once(const struct generate_arguments *arguments,
 {
     static const bool stop;
     struct counters counters = {.role = "generate"};
-    struct io io = {.ops = &io_engine, .port_count = 1};
+    const struct io_ops acknowledging = {
+        .reserve = link_reserve,
+        .commit = link_commit,
+        .receive = link_receive,
+        .release = link_release,
+        .queued = link_queued,
+    };
+    struct io io = {.ops = fake_link.taken_after_ns > 0 ? &acknowledging : &io_engine, .port_count = 1};
     struct role role = {.io = &io, .stop = &stop, .counters = &counters};
 
     fake_link.count = 0;
@@ -373,6 +390,38 @@ static void nothing_is_waited_for_when_nothing_is_to_come(void)
     CHECK_EQUAL(trial->sequence.received, 0);
 }
 
+/* One way, over a transport that acknowledges: the trial ends when the other end has taken all, or is too
+ * late. */
+static void what_was_sent_one_way_has_the_time_to_be_taken(void)
+{
+    struct generate_arguments arguments = counted(100);
+
+    arguments.expect_return = false;
+    fake_link.taken_after_ns = 3 * NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK(trial->drain_ns >= 3 * NS_PER_MS && trial->drain_ns < 20 * NS_PER_MS);
+    arguments.late_ns = NS_PER_MS;
+    run(&arguments, NULL);
+    CHECK(trial->drain_ns >= NS_PER_MS && trial->drain_ns < 3 * NS_PER_MS);
+    arguments.late_ns = 0;
+    fake_link.taken_after_ns = 20 * NS_PER_S;
+    run(&arguments, NULL);
+    CHECK(trial->drain_ns >= arguments.drain_max_ns && trial->drain_ns < 10 * arguments.drain_max_ns);
+    fake_link.taken_after_ns = 0;
+}
+
+static void a_lost_connection_ends_the_trial(void)
+{
+    struct generate_arguments arguments = counted(10000);
+
+    arguments.load_pps = 1000;
+    fake_link.lost_after = 20;
+    run(&arguments, NULL);
+    fake_link.lost_after = 0;
+    CHECK(trial->aborted);
+    CHECK_EQUAL(trial->sent, 20);
+}
+
 static void a_closed_loop_gives_up_on_a_lost_frame(void)
 {
     struct generate_arguments arguments = counted(2);
@@ -422,6 +471,8 @@ int main(void)
     a_stall_while_draining_loses_nothing();
     draining_ends_where_every_turn_is_slow();
     nothing_is_waited_for_when_nothing_is_to_come();
+    what_was_sent_one_way_has_the_time_to_be_taken();
+    a_lost_connection_ends_the_trial();
     a_closed_loop_gives_up_on_a_lost_frame();
     a_duration_sends_what_the_load_makes_of_it();
     frames_free(frames);

@@ -33,11 +33,13 @@ class Sockperf:
     message_bytes: int
     duration_s: int
     core: int
+    tcp: bool = False
 
     def argv(self) -> list[str]:
         """Typed argv; round trips are asked for in full, since sockperf halves them by itself."""
         command = ["taskset", "-c", str(self.core), _binary(), self.mode, "-i", self.address, "-p", str(PORT)]
         command += ["-t", str(self.duration_s), "-m", str(self.message_bytes)]
+        command += ["--tcp"] if self.tcp else []
         return command + (["--full-rtt"] if self.mode == "ping-pong" else [])
 
 
@@ -60,10 +62,11 @@ def parse_median_rtt_us(text: str) -> float:
 
 
 @contextmanager
-def server(host: Host, address: str, core: int) -> Iterator[None]:
+def server(host: Host, address: str, core: int, *, tcp: bool = False) -> Iterator[None]:
     """A sockperf server, until the context ends."""
+    argv = ["taskset", "-c", str(core), _binary(), "server", "-i", address, "-p", str(PORT)]
     process = subprocess.Popen(
-        host.argv(["taskset", "-c", str(core), _binary(), "server", "-i", address, "-p", str(PORT)]),
+        host.argv([*argv, *(["--tcp"] if tcp else [])]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -78,6 +78,7 @@ def test_helper_is_added_where_it_is_missing_and_with_each_installation():
         "helper",
     ]
     assert onload_plan.compiles(["helper"], THERE)
+    assert not onload_plan.compiles(["helper"], found(built_helper=True))
 
 
 def test_stamp_is_read_as_it_was_written_and_nothing_else_is_taken_for_one():

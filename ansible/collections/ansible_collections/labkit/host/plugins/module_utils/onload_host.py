@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,8 +38,11 @@ def problems(
     wrong = list(onload_plan.entries_wrong(wanted))
     yield from wrong
     kernel = os.uname().release
-    if reason := onload_install.foreign(ROLE, root):
-        yield reason
+    with contextlib.suppress(
+        PermissionError
+    ):  # an ordinary user's; then missing privileges are reported already
+        if reason := onload_install.foreign(ROLE, root):
+            yield reason
     native = []
     for at, entry in enumerate(wanted.get("openonload_interfaces") or []) if not wrong else ():
         try:

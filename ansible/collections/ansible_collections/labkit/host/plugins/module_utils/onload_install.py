@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ MANIFEST = f"{PLACE}/uninstall_manifest"
 STAMP = f"{PLACE}/labkit-installed.json"
 BUILDING = ".labkit-building"
 """In the tree while it is built: what a killed build left is not taken for a whole one."""
+_HELPER = "src/tools/bpf_link_helper/bpf-link-helper"
+"""In the tree."""
 STACKS = "proc/driver/onload/stacks"
 USERS, GROUPS = ("onload_cplane", "onload_shrub"), ("onload_users",)
 """Accounts that onload_install adds, and onload_uninstall leaves."""
@@ -59,6 +62,7 @@ def look(wanted: Wanted, tree: Path, root: Path = Path("/")) -> Found:
         built_programs=whole and any(tree.glob("build/gnu_*/lib/transport/unix/libcitransport0.so")),
         built_modules=whole and _has_modules(wanted, tree),
         helper=os.access(root / onload_unit.HELPER.lstrip("/"), os.X_OK),
+        built_helper=whole and os.access(tree / _HELPER, os.X_OK),
     )
 
 
@@ -187,10 +191,11 @@ def _write_stamp(wanted: Wanted, kernels: dict[str, str], root: Path) -> None:
 
 def _install_helper(tree: Path, root: Path) -> None:
     """Onload neither builds nor installs it."""
-    folder = tree / "src/tools/bpf_link_helper"
-    _run(["make", "-C", str(folder)], _PROGRAM_S)
+    made = tree / _HELPER
+    if not made.exists():
+        _run(["make", "-C", str(made.parent)], _PROGRAM_S)
     target = root / onload_unit.HELPER.lstrip("/")
-    shutil.copy(folder / "bpf-link-helper", target)
+    shutil.copy(made, target)
     target.chmod(0o755)
 
 
@@ -245,6 +250,9 @@ def restore_modules(change: Change, root: Path) -> str | None:
         unload(root)
     except OnloadFailed as error:
         return str(error)
+    with contextlib.suppress(OSError):  # a reboot removes it
+        onload_register.forget_earlier(root)
+        (root / onload_register.NOTES).rmdir()
     return None
 
 

@@ -79,6 +79,8 @@ class Found:
     built_modules: bool = False
     """It has modules for the kernel, with or without the net driver as is wanted."""
     helper: bool = False
+    """It is installed."""
+    built_helper: bool = False
 
 
 def stamp_of(text: str) -> Stamp | None:
@@ -113,7 +115,11 @@ def steps(wanted: Wanted, found: Found) -> list[str]:
 
 def compiles(todo: Sequence[str], found: Found) -> bool:
     """Whether a step needs a compiler."""
-    return BUILD in todo or HELPER in todo or (REBUILD in todo and not found.built_modules)
+    return (
+        BUILD in todo
+        or (HELPER in todo and not found.built_helper)
+        or (REBUILD in todo and not found.built_modules)
+    )
 
 
 def numbers(text: str) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from . import ethtool_groups
 from .snapshot_excluded import CONTENTS, FILES, MOUNTS, SYSCTLS, UNITS, excluded, left_out
 
 FORMAT = 1
-FOLDERS = ("/etc", "/usr/local", "/boot", "/var/lib/labkit", "/opt/trex")
+FOLDERS = ("/etc", "/usr/local", "/boot", "/var/lib/labkit", "/opt/trex", "/opt/openonload")
 Facts = dict[str, dict[str, str]]
 """Area (files, packages ...) to what it is about to how it is."""
 

@@ -88,7 +88,7 @@ NOT_LOOKED_AT = (
     ("/var but /var/lib/labkit", "logs, caches, and what package managers and services keep of their own"),
     ("/usr but /usr/local", "belongs to packages, whose versions are compared"),
     (
-        "/home, /root, /tmp, /run, /srv, /opt but /opt/trex",
+        "/home, /root, /tmp, /run, /srv, /opt but /opt/trex and /opt/openonload",
         "not written by any role; /run and /tmp do not outlive a boot",
     ),
     (

@@ -53,6 +53,12 @@ compiles:
   description: Whether a step needs a compiler and the kernel's headers.
   type: bool
   returned: success
+headers:
+  description: Packages with the headers of the kernel that runs, unless they are there.
+  type: list
+  elements: str
+  returned: success
+  sample: ["linux-headers-6.1.0-56-amd64|kernel-devel-6.1.0-56-amd64"]
 """
 
 
@@ -88,7 +94,8 @@ def main() -> None:
             )
     except (onload_install.OnloadFailed, AccountRefused, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=f"Onload {given['version']}: {error}")
-    module.exit_json(changed=bool(todo), steps=todo, compiles=compiles)
+    headers = [f"linux-headers-{kernel}|kernel-devel-{kernel}"] if onload_host.no_headers(kernel) else []
+    module.exit_json(changed=bool(todo), steps=todo, compiles=compiles, headers=headers)
 
 
 def _refuse(given: dict[str, Any], kernel: str, tree: Path) -> None:
