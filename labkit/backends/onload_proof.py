@@ -18,20 +18,20 @@ from labkit.machine.hosts import Host
 STACKS = "/proc/driver/onload/stacks"
 OWN_TRAFFIC = 0.01
 """Share of the datagrams that the kernel of the DUT's host may count for others: it has a network of its own."""
-_BETWEEN = "----"
+_BETWEEN = "labkit: next"  # a dump of stacks has lines of dashes
 _LINK = re.compile(r"onload:\[(\w+):(\d+):\d+\]")
 _HANDED_OVER = re.compile(r"^\s*((?:tcp|udp)_handover_\w+)\s*:\s*(\d+)", re.MULTILINE)
 _READ = f"""
 for pid in {{pids}}; do
     for link in /proc/$pid/fd/*; do readlink "$link"; done
 done 2>/dev/null
-echo {_BETWEEN}
+echo "{_BETWEEN}"
 cat {STACKS} 2>/dev/null
-echo {_BETWEEN}
+echo "{_BETWEEN}"
 PATH=$PATH:/usr/sbin:/sbin onload_stackdump lots 2>/dev/null
-echo {_BETWEEN}
+echo "{_BETWEEN}"
 cat /proc/net/snmp
-echo {_BETWEEN}
+echo "{_BETWEEN}"
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
 """
 _ESTABLISHED = "01"

@@ -33,7 +33,7 @@ def text(
     *, links: str = LINKS, stacks: str = STACK_LINE, dump: str = DUMP, datagrams: int = 0, tcp: str = ""
 ) -> str:
     snmp = SNMP.format(into=100 + datagrams, out=100 + datagrams)
-    return "----\n".join([links, stacks, dump, snmp, tcp or TCP.format(port=50000)])
+    return "labkit: next\n".join([links, stacks, dump, snmp, tcp or TCP.format(port=50000)])
 
 
 BEFORE = OnloadReading.parse(text(stacks="5: 4242 0 0 0\n"))
