@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from labkit.doctor.syscalls import attach_native, load_xdp_pass
-from labkit.machine import fix, lock, nic_driver
+from labkit.machine import fix, lock, nic_driver, onload_interfaces
 from labkit.machine.process import parent
 
-CHECKS = ("xdp_native", "af_xdp", "busy_poll")
+CHECKS = ("xdp_native", "af_xdp", "busy_poll", "onload_interface")
 """Ids of the doctor's checks."""
 _NET = Path("/sys/class/net")
 
@@ -45,6 +45,14 @@ def findings(checks: Collection[str], interfaces: Sequence[str]) -> dict[str, di
             "",
             error=f"{', '.join(several)} has several receive queues, and an AF_XDP socket receives from one",
             fix=fix.as_root(f"ethtool -L {several[0]} combined 1"),
+        )
+    if "onload_interface" in checks:
+        found["onload_interface"] = _finding(
+            "onload_interface",
+            f"{', '.join(interfaces)} registered with Onload",
+            error=onload_interfaces.unregistered(interfaces) or None,
+            fix=f"openonload_interfaces: [{{name: {interfaces[0]}}}] in the inventory, then ansible-playbook "
+            "ansible/site.yml",
         )
     if "busy_poll" in checks and "veth" not in map(_driver, interfaces):
         detail = "tried when a socket is opened: its proof says whether the NIC has a NAPI context to poll"

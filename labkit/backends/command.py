@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 from labkit.backends import command_proof
 from labkit.backends.base import Dut, Mode
 from labkit.backends.command_proof import EXEC, Evidence
 from labkit.backends.kernel import ECHO_PORT
+from labkit.backends.onload_stacks import REQUIRES as ONLOAD
+from labkit.backends.onload_stacks import alone_under_onload
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.commands import Command, expand
 from labkit.lab.live import Lab, LivePort
@@ -110,7 +112,7 @@ class CommandBackend:
             Mode(
                 name=command.name,
                 description=f"{' '.join([*command.wrapper, *command.argv])}, which answers {command.answers}",
-                requires=checks,
+                requires=(*checks, *(ONLOAD if command.onload else ())),
                 own_mac=command.answers != "frames",
                 tcp="echo" if command.answers == "tcp" else "",
                 always=True,
@@ -125,29 +127,33 @@ class CommandBackend:
         values = variables(lab, ip_version)
         host = lab.dut_ports[0].host
         _check_clean(lab)
+        under = lab.topology.onload.wrapper if command.onload else ()
         folder = lab.output()
         output = None if folder is None else folder / f"{lab.topology.name}-{command.name}.log"
         called = f"the program {command.name} on {host.name}"
-        with GuardedProgram(
-            host, argv(command, values), called=called, output=output, awaited=command.ready.prints
-        ) as program:
+        with (
+            alone_under_onload(host) if command.onload else nullcontext(),
+            GuardedProgram(
+                host, argv(command, values, under), called=called, output=output, awaited=command.ready.prints
+            ) as program,
+        ):
             evidence = command_proof.evidence(command, lab, program, values, ip_version=ip_version)
             _await_ready(program, command, evidence)
             if lacking := command_proof.missing_library(command, host, program):
                 raise ToolFailed(f"{called}: {lacking}; it printed: {program.output}")
             evidence.begin()
-            ran = [expand(word, values) for word in (*command.wrapper, *command.argv)]
+            ran = [expand(word, values) for word in (*under, *command.wrapper, *command.argv)]
             yield CommandDut(program, command, evidence, host, ran)
 
 
-def argv(command: Command, values: Mapping[str, str]) -> list[str]:
-    """The whole command line: core, folder, variables, wrapper, what is preloaded, program."""
+def argv(command: Command, values: Mapping[str, str], under: Sequence[str] = ()) -> list[str]:
+    """The whole command line: core, folder, variables, Onload (`under`), wrapper, what is preloaded, program."""
     own = {name: expand(value, values) for name, value in command.environment.items()}
     assigned = [f"{name}={value}" for name, value in {**own, **values}.items()]
     preload = ["env", f"LD_PRELOAD={command.preload}", *EXEC] if command.preload else []
     wrapper, program = ([expand(word, values) for word in words] for words in (command.wrapper, command.argv))
     start = ["taskset", "-c", values["LABKIT_CORE"], "env", "-C", command.directory, *assigned]
-    return [*start, *EXEC, *wrapper, *preload, *program]
+    return [*start, *under, *EXEC, *wrapper, *preload, *program]
 
 
 def variables(lab: Lab, ip_version: int) -> dict[str, str]:

@@ -6,10 +6,13 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Protocol
 
+from labkit.backends import onload_proof
 from labkit.backends.kernel import ECHO_PORT
+from labkit.backends.onload_proof import OnloadReading
 from labkit.errors import EnvironmentBroken, ToolFailed
 from labkit.lab.commands import PROGRAM, Command, expand
 from labkit.lab.live import Lab, LivePort
@@ -60,6 +63,8 @@ def evidence(
         return _OwnCommand(command, lab.dut_ports[0].host, program, values)
     if command.proof == "xdp":
         return _XdpProgram(lab.dut_ports)
+    if command.proof == "onload":
+        return _Onload(lab.dut_ports[0], program, command.answers)
     if command.proof == "packet_socket":
         return _PacketSocket(lab.dut_ports, program)
     if command.proof == "tcp_socket":
@@ -141,6 +146,42 @@ class _UdpSocket:
             claim=f"{'a' if own else 'no'} UDP socket of the kernel's at port {ECHO_PORT} is the program's; the kernel "
             f"counted {received} datagrams in and {sent} out, of {answered} frames that came back",
             evidence={"sockets": own, "in_datagrams": received, "out_datagrams": sent, "answered": answered},
+        )
+
+
+class _Onload:
+    """Sockets under Onload, in a stack that received and sent; see `onload_proof`."""
+
+    _PIDS = f'$(grep -lsz "^{MARK}=$1\\$" /proc/[0-9]*/environ | cut -d/ -f3)'
+
+    def __init__(self, port: LivePort, program: GuardedProgram, kind: str) -> None:
+        self._port, self._program, self._kind = port, program, kind
+        self._before: OnloadReading | None = None
+
+    def _read(self) -> OnloadReading:
+        return onload_proof.read(self._port.host, self._PIDS, self._program.mark)
+
+    def lacks(self) -> str:
+        return "" if self._read().kinds.get(self._kind) else f"it has no {self._kind} socket under Onload"
+
+    def begin(self) -> None:
+        self._before = self._read()
+
+    def proof(self, answered: int) -> Proof:
+        after = self._read()
+        before = self._before or after
+        proven, claim = onload_proof.judge(
+            before, after, kinds=(self._kind,), received=answered, port=ECHO_PORT
+        )
+        return Proof(
+            proven=proven and answered > 0,
+            claim=claim,
+            evidence={
+                "sockets": dict(after.kinds),
+                "stacks": [asdict(one) for one in after.stacks],
+                "handed_over": dict(after.handed_over),
+                "answered": answered,
+            },
         )
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from labkit.backends.base import Mode
+from labkit.backends.probe_dut import Evidence
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind
@@ -121,7 +122,8 @@ def by_the_kernel(sockets: Mapping[str, Any], before: KernelTables, after: Kerne
 class TcpDut:
     """A probe at the DUT's address, which reflects, or sinks from trial to trial."""
 
-    def __init__(self, probe: Probe, port: LivePort, judge: Judge) -> None:
+    def __init__(self, probe: Probe, port: LivePort, judge: Judge, evidence: Evidence | None = None) -> None:
+        self._evidence = evidence or dict
         self._probe = probe
         self._port = port
         self._judge = judge
@@ -157,6 +159,7 @@ class TcpDut:
                 **read_back,
                 "received_messages": received,
                 "namespace_retransmitted_segments": retransmitted,
+                **self._evidence(),
             },
         )
 
@@ -181,8 +184,19 @@ class TcpDut:
 
 
 @contextmanager
-def serving(lab: Lab, mode: Mode, *, ip_version: int, judge: Judge = by_the_kernel) -> Iterator[TcpDut]:
-    """Start it on the DUT's core: it listens at the DUT's address. Raises ConfigInvalid: there is none."""
+def serving(
+    lab: Lab,
+    mode: Mode,
+    *,
+    ip_version: int,
+    judge: Judge = by_the_kernel,
+    wrapper: Sequence[str] = (),
+    evidence: Evidence | None = None,
+) -> Iterator[TcpDut]:
+    """Start it on the DUT's core: it listens at the DUT's address. Raises ConfigInvalid: there is none.
+
+    `wrapper`: see Probe. `evidence`: what else was read when it was judged.
+    """
     live = lab.dut_ports[0]
     address = live.port.ipv6 if ip_version == 6 else live.port.ipv4
     if address is None:
@@ -191,7 +205,15 @@ def serving(lab: Lab, mode: Mode, *, ip_version: int, judge: Judge = by_the_kern
     options: dict[str, object] = {"transport": "tcp"}
     if mode == _BUSY_POLL:
         options["busy_poll_us"] = BUSY_POLL_US
-    with Probe("socket", live.host, core=lab.cores.dut, ports=ports, options=options, name="dut") as probe:
+    with Probe(
+        "socket",
+        live.host,
+        core=lab.cores.dut,
+        ports=ports,
+        options=options,
+        name="dut",
+        wrapper=wrapper,
+    ) as probe:
         if mode.tcp == "echo":
             probe.command("reflect")
-        yield TcpDut(probe, live, judge)
+        yield TcpDut(probe, live, judge, evidence)

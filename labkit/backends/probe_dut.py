@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 Judge = Callable[[Mapping[str, object], Mapping[str, float]], tuple[bool, str]]
 """From the engine's proof and the reflector's counters to (proven, claim)."""
 
+Evidence = Callable[[], Mapping[str, object]]
+"""Further facts of the proof, after it was judged."""
+
 
 class ProbeDut:
     """A reflecting (one port) or forwarding (two ports) probe on the DUT's core."""
 
-    def __init__(self, probe: Probe, judge: Judge) -> None:
+    def __init__(self, probe: Probe, judge: Judge, evidence: Evidence | None = None) -> None:
         self._probe = probe
         self._judge = judge
+        self._evidence = evidence or dict
 
     def proof(self) -> Proof:
         """What the engine reads back from kernel or EAL now, after traffic, and whether its counters moved."""
@@ -30,7 +34,11 @@ class ProbeDut:
         proven, claim = self._judge(read_back, counters)
         if not counters.get("rx_frames"):
             proven, claim = False, f"{claim}; but no frame was received"
-        return Proof(proven=proven, claim=claim, evidence={**read_back, "counters": dict(counters)})
+        return Proof(
+            proven=proven,
+            claim=claim,
+            evidence={**read_back, "counters": dict(counters), **self._evidence()},
+        )
 
     def counters(self) -> Mapping[str, float]:
         """The reflector's counters since it started (frames; `cpu_ns` in nanoseconds)."""
@@ -59,18 +67,29 @@ def reflecting(
     judge: Judge,
     options: Mapping[str, object] | None = None,
     impair: Mapping[str, object] | None = None,
+    wrapper: Sequence[str] = (),
+    evidence: Evidence | None = None,
 ) -> Iterator[ProbeDut]:
-    """Start a probe on the DUT and let it reflect (one port: addresses swapped; two: forwarded as they are)."""
+    """Start a probe on the DUT and let it reflect (one port: addresses swapped; two: forwarded as they are).
+
+    `wrapper`: see Probe. `evidence`: what else was read when it was judged.
+    """
     from labkit.probe.client import Probe
 
     with Probe(
-        engine, lab.dut_ports[0].host, core=lab.cores.dut, ports=ports, options=options or {}, name="dut"
+        engine,
+        lab.dut_ports[0].host,
+        core=lab.cores.dut,
+        ports=ports,
+        options=options or {},
+        name="dut",
+        wrapper=wrapper,
     ) as probe:
         arguments: dict[str, Any] = {"swap": "none" if len(ports) > 1 else "all"}
         if impair:
             arguments["impair"] = dict(impair)
         probe.command("reflect", **arguments)
-        yield ProbeDut(probe, judge)
+        yield ProbeDut(probe, judge, evidence)
 
 
 def interfaces(lab: Lab) -> list[dict[str, object]]:

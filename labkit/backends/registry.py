@@ -12,7 +12,7 @@ from labkit.errors import ConfigInvalid
 GROUP = "labkit.backends"
 
 # The order in tables: the kernel first, then with less and less of it. Backends of other packages follow by name.
-_ORDER = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "command")
+_ORDER = ("kernel", "af_packet", "xdp", "af_xdp", "dpdk", "onload", "command")
 
 
 @cache

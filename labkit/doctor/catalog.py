@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from labkit.doctor import dpdk, lowlatency, machine, probe, scratch, sockets, vfio
+from labkit.doctor import dpdk, lowlatency, machine, onload, probe, scratch, sockets, vfio
 from labkit.doctor.model import Check
 from labkit.machine import fix
 
@@ -92,6 +92,7 @@ CHECKS: tuple[Check, ...] = (
         attempt=vfio.vfio_pci,
         fix=vfio.fix,
     ),
+    Check(id="onload", title="Onload", required_for=("onload",), attempt=onload.loaded, fix=onload.fix),
     Check(
         id="hugepages",
         title="2 MB hugepages",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ from labkit.lab.commands import (
     Ready,
     variables,
 )
-from labkit.lab.topology import Link, Tier
+from labkit.lab.topology import Link, LinkKind, Tier
 from labkit.units import Unit, parse_quantity
 from labkit.yamlfile import Node, suggest
 
@@ -66,7 +66,8 @@ def read_commands(
 
 def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes: Mistakes) -> Command:
     keys = node.mapping(
-        required=("argv",), optional=("wrapper", "preload", "environment", "answers", "ready", "proof")
+        required=("argv",),
+        optional=("wrapper", "onload", "preload", "environment", "answers", "ready", "proof"),
     )
     found: dict[str, Any] = {"argv": ()}
     answers: Answers = "udp"
@@ -93,10 +94,20 @@ def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes:
     with mistakes.noted():
         if "ready" in keys:
             found["ready"] = _ready(keys["ready"])
-    proof: dict[str, Any] = {"proof": _DEFAULT_PROOF[answers]}
+    with mistakes.noted():
+        if "onload" in keys and keys["onload"].boolean():
+            _check_onload(keys, answers, links)
+            found["onload"] = True
+    proof: dict[str, Any] = {"proof": "onload" if found.get("onload") else _DEFAULT_PROOF[answers]}
     with mistakes.noted():
         if "proof" in keys:
             proof = _proof(keys["proof"], base)
+            if proof["proof"] and (proof["proof"] == "onload") != bool(found.get("onload")):
+                keys["proof"].fail(
+                    f"{proof['proof']} proves nothing of a program that "
+                    f"{'runs under Onload' if found.get('onload') else 'does not run under Onload (onload: true)'}",
+                    hint="leave proof out, or give a command of your own",
+                )
         if proof["proof"] and any(not link.kind.has_interfaces for link in links):
             keys.get("proof", node).fail(
                 f"{proof['proof']} is read back of interfaces, and the lab has none",
@@ -104,6 +115,20 @@ def _command(name: str, node: Node, links: Sequence[Link], base: Base, mistakes:
             )
     directory = str(base.folder.resolve()) if base.here else "/"
     return Command(name=name, directory=directory, answers=answers, **found, **proof)
+
+
+def _check_onload(keys: Mapping[str, Node], answers: Answers, links: Sequence[Link]) -> None:
+    if answers == "frames":
+        keys["onload"].fail("Onload carries UDP and TCP, not frames", hint="answers: udp, or tcp")
+    if "preload" in keys:
+        keys["preload"].fail(
+            "a program under Onload has Onload's library first", hint="remove one of the two"
+        )
+    if any(link.kind is not LinkKind.NIC for link in links):
+        keys["onload"].fail(
+            "Onload never lets go of an interface, so it can have none that goes with its lab",
+            hint="a lab with links of kind nic",
+        )
 
 
 def _check_answers(answers: Answers, node: Node, links: Sequence[Link]) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 Answers = Literal["udp", "tcp", "frames"]
 ANSWERS: Final[tuple[Answers, ...]] = ("udp", "tcp", "frames")
-PROOFS: Final = ("udp_socket", "tcp_socket", "packet_socket", "xdp")
+PROOFS: Final = ("udp_socket", "tcp_socket", "packet_socket", "xdp", "onload")
 """What labkit itself reads back of a program."""
 READY_WITHIN_S: Final = 10.0
 NAMES: Final = (
@@ -55,6 +55,8 @@ class Command:
     """Its working directory."""
     wrapper: tuple[str, ...] = ()
     """Goes before argv."""
+    onload: bool = False
+    """Run under Onload, as the topology's key onload has it."""
     preload: str = ""
     """A library that is loaded first."""
     environment: Mapping[str, str] = field(default_factory=dict)

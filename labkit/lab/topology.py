@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from labkit.lab.commands import Command
+from labkit.lab.onload import OnloadSettings
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.traffic import UDP, Traffic
 
@@ -155,6 +156,8 @@ class Topology:
     """What the tester's frames look like, beside their size."""
     commands: tuple[Command, ...] = ()
     """Programs that the backend command runs as the DUT."""
+    onload: OnloadSettings = field(default_factory=OnloadSettings)
+    """How programs run under Onload."""
     simulation: Mapping[str, SimulatedSpec] = field(default_factory=dict)
     """By backend, what a simulated lab simulates; empty on a real one."""
 

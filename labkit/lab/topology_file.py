@@ -14,10 +14,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from labkit.errors import ConfigInvalid, LabkitBug, Mistakes
-from labkit.lab import command_file
+from labkit.lab import command_file, onload_file
 from labkit.lab.command_file import read_commands
 from labkit.lab.commands import Command
 from labkit.lab.link_file import read_links, word
+from labkit.lab.onload import OnloadSettings
+from labkit.lab.onload_file import read_onload
 from labkit.lab.simulation import SimulatedSpec
 from labkit.lab.topology import HERE, NO_WIRE, ROLES, TESTERS, Link, LinkKind, Role, Tier, Topology
 from labkit.lab.traffic import UDP
@@ -108,6 +110,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
             "links",
             "traffic",
             "commands",
+            "onload",
             "simulation",
         ),
     )
@@ -175,6 +178,12 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
                 command_file.needless(keys["commands"])
         elif command_file.BACKEND in backends and tier is not Tier.SIMULATED:
             command_file.missing(keys["backends"])
+    onload = OnloadSettings()
+    with mistakes.noted():
+        if "onload" in keys:
+            onload = read_onload(keys["onload"], mistakes)
+            if whole and not {onload_file.BACKEND, command_file.BACKEND} & set(backends):
+                onload_file.needless(keys["onload"])
     inventories: tuple[Path, ...] = ()
     with mistakes.noted():
         inventories = _inventories(keys["inventory"], host_nodes, source) if "inventory" in keys else ()
@@ -213,6 +222,7 @@ def _topology(root: Node, text: str, source: Path, mistakes: Mistakes, *, alone:
         inventory_line=keys["inventory"].line if "inventory" in keys else 0,
         traffic=traffic,
         commands=commands,
+        onload=onload,
         simulation=simulation,
     )
 

@@ -29,8 +29,9 @@ class Probe(Program):
         options: Mapping[str, object] | None = None,
         name: str = "probe",
         sanitize: bool = False,
+        wrapper: Sequence[str] = (),
     ) -> None:
-        """Start the executable on `host` and open its ports.
+        """Start the executable on `host` and open its ports. `wrapper`: goes before it, and becomes it.
 
         Raises EnvironmentBroken (not built, refused by the system), ConfigInvalid (an argument it does not take) or
         ToolFailed (it died).
@@ -38,7 +39,7 @@ class Probe(Program):
         self.engine = engine
         self.name = name
         executable = _executable(engine, host, sanitize=sanitize)
-        super().__init__(host, [executable], called=f"{name} (labkit-probe-{engine})")
+        super().__init__(host, [*wrapper, executable], called=f"{name} (labkit-probe-{engine})")
         try:
             self.opened: dict[str, Any] = self.command(
                 "open", timeout_s=OPEN_TIMEOUT_S, core=core, ports=list(ports), options=dict(options or {})

@@ -167,5 +167,5 @@ def test_the_modules_shared_with_ansible_are_listed() -> None:
     users = {name: loaded for name, loaded in users.items() if loaded}
     assert {module for loaded in users.values() for module in loaded} == SHARED_WITH_ANSIBLE
     others = {name for name in users if not name.startswith("labkit.doctor.host.")}
-    machine = {"nic_settings", "pci_driver", "trex_service"}
+    machine = {"nic_settings", "onload_interfaces", "pci_driver", "trex_service"}
     assert others == {f"labkit.machine.{name}" for name in machine}

@@ -7,11 +7,8 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +18,7 @@ from tests import real_trex
 from tests.vm import desired, engines
 from tests.vm.guest import Guest
 from tests.vm.playbook import Playbooks, Provisioned, Say
+from tests.vm.wired import STATE, Wired
 
 pytestmark = pytest.mark.long
 LINKS = {"virtio": desired.XDP_SLOT, "e1000e": desired.TUNED_SLOT, "vmxnet3": desired.PLAIN_SLOT}
@@ -29,120 +27,6 @@ SETTINGS = (
     "for option in -g -c -k -a; do ethtool $option {0}; done; cat /proc/sys/net/ipv4/conf/{0}/rp_filter"
 )
 """What a NIC loses with its driver."""
-STATE = (
-    # Without the index, which is another one after a NIC had another driver, and in the order of the names; one
-    # of the kernel's own queueing disciplines, which an interface has from the first time on that it is up, is as good
-    # as none.
-    "ip -oneline address show | sed 's/^[0-9]*: //' | sort; ip neigh show nud permanent; "
-    "ip -oneline link show | sed -E 's/^[0-9]*: //; s/ qdisc (noop|mq|fq_codel) / qdisc default /' | sort; "
-    "ls -d /run/labkit* 2>/dev/null; cat /var/lib/labkit/journal.jsonl 2>/dev/null || true"
-)
-
-
-class Wired:
-    """Labs of the two machines, and labkit here."""
-
-    def __init__(self, folder: Path, inventory: Path, tester: Guest, dut: Guest) -> None:
-        self.folder = folder
-        self.inventory = inventory
-        self.tester = tester
-        self.dut = dut
-
-    def topology(
-        self, name: str, *slots: int, traffic: dict[str, Any] | None = None, **ports: dict[str, str]
-    ) -> Path:
-        """A lab file with a link for each slot; `ports`: how a role's port is named instead."""
-        links = [
-            {
-                "name": f"link{at}",
-                "kind": "nic",
-                **{
-                    role: {
-                        **ports.get(role, {"interface": f"enp0s{slot}"}),
-                        "ipv4": f"198.18.{at}.{n}/24",
-                        "ipv6": f"2001:2:0:{at}::{n}/64",
-                    }
-                    for role, n in (("tester", 1), ("dut", 2))
-                },
-            }
-            for at, slot in enumerate(slots)
-        ]
-        lab = {
-            "description": "two emulated machines",
-            "tier": "vm",
-            "backends": ["kernel", "af_packet", "xdp", "af_xdp", "dpdk"],
-            "hosts": {"tester": self.tester.name, "dut": self.dut.name},
-            "links": links,
-            **({"traffic": traffic} if traffic else {}),
-        }
-        file = self.folder / f"{name}.yml"
-        file.write_text(yaml.safe_dump(lab))
-        return file
-
-    def looped(self) -> Path:
-        """A lab file with both ends of a cable on the DUT's machine."""
-        tester, dut = desired.LOOPED_SLOTS
-        lab = self.topology("looped", tester, dut={"interface": f"enp0s{dut}"})
-        text = yaml.safe_load(lab.read_text())
-        text["hosts"] = dict.fromkeys(("tester", "dut"), self.dut.name)
-        lab.write_text(yaml.safe_dump(text))
-        return lab
-
-    def argv(self, *arguments: str) -> list[str]:
-        """labkit's command line."""
-        return [sys.executable, "-m", "labkit.cli", *arguments, "--inventory", str(self.inventory)]
-
-    def trial(self, topology: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """One trial."""
-        return subprocess.run(
-            self.argv("trial", "--topology", str(topology), *arguments),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300 * self.dut.slower,
-        )
-
-    def proven(self, topology: Path, backend: str, say: Say, *arguments: str) -> dict[str, Any]:
-        """A short trial whose proof holds and of which frames came back: what labkit printed."""
-        load = ("--load", "200 pps", "--duration", "2 s", "--json")
-        done = self.trial(topology, "--backend", backend, *load, *arguments)
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        sent, received = found["trial"]["sent"], found["trial"]["received"]
-        say(f"{topology.stem}: {found['proof']['claim']}; {received} of {sent} frames came back")
-        assert found["proof"]["proven"], found["proof"]
-        assert received > 0.5 * sent > 0, found["trial"]
-        return found
-
-    def long_trial(self, topology: Path, backend: str, program: str) -> subprocess.Popen[str]:
-        """A trial that lasts, whose DUT runs."""
-        argv = self.argv("trial", "--topology", str(topology), "--backend", backend)
-        process = subprocess.Popen(
-            [*argv, "--load", "200 pps", "--duration", "300 s"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        there = f"pgrep -x {program}"
-        assert self.eventually(
-            lambda: self.dut.run(there, check=False).code == 0 or process.poll() is not None,
-            within_s=180,  # half a minute where nothing else runs
-        )
-        assert process.poll() is None, process.communicate()
-        return process
-
-    def states(self) -> tuple[str, str]:
-        """What a lab could leave on either machine."""
-        return self.tester.run(STATE).out, self.dut.run(STATE).out
-
-    def eventually(self, holds: Callable[[], bool], *, within_s: float = 60) -> bool:
-        """Whether it does within a while."""
-        end = time.monotonic() + within_s * self.dut.slower
-        while not holds():
-            if time.monotonic() > end:
-                return False
-            time.sleep(1)
-        return True
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +67,7 @@ def test_frames_cross_the_cable_and_come_back(wired: Wired, link: str, backend: 
 @pytest.mark.parametrize("link", LINKS)
 def test_frames_keep_their_vlan_tags_on_a_nic_and_its_offloads_come_back(wired: Wired, link: str, say: Say):
     before = wired.states(), wired.dut.run(f"ethtool -k enp0s{LINKS[link]}").out
-    lab = wired.topology(link, LINKS[link], traffic={"vlans": [100, 200]})
+    lab = wired.topology(link, LINKS[link], more={"traffic": {"vlans": [100, 200]}})
 
     wired.proven(lab, "af_packet", say)
 
