@@ -6,12 +6,15 @@ minutes here would take hours in an emulated guest. Nothing of it is in this rep
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +65,14 @@ def built(source: Path, kernel: str, cache: Path) -> Archive:
     version = _version(source)
     digest = hashlib.sha256(source.read_bytes() + kernel.encode() + BUILD.encode()).hexdigest()
     place = cache / f"onload-{digest[:16]}.tar.gz"
-    if not place.exists():
-        _build(source, kernel, place)
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "onload.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(".onload-*"):  # of a build that was killed; we hold the lock
+            shutil.rmtree(left)
+        if not place.exists():
+            with tempfile.TemporaryDirectory(prefix=".onload-", dir=cache) as work:
+                _build(source, kernel, place, Path(work))
     return Archive(place, version, hashlib.sha256(place.read_bytes()).hexdigest())
 
 
@@ -79,9 +88,9 @@ def _version(source: Path) -> str:
     pytest.fail(f"{source}: no versions.env with ONLOAD_VERSION in its only folder", pytrace=False)
 
 
-def _build(source: Path, kernel: str, place: Path) -> None:
+def _build(source: Path, kernel: str, place: Path, work: Path) -> None:
     from_where = apt_source.find()
-    fresh = place.with_suffix(".new")
+    fresh = work / place.name
     packages = [*PACKAGES, f"linux-headers-{kernel}"]
     script = shlex.quote(BUILD.format(kernel=kernel))
     command = [
@@ -101,11 +110,10 @@ def _build(source: Path, kernel: str, place: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "TMPDIR": str(place.parent), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
+        env={**os.environ, "TMPDIR": str(work), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
         check=False,
     )
     if done.returncode:
-        fresh.unlink(missing_ok=True)
         last = "\n".join(done.stdout.splitlines()[-30:])
         pytest.fail(f"Onload could not be built for {kernel}:\n{last}", pytrace=False)
     fresh.rename(place)

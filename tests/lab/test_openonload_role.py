@@ -11,7 +11,12 @@ from pathlib import Path
 import onload_stub
 import pytest
 import yaml
-from ansible_collections.labkit.host.plugins.module_utils import onload_install, onload_unit, snapshot
+from ansible_collections.labkit.host.plugins.module_utils import (
+    onload_install,
+    onload_remove,
+    onload_unit,
+    snapshot,
+)
 from container import CHECKOUT
 from systemd_container import systemd_container
 from test_site_container import changed
@@ -104,7 +109,7 @@ class Host:
             "sh",
             "-ec",
             f"onload_tool unload; mv /lib/modules/{KERNEL}/extra /lib/modules/{name}; "
-            f"sed -i 's,/lib/modules/{KERNEL}/,/lib/modules/{name}/,' {onload_install.MANIFEST}; "
+            f"sed -i 's,/lib/modules/{KERNEL}/,/lib/modules/{name}/,' {onload_remove.MANIFEST}; "
             f"sed -i 's/{KERNEL}/{name}/' {onload_install.STAMP}; "
             f"sed -i 's,/lib/modules/{KERNEL}/extra,/lib/modules/{name}/extra,' /var/lib/labkit/state/openonload.json",
         )
@@ -364,7 +369,7 @@ def test_upgrade_that_fails_is_reported_with_its_last_lines_and_made_by_the_next
     assert failed.returncode != 0
     assert expected in re.sub(r"\s+", " ", failed.stdout), failed.stdout[-3000:]
     assert host.loaded() == left
-    assert (host.made.run("test", "-e", onload_install.MANIFEST).returncode == 0) == left
+    assert (host.made.run("test", "-e", onload_remove.MANIFEST).returncode == 0) == left
     ended_well(host.site("10.0.0"))
     assert host.stamp()["version"] == "10.0.0"
     ended_well(host.site("9.2.1"))
@@ -415,14 +420,14 @@ def test_onload_of_somebody_else_is_left_alone(host, again):
     ended_well(host.site("9.2.1", openonload_state="absent"))
     assert not host.loaded()
     host.made.run(
-        "sh", "-ec", "mkdir -p /usr/libexec/onload; echo /usr/libexec/onload >" + onload_install.MANIFEST
+        "sh", "-ec", "mkdir -p /usr/libexec/onload; echo /usr/libexec/onload >" + onload_remove.MANIFEST
     )
 
     done = host.site("9.2.1")
 
     assert done.returncode != 0
     assert "Onload is installed here already, and not by labkit" in re.sub(r"\s+", " ", done.stdout)
-    assert host.read(onload_install.MANIFEST) == "/usr/libexec/onload\n"
+    assert host.read(onload_remove.MANIFEST) == "/usr/libexec/onload\n"
     host.made.run("rm", "-r", "/usr/libexec/onload")
     ended_well(host.site("9.2.1"))
 

@@ -54,6 +54,7 @@ SHARED_WITH_ANSIBLE = {
     "onload_install",
     "onload_plan",
     "onload_register",
+    "onload_remove",
     "onload_unit",
     "pci",
     "protected",

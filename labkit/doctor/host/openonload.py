@@ -42,7 +42,7 @@ def _af_xdp(reader: HostReader, desired: Desired) -> list[str]:
 def _stamp(reader: HostReader) -> tuple[HostFacts, str]:
     install = host_module("onload_install")
     facts = reader.look(
-        files=(install.STAMP, install.MANIFEST, "/proc/sys/kernel/osrelease"),
+        files=(install.STAMP, host_module("onload_remove").MANIFEST, "/proc/sys/kernel/osrelease"),
         commands={"installed": _INSTALLED},
     )
     return facts, facts.text(install.STAMP) or ""
@@ -53,7 +53,7 @@ def _version(reader: HostReader, desired: Desired) -> Outcome:
         return unwanted
     facts, text = _stamp(reader)
     stamp = host_module("onload_plan").stamp_of(text)
-    manifest = host_module("onload_install").MANIFEST
+    manifest = host_module("onload_remove").MANIFEST
     return compare(
         [
             ("Onload", desired.text("openonload_version"), stamp.version if stamp else "none of labkit's"),

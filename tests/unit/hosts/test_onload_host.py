@@ -5,9 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.labkit.host.plugins.module_utils import onload_host, onload_install, onload_plan
+from ansible_collections.labkit.host.plugins.module_utils import (
+    onload_host,
+    onload_install,
+    onload_plan,
+    onload_remove,
+)
 from ansible_collections.labkit.host.plugins.module_utils.links import Interface, Untouchable
-from ansible_collections.labkit.host.plugins.module_utils.onload_install import OnloadFailed
+from ansible_collections.labkit.host.plugins.module_utils.onload_remove import OnloadFailed
 from ansible_collections.labkit.host.plugins.module_utils.state import State
 
 KERNEL = "6.1.0-56-amd64"
@@ -160,10 +165,10 @@ def test_interfaces_are_divided_by_whether_onload_drives_them_itself(root):
 def test_onload_of_somebody_else_is_left_alone(root):
     assert onload_install.foreign("openonload", root) is None
     (root / "usr/libexec/onload").mkdir(parents=True)
-    (root / onload_install.MANIFEST.lstrip("/")).write_text("/usr/libexec/onload\n")
+    (root / onload_remove.MANIFEST.lstrip("/")).write_text("/usr/libexec/onload\n")
 
     assert "not by labkit" in problems(root, "eth1")[0]
-    State("openonload", root).note(onload_install.KIND, onload_install.PLACE, None, {})
+    State("openonload", root).note(onload_remove.KIND, onload_remove.PLACE, None, {})
     assert problems(root, "eth1") == []
 
 
@@ -229,12 +234,40 @@ def test_onload_in_use_is_not_unloaded(root):
     (root / "proc/driver/onload/stacks").write_text("0: name=bench pid=4711\n")
 
     with pytest.raises(OnloadFailed, match=r"1 stacks are alive after 0 s \(0: name=bench pid=4711\)"):
-        onload_install.unload(root, idle_s=0.0)
+        onload_remove.unload(root, idle_s=0.0)
 
 
 def test_nothing_is_unloaded_or_uninstalled_where_it_is_not_there(root):
-    onload_install.unload(root)
-    onload_install.uninstall(root)
+    onload_remove.unload(root)
+    onload_remove.uninstall(root)
+
+
+def test_removal_that_was_broken_off_is_finished_by_the_copy_of_the_manifest(root, monkeypatch):
+    """The script removes the manifest first, and then what is in it."""
+    ran = []
+    monkeypatch.setattr(onload_remove, "run", lambda command, timeout_s: ran.append(command))
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "usr/libexec/onload/apps").mkdir(parents=True)
+    module(root / f"lib/modules/{KERNEL}/extra", "onload")
+    for name in ("usr/bin/onload", "usr/bin/kept", "home"):
+        (root / name).write_text("a file")
+    lines = ["/usr/libexec/onload", "/usr/bin/onload", "/usr/bin", "/home", "/usr/../home", "/dev/onload"]
+    lines.append(f"/lib/modules/{KERNEL}/extra/onload.ko")
+    (root / "var/lib/labkit").mkdir(parents=True)
+    (root / onload_remove.KEPT.lstrip("/")).write_text("\n".join(lines))
+    assert look(root).manifest
+
+    onload_remove.uninstall(root)
+
+    left = [
+        name
+        for name in ("usr/bin/onload", "usr/bin/kept", "home", "usr/libexec/onload")
+        if (root / name).exists()
+    ]
+    assert left == ["usr/bin/kept", "home"]
+    assert not (root / f"lib/modules/{KERNEL}/extra/onload.ko").exists()
+    assert ran == [["depmod", KERNEL]]
+    assert not (root / onload_remove.KEPT.lstrip("/")).exists()
 
 
 def test_headers_are_looked_for_where_a_module_is_built(root):

@@ -47,6 +47,10 @@ def test_registration_with_native_xdp_is_sound(lines):
     assert not verdict.generic
 
 
+def test_lines_that_the_helper_writes_at_once_are_one_record():
+    assert judge(*BEGIN, GENERIC, *ADDED, "\\x0a".join(LINKED)).sound is True
+
+
 def test_registration_in_generic_mode_is_sound_once_the_program_is_attached():
     waiting, done = judge(*BEGIN, GENERIC, *RSS, *ADDED), judge(*BEGIN, GENERIC, *RSS, *ADDED, *LINKED)
 

@@ -1,33 +1,33 @@
-"""Builds Onload, installs and uninstalls it by its own scripts, and unloads its modules."""
+"""Builds and installs Onload by its own scripts."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import accounts, files, onload_plan, onload_register, onload_unit
 from .onload_plan import Found, Stamp, Wanted
-from .programs import environment
+from .onload_remove import (
+    KIND,
+    MANIFEST,
+    PLACE,
+    PROGRAM_S,
+    OnloadFailed,
+    kept_manifest,
+    run,
+    uninstall,
+    unload,
+)
 from .state import Change, State, write_whole
 
-KIND = "onload"
-"""An installation; its target is the folder of the manifest."""
-MODULES = "onload_modules"
-"""Modules that were loaded."""
-PLACE = "/usr/libexec/onload"
-MANIFEST = f"{PLACE}/uninstall_manifest"
 STAMP = f"{PLACE}/labkit-installed.json"
 BUILDING = ".labkit-building"
 """In the tree while it is built: what a killed build left is not taken for a whole one."""
 _HELPER = "src/tools/bpf_link_helper/bpf-link-helper"
 """In the tree."""
-STACKS = "proc/driver/onload/stacks"
 USERS, GROUPS = ("onload_cplane", "onload_shrub"), ("onload_users",)
 """Accounts that onload_install adds, and onload_uninstall leaves."""
 _FOLDERS = (
@@ -36,13 +36,7 @@ _FOLDERS = (
     *("/usr/include/onload", "/usr/include/etherfabric", "/usr/share/initramfs-tools/modules.d"),
 )
 """Folders that it makes where they are not there, and onload_uninstall leaves; besides those of the modules."""
-IDLE_S = 75.0
-"""A TCP stack outlives its process by some 50 s."""
-_BUILD_S, _PROGRAM_S = 7200.0, 900.0
-
-
-class OnloadFailed(Exception):
-    """A step did not come to its end; says why."""
+_BUILD_S = 7200.0
 
 
 def look(wanted: Wanted, tree: Path, root: Path = Path("/")) -> Found:
@@ -54,8 +48,7 @@ def look(wanted: Wanted, tree: Path, root: Path = Path("/")) -> Found:
     stamp = root / STAMP.lstrip("/")
     whole = not (tree / BUILDING).exists()
     return Found(
-        manifest=(root / MANIFEST.lstrip("/")).exists()
-        or _program_path("onload_uninstall", root) is not None,
+        manifest=(root / MANIFEST.lstrip("/")).exists() or kept_manifest(root) is not None,
         stamp=onload_plan.stamp_of(stamp.read_text(encoding="utf-8")) if stamp.exists() else None,
         modules=modules,
         loaded=onload_register.module_id(root) is not None,
@@ -193,94 +186,11 @@ def _install_helper(tree: Path, root: Path) -> None:
     """Onload neither builds nor installs it."""
     made = tree / _HELPER
     if not made.exists():
-        _run(["make", "-C", str(made.parent)], _PROGRAM_S)
+        run(["make", "-C", str(made.parent)], PROGRAM_S)
     target = root / onload_unit.HELPER.lstrip("/")
     shutil.copy(made, target)
     target.chmod(0o755)
 
 
-def uninstall(root: Path = Path("/")) -> None:
-    """By Onload's own script; nothing where it is not installed. Raises OnloadFailed."""
-    if not (root / MANIFEST.lstrip("/")).exists():
-        return
-    _run(["onload_uninstall"], _PROGRAM_S)
-    if (root / MANIFEST.lstrip("/")).exists():
-        raise OnloadFailed(f"onload_uninstall ended well, and {MANIFEST} is still there")
-
-
-def stacks(root: Path = Path("/")) -> list[str]:
-    """Those that are alive. The file has no size: it must be read."""
-    try:
-        return (root / STACKS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def unload(root: Path = Path("/"), *, idle_s: float = IDLE_S) -> None:
-    """Unload the modules once nobody uses them. Raises OnloadFailed where somebody does, or they stay."""
-    if onload_register.module_id(root) is None:
-        return
-    deadline = time.monotonic() + idle_s
-    while alive := stacks(root):
-        if time.monotonic() > deadline:
-            raise OnloadFailed(
-                f"Onload is in use: {len(alive)} stacks are alive after {idle_s:.0f} s ({'; '.join(alive)[:300]}). End "
-                "the programs that were started with onload (onload_stackdump names them), and run this again"
-            )
-        time.sleep(0.5)
-    _run(["onload_tool", "unload", "--onload-only"], _PROGRAM_S)
-    if onload_register.module_id(root) is not None:
-        raise OnloadFailed("onload_tool unload ended well, and the module sfc_resource is still loaded")
-    onload_register.forget_earlier(root)
-
-
-def restore(change: Change, root: Path) -> str | None:
-    """Uninstall it; None when done, else why not."""
-    try:
-        unload(root)
-        uninstall(root)
-    except OnloadFailed as error:
-        return str(error)
-    return None
-
-
-def restore_modules(change: Change, root: Path) -> str | None:
-    """Unload them; None when done, else why not."""
-    try:
-        unload(root)
-    except OnloadFailed as error:
-        return str(error)
-    with contextlib.suppress(OSError):  # a reboot removes it
-        onload_register.forget_earlier(root)
-        (root / onload_register.NOTES).rmdir()
-    return None
-
-
-def _script(tree: Path, name: str, *words: str, timeout_s: float = _PROGRAM_S) -> None:
-    _run([str(tree / "scripts" / name), *words], timeout_s)
-
-
-def _run(command: Sequence[str], timeout_s: float) -> None:
-    line = " ".join(command)
-    try:
-        done = subprocess.run(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=timeout_s,
-            env={**environment(), "LC_ALL": "C.UTF-8"},
-        )
-    except FileNotFoundError as error:
-        raise OnloadFailed(f"{line}: {command[0]} is not there") from error
-    except PermissionError as error:
-        raise OnloadFailed(f"{line}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise OnloadFailed(f"{line} did not end within {timeout_s:.0f} s") from error
-    if done.returncode:
-        lines = [one for one in done.stdout.splitlines() if one.strip()]
-        shown = "\n".join(lines[-15:])[-2000:]
-        raise OnloadFailed(f"{line}: exit code {done.returncode}. Its last lines:\n{shown}")
+def _script(tree: Path, name: str, *words: str, timeout_s: float = PROGRAM_S) -> None:
+    run([str(tree / "scripts" / name), *words], timeout_s)

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import files, onload_install, onload_plan, onload_register, onload_unit, services
-from .onload_install import MODULES, OnloadFailed, module_word
+from . import files, onload_plan, onload_register, onload_unit, services
+from .onload_install import module_word
 from .onload_plan import Running
+from .onload_remove import MODULES, OnloadFailed, unload
 from .programs import environment
 from .state import State
 
@@ -63,7 +64,7 @@ def apply(role: str, asked: Asked, *, root: Path = Path("/"), check: bool = Fals
         disabled = any(not services.look(unit).enabled for unit in units.values())
         return changed or todo.unload or bool(todo.register) or not now.loaded or disabled
     if todo.unload:
-        onload_install.unload(root)
+        unload(root)
     if todo.unload or not now.loaded:
         _load(role, root)
         changed = True

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.labkit.host.plugins.module_utils import onload_host, onload_install, onload_plan
 from ansible_collections.labkit.host.plugins.module_utils.accounts import AccountRefused
+from ansible_collections.labkit.host.plugins.module_utils.onload_remove import OnloadFailed
 from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
 
 DOCUMENTATION = """
@@ -88,11 +89,11 @@ def main() -> None:
         compiles = onload_plan.compiles(todo, found)
         if not module.check_mode:
             if compiles and (reason := onload_host.no_headers(kernel)):
-                raise onload_install.OnloadFailed(reason)
+                raise OnloadFailed(reason)
             onload_install.perform(
                 given["role"], wanted, todo, tree, allow_unsupported_cpu=given["allow_unsupported_cpu"]
             )
-    except (onload_install.OnloadFailed, AccountRefused, StateUnreadable, ValueError, OSError) as error:
+    except (OnloadFailed, AccountRefused, StateUnreadable, ValueError, OSError) as error:
         module.fail_json(msg=f"Onload {given['version']}: {error}")
     headers = [f"linux-headers-{kernel}|kernel-devel-{kernel}"] if onload_host.no_headers(kernel) else []
     module.exit_json(changed=bool(todo), steps=todo, compiles=compiles, headers=headers)
@@ -101,7 +102,7 @@ def main() -> None:
 def _refuse(given: dict[str, Any], kernel: str, tree: Path) -> None:
     """Raises OnloadFailed with all reasons why it is not for this host. Nothing was changed then."""
     if reason := onload_install.foreign(given["role"]):
-        raise onload_install.OnloadFailed(reason)
+        raise OnloadFailed(reason)
     variables = {
         "openonload_version": given["version"],
         "openonload_allow_unsupported_cpu": given["allow_unsupported_cpu"],
@@ -111,7 +112,7 @@ def _refuse(given: dict[str, Any], kernel: str, tree: Path) -> None:
     text = environment.read_text(encoding="utf-8") if environment.exists() else None
     reasons += [reason] if (reason := onload_plan.source_wrong(given["version"], text)) else []
     if reasons:
-        raise onload_install.OnloadFailed("; ".join(reasons))
+        raise OnloadFailed("; ".join(reasons))
 
 
 if __name__ == "__main__":

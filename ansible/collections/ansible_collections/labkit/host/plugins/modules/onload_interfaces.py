@@ -9,11 +9,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.labkit.host.plugins.module_utils import (
     links,
     onload_host,
-    onload_install,
     onload_run,
     onload_unit,
     services,
 )
+from ansible_collections.labkit.host.plugins.module_utils.onload_remove import OnloadFailed
 from ansible_collections.labkit.host.plugins.module_utils.protected import WayUnknown
 from ansible_collections.labkit.host.plugins.module_utils.state import StateUnreadable
 
@@ -84,13 +84,13 @@ def main() -> None:
     try:
         af_xdp, native = onload_host.interfaces(wanted, touchable)
         if reason := onload_host.unsigned_refused():
-            raise onload_install.OnloadFailed(reason)
+            raise OnloadFailed(reason)
         options = onload_unit.options(flow_filters=given["flow_filters"], helper=given["helper"])
         changed = onload_run.apply(
             given["role"], onload_run.Asked(af_xdp, native, options), check=module.check_mode
         )
     except (
-        onload_install.OnloadFailed,
+        OnloadFailed,
         services.ServiceFailed,
         links.Untouchable,
         WayUnknown,
