@@ -186,7 +186,7 @@ def test_answers_that_nobody_awaited_are_not_in_the_next_trial(lab: Lab) -> None
         pair.dut.command("reflect")
         pair.frames(777, connections=2)
         for tag in (1, 3):
-            pair.generate(tag=tag, load_pps=None, duration_s=0.1, **{"return": False})
+            pair.generate(tag=tag, load_pps=None, duration_s=0.1, drain_max_ms=100, **{"return": False})
             found = pair.generate(tag=tag + 1)
             assert (found.received, found.stale, found.corrupt) == (COUNT, 0, 0)
 
