@@ -127,7 +127,10 @@ def test_pytest_refuses_a_wrong_lab_file_before_it_collects(folder: Path) -> Non
         (["--duration", "0 s"], ["--duration 0 s", "more than 0 s and up to 3600 s"]),
         (["--backend", "dpdk"], ["dpdk is not measured on", "measured there: kernel"]),
         (["--dura", "1 s"], ["unrecognized arguments: --dura"]),
-        (["--mode", "turbo"], ["no mode 'turbo'", "it has only the default"]),
+        (
+            ["--mode", "turbo"],
+            ["no mode 'turbo'", "expected one of tcp, tcp_stream, or none for the default"],
+        ),
     ],
 )
 def test_a_trial_that_cannot_be_is_refused_before_the_lab_is_up(

@@ -27,6 +27,7 @@ ANSWER = {
     "start_ns": 1_000_000, "tx_end_ns": 10_000_000, "end_ns": 12_000_000, "duration_ns": 11_000_000,
     "drain_ns": 2_000_000, "rtt": HISTOGRAM, "service": HISTOGRAM, "lag": None, "polls": 100, "empty_polls": 75,
     "stall": {"max_ns": 200_000, "total_ns": 300_000}, "involuntary_switches": 2, "voluntary_switches": 0,
+    "longest_above": None, "transport": None,
     "cpu_ns": 5,
 }  # fmt: skip
 

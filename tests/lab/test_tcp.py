@@ -180,6 +180,17 @@ def test_overload_keeps_the_count_and_leaves_nothing_for_the_next_trial(
         assert (after.received, after.stale, after.corrupt) == (200, 0, 0)
 
 
+def test_answers_that_nobody_awaited_are_not_in_the_next_trial(lab: Lab) -> None:
+    with ExitStack() as stack:
+        pair = Pair(lab, stack)
+        pair.dut.command("reflect")
+        pair.frames(777, connections=2)
+        for tag in (1, 3):
+            pair.generate(tag=tag, load_pps=None, duration_s=0.1, drain_max_ms=100, **{"return": False})
+            found = pair.generate(tag=tag + 1)
+            assert (found.received, found.stale, found.corrupt) == (COUNT, 0, 0)
+
+
 def test_a_stream_counts_what_the_sink_took_in(lab: Lab) -> None:
     with ExitStack() as stack:
         pair = Pair(lab, stack, sanitize=True)

@@ -40,7 +40,7 @@ struct tcp_connection {
     uint32_t generation;
     struct message_reader in;
     struct message_queue out; /* what the socket's buffer had no room for */
-    uint64_t read_bytes;
+    uint64_t read_bytes;      /* since the trial began */
     uint64_t written_bytes;
 };
 

@@ -258,8 +258,8 @@ undo:
     return -1;
 }
 
-/* Whether nothing of a connection is under way: all was written and taken in by the other end, and what comes
- * back has come back. */
+/* Whether nothing of a connection is under way: all was written and taken in by the other end, and all that
+ * was to come back has, and nothing else. */
 static bool is_quiet(struct io *io, uint32_t index)
 {
     struct tcp_engine *state = io->state;
@@ -273,7 +273,7 @@ static bool is_quiet(struct io *io, uint32_t index)
         return false;
     if (ioctl(connection->fd, SIOCOUTQ, &unacked) != 0 || unacked != 0)
         return false;
-    return !state->expects_return || connection->read_bytes == connection->written_bytes;
+    return connection->read_bytes == (state->expects_return ? connection->written_bytes : 0);
 }
 
 static bool settled(struct io *io)
@@ -304,6 +304,8 @@ int tcp_begin(struct io *io, bool expect_return, struct error *err)
             return -1;
     }
     state->expects_return = expect_return;
+    for (uint32_t i = 0; i < state->slots; i++)
+        state->connections[i].read_bytes = state->connections[i].written_bytes = 0;
     (void)pthread_mutex_lock(&state->table);
     state->begun = tcp_totals(state);
     (void)pthread_mutex_unlock(&state->table);
