@@ -49,7 +49,10 @@ def words(ends: Sequence[Mapping[str, TcpFigures]]) -> str:
     found = []
     for end in dict.fromkeys(end for one in ends for end in one):
         total = summed(one[end] for one in ends if end in one)
-        found.append(f"{end} {total.retransmitted_segments} of {total.segments_out}")
+        counted = (
+            f"{total.retransmitted_segments} of {total.segments_out}" if total.segments_out else "not counted"
+        )
+        found.append(f"{end} {counted}")
     return f"TCP segments retransmitted in the trials behind the figures: {', '.join(found)}" if found else ""
 
 

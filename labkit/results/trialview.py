@@ -106,8 +106,14 @@ def tcp_words(key: DatapathKey, trial: TrialResult) -> list[tuple[str, str]]:
             if (share := limited_us / of.busy_us if of.busy_us else 0.0) >= LIMITED_SHOWN
         ]
         parts = [
-            f"{of.retransmitted_segments:,} of {of.segments_out:,} segments retransmitted",
-            f"{of.out_of_order_segments:,} came out of order",
+            *(
+                (
+                    f"{of.retransmitted_segments:,} of {of.segments_out:,} segments retransmitted",
+                    f"{of.out_of_order_segments:,} came out of order",
+                )
+                if of.segments_out
+                else ("it counts no segments",)
+            ),
             *limits,
         ]
         found.append((f"TCP {end}", ", ".join(parts)))

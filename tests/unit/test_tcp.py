@@ -213,6 +213,10 @@ def test_what_was_sent_again_is_said_of_each_end() -> None:
     both = {"tester": FIGURES, "dut": replace(FIGURES, retransmitted_segments=0)}
     assert words([both, both, {}]).endswith("behind the figures: tester 10 of 200, dut 0 of 200")
     assert words([{}, {}]) == ""
+    uncounted = {"dut": replace(FIGURES, retransmitted_segments=0, segments_out=0)}
+    assert words([uncounted]).endswith("behind the figures: dut not counted"), "as under Onload"
+    said = dict(tcp_words(path("tcp").key(frame="64"), over_tcp(tcp=uncounted)))
+    assert said["TCP dut"].startswith("it counts no segments")
 
 
 def test_a_trial_says_its_goodput_and_what_was_sent_again() -> None:
