@@ -23,6 +23,7 @@ NICS = {
     "eth1": Interface("eth1", "virtio_net", "0000:00:03.0", None, [], False),
     "eth2": Interface("eth2", "e1000e", "0000:00:04.0", None, [], False),
     "eth3": Interface("eth3", "sfc", "0000:00:05.0", None, [], False),
+    "eth4": Interface("eth4", "vmxnet3", "0000:00:06.0", None, [], False),
     "lo": Interface("lo", None, None, None, [], False),
 }
 STANDARD = "CONFIG_BPF_SYSCALL=y\nCONFIG_XDP_SOCKETS=y\n"
@@ -101,6 +102,13 @@ def test_interface_and_version_that_can_not_be_are_reported(root, names, more, e
 
 def test_nic_without_native_xdp_is_taken_in_generic_mode(root):
     assert problems(root, "eth2", openonload_generic_xdp=True) == []
+
+
+def test_only_one_nic_without_native_xdp_is_taken(root):
+    [found] = problems(root, "eth2", "eth1", "eth4", openonload_generic_xdp=True)
+
+    assert found.startswith("openonload_interfaces: eth2 and eth4 have no XDP of their own")
+    assert onload_host.without_native_xdp(["eth1", "eth2"], touchable) == ["eth2"]
 
 
 def test_what_the_kernel_decides_is_not_judged_by_one_that_will_not_run(root):
