@@ -256,10 +256,13 @@ def test_removal_that_was_broken_off_is_finished_by_the_copy_of_the_manifest(roo
     monkeypatch.setattr(onload_remove, "run", lambda command, timeout_s: ran.append(command))
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/libexec/onload/apps").mkdir(parents=True)
+    metadata = root / "usr/lib/python3/OpenOnload-1.0.egg-info"
+    metadata.mkdir(parents=True)
     module(root / f"lib/modules/{KERNEL}/extra", "onload")
     for name in ("usr/bin/onload", "usr/bin/kept", "home"):
         (root / name).write_text("a file")
     lines = ["/usr/libexec/onload", "/usr/bin/onload", "/usr/bin", "/home", "/usr/../home", "/dev/onload"]
+    lines.append("/usr/lib/python3/OpenOnload-1.0.egg-info/PKG-INFO")
     lines.append(f"/lib/modules/{KERNEL}/extra/onload.ko")
     (root / "var/lib/labkit").mkdir(parents=True)
     (root / onload_remove.KEPT.lstrip("/")).write_text("\n".join(lines))
@@ -275,6 +278,8 @@ def test_removal_that_was_broken_off_is_finished_by_the_copy_of_the_manifest(roo
     assert left == ["usr/bin/kept", "home"]
     assert not (root / f"lib/modules/{KERNEL}/extra/onload.ko").exists()
     assert ran == [["depmod", KERNEL]]
+    assert not metadata.exists()
+    assert metadata.parent.exists()
     assert not (root / onload_remove.KEPT.lstrip("/")).exists()
 
 
