@@ -88,6 +88,7 @@ if [ -n "$all" ]; then
     put /tmp/of-onload /etc/depmod.d/onload.conf
     put /tmp/of-onload /usr/lib/udev/rules.d/82-onload.rules
     put /tmp/of-onload /usr/include/onload/extensions.h
+    put /tmp/of-onload /usr/local/lib/python3/dist-packages/OpenOnload_utilities-1.0.egg-info/PKG-INFO
     mkdir -p /usr/local/lib/modules-load.d
     put /tmp/of-onload /usr/local/lib/modules-load.d/onload.conf
     rm /tmp/of-onload

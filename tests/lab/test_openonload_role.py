@@ -31,7 +31,7 @@ FOLDER = "/root/archives"
 INTERFACES = [{"name": "port0"}, {"name": "port-1"}]
 UNITS = [onload_unit.unit(one["name"]) for one in INTERFACES]
 LINKS = """
-mkdir /lib/modules/6.1.0-1-amd64
+mkdir -p /lib/modules/6.1.0-1-amd64 /usr/local/lib/python3/dist-packages
 ip link add port0 numrxqueues 2 numtxqueues 2 type veth peer name peer0
 ip link add port-1 type veth peer name peer1
 """

@@ -54,8 +54,8 @@ client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 client.settimeout(5)
 client.connect((sys.argv[1], 5000))
 for number in range(100):
-    client.send(b"%d" % number)
-    assert client.recv(2048) == b"%d" % number
+    client.send(b"%0100d" % number)
+    assert client.recv(2048) == b"%0100d" % number
 print(os.readlink(f"/proc/self/fd/{client.fileno()}"))
 """
 FILES = "find /usr /lib/modules /etc -xdev -name __pycache__ -prune -o -print | sort"

@@ -23,6 +23,7 @@ NICS = {
     "eth1": Interface("eth1", "virtio_net", "0000:00:03.0", None, [], False),
     "eth2": Interface("eth2", "e1000e", "0000:00:04.0", None, [], False),
     "eth3": Interface("eth3", "sfc", "0000:00:05.0", None, [], False),
+    "eth4": Interface("eth4", "vmxnet3", "0000:00:06.0", None, [], False),
     "lo": Interface("lo", None, None, None, [], False),
 }
 STANDARD = "CONFIG_BPF_SYSCALL=y\nCONFIG_XDP_SOCKETS=y\n"
@@ -101,6 +102,13 @@ def test_interface_and_version_that_can_not_be_are_reported(root, names, more, e
 
 def test_nic_without_native_xdp_is_taken_in_generic_mode(root):
     assert problems(root, "eth2", openonload_generic_xdp=True) == []
+
+
+def test_only_one_nic_without_native_xdp_is_taken(root):
+    [found] = problems(root, "eth2", "eth1", "eth4", openonload_generic_xdp=True)
+
+    assert found.startswith("openonload_interfaces: eth2 and eth4 have no XDP of their own")
+    assert onload_host.without_native_xdp(["eth1", "eth2"], touchable) == ["eth2"]
 
 
 def test_what_the_kernel_decides_is_not_judged_by_one_that_will_not_run(root):
@@ -248,10 +256,13 @@ def test_removal_that_was_broken_off_is_finished_by_the_copy_of_the_manifest(roo
     monkeypatch.setattr(onload_remove, "run", lambda command, timeout_s: ran.append(command))
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/libexec/onload/apps").mkdir(parents=True)
+    metadata = root / "usr/lib/python3/OpenOnload-1.0.egg-info"
+    metadata.mkdir(parents=True)
     module(root / f"lib/modules/{KERNEL}/extra", "onload")
     for name in ("usr/bin/onload", "usr/bin/kept", "home"):
         (root / name).write_text("a file")
     lines = ["/usr/libexec/onload", "/usr/bin/onload", "/usr/bin", "/home", "/usr/../home", "/dev/onload"]
+    lines.append("/usr/lib/python3/OpenOnload-1.0.egg-info/PKG-INFO")
     lines.append(f"/lib/modules/{KERNEL}/extra/onload.ko")
     (root / "var/lib/labkit").mkdir(parents=True)
     (root / onload_remove.KEPT.lstrip("/")).write_text("\n".join(lines))
@@ -267,6 +278,8 @@ def test_removal_that_was_broken_off_is_finished_by_the_copy_of_the_manifest(roo
     assert left == ["usr/bin/kept", "home"]
     assert not (root / f"lib/modules/{KERNEL}/extra/onload.ko").exists()
     assert ran == [["depmod", KERNEL]]
+    assert not metadata.exists()
+    assert metadata.parent.exists()
     assert not (root / onload_remove.KEPT.lstrip("/")).exists()
 
 

@@ -229,3 +229,13 @@ def test_other_modules_or_options_than_those_in_effect_are_loaded_anew(other):
 
 def test_all_is_registered_where_nothing_is_loaded():
     assert registration("eth1", "eth2", loaded=False, registered=()) == (False, ("eth1", "eth2"))
+
+
+def test_interface_without_native_xdp_is_registered_before_all_others():
+    now = Running(loaded=True, options=OPTIONS, registered=("eth1",))
+
+    done = onload_plan.registration(["eth1", "eth2", "eth3"], OPTIONS, now, first=["eth3"])
+
+    assert (done.unload, done.register) == (True, ("eth3", "eth1", "eth2"))
+    again = Running(loaded=True, options=OPTIONS, registered=("eth1", "eth2", "eth3"))
+    assert not onload_plan.registration(["eth1", "eth2", "eth3"], OPTIONS, again, first=["eth3"]).unload

@@ -238,6 +238,20 @@ def test_unsound_registration_unloads_all_and_leaves_no_note(kernel, capsys, mon
     assert list((kernel.root / onload_register.NOTES).iterdir()) == []
 
 
+def test_nic_without_native_xdp_that_is_not_the_first_would_get_the_program_of_another(kernel):
+    note(kernel, "v1")
+    kernel.answers(*BEGIN, GENERIC, *RSS, *ADDED, *LINKED)
+
+    with pytest.raises(Unsound, match="bpf-link-helper attached the XDP program of v1 to it"):
+        register(kernel)
+
+
+def test_nic_without_native_xdp_is_sound_where_it_is_the_first(kernel):
+    kernel.answers(*BEGIN, GENERIC, *RSS, *ADDED, *LINKED)
+
+    assert register(kernel).generic
+
+
 def test_module_that_can_not_be_unloaded_is_reported_loudly(kernel, capsys, monkeypatch):
     monkeypatch.setattr(onload_register, "_program", lambda *command: None)
     kernel.answers(*BEGIN, *NO_HELPER)

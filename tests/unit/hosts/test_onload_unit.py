@@ -45,3 +45,13 @@ def test_unit_is_started_after_the_settings_of_the_interface():
     [after] = [line for line in lines if line.startswith("After=")]
     assert {"systemd-modules-load.service", "labkit-host.service"} <= set(after[6:].split())
     assert f"ExecStart=/usr/bin/python3 {onload_unit.PROGRAM_PATH} %I" in lines
+
+
+def test_first_interface_is_registered_before_the_others_at_boot():
+    path, text = onload_unit.before("enp0s18", ["enp0s16", "port-1"])
+
+    assert path == "/etc/systemd/system/labkit-onload@enp0s18.service.d/10-labkit.conf"
+    assert text.splitlines()[1:] == [
+        "[Unit]",
+        r"Before=labkit-onload@enp0s16.service labkit-onload@port\x2d1.service",
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def problems(
         if reason := onload_install.foreign(ROLE, root):
             yield reason
     native = []
+    generic = []
     for at, entry in enumerate(wanted.get("openonload_interfaces") or []) if not wrong else ():
         try:
             found = _interface(str(entry["name"]), touchable, _taken(wanted), root)
@@ -51,13 +52,19 @@ def problems(
             yield f"openonload_interfaces[{at}].name: {error}"
             continue
         native.append(found.driver in NATIVE)
-        if wanted.get("openonload_generic_xdp") or another_kernel:
+        if another_kernel or onload_plan.native_xdp(found.driver, kernel):
             continue
-        if not onload_plan.native_xdp(found.driver, kernel):
+        generic.append(found.name)
+        if not wanted.get("openonload_generic_xdp"):
             yield (
                 f"openonload_interfaces[{at}].name: {found.name} has the driver {found.driver}, which has no XDP of "
                 "its own: set openonload_generic_xdp to true, with which Onload's bpf-link-helper is installed"
             )
+    if len(generic) > 1:
+        yield (
+            f"openonload_interfaces: {' and '.join(generic)} have no XDP of their own, and Onload's bpf-link-helper "
+            "attaches the program of the one that is registered first to each of them: name one"
+        )
     if not all(native) and not services.has_systemd(root):
         yield "openonload_interfaces: systemd does not run on this host, so no interface can be registered at boot"
     yield from machine(wanted, kernel, root, af_xdp=not all(native), another_kernel=another_kernel)
@@ -133,6 +140,12 @@ def interfaces(
     return [one.name for one in found if one.driver not in NATIVE], [
         one.name for one in found if one.driver in NATIVE
     ]
+
+
+def without_native_xdp(names: Sequence[str], touchable: Touchable) -> list[str]:
+    """Those of the interfaces whose drivers are known to have no XDP of their own."""
+    kernel = os.uname().release
+    return [name for name in names if not onload_plan.native_xdp(touchable(name).driver, kernel)]
 
 
 def queues(name: str, root: Path = Path("/")) -> int:

@@ -212,9 +212,16 @@ class Registration:
     register: tuple[str, ...]
 
 
-def registration(wanted: Collection[str], options: Mapping[str, str], now: Running) -> Registration:
-    """The steps. An interface can't be taken out alone: the kernel answers EBUSY."""
-    stays = now.loaded and now.current and not set(now.registered) - set(wanted)
+def registration(
+    wanted: Sequence[str], options: Mapping[str, str], now: Running, first: Collection[str] = ()
+) -> Registration:
+    """The steps. An interface can't be taken out alone: the kernel answers EBUSY.
+
+    `first`: interfaces without native XDP. bpf-link-helper attaches the program of whichever was registered first.
+    """
+    stays = now.loaded and not (now.registered and set(first) - set(now.registered))
+    stays = stays and now.current and not set(now.registered) - set(wanted)
     stays = stays and all(now.options.get(name) == value for name, value in options.items())
     left = set(now.registered) if stays else set()
-    return Registration(now.loaded and not stays, tuple(name for name in wanted if name not in left))
+    order = sorted(wanted, key=lambda name: name not in first)
+    return Registration(now.loaded and not stays, tuple(name for name in order if name not in left))

@@ -165,12 +165,19 @@ def register(
 ) -> Verdict:
     """Register it. Raises Unsound, and Refused where the kernel took nothing."""
     ifindex = int((root / "sys/class/net" / name / "ifindex").read_text())
+    others = sorted(set(registered(root)) - {name})
     log = Log(root)
     try:
         began = time.monotonic()
         # This process lives until the log is judged: bpf-link-helper runs beside it, and finds nothing once it ended.
         _write(root / REGISTER, name)
         verdict = _verdict(log, name, ifindex, began + log_s)
+        if verdict.generic and others:
+            # It is found by its name, which all of Onload's programs have: the first one is taken.
+            raise Unsound(
+                f"{name} has no native XDP, and bpf-link-helper attached the XDP program of {others[0]} to it: no "
+                "packet would arrive. It can have only the interface that is registered first: name it alone"
+            )
         if verdict.generic:
             time.sleep(max(0.0, began + writer_s - time.monotonic()))
             verdict = _verdict(log, name, ifindex, began + log_s)

@@ -49,9 +49,19 @@ def uninstall(root: Path = Path("/")) -> None:
         run(["onload_uninstall"], PROGRAM_S)
         if manifest.exists():
             raise OnloadFailed(f"onload_uninstall ended well, and {MANIFEST} is still there")
-    elif (left := kept_manifest(root)) is not None:
-        _finish(left, root)
+    elif kept.exists():
+        _finish(kept_manifest(root) or [], root)
+    _remove_empty(kept_manifest(root) or [], root)
     kept.unlink(missing_ok=True)
+
+
+def _remove_empty(left: Sequence[str], root: Path) -> None:
+    """Folders of Onload's alone that its script leaves empty, such as that of its Python package's metadata."""
+    for parent in {
+        parent for name in left for parent in Path(name).parents if "onload" in parent.name.lower()
+    }:
+        with contextlib.suppress(OSError):  # it has something in it, or is gone
+            (root / str(parent).lstrip("/")).rmdir()
 
 
 def _finish(left: Sequence[str], root: Path) -> None:

@@ -34,6 +34,8 @@ class Asked:
     """Interfaces that Onload drives itself."""
     options: Mapping[str, str]
     """Of sfc_resource."""
+    first: Sequence[str] = ()
+    """Those of af_xdp that have no native XDP."""
 
 
 def look(root: Path = Path("/")) -> Running:
@@ -56,9 +58,9 @@ def apply(role: str, asked: Asked, *, root: Path = Path("/"), check: bool = Fals
 
     Where a registration is not sound its unit has unloaded Onload at once, and nothing is registered then.
     """
-    changed = _install_unit(role, root=root, check=check)
+    changed = _install_unit(role, asked, root=root, check=check)
     now = look(root)
-    todo = onload_plan.registration(asked.af_xdp, asked.options, now)
+    todo = onload_plan.registration(asked.af_xdp, asked.options, now, asked.first)
     units = {name: onload_unit.unit(name) for name in asked.af_xdp}
     if check:
         disabled = any(not services.look(unit).enabled for unit in units.values())
@@ -68,16 +70,21 @@ def apply(role: str, asked: Asked, *, root: Path = Path("/"), check: bool = Fals
     if todo.unload or not now.loaded:
         _load(role, root)
         changed = True
-    for name in asked.af_xdp:
+    for name in sorted(asked.af_xdp, key=lambda one: one not in asked.first):
         changed |= _register(role, units[name], anew=name in todo.register)
     _verify(asked, root)
     return changed
 
 
-def _install_unit(role: str, *, root: Path, check: bool) -> bool:
+def _install_unit(role: str, asked: Asked, *, root: Path, check: bool) -> bool:
     program = inspect.getsource(onload_register)
     changed = files.change(role, onload_unit.PROGRAM_PATH, program, root=root, check=check)
     unit = files.change(role, onload_unit.TEMPLATE_PATH, onload_unit.TEMPLATE, root=root, check=check)
+    for name in asked.first:
+        others = [one for one in asked.af_xdp if one != name]
+        if others:
+            path, text = onload_unit.before(name, others)
+            unit |= files.change(role, path, text, root=root, check=check)
     if unit and not check:
         services.reload()
     return changed or unit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .unit_parts import FOLDER
 
@@ -52,6 +52,15 @@ def unit(interface: str) -> str:
         for at, char in enumerate(interface)
     )
     return f"labkit-onload@{escaped}.service"
+
+
+def before(first: str, others: Collection[str]) -> tuple[str, str]:
+    """Path and text of what the first interface's instance has in addition: it comes before the others at boot."""
+    units = " ".join(unit(name) for name in others)
+    return (
+        f"/etc/systemd/system/{unit(first)}.d/10-labkit.conf",
+        f"# Written by labkit (role openonload). Removed by its revert.\n[Unit]\nBefore={units}\n",
+    )
 
 
 def options(*, flow_filters: bool, helper: bool) -> dict[str, str]:

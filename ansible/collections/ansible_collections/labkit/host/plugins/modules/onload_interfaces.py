@@ -86,8 +86,9 @@ def main() -> None:
         if reason := onload_host.unsigned_refused():
             raise OnloadFailed(reason)
         options = onload_unit.options(flow_filters=given["flow_filters"], helper=given["helper"])
+        first = onload_host.without_native_xdp(af_xdp, touchable)
         changed = onload_run.apply(
-            given["role"], onload_run.Asked(af_xdp, native, options), check=module.check_mode
+            given["role"], onload_run.Asked(af_xdp, native, options, first), check=module.check_mode
         )
     except (
         OnloadFailed,
