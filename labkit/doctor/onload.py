@@ -27,7 +27,4 @@ def loaded() -> str:
 
 def fix() -> str:
     """By the role."""
-    return (
-        "the role openonload: openonload_version and openonload_sha256 in the inventory, then ansible-playbook "
-        "ansible/site.yml"
-    )
+    return "none but by the role openonload: openonload_version and openonload_sha256, then ansible-playbook"

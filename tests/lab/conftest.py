@@ -25,15 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = (
-    *(
-        "test_site_broken_off",
-        "test_site_container",
-        "test_side_by_side",
-        "test_host_nic_roles",
-        "test_trex_role",
-        "test_openonload_role",
-    ),
-    *("test_trex_host", "test_trex"),
+    *("test_site_broken_off", "test_site_container", "test_side_by_side", "test_command", "test_trex"),
+    *("test_two_hosts", "test_two_hosts_up", "test_trex_role", "test_two_hosts_lost", "test_trex_host"),
+    *("test_host_nic_roles", "test_openonload_role", "test_bad_hosts", "test_two_hosts_left"),
 )
 """Files that take minutes, of few tests: two workers that begin with them end together."""
 

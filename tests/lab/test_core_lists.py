@@ -12,6 +12,8 @@ from ansible_collections.labkit.host.plugins.module_utils import kernel_words
 
 from labkit.machine.cores import parse_list
 
+pytestmark = pytest.mark.beside
+
 LISTS = json.loads((Path(__file__).parents[1] / "unit/data/core_lists.json").read_text())
 TEXTS = [text for text, *_ in (*LISTS["read"], *LISTS["refused"])]
 CPUSETS = Path("/sys/fs/cgroup/cpuset")

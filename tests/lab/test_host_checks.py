@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beside
+
 CHECKOUT = Path(__file__).parents[2]
 DESIRED = """
 cpu_isolation_cpus: "1"

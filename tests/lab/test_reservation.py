@@ -15,6 +15,8 @@ import pytest
 
 from labkit.machine import lock
 
+pytestmark = pytest.mark.beside
+
 HOLD = """
 import time
 from labkit.machine import lock

@@ -130,6 +130,7 @@ def test_two_labs_that_share_no_host_are_measured_at_once_and_stored_as_one_run(
     assert not any(place.processes() for place in (pairs.controller, *pairs.hosts.values()))
 
 
+@pytest.mark.long
 def test_two_names_of_one_host_are_not_taken_for_two(pairs: Pairs) -> None:
     """Both labs are on a1 and a2, by other names: one worker measures them, one after the other."""
     pairs.write_lab("b", tester="a1-again", dut="a2-again")
@@ -210,7 +211,7 @@ def test_what_takes_the_controllers_own_cores_is_one_after_the_other(pairs: Pair
     assert not (pairs.folder / "refused").exists()
 
 
-@pytest.mark.parametrize("who", ["controller", "worker"])
+@pytest.mark.parametrize("who", ["controller", pytest.param("worker", marks=pytest.mark.long)])
 def test_a_kill_loses_no_finished_result_and_the_hosts_revert(pairs: Pairs, who: str) -> None:
     before = {name: place.state() for name, place in pairs.hosts.items()}
     with pairs.start() as process:

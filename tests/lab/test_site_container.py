@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.labkit.host.plugins.module_utils import snapshot
 from container import CHECKOUT, container
 
-pytestmark = pytest.mark.beside
+pytestmark = [pytest.mark.beside, pytest.mark.long]
 
 HERE = ["util-linux"]
 """A package that every machine has: nothing is downloaded."""
