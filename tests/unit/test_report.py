@@ -848,6 +848,10 @@ def test_the_report_draws_every_round_and_says_who_is_more_predictable():
     assert "12.5 (10 to 15)" in section
     assert "longest above 50 µs, µs" in section
     assert section.count('<td class="n">1000</td>') == 2, "9 frames at 9 kpps; of the kernel it is not known"
+    doubted = replace(made, proof=replace(made.proof, proven=False))
+    section = html(replace(RUN, measurements=(*RUN.measurements, doubted)))
+    section = section[section.index('<section id="predictability">') : section.index('<section id="loss">')]
+    assert "<b>yes</b>" not in section, "what can't be trusted answers nothing"
     assert 'href="#predictability"' in page
     assert 'href="#predictability"' not in html(RUN)
 
