@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -176,12 +175,7 @@ class _Onload:
         return Proof(
             proven=proven and answered > 0,
             claim=claim,
-            evidence={
-                "sockets": dict(after.kinds),
-                "stacks": [asdict(one) for one in after.stacks],
-                "handed_over": dict(after.handed_over),
-                "answered": answered,
-            },
+            evidence={**after.facts, "answered": answered},
         )
 
 

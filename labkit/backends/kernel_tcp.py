@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.backends.base import Mode
-from labkit.backends.probe_dut import Evidence
+from labkit.backends.probe_dut import Evidence, OnProbe
 from labkit.errors import ConfigInvalid, ToolFailed
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind
@@ -119,12 +119,12 @@ def by_the_kernel(sockets: Mapping[str, Any], before: KernelTables, after: Kerne
     return proven, f"{named}{polls}, {where}; it counted at least {moved} segments each way"
 
 
-class TcpDut:
+class TcpDut(OnProbe):
     """A probe at the DUT's address, which reflects, or sinks from trial to trial."""
 
     def __init__(self, probe: Probe, port: LivePort, judge: Judge, evidence: Evidence | None = None) -> None:
+        super().__init__(probe)
         self._evidence = evidence or dict
-        self._probe = probe
         self._port = port
         self._judge = judge
         self._before = KernelTables.read(port)
@@ -163,24 +163,9 @@ class TcpDut:
             },
         )
 
-    def counters(self) -> Mapping[str, float]:
-        """The role's counters since it began (messages; `cpu_ns` in nanoseconds)."""
-        answer = self._probe.command("counters")
-        return {k: float(v) for k, v in answer.items() if isinstance(v, int) and not isinstance(v, bool)}
-
     def tcp(self) -> TcpFigures:
         """What its kernel says of the connections, since it started."""
         return TcpFigures(**self._probe.command("proof")["transport"])
-
-    def check_alive(self) -> None:
-        """Raise ToolFailed, with the probe's last words, if it has died."""
-        self._probe.check_alive()
-
-    @property
-    def worker_tid(self) -> int:
-        """Thread id of the worker, which moves the messages."""
-        tid: int = self._probe.opened["worker_tid"]
-        return tid
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from labkit.backends import kernel_tcp, onload_proof
@@ -29,7 +29,7 @@ class _Watched:
     settings: OnloadSettings
     tid: int = 0
     before: OnloadReading | None = None
-    after: OnloadReading | None = field(default=None)
+    after: OnloadReading | None = None
 
     def begin(self, tid: int) -> None:
         self.tid = tid
@@ -54,11 +54,7 @@ class _Watched:
             "environment": dict(self.settings.environment),
         }
         if self.after is not None:
-            found["onload"] = {
-                "sockets": dict(self.after.kinds),
-                "stacks": [asdict(stack) for stack in self.after.stacks],
-                "handed_over": dict(self.after.handed_over),
-            }
+            found["onload"] = self.after.facts
         return found
 
 

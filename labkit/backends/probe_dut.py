@@ -19,26 +19,11 @@ Evidence = Callable[[], Mapping[str, object]]
 """Further facts of the proof, after it was judged."""
 
 
-class ProbeDut:
-    """A reflecting (one port) or forwarding (two ports) probe on the DUT's core."""
+class OnProbe:
+    """A DUT that is a probe: what all of them have."""
 
-    def __init__(self, probe: Probe, judge: Judge, evidence: Evidence | None = None) -> None:
+    def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._judge = judge
-        self._evidence = evidence or dict
-
-    def proof(self) -> Proof:
-        """What the engine reads back from kernel or EAL now, after traffic, and whether its counters moved."""
-        read_back = self._probe.command("proof")
-        counters = self.counters()
-        proven, claim = self._judge(read_back, counters)
-        if not counters.get("rx_frames"):
-            proven, claim = False, f"{claim}; but no frame was received"
-        return Proof(
-            proven=proven,
-            claim=claim,
-            evidence={**read_back, "counters": dict(counters), **self._evidence()},
-        )
 
     def counters(self) -> Mapping[str, float]:
         """The reflector's counters since it started (frames; `cpu_ns` in nanoseconds)."""
@@ -56,6 +41,28 @@ class ProbeDut:
         """Thread id of the worker, which moves the packets."""
         tid: int = self._probe.opened["worker_tid"]
         return tid
+
+
+class ProbeDut(OnProbe):
+    """A reflecting (one port) or forwarding (two ports) probe on the DUT's core."""
+
+    def __init__(self, probe: Probe, judge: Judge, evidence: Evidence | None = None) -> None:
+        super().__init__(probe)
+        self._judge = judge
+        self._evidence = evidence or dict
+
+    def proof(self) -> Proof:
+        """What the engine reads back from kernel or EAL now, after traffic, and whether its counters moved."""
+        read_back = self._probe.command("proof")
+        counters = self.counters()
+        proven, claim = self._judge(read_back, counters)
+        if not counters.get("rx_frames"):
+            proven, claim = False, f"{claim}; but no frame was received"
+        return Proof(
+            proven=proven,
+            claim=claim,
+            evidence={**read_back, "counters": dict(counters), **self._evidence()},
+        )
 
 
 @contextmanager

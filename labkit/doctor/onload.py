@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from labkit.doctor.model import Unavailable
+from labkit.machine.fix import as_root
 
 PROGRAM = "onload"
 _DEVICE = Path("/dev/onload")
@@ -19,7 +20,7 @@ def loaded() -> str:
     if shutil.which(PROGRAM, path=path) is None:
         raise Unavailable(f"no program {PROGRAM}: Onload is not installed")
     if not _MODULE.exists():
-        raise Unavailable("the kernel module onload is not loaded", fix="modprobe onload, as root")
+        raise Unavailable("the kernel module onload is not loaded", fix=as_root("modprobe onload"))
     if not _DEVICE.is_char_device():
         raise Unavailable(f"{_DEVICE} is no character device")
     return f"the program {PROGRAM} and the module onload"

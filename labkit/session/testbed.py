@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from labkit.backends.base import Dut
+from labkit.backends.onload_stacks import undisturbed
 from labkit.backends.probe_dut import port_proofs
 from labkit.errors import LabkitError, ToolFailed
 from labkit.lab.live import Lab, on_vfio
@@ -308,6 +309,7 @@ def live_testbed(
     trex_dir: str | None = None,
 ) -> Iterator[LiveTestbed]:
     """Start the DUT's datapath, then the tester. Raises ConfigInvalid where they do not go together."""
+    undisturbed(lab)
     with ExitStack() as stack:
         if datapath.backend.name == "xdp" and needs_passing(lab, engine):
             stack.enter_context(passing(lab))

@@ -17,7 +17,10 @@ from labkit.machine.onload_interfaces import unregistered
 
 LINKS = "/dev/null\npipe:[1]\nanon_inode:[eventpoll]\nonload:[udp:5:2047]\n"
 STACK_LINE = "5: 4242 0 3 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 2100 2101\n"
-DUMP = "ci_netif_dump_to_logger: stack=5 name=\n  udp_handover_connect: 0\n  tcp_handover_socket: 0\n"
+DUMP = (
+    "--------------------- sockets\n----\n"
+    "ci_netif_dump_to_logger: stack=5 name=\n  udp_handover_connect: 0\n  tcp_handover_socket: 0\n"
+)
 SNMP = (
     "Ip: Forwarding DefaultTTL\nIp: 2 64\n"
     "Udp: InDatagrams NoPorts InErrors OutDatagrams\nUdp: {into} 0 0 {out}\nUdpLite: InDatagrams\nUdpLite: 0\n"
@@ -75,6 +78,8 @@ def test_traffic_that_the_stack_carried_is_proven() -> None:
         (text(stacks=STACK_LINE + "7: 99 0 1 1\n"), "1 other stacks of Onload's on the host (pid 99)"),
         (text(stacks=""), "its stack received 0 packets and sent 0"),
         (text(stacks="5: 4242 0 2100 0\n"), "received 2100 packets and sent 0"),
+        (text(stacks="5: 4242 0 2000 2000\n"), "received 2000 packets and sent 2000"),
+        (text(dump=""), "onload_stackdump does not say"),
         (text(dump=DUMP.replace("connect: 0", "connect: 1")), "sockets over to the kernel: udp_handover_connect 1"),
         (text(datagrams=2100), "the kernel's UDP counted 4200 datagrams meanwhile"),
         (text(tcp=TCP.replace(":0016", ":0007").format(port=50000)), "the kernel itself has a connection at port 7"),
