@@ -118,6 +118,14 @@ CHECKS: tuple[Check, ...] = (
         )
     ),
     Check(
+        id="live_frames",
+        title="frames made in the kernel",
+        required_for=(),
+        attempt=probe.generates_in_kernel,
+        mtu_matters=True,
+        fix=lambda: "Linux 5.18 or newer, as root; without it the tester sends through AF_XDP",
+    ),
+    Check(
         id="cores",
         title="CPU cores",
         required_for=_ALL,

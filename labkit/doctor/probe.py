@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 from labkit.doctor.model import Unavailable
 from labkit.doctor.scratch import AS_ROOT, FAR, NEAR
 from labkit.doctor.sockets import mtu_too_large
-from labkit.errors import EnvironmentBroken
+from labkit.doctor.syscalls import attach_native, load_xdp_pass
+from labkit.errors import EnvironmentBroken, LabkitError
 
 _DEADLINE_S = 10.0
 
@@ -56,3 +58,40 @@ def opens(engine: str) -> str:
         raise Unavailable(f"{program.name}: {answer['error']['message']}", fix=AS_ROOT if refused else None)
     result = answer["result"]
     return f"{program.name} {result['version']} opened a port"
+
+
+_FRAMES = 100
+_FRAME: dict[str, object] = {
+    # 60 bytes: Ethernet, IPv4 from 198.18.0.1 to 198.18.0.2 with its checksum, UDP to the discard port, signature.
+    "data": "0200000000020200000000010800"
+    "4500002e000000004011ee97c6120001c6120002"
+    "27100009001a0000" + "00" * 18,
+    "signature_offset": 42,
+    "checksum_offset": -1,
+}
+
+
+def generates_in_kernel() -> str:
+    """The engine xdp makes frames in the kernel, and a veth takes every one."""
+    from labkit.machine.hosts import LocalHost
+    from labkit.probe.client import Probe
+
+    port, options = _OPEN["xdp"]
+    program = load_xdp_pass()
+    try:
+        attached = attach_native(program, FAR)  # gives that end the NAPI that such frames need
+        try:
+            with Probe("xdp", LocalHost(), core=None, ports=[port], options=options, name="doctor") as probe:
+                probe.command("frames", templates=[_FRAME], order=[0], flows=1, fields=[])
+                trial = probe.command("generate", load_pps=None, count=_FRAMES, tag=1, **{"return": False})
+        except EnvironmentBroken as error:
+            raise Unavailable(error.message, fix=error.hint) from None
+        except LabkitError as error:
+            raise Unavailable(error.message) from None
+        finally:
+            os.close(attached)
+    finally:
+        os.close(program)
+    if trial["sent"] != _FRAMES:
+        raise Unavailable(f"a veth took {trial['sent']} of {_FRAMES} frames that were made in the kernel")
+    return f"a veth took {_FRAMES} frames made by a BPF program (live-frames mode)"

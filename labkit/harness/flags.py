@@ -106,8 +106,8 @@ WAIT = Flag(
 TESTER = Flag(
     name="tester",
     metavar="ENGINE",
-    help="tester engine on network interfaces: af_xdp, af_packet, on NICs dpdk, or trex with --trex-dir (default: "
-    "af_xdp where it can run)",
+    help="tester engine on network interfaces: af_xdp, af_packet, on veth xdp, on NICs dpdk, or trex with --trex-dir "
+    "(default: af_xdp where it can run)",
 )
 TREX_DIR = Flag(
     name="trex-dir",

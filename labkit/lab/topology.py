@@ -106,8 +106,8 @@ class Link:
 
 PROBE: Final = "probe"
 """As a tester: labkit's own, with the fastest engine that can run."""
-TESTERS: Final = (PROBE, "af_xdp", "af_packet", "dpdk", "trex")
-"""What generates on network interfaces, dpdk on NICs alone: the probe, its engines of these names, and TRex."""
+TESTERS: Final = (PROBE, "xdp", "af_xdp", "af_packet", "dpdk", "trex")
+"""What generates on network interfaces: the probe, its engines of these names (dpdk on NICs, xdp on veth), TRex."""
 TESTER_SIGN: Final = "+"
 """Between the name of a lab and that of a further tester that measures on it. In no name of a file."""
 

@@ -9,7 +9,7 @@ from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab.topology import PROBE, ROLES, LinkKind, Role, Tier, Topology
 from labkit.session.datapaths import Datapath
 from labkit.testers.frames import FrameSpec
-from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER
+from labkit.testers.probe import AF_XDP_TESTER, DPDK_TESTER, XDP_TESTER
 from labkit.testers.trex.environment import client_python
 from labkit.testers.trex.server import directory
 from labkit.testers.trex.streams import LATENCY_STREAMS_MAX
@@ -19,6 +19,8 @@ Check = Callable[[Role, Sequence[str]], tuple[str, ...]]
 
 _OF_TESTERS = {"af_xdp": AF_XDP_TESTER, "dpdk": DPDK_TESTER, "trex": ("trex_server",)}
 """What engines need that the user has to ask for, or that are chosen only where they can run."""
+_ON_VETH = {"xdp": XDP_TESTER, "af_xdp": AF_XDP_TESTER}
+"""What they need on veth."""
 
 
 def lacking(
@@ -60,9 +62,9 @@ def lacking(
     if lab_file.links[0].kind is LinkKind.VETH:
         if engine == "dpdk":
             return (f"the tester engine dpdk drives NICs, not veth (fix: leave {tester_option} out)",)
-        if engine == "af_xdp" and not lacking_checks(checks, lab_file.mtu_bytes):
+        if engine in _ON_VETH and not lacking_checks(checks, lab_file.mtu_bytes):
             # The path itself can run: what prevents it is the engine that was asked for.
-            why = lacking_checks(AF_XDP_TESTER, lab_file.mtu_bytes)
+            why = lacking_checks(_ON_VETH[engine], lab_file.mtu_bytes)
             return tuple(_engine_lacks(engine, reason, tester_option) for reason in why)
     return lacking_checks(checks, lab_file.mtu_bytes)
 
@@ -129,6 +131,10 @@ def no_round_trips(datapath: Datapath) -> str | None:
 
 def _on_nics(datapath: Datapath, check: Check, engine: str | None, tester_option: str) -> tuple[str, ...]:
     lab_file = datapath.topology
+    if engine == "xdp":
+        return (
+            f"the tester engine xdp makes frames for veth, not for NICs (fix: leave {tester_option} out)",
+        )
     apart = lab_file.spans_hosts
     needs: Mapping[Role, Sequence[str]] = {
         "dut": [*([] if apart else ["cores"]), *datapath.mode.requires],

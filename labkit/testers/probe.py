@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from labkit.errors import ConfigInvalid, LabkitBug
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import TESTERS
+from labkit.machine.hosts import NamespaceHost
 from labkit.measure.trial import TrialResult
 from labkit.probe.client import Probe
 from labkit.testers.answer import trial_from_answer
@@ -33,7 +34,10 @@ LATE_AT_LEAST_MS = 0.1
 class ProbeTester:
     """A generating probe that stays up between trials."""
 
-    def __init__(self, probe: Probe, lab: Lab, engine: str, drain: DrainTime) -> None:
+    def __init__(
+        self, probe: Probe, lab: Lab, engine: str, drain: DrainTime, note: str | None = None
+    ) -> None:
+        self._note = note
         self._probe = probe
         self._lab = lab
         self._drain = drain
@@ -134,17 +138,19 @@ class ProbeTester:
         found: dict[str, object] = {
             k: opened[k] for k in ("engine", "version", "core", "clock") if k in opened
         }
-        return {**found, "proof": self.proof()}
+        note = {"engine_note": self._note} if self._note else {}
+        return {**found, **note, "proof": self.proof()}
 
 
 AF_XDP_TESTER = ("bpf", "xdp_native", "af_xdp", "probe_af_xdp")
 """Ids of the doctor's checks that the engine af_xdp needs, at the MTU of the links."""
+XDP_TESTER = ("bpf", "xdp_native", "probe_xdp", "live_frames")
+"""Ids of those that the engine xdp needs, at the MTU of the links."""
 DPDK_TESTER = ("dpdk", "vfio_pci", "probe_dpdk")
 """Ids of those that the engine dpdk needs on NICs."""
 _NO_TESTER = {
     "packet": "packet is now called af_packet",
-    "bpf": "bpf is now called xdp, and xdp does not generate frames",
-    "xdp": "xdp runs in the kernel and does not generate frames; the engine formerly called xdp is af_xdp",
+    "bpf": "bpf is now called xdp",
     "socket": "socket does not generate Ethernet frames",
 }
 
@@ -154,7 +160,9 @@ def interface_engine(name: str, *, option: str) -> str:
     if name in TESTERS:
         return name
     why = _NO_TESTER.get(name, "no such engine")
-    raise ConfigInvalid(f"{option} {name}: {why}; expected probe, af_xdp, af_packet, trex, or on NICs dpdk")
+    raise ConfigInvalid(
+        f"{option} {name}: {why}; expected probe, xdp, af_xdp, af_packet, trex, or on NICs dpdk"
+    )
 
 
 def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
@@ -164,6 +172,11 @@ def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
     return "dpdk"
 
 
+KERNEL_ENGINE = "xdp"
+"""Makes frames in the kernel, for veth."""
+GRO_NOTE = (
+    "GRO is on at the DUT's port {}: without it (or an XDP program) it takes no frames made in the kernel"
+)
 TCP_ENGINE = "socket"
 """Sends and receives messages over TCP connections: the tester of a mode that has some."""
 
@@ -201,5 +214,17 @@ def generating(
     """Start the tester on the lab's tester ports and core. `ip_version`: of its TCP connections."""
     ports, options = port_arguments(lab, lab.tester_ports, engine, ip_version=ip_version)
     host = lab.tester_ports[0].host
-    with Probe(engine, host, core=lab.cores.tester, ports=ports, options=options, name="tester") as probe:
-        yield ProbeTester(probe, lab, engine, drain)
+    note = None
+    with ExitStack() as stack:
+        if engine == KERNEL_ENGINE:
+            from labkit.lab.links import live_frames  # pyroute2 takes long to import
+
+            dut = lab.dut_ports[0].host
+            if not (isinstance(host, NamespaceHost) and isinstance(dut, NamespaceHost)):
+                raise ConfigInvalid(f"the xdp tester makes frames for veth; {lab.topology.name} has none")
+            options = {**options, "spare": stack.enter_context(live_frames.spare(host))}
+            interfaces = [str(port.interface) for port in lab.dut_ports]
+            if switched := stack.enter_context(live_frames.receiving(dut, interfaces)):
+                note = GRO_NOTE.format(", ".join(switched))
+        probe = Probe(engine, host, core=lab.cores.tester, ports=ports, options=options, name="tester")
+        yield ProbeTester(stack.enter_context(probe), lab, engine, drain, note)

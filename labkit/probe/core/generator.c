@@ -3,21 +3,14 @@
  * The generator: one loop that receives, accounts, and sends what is due. A turn reads the clock once, and
  * once more when frames came in; frames of a burst share that reading.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "as_sent.h"
+#include "goal.h"
 #include "pacing.h"
 #include "role.h"
 
-#define STALL_NS (100 * NS_PER_US)
-#define CLOSED_TIMEOUT_NS (100 * NS_PER_MS)
-#define NO_PROGRESS_NS NS_PER_S
-/* After all came back the loop stays this long, so that a duplicate behind the last frame is seen. */
-#define LINGER_NS (2 * NS_PER_MS)
-/* A stall at the very end may be caught up on, by a thousandth of the duration at most. */
-#define GRACE_MAX_NS (5 * NS_PER_MS)
 /* Of draining: where every turn is a stall, the trial has to end all the same. */
 #define AWAY_MAX_NS NS_PER_S
 #define LAG_SLOTS 65536U
@@ -38,8 +31,7 @@ struct generator {
     const struct frame_set *frames;
     struct trial *trial;
     struct cursor cursor;
-    uint64_t limit; /* frames to send at most */
-    uint64_t send_until_ns;
+    struct goal goal;
     uint64_t away_ns;       /* off the core since sending ended: the drain's clock stands still for that */
     uint64_t drain_from_ns; /* when the loop saw that sending is over */
     uint64_t quiet_from_ns; /* from then on nothing came back, on the drain's clock */
@@ -124,7 +116,7 @@ static unsigned send_due(struct generator *generator, uint64_t now)
     struct io_frame frames[IO_BURST_MAX];
     struct cursor moved = generator->cursor;
     const bool paced = !arguments->unpaced;
-    uint64_t left = generator->limit - generator->cursor.sequence;
+    uint64_t left = generator->goal.limit - generator->cursor.sequence;
     unsigned want = arguments->closed ? 1 : arguments->burst;
     unsigned room;
     unsigned filled;
@@ -300,22 +292,18 @@ static bool all_taken(const struct generator *generator, uint64_t now)
 static bool drained(const struct generator *generator, uint64_t now)
 {
     const struct generate_arguments *arguments = generator->arguments;
-    uint64_t quiet_ns = now - generator->quiet_from_ns;
 
     if (!arguments->expect_return)
         return all_taken(generator, now);
-    if (now - generator->drain_from_ns >= arguments->drain_max_ns)
-        return true;
-    if (outstanding(generator) == 0)
-        return quiet_ns >= LINGER_NS;
-    return quiet_ns >= arguments->drain_quiet_ns;
+    return goal_drained(arguments, outstanding(generator), generator->drain_from_ns, generator->quiet_from_ns,
+                        now);
 }
 
 static bool sending_over(const struct generator *generator, uint64_t now)
 {
-    if (generator->cursor.sequence >= generator->limit)
+    if (generator->cursor.sequence >= generator->goal.limit)
         return true;
-    if (now >= generator->send_until_ns)
+    if (now >= generator->goal.send_until_ns)
         return true;
     /* A counted trial has no other end when the other side takes nothing any more. */
     return generator->arguments->counted && generator->arguments->unpaced && !generator->arguments->closed &&
@@ -335,8 +323,8 @@ static uint64_t idle_ns(const struct generator *generator, bool sending, uint64_
             return 0;
         else
             until = generator->cursor.pacing.next_ns;
-        if (until > generator->send_until_ns)
-            until = generator->send_until_ns;
+        if (until > generator->goal.send_until_ns)
+            until = generator->goal.send_until_ns;
     } else if (outstanding(generator) == 0) {
         until = now + LINGER_NS;
     } else {
@@ -345,30 +333,6 @@ static uint64_t idle_ns(const struct generator *generator, bool sending, uint64_
     if (until <= now)
         return 0;
     return until - now < WAIT_MAX_NS ? until - now : WAIT_MAX_NS;
-}
-
-static void set_goal(struct generator *generator, uint64_t start_ns)
-{
-    const struct generate_arguments *arguments = generator->arguments;
-    uint64_t grace = arguments->duration_ns / 1000;
-
-    grace = grace < GRACE_MAX_NS ? grace : GRACE_MAX_NS;
-    generator->limit = SEQUENCE_CAPACITY;
-    generator->send_until_ns = start_ns + arguments->duration_ns;
-    if (arguments->counted) {
-        generator->limit = arguments->count;
-        generator->send_until_ns = UINT64_MAX;
-        if (!arguments->unpaced) {
-            uint64_t ideal_ns = (uint64_t)((double)arguments->count / arguments->load_pps * 1e9);
-
-            generator->send_until_ns = start_ns + ideal_ns + NO_PROGRESS_NS;
-        }
-    } else if (!arguments->unpaced && !arguments->closed) {
-        generator->limit = (uint64_t)llround(arguments->load_pps * ((double)arguments->duration_ns / 1e9));
-        generator->send_until_ns += grace;
-    }
-    if (!arguments->unpaced)
-        pacing_start(&generator->cursor.pacing, arguments->load_pps, start_ns);
 }
 
 static void loop(struct generator *generator)
@@ -432,7 +396,7 @@ static void loop(struct generator *generator)
         trial->empty_polls += got == 0 && went == 0;
         if (!sending && drained(generator, now - generator->away_ns))
             break;
-        if (role_stopped(role) || __builtin_expect(io->lost[0] != '\0', 0)) {
+        if (role_stopped(role) || __builtin_expect(io->lost.code[0] != '\0', 0)) {
             trial->aborted = true;
             break;
         }
@@ -459,14 +423,14 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
     trial_clear(trial);
     trial->start_ns = clock_now_ns();
     generator.sent_ns = trial->start_ns;
-    set_goal(&generator, trial->start_ns);
+    generator.goal = goal_of(arguments, trial->start_ns);
+    if (!arguments->unpaced)
+        pacing_start(&generator.cursor.pacing, arguments->load_pps, trial->start_ns);
     loop(&generator);
     trial->sent = generator.cursor.sequence;
     if (arguments->above_ns > 0 && arguments->expect_return)
         note_run(trial, trial->sent - trial->sequence.next, false);
-    trial->intended = generator.limit;
-    if (!arguments->counted && (arguments->unpaced || arguments->closed))
-        trial->intended = trial->sent;
+    trial->intended = goal_intended(arguments, generator.goal, trial->sent);
     trial->drain_ns = trial->end_ns - trial->tx_end_ns;
     trial->usage = usage_since(&role->began);
     counter_set(&role->counters->foreign, trial->foreign);

@@ -41,6 +41,9 @@ struct io_port {
 
 /* What a generator is about to send; an engine may prepare for it (sockets, UMEM fill). */
 struct frame_set;
+struct generate_arguments;
+struct role;
+struct trial;
 
 struct io {
     const struct io_ops *ops;
@@ -48,7 +51,7 @@ struct io {
     struct io_port port[IO_PORTS_MAX];
     bool payload_only; /* frames hold the UDP payload alone: the kernel makes the headers */
     bool stream;       /* and are messages in a byte stream: see message.h */
-    char lost[256];    /* why the trial that runs can't go on; empty: it can */
+    struct error lost; /* why the trial that runs has no result; an empty code: it has one */
     void *state;
 };
 
@@ -96,7 +99,13 @@ struct io_ops {
      * open. New reference; the control thread calls it as well, while the worker moves frames. */
     json_t *(*transport)(struct io *io);
 
+    /* Optional: a generator that runs elsewhere than in the core's loop (in-kernel BPF). Returns when the trial is
+     * over or the role stopped, with the trial filled in, or io->lost set. */
+    void (*generate)(struct io *io, struct role *role, const struct generate_arguments *arguments,
+                     const struct frame_set *frames, struct trial *trial);
+
     /* Optional: roles that run elsewhere than in the worker (in-kernel BPF). NULL: the core's own loops run.
+     * With `generate` as well, these are reflect and sink.
      */
     int (*role_start)(struct io *io, const char *role, const json_t *arguments, struct error *err);
     json_t *(*role_counters)(struct io *io);

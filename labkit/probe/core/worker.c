@@ -135,17 +135,14 @@ static int prepare(struct worker *worker)
     return 0;
 }
 
-/* A trial that lost a connection has no result. */
+/* A trial that lost a connection, or frames that nobody counted, has no result. */
 static void answer_trial(struct worker *worker, const struct command *command)
 {
     struct io *io = &worker->io;
     json_t *trial;
 
-    if (io->lost[0] != '\0') {
-        struct error err;
-
-        error_set(&err, "connection", "%s", io->lost);
-        answer_error(&command->id, &err);
+    if (io->lost.code[0] != '\0') {
+        answer_error(&command->id, &io->lost);
         return;
     }
     trial = trial_json(worker->trial, &command->generate);
@@ -153,6 +150,12 @@ static void answer_trial(struct worker *worker, const struct command *command)
         (void)json_object_set_new(trial, "transport",
                                   io->ops->transport ? io->ops->transport(io) : json_null());
     answer_result(command->id, trial);
+}
+
+/* Whether the role runs on its own once it was started, until it is stopped. */
+static bool is_elsewhere(const struct io *io, enum command_kind kind)
+{
+    return io->ops->role_start != NULL && (kind != COMMAND_GENERATE || io->ops->generate == NULL);
 }
 
 static void do_role(struct worker *worker)
@@ -163,7 +166,7 @@ static void do_role(struct worker *worker)
     memset(&worker->counters, 0, sizeof(worker->counters));
     worker->counters.role = role_name(command->kind);
     worker->outcome = -1;
-    if (worker->io.ops->role_start != NULL) {
+    if (is_elsewhere(&worker->io, command->kind)) {
         worker->outcome =
             worker->io.ops->role_start(&worker->io, worker->counters.role, command->json, &worker->err);
         return;
@@ -182,6 +185,8 @@ static void do_role(struct worker *worker)
         role_began(worker);
         if (command->kind == COMMAND_SINK) {
             sink_run(&role, command->sink_tag, &worker->trial->sequence);
+        } else if (worker->io.ops->generate != NULL) {
+            worker->io.ops->generate(&worker->io, &role, &command->generate, worker->frames, worker->trial);
         } else {
             generator_run(&role, &command->generate, worker->frames, worker->trial);
         }
@@ -211,6 +216,7 @@ static void *work(void *context)
     (void)prctl(PR_SET_TIMERSLACK, 1UL);
     do {
         enum worker_state after = WORKER_IDLE;
+        bool elsewhere;
 
         (void)pthread_mutex_lock(&worker->mutex);
         while (!worker->has_job)
@@ -225,8 +231,9 @@ static void *work(void *context)
             do_open(worker);
             break;
         case JOB_ROLE:
+            elsewhere = is_elsewhere(&worker->io, worker->command.kind);
             do_role(worker);
-            if (worker->outcome == 0 && worker->io.ops->role_start != NULL)
+            if (worker->outcome == 0 && elsewhere)
                 after = WORKER_EXTERNAL;
             break;
         case JOB_EXTERNAL_COUNTERS:

@@ -29,10 +29,10 @@ static void lose(struct io *io, uint32_t index, const char *why)
     struct tcp_engine *state = io->state;
     char text[64];
 
-    if (state->wanted > 0 && io->lost[0] == '\0') {
+    if (state->wanted > 0 && io->lost.code[0] == '\0') {
         address_describe(&state->peer, text);
-        (void)snprintf(io->lost, sizeof(io->lost), "connection %u of %u to %s: %s", index + 1, state->wanted,
-                       text, why);
+        error_set(&io->lost, "connection", "connection %u of %u to %s: %s", index + 1, state->wanted, text,
+                  why);
     }
     tcp_drop(state, index);
 }

@@ -282,24 +282,24 @@ static bool settled(struct io *io)
     uint64_t until_ns = clock_now_ns() + SETTLE_NS;
     uint32_t index = 0;
 
-    while (index < state->slots && io->lost[0] == '\0') {
+    while (index < state->slots && io->lost.code[0] == '\0') {
         if (is_quiet(io, index))
             index++;
         else if (clock_now_ns() >= until_ns)
             return false;
     }
-    return io->lost[0] == '\0';
+    return io->lost.code[0] == '\0';
 }
 
 int tcp_begin(struct io *io, bool expect_return, struct error *err)
 {
     struct tcp_engine *state = io->state;
-    bool whole = io->lost[0] == '\0' && state->count == state->wanted;
+    bool whole = io->lost.code[0] == '\0' && state->count == state->wanted;
 
-    io->lost[0] = '\0';
+    io->lost.code[0] = '\0';
     state->left = NO_CONNECTION;
     if (!whole || !settled(io)) {
-        io->lost[0] = '\0';
+        io->lost.code[0] = '\0';
         if (connect_all(state, err) != 0)
             return -1;
     }
@@ -348,7 +348,7 @@ int tcp_prepare(struct io *io, const struct frame_set *frames, struct error *err
     struct tcp_engine *state = io->state;
     union address from;
 
-    io->lost[0] = '\0';
+    io->lost.code[0] = '\0';
     if (frames == NULL) {
         if (state->wanted > 0)
             drop_all(state);

@@ -9,24 +9,29 @@
 #include "datapath.h"
 #include "driver_stats.h"
 #include "io.h"
+#include "tester.h"
+#include "xdp_generate.h"
 #include "xdp_link.h"
 
 #include "datapath.bpf.h" /* datapath_bpf_object, made by the build */
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum role { ROLE_NONE, ROLE_REFLECT, ROLE_SINK };
+enum external_role { ROLE_NONE, ROLE_REFLECT, ROLE_SINK };
 
 struct state {
     struct bpf_object *object;
     struct xdp_link link[IO_PORTS_MAX];
     unsigned ports;
-    enum role role;
-    uint64_t driver_drops; /* at the start of the role */
+    enum external_role role;
+    uint64_t driver_drops;           /* at the start of the role */
+    struct xdp_generator *generator; /* NULL: nothing was generated yet */
+    char spare[IFNAMSIZ];         /* empty: none */
 };
 
 static int program_fd(const struct state *state, const char *name)
@@ -58,6 +63,7 @@ static void xdp_close(struct io *io)
 
     for (unsigned i = 0; i < state->ports; i++)
         xdp_link_close(&state->link[i]);
+    xdp_generator_close(state->generator);
     bpf_object__close(state->object);
     free(state);
     io->state = NULL;
@@ -78,9 +84,10 @@ static int fill_other_port(struct state *state, struct error *err)
 
 static int xdp_open(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err)
 {
-    static const char *const known_options[] = {"attach", NULL};
+    static const char *const known_options[] = {"attach", "spare", NULL};
     static const char *const known[] = {"interface", NULL};
     struct state *state = calloc(1, sizeof(*state));
+    const char *spare = NULL;
     enum xdp_attach attach;
     int ifindex[IO_PORTS_MAX] = {0};
 
@@ -93,14 +100,19 @@ static int xdp_open(struct io *io, const json_t *ports, const json_t *options, i
     io->port_count = state->ports = (unsigned)json_array_size(ports);
     for (unsigned i = 0; i < state->ports; i++)
         state->link[i].fd = -1;
-    if (arguments_known(options, "options", known_options, err) || xdp_attach_option(options, &attach, err))
+    if (arguments_known(options, "options", known_options, err) || xdp_attach_option(options, &attach, err) ||
+        arguments_string(options, "spare", false, &spare, err))
         goto fail;
+    if (spare != NULL)
+        (void)strncpy(state->spare, spare, sizeof(state->spare) - 1);
     for (unsigned i = 0; i < state->ports; i++) {
         const json_t *port = json_array_get(ports, i);
 
         if (arguments_known(port, "a port", known, err) ||
             xdp_port_read(port, &io->port[i], &ifindex[i], err))
             goto fail;
+        if (io->port[i].frame_max > TESTER_FRAME_MAX)
+            io->port[i].frame_max = TESTER_FRAME_MAX;
     }
     state->object = xdp_object_load("labkit", datapath_bpf_object, sizeof(datapath_bpf_object), err);
     if (state->object == NULL)
@@ -133,7 +145,12 @@ static json_t *proof_of_ports(const struct io *io)
 
 static json_t *xdp_proof(struct io *io)
 {
-    return json_pack("{s:o}", "ports", proof_of_ports(io));
+    const struct state *state = io->state;
+    json_t *proof = json_pack("{s:o}", "ports", proof_of_ports(io));
+
+    if (state->generator != NULL)
+        (void)json_object_set_new(proof, "generator", xdp_generator_proof(state->generator));
+    return proof;
 }
 
 /* Frames that a driver dropped after the program said where they should go. */
@@ -279,9 +296,31 @@ static json_t *xdp_role_counters(struct io *io)
     return counters;
 }
 
+static int xdp_prepare(struct io *io, const struct frame_set *frames, struct error *err)
+{
+    struct state *state = io->state;
+
+    if (state->generator == NULL)
+        state->generator = xdp_generator_open(state->spare[0] ? state->spare : NULL, err);
+    if (state->generator == NULL)
+        return -1;
+    return xdp_generator_prepare(state->generator, io, state->link, frames, err);
+}
+
+static void xdp_generate(struct io *io, struct role *role, const struct generate_arguments *arguments,
+                         const struct frame_set *frames, struct trial *trial)
+{
+    struct state *state = io->state;
+
+    (void)frames; /* prepared before */
+    xdp_generator_run(state->generator, io, state->link[0].ifindex, role, arguments, trial);
+}
+
 const struct io_ops io_engine = {
     .engine = "xdp",
-    .can_generate = false,
+    .can_generate = true,
+    .prepare = xdp_prepare,
+    .generate = xdp_generate,
     .open = xdp_open,
     .close = xdp_close,
     .proof = xdp_proof,

@@ -82,7 +82,7 @@ static unsigned link_commit(struct io *io, unsigned port, struct io_frame *frame
             put(frames[i].data, frames[i].length);
     }
     if (fake_link.lost_after > 0 && fake_link.sent >= fake_link.lost_after)
-        (void)snprintf(io->lost, sizeof(io->lost), "the other end has gone");
+        error_set(&io->lost, "connection", "the other end has gone");
     return n;
 }
 
