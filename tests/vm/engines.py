@@ -7,15 +7,36 @@ import json
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Protocol
 
 from labkit.probe.cache import MANIFEST, SOURCES, checksum
-from tests.vm.guest import Guest
 
 ENGINES = ("xdp", "af_xdp")
 THERE = "/usr/local/lib/labkit/probe"
 
 
-def put(guest: Guest, work: Path) -> None:
+class Printed(Protocol):
+    """What a command printed."""
+
+    @property
+    def out(self) -> str:
+        """On its standard output."""
+        ...
+
+
+class Machine(Protocol):
+    """A guest, as root."""
+
+    def run(self, command: str) -> Printed:
+        """Run a shell command there. Raises where it fails."""
+        ...
+
+    def put(self, content: bytes, command: str) -> None:
+        """Hand bytes to a shell command there. Raises where it fails."""
+        ...
+
+
+def put(guest: Machine, work: Path) -> None:
     """Add the engines to the build that role labkit_host made there. Host and guests are of the same Debian."""
     built = work / "engines"
     if not built.exists():

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from tests.vm import accelerator, box, image, libvirt
+from tests.vm import accelerator, box, engines, image, libvirt
 from tests.vm.playbook import Say
 
 pytestmark = pytest.mark.long
@@ -72,11 +76,13 @@ class Vagrant:
         """Run labkit on the host of the machines."""
         return self._run([sys.executable, "-m", "labkit.cli", *arguments], self.folder, check)
 
-    def _run(self, command: list[str], where: Path, check: bool) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, command: list[str], where: Path, check: bool, content: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.daemon.argv(*command, cwd=where),
             env=self._environment,
-            stdin=subprocess.DEVNULL,
+            input=content,
             capture_output=True,
             text=True,
             errors="replace",
@@ -93,6 +99,11 @@ class Vagrant:
         """Run a command in a machine."""
         return self.run("ssh", machine, "--command", command, "--no-tty").stdout
 
+    def put(self, machine: str, content: bytes, command: str) -> None:
+        """Hand bytes to a command in a machine."""
+        there = ["vagrant", "ssh", machine, "--command", f"base64 -d | {command}", "--no-tty"]
+        self._run(there, TOP, True, base64.b64encode(content).decode())
+
     def domains(self) -> set[str]:
         """The machines that libvirt knows."""
         return set(self.daemon.virsh("list", "--all", "--name").stdout.split())
@@ -105,6 +116,22 @@ class Vagrant:
     def networks(self) -> set[str]:
         """The networks that it has."""
         return set(self.daemon.virsh("net-list", "--all", "--name").stdout.split())
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One of its machines, as root."""
+
+    vagrant: Vagrant
+    name: str
+
+    def run(self, command: str) -> engines.Printed:
+        """See engines.Machine."""
+        return SimpleNamespace(out=self.vagrant.ssh(self.name, f"sudo sh -c {shlex.quote(command)}"))
+
+    def put(self, content: bytes, command: str) -> None:
+        """See engines.Machine."""
+        self.vagrant.put(self.name, content, f"sudo sh -c {shlex.quote(command)}")
 
 
 @pytest.fixture
@@ -163,6 +190,8 @@ def trial(printed: str) -> dict[str, object]:
 
 def measure_all(vagrant: Vagrant, say: Say) -> None:
     """The suite, from the host, as `tox -e perf -- --topology vagrant` runs it; function alone."""
+    for name in ("tester", "dut"):
+        engines.put(Machine(vagrant, name), vagrant.folder)
     began = time.monotonic()
     done = vagrant.labkit("run", "--quick", "--allow-invalid", "--topology", "vagrant", check=False)
     say(f"the quick suite took {time.monotonic() - began:.0f} s\n{done.stdout}")
