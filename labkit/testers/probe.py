@@ -181,6 +181,13 @@ TCP_ENGINE = "socket"
 """Sends and receives messages over TCP connections: the tester of a mode that has some."""
 
 
+def _ring(lab: Lab) -> str:
+    """Whose core empties the rings of the DUT's ports: what they refuse is the DUT's loss, or was not sent."""
+    ports: Any = lab.facts.get("ports", {})
+    threaded = all(ports[port.port.name]["napi"]["threaded"] for port in lab.dut_ports)
+    return "dut" if threaded else "tester"
+
+
 def port_arguments(
     lab: Lab, ports: Sequence[LivePort], engine: str, *, ip_version: int = 4
 ) -> tuple[list[dict[str, object]], dict[str, object]]:
@@ -222,7 +229,7 @@ def generating(
             dut = lab.dut_ports[0].host
             if not (isinstance(host, NamespaceHost) and isinstance(dut, NamespaceHost)):
                 raise ConfigInvalid(f"the xdp tester makes frames for veth; {lab.topology.name} has none")
-            options = {**options, "spare": stack.enter_context(live_frames.spare(host))}
+            options = {**options, "spare": stack.enter_context(live_frames.spare(host)), "ring": _ring(lab)}
             interfaces = [str(port.interface) for port in lab.dut_ports]
             if switched := stack.enter_context(live_frames.receiving(dut, interfaces)):
                 note = GRO_NOTE.format(", ".join(switched))

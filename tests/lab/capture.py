@@ -17,6 +17,7 @@ SOL_PACKET, PACKET_AUXDATA = 263, 8
 AUXDATA = struct.Struct("=IIIHHHH")
 """struct tpacket_auxdata: status, length, captured length, MAC header, network header, VLAN's control and protocol."""
 VLAN_VALID = 1 << 4
+SO_RCVBUFFORCE, BUFFER_BYTES = 33, 8 << 20
 ECHO_REQUESTS = {ICMP: 8, ICMP6: 128}
 
 
@@ -45,6 +46,8 @@ def captured(lab: Lab, send: Callable[[], object]) -> list[bytes]:
     port = lab.dut_ports[0]
     with inside(port.host.pid), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as packets:  # type: ignore[attr-defined]
         packets.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        # A frame that was made in the kernel takes a whole page of it.
+        packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         packets.bind((port.interface, 0))
         packets.settimeout(0.1)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from tests.lab.ssh_host import TwoHosts
 
 # Two of these suites on one machine wait for each other.
 os.environ.setdefault("LABKIT_WAIT", "10min")
+
+
+KERNEL_WARNS = re.compile(r"WARNING: |BUG: |Bad page|Call Trace|general protection|rcu: .*stall")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +44,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "/lab/" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason="needs root: sudo -E pytest tests/lab"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _silent_kernel() -> Iterator[None]:
+    """Fails where the kernel has warned meanwhile: what loads programs into it must not hurt it."""
+    try:
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:  # not shown to this container
+        yield
+        return
+    try:
+        os.lseek(log, 0, os.SEEK_END)
+        yield
+        said = []
+        with suppress(BlockingIOError):
+            while True:
+                with suppress(BrokenPipeError):  # older ones were overwritten
+                    said.append(os.read(log, 8192).decode(errors="replace").partition(";")[2])
+    finally:
+        os.close(log)
+    assert not [line for line in said if KERNEL_WARNS.search(line)], "".join(said)[-4000:]
 
 
 @pytest.fixture(scope="session")

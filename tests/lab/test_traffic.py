@@ -52,10 +52,13 @@ def timeless(frame: bytes) -> bytes:
         (OWN_MIX, FrameSpec(size="imix", flows=3)),
     ],
 )
-def test_the_wire_has_what_labkit_frames_writes_with_right_checksums(traffic: str, spec: FrameSpec) -> None:
+@pytest.mark.parametrize("engine", ["af_packet", "xdp"])
+def test_the_wire_has_what_labkit_frames_writes_with_right_checksums(
+    traffic: str, spec: FrameSpec, engine: str
+) -> None:
     topology = lab_of(traffic)
     written = list(preview.as_sent(preview.command_for(topology, spec, own_mac=True), 60))
-    with lab_up(topology) as lab, generating(lab, "af_packet") as tester:
+    with lab_up(topology) as lab, generating(lab, engine) as tester:
         tester.set_frames(spec, own_mac=True)
         sent = captured(lab, lambda: tester.measure_burst(60))
 
@@ -77,11 +80,12 @@ def test_the_wire_has_what_labkit_frames_writes_with_right_checksums(traffic: st
         ("memif", TAGGED, FrameSpec(size=128)),
     ],
 )
+@pytest.mark.parametrize("engine", [None, "xdp"])
 def test_every_datapath_that_is_said_to_move_such_frames_does(
-    name: str, traffic: str, spec: FrameSpec
+    name: str, traffic: str, spec: FrameSpec, engine: str | None
 ) -> None:
     moved = set()
-    with Session(Settings(store=False, wait_s=WAIT_S), progress=Silent()) as session:
+    with Session(Settings(store=False, wait_s=WAIT_S, tester_engine=engine), progress=Silent()) as session:
         for datapath in enumerate_datapaths([lab_of(traffic, name)]):
             if session.lacking(datapath) or datapath.unfit(spec):
                 continue
@@ -101,7 +105,8 @@ def test_every_datapath_that_is_said_to_move_such_frames_does(
     )
 
 
-def test_a_capture_is_sent_in_its_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["af_packet", "xdp"])
+def test_a_capture_is_sent_in_its_order(tmp_path: Path, engine: str) -> None:
     """With the lab's MAC addresses, and the signature in the payload; all else is as it was captured."""
     source = (
         preview.as_sent(preview.command_for(lab_of(TAGGED), FrameSpec(size=128), own_mac=True), 7),
@@ -113,7 +118,7 @@ def test_a_capture_is_sent_in_its_order(tmp_path: Path) -> None:
     wrpcap(str(tmp_path / "in.pcap"), [Ether(frame) for frame in frames])
     topology = lab_of("traffic: {pcap: in.pcap}", folder=tmp_path)
     spec = frame_spec("pcap")
-    with lab_up(topology) as lab, generating(lab, "af_packet") as tester:
+    with lab_up(topology) as lab, generating(lab, engine) as tester:
         tester.set_frames(spec, own_mac=True)
         sent = captured(lab, lambda: tester.measure_burst(20))
         assert [len(frame) for frame in sent] == [len(frames[i % 9]) for i in range(20)]

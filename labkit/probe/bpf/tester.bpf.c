@@ -4,8 +4,8 @@
  * mode, and redirects them into a port; another one accounts for what comes back. Pages are used again as the
  * DUT left them, so every byte of every frame is written.
  */
-#include "frame.h"
 #include "tester.h"
+#include "frame.h"
 
 #define MINIMUM_FRAME 60 /* without FCS: written by the program itself, longer ones by a helper */
 #define HALF_MAGNITUDE 10
@@ -128,9 +128,10 @@ static __always_inline void *at_offset(struct xdp_md *ctx, __u32 offset, __u32 b
     return at + bytes > (void *)(long)ctx->data_end ? (void *)0 : at;
 }
 
-/* Writes the fields of the flow; *sum becomes what they add to the checksum of the UDP, TCP or ICMP header. */
-static __always_inline int write_fields(struct xdp_md *ctx, const struct tester_template *template, __u32 flow,
-                                        __u32 *sum)
+/* Writes the fields of the flow; *sum becomes what they add to the checksum of the UDP, TCP or ICMP header.
+ */
+static __always_inline int write_fields(struct xdp_md *ctx, const struct tester_template *template,
+                                        __u32 flow, __u32 *sum)
 {
     const struct tester_plan *plan = &tester.plan;
 
@@ -175,7 +176,8 @@ static __always_inline int write_fields(struct xdp_md *ctx, const struct tester_
 }
 
 /* One whole frame, as frames_stamp of core/frames.h writes it. */
-static __always_inline int write_frame(struct xdp_md *ctx, const struct tester_sending *sending, __u64 time_ns)
+static __always_inline int write_frame(struct xdp_md *ctx, const struct tester_sending *sending,
+                                       __u64 time_ns)
 {
     __u16 tag = tester.plan.tag;
     __u64 sequence = sending->sequence;
@@ -290,7 +292,8 @@ int generate(struct xdp_md *ctx)
     return bpf_redirect_map(&out, key, 0);
 }
 
-/* A frame took its time, and `missing` ones before it have not come: lost, or overtaken, they are not in time. */
+/* A frame took its time, and `missing` ones before it have not come: lost, or overtaken, they are not in
+ * time. */
 static __always_inline void note_run(struct tester_arrived *arrived, __u64 missing, int above)
 {
     arrived->above_run += missing + above;
@@ -346,10 +349,10 @@ static __always_inline int has_port(const struct test_frame *frame)
 static __always_inline int is_whole(const struct xdp_md *ctx, const struct test_frame *frame)
 {
     __u64 length = ctx->data_end - ctx->data;
-    __u64 before = frame->ip_version == 4
-                       ? (__u64)((void *)frame->ipv4 - (void *)frame->eth) + bpf_ntohs(frame->ipv4->tot_len)
-                       : (__u64)((void *)(frame->ipv6 + 1) - (void *)frame->eth) +
-                             bpf_ntohs(frame->ipv6->payload_len);
+    __u64 before =
+        frame->ip_version == 4
+            ? (__u64)((void *)frame->ipv4 - (void *)frame->eth) + bpf_ntohs(frame->ipv4->tot_len)
+            : (__u64)((void *)(frame->ipv6 + 1) - (void *)frame->eth) + bpf_ntohs(frame->ipv6->payload_len);
 
     return length >= before;
 }
@@ -395,7 +398,8 @@ static long compare(__u32 index, struct comparison *comparison)
 }
 
 /* Whether what follows the signature is as it was sent: byte for byte, which is slow, and only on demand. */
-static __always_inline int has_its_payload(struct xdp_md *ctx, __u32 offset, const struct tester_template *sent)
+static __always_inline int has_its_payload(struct xdp_md *ctx, __u32 offset,
+                                           const struct tester_template *sent)
 {
     struct comparison comparison = {sent, sent->signature + SIGNATURE_BYTES, 1};
     __u64 bytes = sent->length - comparison.from;
@@ -478,6 +482,18 @@ int receive(struct xdp_md *ctx)
     }
     arrived->awaited = sequence + 1;
     return XDP_DROP;
+}
+
+/* What one look at the clock costs: the kernel says how long a run takes. */
+SEC("xdp")
+int read_clock(struct xdp_md *ctx)
+{
+    __u64 last = 0;
+
+    for (int i = 0; i < TESTER_CLOCK_READS; i++) {
+        last |= bpf_ktime_get_ns();
+    }
+    return last ? XDP_DROP : XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the in-kernel tester's programs and the engine that runs them share: one struct in the programs' memory,
- * mapped by the engine. The engine writes the plan and the frames before a trial; each program writes its own part.
+ * What the in-kernel tester's programs and the engine that runs them share: one struct in the programs'
+ * memory, mapped by the engine. The engine writes the plan and the frames before a trial; each program writes
+ * its own part.
  */
 #ifndef LABKIT_BPF_TESTER_H
 #define LABKIT_BPF_TESTER_H
@@ -10,14 +11,16 @@
 
 #define TESTER_TEMPLATES 256
 #define TESTER_FRAME_MAX 3408 /* what a page has room for in live-frames mode, seen on Linux 6.18 */
-#define TESTER_SEEN 4096 /* a power of two that a frame fits into */
+#define TESTER_SEEN 4096      /* a power of two that a frame fits into */
 #define TESTER_ORDER 65536
 #define TESTER_FLOWS 32768
 #define TESTER_FIELDS 4
 #define TESTER_LAGS 65536
 #define TESTER_COUNTS 25600 /* of a histogram: see core/histogram.h */
 #define TESTER_OFFSETS 256  /* headers and signature end before this byte */
-/* The memory of sequence numbers: a ring of 64-bit words, each of which knows the stretch that it stands for. */
+#define TESTER_CLOCK_READS 1000
+/* The memory of sequence numbers: a ring of 64-bit words, each of which knows the stretch that it stands for.
+ */
 #define TESTER_WORDS (1 << 20)
 
 struct tester_word {

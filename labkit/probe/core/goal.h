@@ -44,13 +44,14 @@ static inline struct goal goal_of(const struct generate_arguments *arguments, ui
 }
 
 /* How many frames the trial was to send, when `sent` were. */
-static inline uint64_t goal_intended(const struct generate_arguments *arguments, struct goal goal, uint64_t sent)
+static inline uint64_t goal_intended(const struct generate_arguments *arguments, struct goal goal,
+                                     uint64_t sent)
 {
     return !arguments->counted && (arguments->unpaced || arguments->closed) ? sent : goal.limit;
 }
 
-/* Whether nothing more can be expected back: `outstanding` frames are, since `from_ns` none is sent any more, and
- * since `quiet_from_ns` none came. */
+/* Whether nothing more can be expected back: `outstanding` frames are, since `from_ns` none is sent any more,
+ * and since `quiet_from_ns` none came. */
 static inline bool goal_drained(const struct generate_arguments *arguments, uint64_t outstanding,
                                 uint64_t from_ns, uint64_t quiet_from_ns, uint64_t now)
 {

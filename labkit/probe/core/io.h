@@ -99,8 +99,8 @@ struct io_ops {
      * open. New reference; the control thread calls it as well, while the worker moves frames. */
     json_t *(*transport)(struct io *io);
 
-    /* Optional: a generator that runs elsewhere than in the core's loop (in-kernel BPF). Returns when the trial is
-     * over or the role stopped, with the trial filled in, or io->lost set. */
+    /* Optional: a generator that runs elsewhere than in the core's loop (in-kernel BPF). Returns when the
+     * trial is over or the role stopped, with the trial filled in, or io->lost set. */
     void (*generate)(struct io *io, struct role *role, const struct generate_arguments *arguments,
                      const struct frame_set *frames, struct trial *trial);
 

@@ -31,7 +31,7 @@ struct state {
     enum external_role role;
     uint64_t driver_drops;           /* at the start of the role */
     struct xdp_generator *generator; /* NULL: nothing was generated yet */
-    char spare[IFNAMSIZ];         /* empty: none */
+    struct xdp_generator_options options;
 };
 
 static int program_fd(const struct state *state, const char *name)
@@ -84,10 +84,12 @@ static int fill_other_port(struct state *state, struct error *err)
 
 static int xdp_open(struct io *io, const json_t *ports, const json_t *options, int core, struct error *err)
 {
-    static const char *const known_options[] = {"attach", "spare", NULL};
+    static const char *const known_options[] = {"attach", "spare", "ring", NULL};
     static const char *const known[] = {"interface", NULL};
     struct state *state = calloc(1, sizeof(*state));
+    static const char *const rings[] = {"tester", "dut", NULL};
     const char *spare = NULL;
+    unsigned ring = 0;
     enum xdp_attach attach;
     int ifindex[IO_PORTS_MAX] = {0};
 
@@ -101,10 +103,12 @@ static int xdp_open(struct io *io, const json_t *ports, const json_t *options, i
     for (unsigned i = 0; i < state->ports; i++)
         state->link[i].fd = -1;
     if (arguments_known(options, "options", known_options, err) || xdp_attach_option(options, &attach, err) ||
-        arguments_string(options, "spare", false, &spare, err))
+        arguments_string(options, "spare", false, &spare, err) ||
+        xdp_choice(options, "ring", rings, &ring, err))
         goto fail;
     if (spare != NULL)
-        (void)strncpy(state->spare, spare, sizeof(state->spare) - 1);
+        (void)strncpy(state->options.spare, spare, sizeof(state->options.spare) - 1);
+    state->options.ring_is_duts = ring == 1;
     for (unsigned i = 0; i < state->ports; i++) {
         const json_t *port = json_array_get(ports, i);
 
@@ -301,7 +305,7 @@ static int xdp_prepare(struct io *io, const struct frame_set *frames, struct err
     struct state *state = io->state;
 
     if (state->generator == NULL)
-        state->generator = xdp_generator_open(state->spare[0] ? state->spare : NULL, err);
+        state->generator = xdp_generator_open(&state->options, err);
     if (state->generator == NULL)
         return -1;
     return xdp_generator_prepare(state->generator, io, state->link, frames, err);

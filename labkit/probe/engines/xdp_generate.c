@@ -28,8 +28,9 @@
 /* How often a run is interrupted when its time is over. */
 #define TICK_NS (50 * NS_PER_US)
 #define RUNS_MAX 2000000000U
-/* Frames are flushed after a batch, and a batch is full sooner at a high rate: a small one keeps departures close to
- * the schedule, a large one is cheaper a frame. veth has room for 256 (measured: 192 and less lost none). */
+/* Frames are flushed after a batch, and a batch is full sooner at a high rate: a small one keeps departures
+ * close to the schedule, a large one is cheaper a frame. veth has room for 256 (measured: 192 and less lost
+ * none). */
 #define SPINS 16U
 
 _Static_assert(sizeof(struct histogram) == sizeof(struct tester_histogram), "one layout of histograms");
@@ -46,6 +47,10 @@ struct xdp_generator {
     int receiver;
     const struct frame_set *frames;
     uint64_t stretches; /* used up by the trials so far */
+    bool ring_is_duts;
+    double clock_read_ns;
+    int64_t clocks_apart_ns; /* at the last trial */
+    unsigned batch;          /* of the last trial */
 };
 
 static uint64_t monotonic_ns(void)
@@ -56,7 +61,8 @@ static uint64_t monotonic_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-/* What the probe's clock is ahead of the programs': of several readings, the one that was interrupted least. */
+/* What the probe's clock is ahead of the programs': of several readings, the one that was interrupted least.
+ */
 static int64_t clocks_apart_ns(void)
 {
     uint64_t best = UINT64_MAX;
@@ -89,7 +95,17 @@ static int attach_spare(struct xdp_generator *generator, const char *name, struc
     return xdp_link_attach(&generator->spare, &port, ifindex, generator->program, XDP_ATTACH_NATIVE, err);
 }
 
-struct xdp_generator *xdp_generator_open(const char *spare, struct error *err)
+/* What one look at the clock costs the programs [ns]; 0 where the kernel does not say. */
+static double clock_read_ns(const struct bpf_object *object)
+{
+    uint8_t data[64] = {0};
+    LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = data, .data_size_in = sizeof(data), .repeat = 1);
+    int program = bpf_program__fd(bpf_object__find_program_by_name(object, "read_clock"));
+
+    return bpf_prog_test_run_opts(program, &run) == 0 ? (double)run.duration / TESTER_CLOCK_READS : 0;
+}
+
+struct xdp_generator *xdp_generator_open(const struct xdp_generator_options *options, struct error *err)
 {
     struct xdp_generator *generator = calloc(1, sizeof(*generator));
     const struct bpf_map *memory;
@@ -112,11 +128,12 @@ struct xdp_generator *xdp_generator_open(const char *spare, struct error *err)
         goto fail;
     }
     generator->shared = mapped;
-    generator->program =
-        bpf_program__fd(bpf_object__find_program_by_name(generator->object, "generate"));
+    generator->program = bpf_program__fd(bpf_object__find_program_by_name(generator->object, "generate"));
     generator->receiver = bpf_program__fd(bpf_object__find_program_by_name(generator->object, "receive"));
-    if (spare != NULL && attach_spare(generator, spare, err) != 0)
+    if (options->spare[0] != '\0' && attach_spare(generator, options->spare, err) != 0)
         goto fail;
+    generator->ring_is_duts = options->ring_is_duts;
+    generator->clock_read_ns = clock_read_ns(generator->object);
     return generator;
 fail:
     xdp_generator_close(generator);
@@ -148,7 +165,8 @@ static int take_templates(struct tester *shared, const struct frame_set *frames,
             return -1;
         }
         if (from->signature_offset + SIGNATURE_BYTES > TESTER_OFFSETS) {
-            error_set(err, "bad-argument", "templates[%u]: the xdp engine makes headers of up to %u bytes, got %u", i,
+            error_set(err, "bad-argument",
+                      "templates[%u]: the xdp engine makes headers of up to %u bytes, got %u", i,
                       TESTER_OFFSETS - SIGNATURE_BYTES, from->signature_offset);
             return -1;
         }
@@ -280,9 +298,9 @@ static struct goal plan_trial(struct xdp_generator *generator, int ifindex,
 static int timer_start(timer_t *timer, uint64_t at_ns, struct error *err)
 {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
-    struct itimerspec when = {.it_interval = {.tv_nsec = TICK_NS},
-                              .it_value = {.tv_sec = (time_t)(at_ns / NS_PER_S),
-                                           .tv_nsec = (long)(at_ns % NS_PER_S)}};
+    struct itimerspec when = {
+        .it_interval = {.tv_nsec = TICK_NS},
+        .it_value = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)}};
 
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
     if (timer_create(CLOCK_MONOTONIC, &event, timer) != 0) {
@@ -302,7 +320,8 @@ static bool is_over(const struct tester *shared)
     return __atomic_load_n(&shared->sending.over_ns, __ATOMIC_RELAXED) != 0;
 }
 
-/* How many runs may be asked for at once: no more than make the frames of a burst, which is over with the last. */
+/* How many runs may be asked for at once: no more than make the frames of a burst, which is over with the
+ * last. */
 static uint32_t runs_for(const struct tester *shared)
 {
     const struct tester_plan *plan = &shared->plan;
@@ -312,7 +331,8 @@ static uint32_t runs_for(const struct tester *shared)
 }
 
 /* Runs the generator until sending is over or the role stopped. */
-static int send_all(struct xdp_generator *generator, unsigned batch, const struct role *role, struct error *err)
+static int send_all(struct xdp_generator *generator, unsigned batch, const struct role *role,
+                    struct error *err)
 {
     const struct frame_set *frames = generator->frames;
     struct tester *shared = generator->shared;
@@ -328,8 +348,9 @@ static int send_all(struct xdp_generator *generator, unsigned batch, const struc
         if (failed != 0 && failed != -EINTR) {
             error_set(err, "refused", "bpf(BPF_PROG_TEST_RUN) with live frames of %u bytes: %s%s",
                       frames->longest, strerror(-failed),
-                      failed == -EINVAL ? ": the kernel has no such mode (Linux 5.18), or no room for such frames"
-                                        : "");
+                      failed == -EINVAL
+                          ? ": the kernel has no such mode (Linux 5.18), or no room for such frames"
+                          : "");
             return -1;
         }
     }
@@ -346,8 +367,8 @@ static void drain(struct tester *shared, const struct generate_arguments *argume
     uint64_t frames = arrived->frames;
 
     if (arguments->late_ns > 0 && shared->rtt.n > 0)
-        __atomic_store_n(&shared->late_from_ns, shared->sending.sent_ns + shared->rtt.min_ns + arguments->late_ns,
-                         __ATOMIC_RELAXED);
+        __atomic_store_n(&shared->late_from_ns,
+                         shared->sending.sent_ns + shared->rtt.min_ns + arguments->late_ns, __ATOMIC_RELAXED);
     while (arguments->expect_return && !role_stopped(role)) {
         uint64_t now = monotonic_ns();
 
@@ -361,7 +382,8 @@ static void drain(struct tester *shared, const struct generate_arguments *argume
             frames = arrived->frames;
             quiet_from_ns = now;
         }
-        if (goal_drained(arguments, shared->sending.sequence - arrived->received, from_ns, quiet_from_ns, now))
+        if (goal_drained(arguments, shared->sending.sequence - arrived->received, from_ns, quiet_from_ns,
+                         now))
             return;
     }
 }
@@ -414,14 +436,16 @@ static void check_counts(const struct xdp_generator *generator, struct io *io, s
                   (unsigned long long)shared->sending.refused);
     else if (accepted.taken + accepted.refused != made)
         error_set(&io->lost, "refused",
-                  "%s: %llu frames were made, but its driver took %llu and refused %llu: the other end is down, or has "
+                  "%s: %llu frames were made, but its driver took %llu and refused %llu: the other end is "
+                  "down, or has "
                   "no XDP program and no GRO, or the frames are longer than its MTU",
                   io->port[0].name, (unsigned long long)made, (unsigned long long)accepted.taken,
                   (unsigned long long)accepted.refused);
     else if (shared->arrived.forgotten > 0)
-        error_set(&io->lost, "internal",
-                  "%llu frames came back after %d million others: whether they are copies is not known any more",
-                  (unsigned long long)shared->arrived.forgotten, TESTER_WORDS / 1000000 * 64);
+        error_set(
+            &io->lost, "internal",
+            "%llu frames came back after %d million others: whether they are copies is not known any more",
+            (unsigned long long)shared->arrived.forgotten, TESTER_WORDS / 1000000 * 64);
 }
 
 void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifindex, struct role *role,
@@ -441,7 +465,8 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     io->lost.code[0] = '\0';
     clear(shared);
     before = accepted_now(io);
-    apart_ns = clocks_apart_ns();
+    apart_ns = generator->clocks_apart_ns = clocks_apart_ns();
+    generator->batch = batch;
     start_ns = monotonic_ns() + LEAD_NS;
     goal = plan_trial(generator, ifindex, arguments, batch, start_ns);
     if (timer_start(&timer, goal.send_until_ns == UINT64_MAX ? start_ns : goal.send_until_ns, &io->lost) != 0)
@@ -461,9 +486,9 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     fill_trial(shared, trial, apart_ns);
     trial->end_ns = clock_now_ns();
     trial->drain_ns = trial->end_ns - trial->tx_end_ns;
-    trial->sent = after.taken;
+    trial->sent = after.taken + (generator->ring_is_duts ? after.refused : 0);
     trial->tx_full = after.refused;
-    trial->intended = goal_intended(arguments, goal, shared->sending.sequence);
+    trial->intended = goal_intended(arguments, goal, trial->sent);
     trial->usage = usage_since(&role->began);
     counter_set(&role->counters->tx_frames, trial->sent);
     counter_set(&role->counters->rx_frames, shared->arrived.frames);
@@ -478,6 +503,10 @@ json_t *xdp_generator_proof(const struct xdp_generator *generator)
     __u32 length = sizeof(info);
 
     (void)bpf_obj_get_info_by_fd(generator->program, &info, &length);
-    return json_pack("{s:s, s:I, s:o}", "program", info.name, "program_id", (json_int_t)info.id, "spare",
-                     json_boolean(generator->spare.fd >= 0));
+    return json_pack("{s:s, s:I, s:b, s:s, s:I, s:s, s:{s:s, s:f, s:I}}", "program", info.name, "program_id",
+                     (json_int_t)info.id, "spare", generator->spare.fd >= 0, "ring",
+                     generator->ring_is_duts ? "dut" : "tester", "batch", (json_int_t)generator->batch,
+                     "departure", "when a batch is flushed", "clock", "source", "monotonic",
+                     "read_overhead_ns", generator->clock_read_ns, "probe_ahead_ns",
+                     (json_int_t)generator->clocks_apart_ns);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The generator of the engine `xdp`: frames are made and taken back by BPF programs, see bpf/tester.bpf.c. It runs them,
- * paces nothing itself, and reads what they counted.
+ * The generator of the engine `xdp`: frames are made and taken back by BPF programs, see bpf/tester.bpf.c. It
+ * runs them, paces nothing itself, and reads what they counted.
  */
 #ifndef LABKIT_XDP_GENERATE_H
 #define LABKIT_XDP_GENERATE_H
+
+#include <net/if.h>
 
 #include "frames.h"
 #include "io.h"
@@ -13,9 +15,17 @@
 
 struct xdp_generator;
 
-/* Loads the programs. `spare`: an interface on which the generator is attached as well, so that the kernel need not
- * wait for all its readers at each trial; NULL: none. NULL with err set when that fails. */
-struct xdp_generator *xdp_generator_open(const char *spare, struct error *err);
+struct xdp_generator_options {
+    /* An interface on which the generator is attached as well, so that the kernel need not wait for all its
+     * readers at each trial; empty: none. */
+    char spare[IFNAMSIZ];
+    /* Whether another core empties the ring of the port at the other end: what finds no room there is the
+     * DUT's loss. Else the sender's core does, and those frames were not sent. */
+    bool ring_is_duts;
+};
+
+/* Loads the programs. NULL with err set when that fails. */
+struct xdp_generator *xdp_generator_open(const struct xdp_generator_options *options, struct error *err);
 void xdp_generator_close(struct xdp_generator *generator);
 
 /* Takes over the frames, and puts the receiver on the last port. Returns 0, or -1 with err set. */
