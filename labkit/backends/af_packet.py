@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from labkit.backends import gro
 from labkit.backends.base import Dut, Mode
 from labkit.backends.probe_dut import interfaces, port_proofs, reflecting
 from labkit.lab.live import Lab
@@ -23,7 +24,8 @@ class AfPacket:
         if not topology.links[0].kind.has_interfaces:
             return ()
         requires = ("namespaces", "af_packet", "probe_af_packet")
-        return (Mode(name="", description="TPACKET rings, qdisc bypass", requires=requires),)
+        rings = Mode(name="", description="TPACKET rings, qdisc bypass", requires=requires)
+        return (rings, *gro.modes(rings, topology))
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
@@ -38,7 +40,16 @@ class AfPacket:
             bypass = "on" if ports and all(port.get("qdisc_bypass") for port in ports) else "off"
             return rings, f"packet socket, TPACKET version {'/'.join(versions)}, qdisc bypass {bypass}"
 
-        with reflecting(lab, engine="af_packet", ports=interfaces(lab), judge=judge) as dut:
+        with (
+            gro.switched(lab, mode),
+            reflecting(
+                lab,
+                engine="af_packet",
+                ports=interfaces(lab),
+                judge=judge,
+                evidence=lambda: gro.read_back(lab, mode),
+            ) as dut,
+        ):
             yield dut
 
 

@@ -25,11 +25,12 @@ class AfXdp:
         if not topology.links[0].kind.has_interfaces:
             return ()
         return (
-            Mode(name="", description="AF_XDP, polling the rings", requires=_REQUIRES),
+            Mode(name="", description="AF_XDP, polling the rings", requires=_REQUIRES, tester="xdp"),
             Mode(
                 name="busy_poll",
                 description="AF_XDP with preferred busy polling of the NAPI context",
                 requires=(*_REQUIRES, "busy_poll"),
+                tester="xdp",
             ),
         )
 

@@ -40,6 +40,9 @@ class Mode:
     tcp: Literal["", "echo", "sink"] = ""
     """Measured by messages over TCP connections of the tester's own sockets, not by frames: they are sent back, or
     only taken in (then the DUT is a `testers.base.Sink`)."""
+    tester: Literal["", "xdp"] = ""
+    """The engine that measures it where it can run, unless the user chose one: the DUT's ports take its frames as they
+    are. Empty: the fastest that changes nothing there."""
     on_vfio: bool = False
     """The DUT's NICs are bound to vfio-pci while it runs: they are no interfaces then."""
 

@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from labkit.backends import kernel_tcp
+from labkit.backends import gro, kernel_tcp
 from labkit.backends.base import Dut, Mode
 from labkit.backends.kernel_tcp import ECHO_PORT as ECHO_PORT
-from labkit.backends.probe_dut import reflecting
+from labkit.backends.probe_dut import Evidence, reflecting
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind, Topology
@@ -23,7 +23,10 @@ _BETWEEN = "----"
 class ForwardingDut:
     """The kernel as a router: no program of labkit runs, so the proof is in the kernel's own counters."""
 
-    def __init__(self, receives: LivePort, sends: LivePort, ip_version: int) -> None:
+    def __init__(
+        self, receives: LivePort, sends: LivePort, ip_version: int, *, evidence: Evidence = dict
+    ) -> None:
+        self._evidence = evidence
         self._host = receives.host
         self._ip_version = ip_version
         self._statistics = f"/proc/net/snmp{'6' if ip_version == 6 else ''}"
@@ -84,6 +87,7 @@ class ForwardingDut:
                 **{path.removeprefix("/proc/sys/"): value for path, value in switches.items()},
                 "forwarded_datagrams": forwarded,
                 "sent_frames": sent,
+                **self._evidence(),
             },
         )
 
@@ -110,17 +114,16 @@ class KernelStack:
             # The kernel takes frames from an address of its own for forged, and answers over loopback.
             return ()
         if topology.forwards:
-            return (
-                Mode(name="", description="IP forwarding by the kernel", requires=("namespaces", "kernel")),
+            forwarding = Mode(
+                name="", description="IP forwarding by the kernel", requires=("namespaces", "kernel")
             )
-        return (
-            Mode(
-                name="",
-                description="UDP echo by recvmmsg/sendmmsg, busy-waiting on the socket",
-                requires=("namespaces", "kernel", "probe_socket"),
-            ),
-            *kernel_tcp.modes(topology.links[0].kind),
+            return (forwarding, *gro.modes(forwarding, topology))
+        echo = Mode(
+            name="",
+            description="UDP echo by recvmmsg/sendmmsg, busy-waiting on the socket",
+            requires=("namespaces", "kernel", "probe_socket"),
         )
+        return (echo, *gro.modes(echo, topology), *kernel_tcp.modes(topology.links[0].kind))
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
@@ -129,8 +132,15 @@ class KernelStack:
             with kernel_tcp.serving(lab, mode, ip_version=ip_version) as served:
                 yield served
             return
+        with gro.switched(lab, mode), self._udp(lab, mode, ip_version=ip_version) as dut:
+            yield dut
+
+    @contextmanager
+    def _udp(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:
         if lab.topology.forwards:
-            yield ForwardingDut(lab.dut_ports[0], lab.dut_ports[1], ip_version)
+            yield ForwardingDut(
+                lab.dut_ports[0], lab.dut_ports[1], ip_version, evidence=lambda: gro.read_back(lab, mode)
+            )
             return
         port = lab.dut_ports[0].port
         address = port.ipv6 if ip_version == 6 else port.ipv4
@@ -142,7 +152,11 @@ class KernelStack:
             return path == "kernel UDP", f"UDP echo by the {path} path"
 
         with reflecting(
-            lab, engine="socket", ports=[{"bind": str(address.ip), "port": ECHO_PORT}], judge=judge
+            lab,
+            engine="socket",
+            ports=[{"bind": str(address.ip), "port": ECHO_PORT}],
+            judge=judge,
+            evidence=lambda: gro.read_back(lab, mode),
         ) as dut:
             yield dut
 

@@ -27,7 +27,7 @@ class Xdp:
         if topology.links[0].kind is LinkKind.VETH:
             # The tester must use the engine af_xdp: a veth keeps what XDP_TX sends if its far end has no XDP program.
             requires = (*requires, "af_xdp", "probe_af_xdp")
-        return (Mode(name="", description=f"native {verb}", requires=requires),)
+        return (Mode(name="", description=f"native {verb}", requires=requires, tester="xdp"),)
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:

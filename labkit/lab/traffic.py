@@ -96,6 +96,7 @@ class Traffic:
 
 
 TCP_ECHO, TCP_STREAM = "tcp", "tcp_stream"
+GRO = "gro"
 """Modes of a backend with TCP connections: messages are sent back, or only taken in."""
 UDP: Final = Traffic()
 """Where a lab's file names none."""

@@ -10,14 +10,14 @@ from labkit.record.run import Run
 from labkit.results.lookup import of_kind
 from labkit.results.names import frame_words, name, sent_words
 from labkit.results.row import Row
-from labkit.targets.evaluation import kernel_mode
+from labkit.targets.evaluation import GRO, engine_of, kernel_mode
 from labkit.targets.metrics import METRICS
 from labkit.targets.observed import Observed, Unknown
 from labkit.targets.rates import rate
 
 STACK = "kernel"
 
-IN_THE_STACK = {("af_packet", ""), ("dpdk", "net_af_packet")}
+IN_THE_STACK = {("af_packet", ""), ("af_packet", GRO), ("dpdk", "net_af_packet")}
 """Datapaths (backend, mode) whose frames still pass the kernel's packet sockets: compared, but no bypass."""
 
 
@@ -35,6 +35,8 @@ class Group:
     """Rows on one lab with the same frames."""
 
     topology: str
+    kernel_mode: str
+    """The kernel's that they are compared with."""
     frame: str
     sent: str
     """What was sent, in a sentence: "frames of 64 B"."""
@@ -50,7 +52,8 @@ class Group:
     @property
     def where(self) -> str:
         """Such as "veth, 64 B"."""
-        return f"{self.topology}, {self.frame}" if self.frame else self.topology
+        words = [self.topology, self.frame, "GRO on" if self.kernel_mode == GRO else ""]
+        return ", ".join(filter(None, words))
 
     @property
     def best(self) -> Compared | None:
@@ -70,7 +73,7 @@ def grouped(run: Run, real: Sequence[Row], sound: Sequence[Row]) -> list[Group]:
     """
     alike: dict[tuple[str, str, int, int, str, str], list[Row]] = {}
     for r in real:
-        key = (r.topology, r.frame, r.ip_version, r.flows, r.traffic, _kernel_mode(r))
+        key = (r.topology, r.frame, r.ip_version, r.flows, r.traffic, _kernel_mode(run, r))
         alike.setdefault(key, []).append(r)
     return [
         _group(run, together, sound)
@@ -79,14 +82,18 @@ def grouped(run: Run, real: Sequence[Row], sound: Sequence[Row]) -> list[Group]:
     ]
 
 
-def _kernel_mode(row: Row) -> str:
+def _kernel_mode(run: Run, row: Row) -> str:
     """The mode of the kernel's that it is compared with."""
-    return kernel_mode(row.key) if isinstance(row.key, DatapathKey) else ""
+    if not isinstance(row.key, DatapathKey):
+        return ""
+    engine = next((engine_of(m) for m in run.measurements if m.key == row.key), None)
+    return kernel_mode(row.key, engine)
 
 
 def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> Group:
     valid = [r for r in together if r in sound]
-    reference = (STACK, _kernel_mode(together[0]))
+    mode = _kernel_mode(run, together[0])
+    reference = (STACK, mode)
     kernel = next((r for r in valid if (r.backend, r.mode) == reference), None)
     others = tuple(r for r in valid if r.backend != STACK)
     pairs = [(r, _ratio(run, r, kernel)) for r in others] if kernel else []
@@ -116,6 +123,7 @@ def _group(run: Run, together: Sequence[Row], sound: Sequence[Row]) -> Group:
         lacking[why] = list(others)
     return Group(
         topology=together[0].topology,
+        kernel_mode=mode,
         frame=frame_words(together[0]),
         sent=sent_words(together[0]),
         others=others,

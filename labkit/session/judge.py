@@ -157,7 +157,7 @@ class Judge:
         lab_file = topology_file.load("veth")
         if own is not None:
             lab_file = own if backend.modes(own) else lab_file.measured_as(own)
-        mode = kernel_mode(key)
+        mode = kernel_mode(key, engine)
         if mode not in {one.name for one in backend.modes(lab_file)}:
             return
         datapath = Datapath(topology=lab_file, backend=backend, mode=find_mode(backend, lab_file, mode))

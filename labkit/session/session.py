@@ -6,14 +6,15 @@ A session puts its parts together: `recorder` keeps, `measure` makes the measure
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab
 from labkit.lab.machines import Reach
 from labkit.lab.topology import HERE, Tier, Topology
-from labkit.lab.traffic import TCP_ECHO
+from labkit.lab.traffic import GRO, TCP_ECHO
 from labkit.machine import usage
 from labkit.machine.usage import Usage
 from labkit.measure.proof import Proof
@@ -103,8 +104,15 @@ class Session:
         """The kernel's datapath on the same lab, which others are compared with. None: it is none there, or itself."""
         if datapath.backend.name == REFERENCE or REFERENCE not in datapath.topology.backends:
             return None
-        found = default_datapath(REFERENCE, [datapath.topology], mode=TCP_ECHO if datapath.mode.tcp else "")
-        return None if self.lacking(found) or self.unfit(found, frames) else found
+        modes = [TCP_ECHO] if datapath.mode.tcp else [""]
+        if datapath.mode.tester and self.settings.tester_engine is None:
+            modes.insert(0, GRO)  # by the same tester, where that one can run
+        for mode in modes:
+            with suppress(ConfigInvalid):
+                found = default_datapath(REFERENCE, [datapath.topology], mode=mode)
+                if not self.lacking(found) and not self.unfit(found, frames):
+                    return found
+        return None
 
     def lacking(self, datapath: Datapath) -> tuple[str, ...]:
         """What this machine lacks for a datapath, each with the command that fixes it. Empty: it can run."""

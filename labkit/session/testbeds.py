@@ -5,7 +5,7 @@ The lab is the namespaces and links of a topology; the testbed is the tester and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from labkit.backends.base import Mode
 from labkit.errors import LabkitBug, LabkitError
 from labkit.lab.live import Lab, lab_up, on_vfio
 from labkit.lab.machines import Reach
-from labkit.lab.topology import PROBE, Topology
+from labkit.lab.topology import PROBE, LinkKind, Topology
 from labkit.measure.limits import MaxOfferedLoad
 from labkit.progress import Progress
 from labkit.session.datapaths import Datapath
@@ -23,10 +23,16 @@ from labkit.session.plan import Plan
 from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed, tester_on_vfio
 from labkit.testers.frames import FrameSpec
 from labkit.testers.offered_load import XDP_FAR_END, far_engine, measure_max_offered_load
-from labkit.testers.probe import AF_XDP_TESTER, TCP_ENGINE, default_engine
+from labkit.testers.probe import AF_XDP_TESTER, KERNEL_ENGINE, TCP_ENGINE, XDP_TESTER, default_engine
 
 SEED_STEP = 1_000_003
 """Between the seeds of one simulated DUT that is started several times; a prime, so that no two DUTs share one soon."""
+
+
+def _lacking(lab: Lab, checks: Sequence[str]) -> str:
+    """Which of the doctor's checks fails first on the tester's machine, and why; empty: none does."""
+    lacking = next((finding for finding in findings_of(lab, "tester", checks) if not finding["ok"]), None)
+    return f"{lacking['id']}: {lacking['error']}" if lacking else ""
 
 
 class Testbeds:
@@ -104,13 +110,18 @@ class Testbeds:
             return default_engine(lab, af_xdp_ok=False), None
         if chosen is not None:
             return chosen, None
-        findings = findings_of(lab, "tester", AF_XDP_TESTER)
-        lacking = next((finding for finding in findings if not finding["ok"]), None)
-        engine = default_engine(lab, af_xdp_ok=lacking is None)
-        if lacking is None:
-            return engine, None
-        why = f"{lacking['id']}: {lacking['error']}"
-        return engine, f"the tester sends through AF_PACKET, not AF_XDP: {why}"
+        no_live_frames = ""
+        if mode.tester == KERNEL_ENGINE and lab.topology.links[0].kind is LinkKind.VETH:
+            why = _lacking(lab, XDP_TESTER)
+            if not why:
+                return KERNEL_ENGINE, None
+            no_live_frames = f"the tester makes no frames in the kernel: {why}"
+        why = _lacking(lab, AF_XDP_TESTER)
+        notes = [
+            no_live_frames,
+            f"the tester sends through AF_PACKET, not AF_XDP: {why}" if why else "",
+        ]
+        return default_engine(lab, af_xdp_ok=not why), "; ".join(filter(None, notes)) or None
 
     def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
         """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""
@@ -158,7 +169,8 @@ class Testbeds:
             return MaxOfferedLoad(pps=simulated.max_offered_load_pps)
         if datapath.mode.tcp == "sink":
             return None
-        key = (datapath.topology.name, datapath.mode.tcp, str(frames.size))
+        tester = datapath.mode.tcp or datapath.mode.tester
+        key = (datapath.topology.name, tester, str(frames.size))
         known = self._max_offered_loads.get(key)
         if known is None or (again and known.disturbed):
             try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ConfigInvalid
+from labkit.lab.traffic import GRO as GRO  # results import it from here
 from labkit.lab.traffic import TCP_ECHO, TCP_STREAM
 from labkit.measure.gate import PASSING, Gate, concerns, invalid_for, limit_is_unsure
 from labkit.record.model import MESSAGES, DatapathKey, HostKey, Key, Measurement, Outcome
@@ -211,20 +212,23 @@ def parse_targets(bounds: Mapping[str, str], *, source: str | None = None) -> tu
 def engine_of(measurement: Measurement) -> str | None:
     """The tester's engine: what it offers and adds to a round trip is its own. None: the probe's, on shared memory."""
     engine = measurement.tester.get("engine")
-    return str(engine) if engine in ("af_xdp", "af_packet", "trex") else None
+    return str(engine) if engine in ("xdp", "af_xdp", "af_packet", "trex") else None
 
 
-def kernel_mode(key: DatapathKey) -> str:
-    """The mode of the kernel's that a row is compared with: its own TCP where the row is of TCP messages."""
-    if key.traffic != MESSAGES:
-        return ""
-    return TCP_STREAM if key.mode == TCP_STREAM else TCP_ECHO
+def kernel_mode(key: DatapathKey, engine: str | None = None) -> str:
+    """The mode of the kernel's that a row is compared with.
+
+    Its own TCP where the row is of TCP messages; where the tester made frames in the kernel, the one that takes these.
+    """
+    if key.traffic == MESSAGES:
+        return TCP_STREAM if key.mode == TCP_STREAM else TCP_ECHO
+    return GRO if engine == "xdp" else ""
 
 
 def kernel_baseline(
     measurements: Sequence[Measurement], *, key: Key, kind: str, engine: str | None = None
 ) -> Measurement | None:
-    """Find what a row is compared with: the kernel's default mode with the same frames, or its TCP's with messages.
+    """Find what a row is compared with: the kernel's mode for it (`kernel_mode`) with the same frames.
 
     On the row's own topology where it was measured there, else on any: shared-memory links have no kernel on them.
     In a run of several testers only by the same one; with `engine`, only with that engine of the tester.
@@ -237,7 +241,7 @@ def kernel_baseline(
         for m in measurements
         if m.kind == kind
         and isinstance(m.key, DatapathKey)
-        and (m.key.backend, m.key.mode) == ("kernel", kernel_mode(key))
+        and (m.key.backend, m.key.mode) == ("kernel", kernel_mode(key, engine))
         and (m.key.frame, m.key.ip_version, m.key.flows, m.key.traffic)
         == (key.frame, key.ip_version, key.flows, key.traffic)
         and m.key.further_tester == key.further_tester

@@ -11,9 +11,9 @@ import pytest
 
 from labkit.errors import ConfigInvalid, EnvironmentBroken
 from labkit.lab import topology_file
-from labkit.lab.live import Lab, lab_up
 from labkit.lab.links.live_frames import SPARE
 from labkit.lab.links.veth import GRO
+from labkit.lab.live import Lab, lab_up
 from labkit.machine.interface import features_of
 from labkit.machine.namespaces import inside
 from labkit.machine.netlink import rtnetlink
@@ -194,7 +194,13 @@ def test_every_datapath_on_veth_is_measured_with_it(name: str) -> None:
 
 def test_on_nics_it_is_refused_by_name(tmp_path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "labkit.cli", *"trial --topology bare-metal --tester xdp".split(), *TRIAL],
+        [
+            sys.executable,
+            "-m",
+            "labkit.cli",
+            *["trial", "--topology", "bare-metal", "--tester", "xdp"],
+            *TRIAL,
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -25,6 +25,7 @@ def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
     assert set(TESTERS) - {PROBE, "trex"} < set(ENGINES)
     assert [interface_engine(name, option="--labkit-tester") for name in TESTERS] == [
         "probe",
+        "xdp",
         "af_xdp",
         "af_packet",
         "dpdk",
@@ -36,9 +37,9 @@ def test_engines_on_interfaces_are_named_as_the_probes_executables() -> None:
     ("name", "said"),
     [
         ("packet", "packet is now called af_packet"),
-        ("bpf", "bpf is now called xdp, and xdp does not generate frames"),
-        ("xdp", "does not generate frames; the engine formerly called xdp is af_xdp"),
-        ("warp", "no such engine; expected probe, af_xdp, af_packet, trex, or on NICs dpdk"),
+        ("bpf", "bpf is now called xdp"),
+        ("socket", "socket does not generate Ethernet frames"),
+        ("warp", "no such engine; expected probe, xdp, af_xdp, af_packet, trex, or on NICs dpdk"),
     ],
 )
 def test_what_cannot_generate_on_interfaces_is_refused_with_what_to_use(name: str, said: str) -> None:

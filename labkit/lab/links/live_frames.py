@@ -58,6 +58,12 @@ def receiving(host: NamespaceHost, interfaces: Sequence[str]) -> Iterator[tuple[
                 set_features(name, {GRO: False})
 
 
+def gro(host: NamespaceHost, interfaces: Sequence[str]) -> dict[str, bool]:
+    """Whether GRO is on, by interface."""
+    with inside(host.pid):
+        return {name: features_of(name)[GRO][0] for name in interfaces}
+
+
 def _has_napi(interface: str) -> bool:
     """Whether the interface has GRO, or a native XDP program."""
     if features_of(interface)[GRO][0]:
