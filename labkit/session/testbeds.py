@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from labkit.backends.base import Mode
@@ -23,10 +24,29 @@ from labkit.session.plan import Plan
 from labkit.session.testbed import SimulatedTestbed, Testbed, live_testbed, tester_on_vfio
 from labkit.testers.frames import FrameSpec
 from labkit.testers.offered_load import XDP_FAR_END, far_engine, measure_max_offered_load
-from labkit.testers.probe import AF_XDP_TESTER, KERNEL_ENGINE, TCP_ENGINE, XDP_TESTER, default_engine
+from labkit.testers.probe import AF_XDP_TESTER, KERNEL_ENGINE, MEMORY_ENGINE, TCP_ENGINE, XDP_TESTER
 
 SEED_STEP = 1_000_003
 """Between the seeds of one simulated DUT that is started several times; a prime, so that no two DUTs share one soon."""
+
+
+def engine_of_path(
+    link: LinkKind, mode: Mode, lacking: Callable[[Sequence[str]], str]
+) -> tuple[str, str | None]:
+    """The engine by which a path on interfaces is measured: its own on veth, where that can run, else the fastest.
+
+    And why it is no other. `lacking` says which of the doctor's checks fails at the tester, and why; empty: none does.
+    """
+    notes = []
+    if mode.tester == KERNEL_ENGINE and link is LinkKind.VETH:
+        if not (why := lacking(XDP_TESTER)):
+            return KERNEL_ENGINE, None
+        notes.append(f"the tester makes no frames in the kernel: {why}")
+    engine = "af_xdp"
+    if why := lacking(AF_XDP_TESTER):
+        engine = "af_packet"
+        notes.append(f"the tester sends through AF_PACKET, not AF_XDP: {why}")
+    return engine, "; ".join(notes) or None
 
 
 def _lacking(lab: Lab, checks: Sequence[str]) -> str:
@@ -107,21 +127,10 @@ class Testbeds:
         if chosen == "trex":
             return chosen, None
         if lab.tester_ports[0].interface is None:
-            return default_engine(lab, af_xdp_ok=False), None
+            return MEMORY_ENGINE, None
         if chosen is not None:
             return chosen, None
-        no_live_frames = ""
-        if mode.tester == KERNEL_ENGINE and lab.topology.links[0].kind is LinkKind.VETH:
-            why = _lacking(lab, XDP_TESTER)
-            if not why:
-                return KERNEL_ENGINE, None
-            no_live_frames = f"the tester makes no frames in the kernel: {why}"
-        why = _lacking(lab, AF_XDP_TESTER)
-        notes = [
-            no_live_frames,
-            f"the tester sends through AF_PACKET, not AF_XDP: {why}" if why else "",
-        ]
-        return default_engine(lab, af_xdp_ok=not why), "; ".join(filter(None, notes)) or None
+        return engine_of_path(lab.topology.links[0].kind, mode, partial(_lacking, lab))
 
     def testbed(self, datapath: Datapath, ip_version: int) -> Testbed:
         """The running testbed of a datapath; the former one is stopped, and its lab too if the topology differs."""

@@ -165,13 +165,8 @@ def interface_engine(name: str, *, option: str) -> str:
     )
 
 
-def default_engine(lab: Lab, *, af_xdp_ok: bool) -> str:
-    """The fastest engine for the lab's links: AF_XDP on interfaces where it can, else AF_PACKET; DPDK on memory."""
-    if lab.topology.links[0].kind.has_interfaces:
-        return "af_xdp" if af_xdp_ok else "af_packet"
-    return "dpdk"
-
-
+MEMORY_ENGINE = "dpdk"
+"""The one on shared memory."""
 KERNEL_ENGINE = "xdp"
 """Makes frames in the kernel, for veth."""
 GRO_NOTE = (

@@ -272,6 +272,12 @@ def test_a_ratio_to_a_kernel_that_another_engine_was_sent_to_is_not_judged() -> 
     assert found.reason == "not comparable: the tester's engine was af_packet here, af_xdp with the kernel"
     same = dataclasses.replace(kernel, tester={"engine": "af_packet"})
     assert check(mine, same, ratio_to_kernel=">= 0.1x").outcome is Outcome.PASS
+    in_kernel = dataclasses.replace(mine, tester={"engine": "xdp"})
+    assert "af_xdp with the kernel" in check(in_kernel, kernel, ratio_to_kernel=">= 0.1x").reason
+    with_gro = dataclasses.replace(
+        kernel, key=dataclasses.replace(KERNEL, mode="gro"), tester={"engine": "xdp"}
+    )
+    assert check(in_kernel, with_gro, ratio_to_kernel=">= 0.1x").outcome is Outcome.PASS
     # Shared memory has no such engine: its ratio is to another kind of link in any case, and is said to be.
     memory = dataclasses.replace(MRR, tester={"engine": "dpdk"})
     assert check(memory, kernel, ratio_to_kernel=">= 0.1x").outcome is Outcome.PASS

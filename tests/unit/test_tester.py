@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import ConfigInvalid
-from labkit.lab.topology import PROBE, TESTERS, Topology
+from labkit.lab.topology import PROBE, TESTERS, LinkKind, Topology
 from labkit.lab.topology_file import load, parse
 from labkit.probe.cache import ENGINES
 from labkit.progress import Silent
@@ -16,6 +16,8 @@ from labkit.session.capabilities import lacking, no_bursts, unfit
 from labkit.session.datapaths import default_datapath, enumerate_datapaths
 from labkit.session.session import Session
 from labkit.session.settings import Settings
+from labkit.session.testbeds import engine_of_path
+from labkit.targets.evaluation import kernel_mode
 from labkit.testers.frames import frame_spec
 from labkit.testers.offered_load import far_engine
 from labkit.testers.probe import interface_engine
@@ -101,6 +103,50 @@ def test_an_unknown_tester_of_a_topology_is_refused_by_its_line() -> None:
         with_tester("sim", "trex")
 
 
+@pytest.mark.parametrize(
+    ("backend", "lacking_checks", "engine", "said"),
+    [
+        ("xdp", (), "xdp", ()),
+        ("af_xdp", (), "xdp", ()),
+        ("kernel", (), "af_xdp", ()),
+        ("af_packet", (), "af_xdp", ()),
+        ("xdp", ("live_frames",), "af_xdp", ("no frames in the kernel: live_frames",)),
+        ("kernel", ("live_frames",), "af_xdp", ()),
+        ("kernel", ("af_xdp",), "af_packet", ("not AF_XDP: af_xdp",)),
+        ("xdp", ("bpf",), "af_packet", ("no frames in the kernel: bpf", "not AF_XDP: bpf")),
+    ],
+)
+def test_a_path_is_measured_by_the_engine_that_takes_its_ports_as_they_are(
+    backend: str, lacking_checks: Sequence[str], engine: str, said: Sequence[str]
+) -> None:
+    datapath = default_datapath(backend, [load("veth")])
+
+    def fails(checks: Sequence[str]) -> str:
+        return next((check for check in checks if check in lacking_checks), "")
+
+    chosen, note = engine_of_path(LinkKind.VETH, datapath.mode, fails)
+    assert chosen == engine
+    assert bool(note) == bool(said)
+    assert all(words in str(note) for words in said)
+    on_nics, _ = engine_of_path(LinkKind.NIC, datapath.mode, fails)
+    assert on_nics != "xdp"
+
+
+def test_frames_made_in_the_kernel_are_for_veth_alone() -> None:
+    kernel = default_datapath("kernel", [load("bare-metal")])
+    (reason,) = lacking(kernel, tester_engine="xdp", tester_option="--tester", check=lambda role, checks: ())
+    assert reason == "the tester engine xdp makes frames for veth, not for NICs (fix: leave --tester out)"
+
+
+def test_what_takes_frames_made_in_the_kernel_is_compared_with_a_kernel_that_does() -> None:
+    veth = load("veth")
+    assert {"", "gro"} <= {
+        one.mode.name for one in enumerate_datapaths([veth]) if one.backend.name == "kernel"
+    }
+    key = default_datapath("xdp", [veth]).key(frame="64")
+    assert [kernel_mode(key, engine) for engine in ("xdp", "af_xdp", None)] == ["gro", "", ""]
+
+
 def test_dpdk_does_not_generate_on_veth() -> None:
     settings = Settings(store=False, tester_engine="dpdk", tester_option="--tester")
     kernel = default_datapath("kernel", [load("veth")])
@@ -126,6 +172,7 @@ def test_on_nics_dpdk_needs_vfio_on_the_testers_host() -> None:
 @pytest.mark.parametrize(
     ("engine", "xdp_ok", "in_memory", "receiver"),
     [
+        ("xdp", True, False, "xdp"),
         ("af_xdp", True, False, "xdp"),
         ("af_xdp", False, False, "af_packet"),
         ("af_packet", True, False, "af_packet"),
