@@ -20,8 +20,8 @@ REQUIRES = ("bpf", "xdp_native", "probe_xdp", "live_frames")
 """Ids of the doctor's checks: what the tester needs that it is there for."""
 
 
-def modes(default: Mode, topology: Topology) -> tuple[Mode, ...]:
-    """That mode of a backend besides its default one, on veth."""
+def modes(default: Mode, topology: Topology, *, always: bool = False) -> tuple[Mode, ...]:
+    """That mode of a backend besides its default one, on veth. `always`: see Mode."""
     if topology.links[0].kind is not LinkKind.VETH:
         return ()
     return (
@@ -31,6 +31,7 @@ def modes(default: Mode, topology: Topology) -> tuple[Mode, ...]:
             description=f"{default.description}; GRO on at the DUT's ports",
             requires=(*default.requires, *REQUIRES),
             tester="xdp",
+            always=always,
         ),
     )
 

@@ -117,13 +117,14 @@ class KernelStack:
             forwarding = Mode(
                 name="", description="IP forwarding by the kernel", requires=("namespaces", "kernel")
             )
-            return (forwarding, *gro.modes(forwarding, topology))
+            return (forwarding, *gro.modes(forwarding, topology, always=True))
         echo = Mode(
             name="",
             description="UDP echo by recvmmsg/sendmmsg, busy-waiting on the socket",
             requires=("namespaces", "kernel", "probe_socket"),
         )
-        return (echo, *gro.modes(echo, topology), *kernel_tcp.modes(topology.links[0].kind))
+        # Paths that are measured by frames made in the kernel are compared with it.
+        return (echo, *gro.modes(echo, topology, always=True), *kernel_tcp.modes(topology.links[0].kind))
 
     @contextmanager
     def start(self, lab: Lab, mode: Mode, *, ip_version: int) -> Iterator[Dut]:

@@ -26,6 +26,7 @@ from labkit.testers.probe import TCP_ENGINE, port_arguments
 from labkit.testers.start import generating, needs_passing, passing
 
 FLOOR_S = 1.0
+LONGEST_S = 4.0
 ATTEMPTS = 3
 """At once, where the machine was busy: most disturbances are short."""
 
@@ -88,9 +89,9 @@ def measure_max_offered_load(
             lab.machines["dut"].ask("await_carrier", role="dut")
             far_end = far()
 
-        def rate_pps() -> float:
+        def rate_pps(span_s: float) -> float:
             far_end.command("sink", tag=tester.next_tag)
-            trial = tester.measure_one_way(load_pps=None, duration_s=duration_s)
+            trial = tester.measure_one_way(load_pps=None, duration_s=span_s)
             return tester.counted(far_end.command("stop")) / trial.duration_s
 
         workers: dict[Role, tuple[int, int]] = {
@@ -98,11 +99,11 @@ def measure_max_offered_load(
             "dut": (int(far_end.opened["worker_tid"]), core),
         }
         tester.set_frames(frames, own_mac=False)
-        rate_pps()  # warms caches and rings up
+        span_s = long_enough(rate_pps, duration_s)  # it also warms caches and rings up
         highest_pps = 0.0
         for _ in range(ATTEMPTS):
             before = read(workers)
-            highest_pps = max(highest_pps, *(rate_pps() for _ in range(trials)))
+            highest_pps = max(highest_pps, *(rate_pps(span_s) for _ in range(trials)))
             disturbed = _disturbed(before, read(workers))
             if not disturbed:
                 break
@@ -117,6 +118,16 @@ def measure_max_offered_load(
     if not highest_pps:
         raise ToolFailed("the tester sent frames, but the receiver at the other end of the link counted none")
     return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=own, floor_disturbed=own_disturbed)
+
+
+def long_enough(rate_pps: Callable[[float], float], duration_s: float) -> float:
+    """The first duration from this one up in which frames arrive [s], LONGEST_S where none do.
+
+    Between two emulated machines frames may be under way for longer than a short trial.
+    """
+    while rate_pps(duration_s) == 0 and duration_s < LONGEST_S:
+        duration_s = min(duration_s * 4, LONGEST_S)
+    return duration_s
 
 
 def _disturbed(before: Mapping[str, NoiseReading], after: Mapping[str, NoiseReading]) -> tuple[Gate, ...]:

@@ -19,7 +19,7 @@ from labkit.session.settings import Settings
 from labkit.session.testbeds import engine_of_path
 from labkit.targets.evaluation import kernel_mode
 from labkit.testers.frames import frame_spec
-from labkit.testers.offered_load import far_engine
+from labkit.testers.offered_load import LONGEST_S, far_engine, long_enough
 from labkit.testers.probe import interface_engine
 
 
@@ -145,6 +145,15 @@ def test_what_takes_frames_made_in_the_kernel_is_compared_with_a_kernel_that_doe
     }
     key = default_datapath("xdp", [veth]).key(frame="64")
     assert [kernel_mode(key, engine) for engine in ("xdp", "af_xdp", None)] == ["gro", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("under_way_s", "found_s"), [(0.0, 0.05), (0.15, 0.2), (1.0, 3.2), (10.0, LONGEST_S)]
+)
+def test_the_maximum_offered_load_is_measured_for_longer_than_frames_are_under_way(
+    under_way_s: float, found_s: float
+) -> None:
+    assert long_enough(lambda span_s: 1000.0 if span_s > under_way_s else 0.0, 0.05) == pytest.approx(found_s)
 
 
 def test_dpdk_does_not_generate_on_veth() -> None:
