@@ -12,23 +12,20 @@ from typing import Protocol
 from labkit.backends import onload_proof
 from labkit.backends.kernel import ECHO_PORT
 from labkit.backends.onload_proof import OnloadReading
-from labkit.errors import EnvironmentBroken, ToolFailed
+from labkit.errors import EnvironmentBroken
 from labkit.lab.commands import PROGRAM, Command, expand
 from labkit.lab.live import Lab, LivePort
+from labkit.machine import reading
 from labkit.machine.guarded import MARK, GuardedProgram
 from labkit.machine.hosts import Host
 from labkit.measure.proof import Proof
 
-_BETWEEN = "----"
-# The sockets and libraries of all processes that have the program's mark, then files. /proc/net is the reader's.
+# The sockets and libraries of all processes that have the program's mark.
 _LOOK = f"""
-mark=$1
-shift
-for pid in $(grep -lsz "^{MARK}=$mark\\$" /proc/[0-9]*/environ | cut -d/ -f3); do
+for pid in $(grep -lsz "^{MARK}=$1\\$" /proc/[0-9]*/environ | cut -d/ -f3); do
     readlink "/proc/$pid/fd/"* 2>/dev/null
     sed -n 's,^[^/]*\\(/.*\\)$,maps \\1,p' "/proc/$pid/maps" 2>/dev/null | sort -u
 done
-for path; do echo {_BETWEEN}; cat "$path" 2>/dev/null; done
 """
 EXEC = ("sh", "-c", 'exec "$@"', "sh")
 """Runs what follows: env(1) would take a path with an equals sign for a variable."""
@@ -73,16 +70,8 @@ def evidence(
 
 def _look(host: Host, program: GuardedProgram, *paths: str) -> tuple[set[str], set[str], list[str]]:
     """Inodes of the program's sockets, paths of what it has mapped, and the text of these files."""
-    done = subprocess.run(
-        host.argv(["sh", "-c", _LOOK, "sh", program.mark, *paths]),
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    own, *texts = done.stdout.split(f"{_BETWEEN}\n")
-    if len(texts) != len(paths):
-        raise ToolFailed(f"what reads the sockets {host.ended(done.returncode)}: {done.stderr.strip()}")
+    commands = [_LOOK, *map(reading.file, paths)]
+    own, *texts = reading.outputs(host, commands, program.mark, what="the sockets")
     mapped = {line.removeprefix("maps ") for line in own.splitlines() if line.startswith("maps ")}
     return set(_INODE.findall(own)), mapped, texts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,11 +12,11 @@ from labkit.backends.probe_dut import Evidence, reflecting
 from labkit.errors import ConfigInvalid, EnvironmentBroken, ToolFailed
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind, Topology
+from labkit.machine import reading
 from labkit.measure.proof import Proof
 
 OWN_TRAFFIC = 0.01
 """Share of the frames sent that the kernel may send on its own account, such as neighbour discovery."""
-_BETWEEN = "----"
 
 
 class ForwardingDut:
@@ -47,16 +46,7 @@ class ForwardingDut:
 
     def _read(self, *paths: str) -> list[str]:
         """Read them in the namespace: /proc/net and /proc/sys/net show the network namespace of the reader."""
-        # One command for all: each may be a round trip.
-        each = f'for path; do cat "$path" 2>/dev/null; echo {_BETWEEN}; done'
-        done = subprocess.run(
-            self._host.argv(["sh", "-c", each, "sh", *paths]), check=False, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise ToolFailed(
-                f"what reads the kernel's counters {self._host.ended(done.returncode)}: {done.stderr.strip()}"
-            )
-        return [text.strip() for text in done.stdout.split(f"{_BETWEEN}\n")][: len(paths)]
+        return [text.strip() for text in reading.files(self._host, *paths, what="the kernel's counters")]
 
     def _counters(self) -> tuple[int, int]:
         """Datagrams that the kernel forwarded, on whichever interface, and frames that the sending port sent."""

@@ -5,7 +5,6 @@ What is proven of its sockets is a function: another path may take the same prog
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from typing import Any
 
 from labkit.backends.base import Mode
 from labkit.backends.probe_dut import Evidence, OnProbe
-from labkit.errors import ConfigInvalid, ToolFailed
+from labkit.errors import ConfigInvalid
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import LinkKind
 from labkit.lab.traffic import TCP_ECHO, TCP_STREAM
+from labkit.machine import reading
 from labkit.measure.proof import Proof
 from labkit.measure.tcp import TcpFigures
 from labkit.probe.client import Probe
@@ -54,7 +54,6 @@ def modes(link: LinkKind) -> tuple[Mode, ...]:
 
 ASK_AGAIN_S = 0.0005
 _ESTABLISHED = "01"
-_BETWEEN = "----"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +83,7 @@ class KernelTables:
     def read(cls, port: LivePort) -> KernelTables:
         """Those of a port's namespace: /proc/net is the reader's."""
         paths = ("/proc/net/snmp", "/proc/net/tcp", "/proc/net/tcp6")
-        each = f'for path; do cat "$path" 2>/dev/null; echo {_BETWEEN}; done'
-        done = subprocess.run(
-            port.host.argv(["sh", "-c", each, "sh", *paths]), check=False, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise ToolFailed(
-                f"what reads the kernel's sockets {port.host.ended(done.returncode)}: {done.stderr.strip()}"
-            )
-        return cls.parse(*done.stdout.split(f"{_BETWEEN}\n")[: len(paths)])
+        return cls.parse(*reading.files(port.host, *paths, what="the kernel's sockets"))
 
 
 Judge = Callable[[Mapping[str, Any], KernelTables, KernelTables], tuple[bool, str]]

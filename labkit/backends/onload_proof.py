@@ -8,11 +8,10 @@ kernel are read.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
-from labkit.errors import ToolFailed
+from labkit.machine import reading
 from labkit.machine.hosts import Host
 
 STACKS = "/proc/driver/onload/stacks"
@@ -20,23 +19,14 @@ OWN_TRAFFIC = 0.01
 """Share of the datagrams that the kernel of the DUT's host may count for others: it has a network of its own."""
 NEARLY_ALL = 0.99
 """Of what the program received, its stack must have counted so many packets."""
-_BETWEEN = "labkit: next"  # a dump of stacks has lines of dashes
 _LINK = re.compile(r"onload:\[(\w+):(\d+):\d+\]")
 _HANDED_OVER = re.compile(r"^\s*((?:tcp|udp)_handover_\w+)\s*:\s*(\d+)", re.MULTILINE)
-_READ = f"""
-for pid in {{pids}}; do
+_LINKS = """for pid in {pids}; do
     for link in /proc/$pid/fd/*; do readlink "$link"; done
-done 2>/dev/null
-echo "{_BETWEEN}"
-cat {STACKS} 2>/dev/null
-echo "{_BETWEEN}"
-PATH=$PATH:/usr/sbin:/sbin onload_stackdump lots 2>/dev/null
-echo "{_BETWEEN}"
-cat /proc/net/snmp
-echo "{_BETWEEN}"
-cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
-true
-"""
+done 2>/dev/null"""
+# The dump has a line for each counter, also where that is 0.
+_DUMP = "PATH=$PATH:/usr/sbin:/sbin onload_stackdump lots 2>/dev/null"
+_TCP = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null"
 _ESTABLISHED = "01"
 
 
@@ -69,12 +59,12 @@ class OnloadReading:
     """Local ports of connections of the kernel's own TCP."""
 
     @classmethod
-    def parse(cls, text: str) -> OnloadReading:
-        """The output of `script`. Raises ToolFailed for another."""
-        parts = text.split(f"{_BETWEEN}\n")
-        if len(parts) != 5:
-            raise ToolFailed(f"what reads the sockets under Onload answered {len(parts)} parts, expected 5")
-        links, stacks, dump, snmp, tcp = parts
+    def parse(cls, *, links: str, stacks: str, dump: str, snmp: str, tcp: str) -> OnloadReading:
+        """Of texts.
+
+        `links`: what the program's descriptors are, a line each; `stacks`: the file STACKS; `dump`: the output of
+        `onload_stackdump lots`; `snmp` and `tcp`: those of /proc/net, the latter with tcp6.
+        """
         kinds: dict[str, int] = {}
         own: set[int] = set()
         for line in links.splitlines():
@@ -86,7 +76,7 @@ class OnloadReading:
                 kinds[kind] = kinds.get(kind, 0) + 1
         names, values = (line.split() for line in snmp.splitlines() if line.startswith("Udp:"))
         udp = dict(zip(names[1:], map(int, values[1:]), strict=True))
-        counted = _HANDED_OVER.findall(dump)  # each counter has a line, also those that are 0
+        counted = _HANDED_OVER.findall(dump)
         rows = [row for line in tcp.splitlines() if (row := line.split()) and row[0] != "sl"]
         return cls(
             kinds=kinds,
@@ -121,26 +111,19 @@ def stack(line: str) -> Stack:
     return Stack(int(number.rstrip(":")), int(fields[0]), int(fields[-2]), int(fields[-1]))
 
 
-def script(pids: str) -> str:
-    """A shell script that reads. `pids`: words of shell that say of which processes or threads."""
-    return _READ.replace("{pids}", pids)
-
-
 def read(host: Host, pids: str, *arguments: str) -> OnloadReading:
-    """Read on a host; `arguments` are those of the shell."""
-    done = subprocess.run(
-        host.argv(["sh", "-c", script(pids), "sh", *arguments]),
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
+    """Read on a host. `pids`: words of shell that say of which processes or threads; `arguments`: "$1", ... in them."""
+    commands = (
+        _LINKS.replace("{pids}", pids),
+        reading.file(STACKS),
+        _DUMP,
+        reading.file("/proc/net/snmp"),
+        _TCP,
     )
-    if done.returncode:
-        raise ToolFailed(
-            f"what reads the sockets under Onload {host.ended(done.returncode)}: {done.stderr.strip()}"
-        )
-    return OnloadReading.parse(done.stdout)
+    links, stacks, dump, snmp, tcp = reading.outputs(
+        host, commands, *arguments, what="the sockets under Onload"
+    )
+    return OnloadReading.parse(links=links, stacks=stacks, dump=dump, snmp=snmp, tcp=tcp)
 
 
 def judge(

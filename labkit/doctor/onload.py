@@ -28,4 +28,7 @@ def loaded() -> str:
 
 def fix() -> str:
     """By the role."""
-    return "none but by the role openonload: openonload_version and openonload_sha256, then ansible-playbook"
+    return (
+        "none but by the role openonload: openonload_version and openonload_sha256, then "
+        "ansible-playbook -i INVENTORY ansible/site.yml --tags openonload"
+    )

@@ -2,18 +2,20 @@
 
     python tests/bench/bench.py [NAME ...] [--pairs N] [--results DIR]
 
-Prints a table and writes bench.json: a list of {name, ratio, low, high, floor, aim, against}. A ratio is the median
-over the pairs, low and high are the extremes. Exit code 1 when a median is under its floor.
+Prints a table and writes bench.json: a list of {name, ratio, low, high, floor, ceiling, aim, against, unit, ours,
+theirs, theirs_low, theirs_high}. A ratio is the median over the pairs, low and high are the extremes; ours and theirs
+are medians. Exit code 1 when a median is under its floor. Two that are to be alike have a ceiling, too, and fail when
+all pairs are under the floor or all over the ceiling; whether ours is within the spread of theirs is printed, and fails
+nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -23,47 +25,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from comparisons import COMPARISONS
+from pairs import Line, figure, summarise
 
 from labkit.errors import LabkitError
-from labkit.units import Unit, format_quantity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One comparison's outcome."""
-
-    name: str
-    ratio: float
-    low: float
-    high: float
-    floor: float
-    aim: float
-    against: str
-    unit: str
-    ours: float
-    theirs: float
-
-
-def summarise(comparison: object, pairs: Iterable[tuple[float, float]]) -> Line:
-    """Median and extremes of the ratios, pair by pair."""
-    made = list(pairs)
-    ratios = [comparison.ratio(ours, theirs) for ours, theirs in made]  # type: ignore[attr-defined]
-    return Line(
-        name=comparison.name,  # type: ignore[attr-defined]
-        ratio=statistics.median(ratios),
-        low=min(ratios),
-        high=max(ratios),
-        floor=comparison.floor,  # type: ignore[attr-defined]
-        aim=comparison.aim,  # type: ignore[attr-defined]
-        against=comparison.against,  # type: ignore[attr-defined]
-        unit=comparison.unit,  # type: ignore[attr-defined]
-        ours=statistics.median(ours for ours, _ in made),
-        theirs=statistics.median(theirs for _, theirs in made),
-    )
-
-
-def _figure(value: float, unit: str) -> str:
-    return format_quantity(value, Unit.PPS) if unit == "pps" else f"{value:.3g} {unit}"
+def _spread(line: Line) -> str:
+    low, high = (figure(value, line.unit) for value in (line.theirs_low, line.theirs_high))
+    where = "within" if line.within_spread else "outside"
+    return f"{line.name}: {figure(line.ours, line.unit)} is {where} the spread of {line.against}, {low} .. {high}"
 
 
 def main() -> int:
@@ -79,6 +49,8 @@ def main() -> int:
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"no comparison is called {unknown[0]!r}: expected {', '.join(known)}")
+    if arguments.pairs < 1:
+        parser.error(f"--pairs: expected 1 or more, got {arguments.pairs}")
     # As wide as the table: a log file has no width of its own, and a wrapped row is hard to read.
     console = Console(width=None if sys.stdout.isatty() else 140)
     lines: list[Line] = []
@@ -99,22 +71,25 @@ def main() -> int:
     for heading in ("name", "ratio", "low .. high", "floor", "aim", "ours", "theirs", "against"):
         table.add_column(heading, justify="left" if heading in ("name", "against") else "right", no_wrap=True)
     for line in lines:
-        style = "red" if line.ratio < line.floor else "green" if line.ratio >= line.aim else ""
+        alike = line.ceiling is not None
         table.add_row(
             line.name,
             f"{line.ratio:.3g}",
             f"{line.low:.3g} .. {line.high:.3g}",
-            f"{line.floor:g}",
-            f"{line.aim:g}",
-            _figure(line.ours, line.unit),
-            _figure(line.theirs, line.unit),
+            f"{line.floor:g} .. {line.ceiling:g}" if alike else f"{line.floor:g}",
+            "spread" if alike else f"{line.aim:g}",
+            figure(line.ours, line.unit),
+            figure(line.theirs, line.unit),
             line.against,
-            style=style,
+            style="red" if line.failed else "green" if line.reached else "",
         )
     console.print(table)
-    under = [line.name for line in lines if line.ratio < line.floor]
-    console.print(f"{len(lines) - len(under)} passed, {len(under) + len(failed)} failed", highlight=False)
-    return 1 if under or failed else 0
+    for line in lines:
+        if line.ceiling is not None:
+            console.print(_spread(line), highlight=False)
+    out = [line.name for line in lines if line.failed]
+    console.print(f"{len(lines) - len(out)} passed, {len(out) + len(failed)} failed", highlight=False)
+    return 1 if out or failed else 0
 
 
 if __name__ == "__main__":

@@ -9,309 +9,64 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from tools import iperf3, sockperf, testpmd
+from pairs import Comparison, Pairs, Say, Side, in_turn
+from sides import (
+    AS_COMMAND,
+    RUN_S,
+    closed_loop_rtt_us,
+    idle_rtt_us,
+    iperf3_stream_gbps,
+    mrr_pps,
+    offered_pps,
+    one_way_pps,
+    pair_of_testpmd_pps,
+    probe_as_command,
+    sockperf_one_way_pps,
+    sockperf_rtt_us,
+    tcp_stream_gbps,
+    testbed,
+)
 
-from labkit.backends import registry
-from labkit.errors import EnvironmentBroken
 from labkit.lab import live as labs
 from labkit.lab import topology_file
-from labkit.lab.live import Lab
-from labkit.machine import hugepages
 from labkit.measure.histogram import percentiles_us
 from labkit.measure.trial import TrialResult
-from labkit.probe.client import Probe
-from labkit.session.datapaths import Datapath, find_mode
-from labkit.session.machines import reader
-from labkit.session.testbed import Testbed, live_testbed
-from labkit.testers.answer import trial_from_answer
-from labkit.testers.base import SOFTWARE_DRAIN, messages_for
-from labkit.testers.frames import FrameSpec, frames_command
-from labkit.testers.offered_load import far_engine, measure_max_offered_load
-from labkit.testers.probe import port_arguments
 from tests.lab.ssh_host import TwoHosts
 
-Say = Callable[[str], None]
-Pairs = Iterator[tuple[float, float]]
-
-FRAME = FrameSpec(size=64)
-PAYLOAD_BYTES = 18  # of a 64-byte frame
-RUN_S = 1.0
-PING_PONG_BYTES, STREAM_BYTES = 64, 8192  # of a message over TCP
+Measured = Callable[[int, Say], Pairs]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One line of the table."""
-
-    name: str
-    title: str
-    against: str
-    unit: str
-    floor: float
-    aim: float
-    measure: Callable[[int, Say], Pairs]
-    less_is_better: bool = False
-
-    def ratio(self, ours: float, theirs: float) -> float:
-        """How many times as good as the other."""
-        return theirs / ours if self.less_is_better else ours / theirs
-
-
-def _testbed(stack: ExitStack, lab: Lab, backend: str, mode: str, engine: str) -> Testbed:
-    found = registry.load(backend)
-    datapath = Datapath(topology=lab.topology, backend=found, mode=find_mode(found, lab.topology, mode))
-    testbed = stack.enter_context(
-        live_testbed(lab, datapath, engine=engine, ip_version=4, drain=SOFTWARE_DRAIN)
+def _on_veth(ours: Callable[..., float], other: str, theirs: Callable[..., float], unit: str) -> Measured:
+    return in_turn(
+        Side(name="labkit", topology="veth", measure=ours),
+        Side(name=other, topology="veth", measure=theirs),
+        unit,
     )
-    testbed.set_frames(FRAME)
-    return testbed
 
 
-def _mrr_pps(lab: Lab, backend: str, mode: str, engine: str) -> float:
-    """Frames a second that came back, all checked and timed, while the tester sent as fast as it could."""
-    with ExitStack() as stack:
-        testbed = _testbed(stack, lab, backend, mode, engine)
-        testbed.measure(load_pps=None, duration_s=0.3)
-        return testbed.measure(load_pps=None, duration_s=RUN_S).forwarding_rate_pps
+def _as_command(figure: Callable[[str, str, str], Callable[..., float]], unit: str) -> Measured:
+    """The backends `command` and `kernel` with one program, the probe's echo: what differs is what the backends do.
 
-
-def _testpmd_pair_pps(lab: Lab, generator_vdev: str, reflector_vdev: str) -> float:
-    common = {"control_core": lab.cores.controller[0]}
-    if not lab.facts.get("hugepages") and hugepages.pool().free < 256:
-        raise EnvironmentBroken(
-            f"two testpmds need 256 free hugepages, {hugepages.pool().free} are there",
-            hint="ansible/apply-local --tags hugepages",
-        )
-    generator = testpmd.Testpmd(
-        core=lab.cores.tester, vdev=generator_vdev, forward_mode="flowgen", prefix="bench-generator", **common
+    An echo of another make (examples/) would show how well that is written. The tester is the same, too, that which
+    users have by default, for its own share of a round trip is smaller than that of sockets.
+    """
+    return in_turn(
+        Side(name="command", topology=probe_as_command, measure=figure("command", "af_xdp", AS_COMMAND)),
+        Side(name="kernel", topology="veth", measure=figure("kernel", "af_xdp", "")),
+        unit,
     )
-    reflector = testpmd.Testpmd(
-        core=lab.cores.dut, vdev=reflector_vdev, forward_mode="macswap", prefix="bench-reflector", **common
-    )
-    hosts = (lab.tester_ports[0].host, lab.dut_ports[0].host)
-    return testpmd.pair_rate_pps(hosts, generator, reflector, warm_up_s=0.5, duration_s=RUN_S)
-
-
-def _dpdk_vhost(pairs: int, say: Say) -> Pairs:
-    for _ in range(pairs):
-        with labs.lab_up(topology_file.load("vhost")) as lab:
-            ours = _mrr_pps(lab, "dpdk", "", "dpdk")
-        with labs.lab_up(topology_file.load("vhost")) as lab:
-            theirs = _testpmd_pair_pps(lab, str(lab.tester_ports[0].vdev), str(lab.dut_ports[0].vdev))
-        say(f"labkit {ours / 1e6:.2f} Mpps, testpmd {theirs / 1e6:.2f} Mpps")
-        yield ours, theirs
-
-
-def _dpdk_against_kernel(pairs: int, say: Say) -> Pairs:
-    for _ in range(pairs):
-        with labs.lab_up(topology_file.load("vhost")) as lab:
-            dpdk = _mrr_pps(lab, "dpdk", "", "dpdk")
-        with labs.lab_up(topology_file.load("veth")) as lab:
-            kernel = _mrr_pps(lab, "kernel", "", "af_xdp")
-        say(f"dpdk {dpdk / 1e6:.2f} Mpps, kernel {kernel / 1e6:.3f} Mpps")
-        yield dpdk, kernel
-
-
-def _on_veth(backend: str, engine: str, driver: str) -> Callable[[int, Say], Pairs]:
-    def measure(pairs: int, say: Say) -> Pairs:
-        for _ in range(pairs):
-            with labs.lab_up(topology_file.load("veth")) as lab:
-                ours = _mrr_pps(lab, backend, "", engine)
-            with labs.lab_up(topology_file.load("veth")) as lab:
-                vdevs = [
-                    f"{driver}{i},iface={port.interface}"
-                    for i, port in enumerate((lab.tester_ports[0], lab.dut_ports[0]))
-                ]
-                theirs = _testpmd_pair_pps(lab, vdevs[0], vdevs[1])
-            say(f"labkit {ours / 1e6:.3f} Mpps, testpmd {theirs / 1e6:.3f} Mpps")
-            yield ours, theirs
-
-    return measure
-
-
-def _sockets(lab: Lab, stack: ExitStack, role: str, options: Mapping[str, object]) -> tuple[Probe, Probe]:
-    """A generating and a receiving socket probe on the lab's ports, with the frames set."""
-    tester, dut = lab.tester_ports[0], lab.dut_ports[0]
-    assert dut.port.ipv4 is not None
-    assert tester.port.ipv4 is not None
-    receiver = stack.enter_context(
-        Probe(
-            "socket",
-            dut.host,
-            core=lab.cores.dut,
-            ports=[{"bind": str(dut.port.ipv4.ip), "port": 7}],
-            options={k: v for k, v in options.items() if k != "gso"},
-            name=role,
-        )
-    )
-    sender = stack.enter_context(
-        Probe(
-            "socket",
-            tester.host,
-            core=lab.cores.tester,
-            ports=[{"bind": str(tester.port.ipv4.ip), "port": 0}],
-            options=options,
-            name="tester",
-        )
-    )
-    sender.command(
-        "frames",
-        **frames_command(
-            FRAME,
-            src_mac=tester.port.mac,
-            dst_mac=dut.port.mac,
-            src_ip=str(tester.port.ipv4.ip),
-            dst_ip=str(dut.port.ipv4.ip),
-            src_port=10000,
-            dst_port=7,
-        ),
-    )
-    return sender, receiver
-
-
-def _one_way_pps(lab: Lab, options: Mapping[str, object]) -> float:
-    """Datagrams a second that the sink received: what was sent and lost does not count for us."""
-    with ExitStack() as stack:
-        sender, sink = _sockets(lab, stack, "sink", options)
-        received = 0
-        for tag, duration_s in ((1, 0.2), (2, RUN_S)):
-            sink.command("sink", tag=tag)
-            sender.command(
-                "generate", timeout_s=30, load_pps=None, duration_s=duration_s, tag=tag, **{"return": False}
-            )
-            time.sleep(0.05)
-            received = int(sink.command("stop")["received"])
-        return received / RUN_S
-
-
-def _one_way(options: Mapping[str, object]) -> Callable[[int, Say], Pairs]:
-    def measure(pairs: int, say: Say) -> Pairs:
-        for _ in range(pairs):
-            with labs.lab_up(topology_file.load("veth")) as lab:
-                ours = _one_way_pps(lab, options)
-                address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
-                client = sockperf.Sockperf(
-                    mode="throughput",
-                    address=address,
-                    message_bytes=PAYLOAD_BYTES,
-                    duration_s=1,
-                    core=lab.cores.tester,
-                )
-                with sockperf.server(lab.dut_ports[0].host, address, lab.cores.dut):
-                    theirs = sockperf.parse_message_rate_pps(
-                        sockperf.run_client(client, lab.tester_ports[0].host)
-                    )
-            say(f"labkit {ours / 1e3:.0f} kpps received, sockperf {theirs / 1e3:.0f} kpps sent")
-            yield ours, theirs
-
-    return measure
-
-
-def _round_trip(pairs: int, say: Say) -> Pairs:
-    for _ in range(pairs):
-        with labs.lab_up(topology_file.load("veth")) as lab:
-            with ExitStack() as stack:
-                sender, echo = _sockets(lab, stack, "dut", {"wait": "block"})
-                echo.command("reflect")
-                answer = sender.command(
-                    "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, loop="closed"
-                )
-                trial = trial_from_answer(answer, overhead_s=0.0)
-                assert trial.rtt is not None
-                ours = percentiles_us(trial.rtt, (50,))[50] or float("nan")
-            address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
-            client = sockperf.Sockperf(
-                mode="ping-pong",
-                address=address,
-                message_bytes=PAYLOAD_BYTES,
-                duration_s=1,
-                core=lab.cores.tester,
-            )
-            with sockperf.server(lab.dut_ports[0].host, address, lab.cores.dut):
-                theirs = sockperf.parse_median_rtt_us(sockperf.run_client(client, lab.tester_ports[0].host))
-        say(f"labkit {ours:.2f} us, sockperf {theirs:.2f} us")
-        yield ours, theirs
-
-
-def _connected(
-    lab: Lab, stack: ExitStack, options: Mapping[str, object], message_bytes: int
-) -> tuple[Probe, Probe]:
-    """A generating and a receiving socket probe over one TCP connection."""
-
-    def start(role: str, core: int) -> Probe:
-        live = lab.dut_ports if role == "dut" else lab.tester_ports
-        ports, more = port_arguments(lab, live, "socket")
-        return stack.enter_context(
-            Probe("socket", live[0].host, core=core, ports=ports, options={**more, **options}, name=role)
-        )
-
-    receiver, sender = start("dut", lab.cores.dut), start("tester", lab.cores.tester)
-    sender.command("frames", **messages_for(lab, FrameSpec(size=message_bytes)))
-    return sender, receiver
-
-
-def _tcp_round_trip(pairs: int, say: Say) -> Pairs:
-    for _ in range(pairs):
-        with labs.lab_up(topology_file.load("veth")) as lab:
-            with ExitStack() as stack:
-                sender, echo = _connected(lab, stack, {"wait": "block"}, PING_PONG_BYTES)
-                echo.command("reflect")
-                answer = sender.command(
-                    "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, loop="closed"
-                )
-                trial = trial_from_answer(answer, overhead_s=0.0)
-                assert trial.rtt is not None
-                ours = percentiles_us(trial.rtt, (50,))[50] or float("nan")
-            address = str(lab.dut_ports[0].port.ipv4.ip)  # type: ignore[union-attr]
-            client = sockperf.Sockperf(
-                mode="ping-pong",
-                address=address,
-                message_bytes=PING_PONG_BYTES,
-                duration_s=1,
-                core=lab.cores.tester,
-                tcp=True,
-            )
-            with sockperf.server(lab.dut_ports[0].host, address, lab.cores.dut, tcp=True):
-                theirs = sockperf.parse_median_rtt_us(sockperf.run_client(client, lab.tester_ports[0].host))
-        say(f"labkit {ours:.2f} us, sockperf {theirs:.2f} us")
-        yield ours, theirs
-
-
-def _tcp_stream(pairs: int, say: Say) -> Pairs:
-    """Both ends of ours account for each message; iperf3's look at no byte."""
-    for _ in range(pairs):
-        with labs.lab_up(topology_file.load("veth")) as lab:
-            with ExitStack() as stack:
-                sender, sink = _connected(lab, stack, {"wait": "block"}, STREAM_BYTES)
-                sink.command("sink", tag=1)
-                sent = sender.command(
-                    "generate", timeout_s=30, load_pps=None, duration_s=RUN_S, tag=1, **{"return": False}
-                )
-                received = int(sink.command("stop")["received"])
-                # With the time in which the last of it was still under way.
-                ours = received * STREAM_BYTES * 8 / ((sent["end_ns"] - sent["start_ns"]) / 1e9)
-            theirs = iperf3.stream_bits_per_s(
-                lab.tester_ports[0].host,
-                lab.dut_ports[0].host,
-                str(lab.dut_ports[0].port.ipv4.ip),  # type: ignore[union-attr]
-                cores=(lab.cores.tester, lab.cores.dut),
-                duration_s=round(RUN_S),
-            )
-        say(f"labkit {ours / 1e9:.2f} Gbit/s, iperf3 {theirs / 1e9:.2f} Gbit/s")
-        yield ours / 1e9, theirs / 1e9
 
 
 def _trials(pairs: int, load_pps: float, duration_s: float) -> Iterator[TrialResult]:
     with labs.lab_up(topology_file.load("veth")) as lab, ExitStack() as stack:
-        testbed = _testbed(stack, lab, "af_xdp", "", "af_xdp")
-        testbed.measure(load_pps=load_pps, duration_s=duration_s)
+        running = testbed(stack, lab, "af_xdp", "", "af_xdp")
+        running.measure(load_pps=load_pps, duration_s=duration_s)
         for _ in range(pairs):
-            yield testbed.measure(load_pps=load_pps, duration_s=duration_s)
+            yield running.measure(load_pps=load_pps, duration_s=duration_s)
 
 
 def _overhead(pairs: int, say: Say) -> Pairs:
@@ -384,28 +139,6 @@ def _memory(pairs: int, say: Say) -> Pairs:
     yield peak_kib / 1024, 150e6 / (1 << 20)
 
 
-def _offered_pps(engine: str) -> float:
-    """The tester's maximum offered load on a veth pair: what an XDP program that drops has counted."""
-    with labs.lab_up(topology_file.load("veth")) as lab:
-        found = measure_max_offered_load(
-            lab,
-            engine=engine,
-            receiver=far_engine(engine, xdp_ok=True),
-            frames=FRAME,
-            trials=3,
-            duration_s=RUN_S,
-            read=reader(lab),
-        )
-    return found.pps
-
-
-def _against_trex(pairs: int, say: Say) -> Pairs:
-    for _ in range(pairs):
-        ours, theirs = _offered_pps("af_xdp"), _offered_pps("trex")
-        say(f"labkit {ours / 1e6:.3f} Mpps, TRex {theirs / 1e6:.3f} Mpps")
-        yield ours, theirs
-
-
 WITH_TREX = (
     Comparison(
         name="one-way-trex",
@@ -414,7 +147,7 @@ WITH_TREX = (
         unit="pps",
         floor=3.0,
         aim=4.0,
-        measure=_against_trex,
+        measure=_on_veth(offered_pps("af_xdp"), "TRex", offered_pps("trex"), "pps"),
     ),
 )
 COMPARISONS = (
@@ -426,7 +159,11 @@ COMPARISONS = (
         unit="pps",
         floor=0.8,
         aim=1.0,
-        measure=_dpdk_vhost,
+        measure=in_turn(
+            Side(name="labkit", topology="vhost", measure=mrr_pps("dpdk", "dpdk")),
+            Side(name="testpmd", topology="vhost", measure=pair_of_testpmd_pps("")),
+            "pps",
+        ),
     ),
     Comparison(
         name="dpdk-kernel",
@@ -435,7 +172,11 @@ COMPARISONS = (
         unit="pps",
         floor=20,
         aim=20,
-        measure=_dpdk_against_kernel,
+        measure=in_turn(
+            Side(name="dpdk", topology="vhost", measure=mrr_pps("dpdk", "dpdk")),
+            Side(name="kernel", topology="veth", measure=mrr_pps("kernel", "af_xdp")),
+            "pps",
+        ),
     ),
     Comparison(
         name="af_xdp",
@@ -444,7 +185,7 @@ COMPARISONS = (
         unit="pps",
         floor=1.0,
         aim=1.5,
-        measure=_on_veth("af_xdp", "af_xdp", "net_af_xdp"),
+        measure=_on_veth(mrr_pps("af_xdp", "af_xdp"), "testpmd", pair_of_testpmd_pps("net_af_xdp"), "pps"),
     ),
     Comparison(
         name="af_packet",
@@ -453,7 +194,9 @@ COMPARISONS = (
         unit="pps",
         floor=1.0,
         aim=1.5,
-        measure=_on_veth("af_packet", "af_packet", "net_af_packet"),
+        measure=_on_veth(
+            mrr_pps("af_packet", "af_packet"), "testpmd", pair_of_testpmd_pps("net_af_packet"), "pps"
+        ),
     ),
     Comparison(
         name="kernel-one-way",
@@ -462,7 +205,7 @@ COMPARISONS = (
         unit="pps",
         floor=1.1,
         aim=1.5,
-        measure=_one_way({}),
+        measure=_on_veth(one_way_pps({}), "sockperf", sockperf_one_way_pps, "pps"),
     ),
     Comparison(
         name="kernel-one-way-gso",
@@ -471,7 +214,7 @@ COMPARISONS = (
         unit="pps",
         floor=1.1,
         aim=3.0,
-        measure=_one_way({"gso": True}),
+        measure=_on_veth(one_way_pps({"gso": True}), "sockperf", sockperf_one_way_pps, "pps"),
     ),
     Comparison(
         name="kernel-rtt",
@@ -480,7 +223,7 @@ COMPARISONS = (
         unit="us",
         floor=0.9,
         aim=1.0,
-        measure=_round_trip,
+        measure=_on_veth(closed_loop_rtt_us(tcp=False), "sockperf", sockperf_rtt_us(tcp=False), "us"),
         less_is_better=True,
     ),
     Comparison(
@@ -490,7 +233,7 @@ COMPARISONS = (
         unit="us",
         floor=0.9,
         aim=1.0,
-        measure=_tcp_round_trip,
+        measure=_on_veth(closed_loop_rtt_us(tcp=True), "sockperf", sockperf_rtt_us(tcp=True), "us"),
         less_is_better=True,
     ),
     Comparison(
@@ -500,7 +243,28 @@ COMPARISONS = (
         unit="Gbit/s",
         floor=0.9,
         aim=1.0,
-        measure=_tcp_stream,
+        measure=_on_veth(tcp_stream_gbps, "iperf3", iperf3_stream_gbps, "Gbit/s"),
+    ),
+    Comparison(
+        name="command-rtt",
+        title="round trip at idle load, p50: the probe's echo run as a program of one's own",
+        against="the backend kernel",
+        unit="us",
+        floor=0.7,
+        ceiling=1.4,
+        aim=1.0,
+        measure=_as_command(idle_rtt_us, "us"),
+        less_is_better=True,
+    ),
+    Comparison(
+        name="command-mrr",
+        title="MRR: the probe's echo run as a program of one's own",
+        against="the backend kernel",
+        unit="pps",
+        floor=0.7,
+        ceiling=1.4,
+        aim=1.0,
+        measure=_as_command(mrr_pps, "pps"),
     ),
     Comparison(
         name="trial-overhead",

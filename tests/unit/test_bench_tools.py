@@ -12,7 +12,8 @@ from labkit.errors import ToolFailed
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
-from tools import iperf3, sockperf, testpmd  # noqa: E402 - the benchmark is a script, not a package
+from pairs import Comparison, Line, figure, summarise  # noqa: E402 - the benchmark is a script, not a package
+from tools import iperf3, sockperf, testpmd  # noqa: E402
 
 
 def recorded(name: str) -> str:
@@ -60,3 +61,63 @@ def test_half_round_trips_are_refused() -> None:
 def test_other_output_is_an_error(parse) -> None:
     with pytest.raises(ToolFailed):
         parse("avg-rtt: command not found")
+
+
+def line(pairs: list[tuple[float, float]], *, ceiling: float | None = None, less: bool = False) -> Line:
+    comparison = Comparison(
+        name="x",
+        title="x",
+        against="y",
+        unit="us",
+        floor=0.7,
+        aim=1.0,
+        ceiling=ceiling,
+        less_is_better=less,
+        measure=lambda _pairs, _say: iter(()),
+    )
+    return summarise(comparison, pairs)
+
+
+def test_a_line_has_median_and_extremes_of_the_ratios() -> None:
+    found = line([(10, 5), (9, 3), (8, 1)])
+    assert (found.ratio, found.low, found.high) == (3, 2, 8)
+    assert (found.ours, found.theirs, found.theirs_low, found.theirs_high) == (9, 3, 1, 5)
+    assert line([(10, 5)], less=True).ratio == 0.5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "failed", "reached"),
+    [
+        ([(7, 10)], False, False),
+        ([(6, 10), (6, 10), (20, 10)], True, False),
+        ([(10, 10), (1, 10), (11, 10)], False, True),
+    ],
+)
+def test_the_median_must_reach_the_floor(
+    pairs: list[tuple[float, float]], failed: bool, reached: bool
+) -> None:
+    found = line(pairs)
+    assert (found.failed, found.reached) == (failed, reached)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "failed", "reached"),
+    [
+        ([(10, 9), (10, 11)], False, True),
+        ([(11, 9.9), (11, 10.1)], False, False),  # outside their spread: said, and no failure
+        ([(5, 10), (5, 10), (5, 10)], True, False),
+        ([(20, 10), (20, 10), (20, 10)], True, False),
+        ([(5, 10), (5, 10), (10, 10)], False, False),  # one of them was not out of bounds
+        ([(1, 10), (500, 10), (400, 500)], False, True),  # noise
+    ],
+)
+def test_two_that_are_alike_fail_where_all_pairs_are_out_of_bounds_on_one_side(
+    pairs: list[tuple[float, float]], failed: bool, reached: bool
+) -> None:
+    found = line(pairs, ceiling=1.4)
+    assert (found.failed, found.reached) == (failed, reached)
+
+
+def test_figures_are_short() -> None:
+    words = [figure(value, unit) for value, unit in ((2156.5, "us"), (8.944, "us"), (134_700, "pps"))]
+    assert words == ["2156 us", "8.94 us", "134.7 kpps"]

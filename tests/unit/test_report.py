@@ -59,11 +59,11 @@ def test_every_datapath_and_every_skipped_backend_is_a_row():
     found = rows(RUN)
     assert [(r.backend, r.mode, r.topology, r.frame) for r in found] == [
         *DATAPATHS,
-        ("onload", "", "veth", "64"),
+        ("onload", "", "nics", "64"),
     ]
     skipped = found[-1]
     assert skipped.verdict == "skip"
-    assert "fix: ansible-playbook" in skipped.reason
+    assert "fix: none but by the role openonload" in skipped.reason
     assert skipped.pdr_pps is skipped.rtt_p50_us is skipped.limited_by is None
 
 
@@ -464,7 +464,7 @@ def test_a_reason_names_the_targets_that_it_belongs_to_and_is_said_once():
     expected = "pdr >= 1 Mpps, ndr >= 1 Mpps: 416 kpps; p99 <= 1 us: 9 us"
     assert row(replace(RUN, verdicts=verdicts), "kernel", "veth").reason == expected
     # What could not run had no target.
-    assert row(RUN, "onload", "veth").reason.startswith("no onload module here")
+    assert row(RUN, "onload", "nics").reason.startswith("onload: no program onload")
 
 
 # the terminal
