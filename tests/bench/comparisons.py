@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from pairs import Comparison, Pairs, Say, Side, in_turn
+from pairs import Comparison, Measured, Pairs, Say, Side, in_turn
 from sides import (
     AS_COMMAND,
     RUN_S,
@@ -30,14 +30,13 @@ from sides import (
     tcp_stream_gbps,
     testbed,
 )
+from veth_tester import COMPARISONS as OF_VETH_TESTER
 
 from labkit.lab import live as labs
 from labkit.lab import topology_file
 from labkit.measure.histogram import percentiles_us
 from labkit.measure.trial import TrialResult
 from tests.lab.ssh_host import TwoHosts
-
-Measured = Callable[[int, Say], Pairs]
 
 
 def _on_veth(ours: Callable[..., float], other: str, theirs: Callable[..., float], unit: str) -> Measured:
@@ -97,7 +96,7 @@ def _up_and_down(pairs: int, say: Say) -> Pairs:
         yield spent_s, 1.0
 
 
-def _over_ssh(backend: str) -> Callable[[int, Say], Pairs]:
+def _over_ssh(backend: str) -> Measured:
     """The same path over one virtual cable, with the DUT on a host that is reached by SSH, and in a lab of this one."""
 
     def measure(pairs: int, say: Say) -> Pairs:
@@ -308,6 +307,7 @@ COMPARISONS = (
         )
         for backend in ("kernel", "af_packet")
     ),
+    *OF_VETH_TESTER,
     Comparison(
         name="memory",
         title="the controller's memory in a quick run",

@@ -15,6 +15,8 @@ from labkit.units import Unit, format_quantity
 Say = Callable[[str], None]
 Pairs = Iterator[tuple[float, float]]
 """What we reach and what the other does, pair by pair."""
+Measured = Callable[[int, Say], Pairs]
+"""So many pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Comparison:
     unit: str
     floor: float
     aim: float
-    measure: Callable[[int, Say], Pairs]
+    measure: Measured
     less_is_better: bool = False
     ceiling: float | None = None
     """For two that are to be alike; then the aim is that our median is within the extremes of the other's runs. It
@@ -55,7 +57,7 @@ def figure(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
 
 
-def in_turn(ours: Side, theirs: Side, unit: str) -> Callable[[int, Say], Pairs]:
+def in_turn(ours: Side, theirs: Side, unit: str) -> Measured:
     """Measure both, each in a lab of its own and each first in every other pair."""
 
     def of(side: Side) -> float:
