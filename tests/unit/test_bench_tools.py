@@ -13,7 +13,7 @@ BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
 from pairs import Comparison, Line, figure, summarise  # noqa: E402 - the benchmark is a script, not a package
-from tools import iperf3, sockperf, testpmd  # noqa: E402
+from tools import iperf3, sockperf, testpmd, trafgen  # noqa: E402
 
 
 def recorded(name: str) -> str:
@@ -23,6 +23,10 @@ def recorded(name: str) -> str:
 def test_port_statistics_are_read() -> None:
     stats = testpmd.parse_port_stats(recorded("testpmd-22.11-port-stats.txt"))
     assert stats == testpmd.PortStats(rx_packets=729888, tx_packets=731616)
+
+
+def test_trafgen_sends_from_one_core() -> None:
+    assert trafgen.packet(b"\x02\x00\xff", core=3) == "cpu(3): { 0x02, 0x00, 0xff }\n"
 
 
 def test_message_rate_is_read() -> None:
