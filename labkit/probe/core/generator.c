@@ -8,6 +8,7 @@
 
 #include "as_sent.h"
 #include "goal.h"
+#include "leftover.h"
 #include "pacing.h"
 #include "role.h"
 
@@ -406,10 +407,41 @@ static void loop(struct generator *generator)
         end_sending(generator, now);
 }
 
+/* Takes in what the trial before has left, until all of it has come or nothing comes any more; how many
+ * frames. */
+static uint64_t take_leftover(const struct generator *generator, const struct leftover *left)
+{
+    struct io *io = generator->io;
+    const unsigned port = io->port_count - 1;
+    const uint64_t quiet_ns = leftover_quiet_ns(left);
+    uint64_t last_ns = clock_now_ns();
+    uint64_t now = last_ns;
+    uint64_t taken = 0;
+
+    while (!io->stream && taken < left->frames && now - last_ns < quiet_ns &&
+           !role_stopped(generator->role)) {
+        struct io_frame frames[IO_BURST_MAX];
+        unsigned got = io->ops->receive(io, port, frames, IO_BURST_MAX);
+
+        for (unsigned i = 0; i < got; i++) {
+            struct packet packet;
+
+            taken += is_ours(&frames[i], generator->frames, io->payload_only, &packet);
+        }
+        if (got > 0)
+            io->ops->release(io, port, frames, got);
+        now = clock_now_ns();
+        if (got > 0)
+            last_ns = now;
+    }
+    return taken;
+}
+
 void generator_run(struct role *role, const struct generate_arguments *arguments,
                    const struct frame_set *frames, struct trial *trial)
 {
     static uint32_t lag_ns[LAG_SLOTS];
+    static struct leftover left;
     struct generator generator = {
         .role = role,
         .io = role->io,
@@ -421,6 +453,7 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
     };
 
     trial_clear(trial);
+    trial->stale = take_leftover(&generator, &left);
     trial->start_ns = clock_now_ns();
     generator.sent_ns = trial->start_ns;
     generator.goal = goal_of(arguments, trial->start_ns);
@@ -432,6 +465,7 @@ void generator_run(struct role *role, const struct generate_arguments *arguments
         note_run(trial, trial->sent - trial->sequence.next, false);
     trial->intended = goal_intended(arguments, generator.goal, trial->sent);
     trial->drain_ns = trial->end_ns - trial->tx_end_ns;
+    leftover_note(&left, trial, arguments->expect_return);
     trial->usage = usage_since(&role->began);
     counter_set(&role->counters->foreign, trial->foreign);
     counter_set(&role->counters->polls, trial->polls);

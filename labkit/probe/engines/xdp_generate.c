@@ -3,6 +3,7 @@
 
 #include "driver_stats.h"
 #include "goal.h"
+#include "leftover.h"
 #include "pacing.h"
 #include "tester.h"
 
@@ -47,6 +48,8 @@ struct xdp_generator {
     int receiver;
     const struct frame_set *frames;
     uint64_t stretches; /* used up by the trials so far */
+    struct leftover left;
+    uint64_t seen; /* frames that had come when the last trial ended */
     bool ring_is_duts;
     double clock_read_ns;
     int64_t clocks_apart_ns; /* at the last trial */
@@ -388,6 +391,26 @@ static void drain(struct tester *shared, const struct generate_arguments *argume
     }
 }
 
+/* Waits for what the trial before has left, until all of it has come or nothing comes any more; how many
+ * frames. */
+static uint64_t take_leftover(const struct xdp_generator *generator, const struct role *role)
+{
+    const volatile struct tester_arrived *arrived = &generator->shared->arrived;
+    const uint64_t quiet_ns = leftover_quiet_ns(&generator->left);
+    uint64_t frames = arrived->frames;
+    uint64_t last_ns = monotonic_ns();
+    uint64_t now = last_ns;
+
+    while (frames - generator->seen < generator->left.frames && now - last_ns < quiet_ns &&
+           !role_stopped(role)) {
+        now = monotonic_ns();
+        if (arrived->frames != frames)
+            last_ns = now;
+        frames = arrived->frames;
+    }
+    return frames - generator->seen;
+}
+
 struct accepted {
     uint64_t taken; /* by the driver of the other end */
     uint64_t refused;
@@ -458,12 +481,16 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     struct goal goal;
     uint64_t start_ns;
     int64_t apart_ns;
+    uint64_t stale;
     timer_t timer;
     bool lost;
 
     trial_clear(trial);
+    stale = take_leftover(generator, role);
     io->lost.code[0] = '\0';
     clear(shared);
+    generator->seen = 0;
+    generator->left = (struct leftover){0};
     before = accepted_now(io);
     apart_ns = generator->clocks_apart_ns = clocks_apart_ns();
     generator->batch = batch;
@@ -486,9 +513,12 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     fill_trial(shared, trial, apart_ns);
     trial->end_ns = clock_now_ns();
     trial->drain_ns = trial->end_ns - trial->tx_end_ns;
+    trial->stale += stale;
     trial->sent = after.taken + (generator->ring_is_duts ? after.refused : 0);
     trial->tx_full = after.refused;
     trial->intended = goal_intended(arguments, goal, trial->sent);
+    leftover_note(&generator->left, trial, arguments->expect_return);
+    generator->seen = shared->arrived.frames;
     trial->usage = usage_since(&role->began);
     counter_set(&role->counters->tx_frames, trial->sent);
     counter_set(&role->counters->rx_frames, shared->arrived.frames);
