@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "leftover.h"
 #include "role.h"
 
 #define SLOTS 4096U
@@ -20,6 +21,7 @@ static struct {
     uint64_t hold_after; /* so many frames come back at once; the rest hold_ns after the last was sent */
     uint64_t hold_ns;
     uint64_t last_sent_ns;
+    bool keeps; /* what it holds of the trial before */
     uint64_t returned;
     uint64_t stall_after;     /* the first receive after so many frames finds nothing */
     uint64_t stall_ns;        /* and is this late to say so; 0: none */
@@ -174,7 +176,8 @@ static void run_once(const struct generate_arguments *arguments,
     struct io io = {.ops = fake_link.taken_after_ns > 0 ? &acknowledging : &io_engine, .port_count = 1};
     struct role role = {.io = &io, .stop = &stop, .counters = &counters};
 
-    fake_link.count = 0;
+    if (!fake_link.keeps)
+        fake_link.count = 0;
     fake_link.sent = 0;
     fake_link.returned = 0;
     fake_link.meddle = meddle;
@@ -380,6 +383,28 @@ static void draining_ends_where_every_turn_is_slow(void)
     CHECK(trial->drain_ns >= NS_PER_S);
 }
 
+/* A DUT that still has frames of the trial before gives them back first: they are stale, and take no part in
+ * this one. */
+static void what_a_trial_has_left_is_taken_in_before_the_next_begins(void)
+{
+    struct generate_arguments arguments = counted(100);
+    uint64_t began;
+
+    fake_link.hold_after = 60;
+    fake_link.hold_ns = 200 * NS_PER_MS; /* longer than is waited for them */
+    run_once(&arguments, NULL);
+    CHECK_EQUAL(trial->sequence.received, 60);
+    fake_link.hold_ns = 0;
+    fake_link.keeps = true;
+    arguments.tag++;
+    began = clock_now_ns();
+    run_once(&arguments, NULL);
+    CHECK_EQUAL(trial->stale, 40);
+    CHECK_EQUAL(trial->sequence.received, 100);
+    CHECK(trial->start_ns - began < NS_PER_S); /* all had come: nothing more was waited for */
+    fake_link.keeps = false;
+}
+
 static void nothing_is_waited_for_when_nothing_is_to_come(void)
 {
     struct generate_arguments arguments = counted(100);
@@ -470,6 +495,7 @@ int main(void)
     draining_ends_when_nothing_comes();
     a_stall_while_draining_loses_nothing();
     draining_ends_where_every_turn_is_slow();
+    what_a_trial_has_left_is_taken_in_before_the_next_begins();
     nothing_is_waited_for_when_nothing_is_to_come();
     what_was_sent_one_way_has_the_time_to_be_taken();
     a_lost_connection_ends_the_trial();
