@@ -8,6 +8,7 @@ from dataclasses import asdict
 from labkit import format as fmt
 from labkit.measure.latency import LatencyPoint, latency_point
 from labkit.measure.proof import Proof
+from labkit.measure.tcp import shares
 from labkit.measure.trial import TrialResult
 from labkit.record.model import MESSAGES, DatapathKey, Key
 from labkit.targets.time_readers import stalled
@@ -115,6 +116,7 @@ def tcp_words(key: DatapathKey, trial: TrialResult) -> list[tuple[str, str]]:
                 else ("it counts no segments",)
             ),
             *limits,
+            *([unequal] if trial.intended_load_pps is None and (unequal := shares([{end: of}])) else []),
         ]
         found.append((f"TCP {end}", ", ".join(parts)))
     return found
@@ -123,7 +125,15 @@ def tcp_words(key: DatapathKey, trial: TrialResult) -> list[tuple[str, str]]:
 def _notes(trial: TrialResult, point: LatencyPoint | None) -> list[str]:
     """What the tester itself caused: a trial has no gates that would show it."""
     notes = []
-    if trial.intended_load_pps is not None and trial.unsent > trial.lost:
+    missing = trial.intended_load_pps is not None and trial.unsent > trial.lost
+    if missing and trial.tcp and trial.tx_full:
+        several = any(of.connections > 1 for of in trial.tcp.values())
+        behind = ", and one connection without room holds up the others: each is offered the same load"
+        notes.append(
+            "most of what is missing was never sent, for the far end took no more"
+            + (behind if several else "")
+        )
+    elif missing:
         notes.append(
             "most of what is missing was never sent: the path carries at least what was forwarded, and the loss ratio "
             "is the tester's"

@@ -79,6 +79,8 @@ def measure_on(testbed: Testbed, body: TestbedBody, notes: Notes, *, deviations:
         tester = {**tester, "nics": counted}
     if sent_again := tcp.words([trial.tcp for trial in notes.deciding]):
         notes.deviations.append(sent_again)
+    if unequal := tcp.shares([one.tcp for one in notes.deciding if one.intended_load_pps is None]):
+        notes.deviations.append(unequal)
     if "engine_note" in tester:
         notes.deviations.append(str(tester["engine_note"]))
     gates = noise.gates(

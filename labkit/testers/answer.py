@@ -45,7 +45,7 @@ _STALL: dict[str, tuple[type, ...]] = {"max_ns": (int,), "total_ns": (int,)}
 
 
 _TRANSPORT: dict[str, tuple[type, ...]] = {
-    one.name: (int, type(None)) if one.name == "shortest_rtt_us" else (int,) for one in fields(TcpFigures)
+    one.name: (int, type(None)) if "None" in str(one.type) else (int,) for one in fields(TcpFigures)
 }
 
 

@@ -89,9 +89,12 @@ def measure_max_offered_load(
             lab.machines["dut"].ask("await_carrier", role="dut")
             far_end = far()
 
+        sent: list[int] = []
+
         def rate_pps(span_s: float) -> float:
             far_end.command("sink", tag=tester.next_tag)
             trial = tester.measure_one_way(load_pps=None, duration_s=span_s)
+            sent.append(trial.sent)
             return tester.counted(far_end.command("stop")) / trial.duration_s
 
         workers: dict[Role, tuple[int, int]] = {
@@ -116,7 +119,9 @@ def measure_max_offered_load(
             if not own_disturbed:
                 break
     if not highest_pps:
-        raise ToolFailed("the tester sent frames, but the receiver at the other end of the link counted none")
+        raise ToolFailed(
+            f"the receiver at the other end of the link counted none of the {sum(sent)} frames that the tester sent"
+        )
     return MaxOfferedLoad(pps=highest_pps, disturbed=disturbed, floor=own, floor_disturbed=own_disturbed)
 
 

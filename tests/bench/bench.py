@@ -5,8 +5,8 @@
 Prints a table and writes bench.json: a list of {name, ratio, low, high, floor, ceiling, aim, against, unit, ours,
 theirs, theirs_low, theirs_high}. A ratio is the median over the pairs, low and high are the extremes; ours and theirs
 are medians. Exit code 1 when a median is under its floor. Two that are to be alike have a ceiling, too, and fail when
-all pairs are under the floor or all over the ceiling; whether ours is within the spread of theirs is printed, and fails
-nothing.
+all pairs are under the floor or all over the ceiling; pairs that other programs disturb are left out. Whether ours is
+within the spread of theirs is printed, and fails nothing, nor does a comparison of which all pairs were disturbed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from comparisons import COMPARISONS
-from pairs import Line, figure, summarise
+from pairs import Disturbed, Line, figure, summarise
 
 from labkit.errors import LabkitError
 
@@ -55,12 +55,16 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     lines: list[Line] = []
     failed: list[str] = []
+    disturbed: list[str] = []
     for name in arguments.names or known:
         comparison = known[name]
         console.print(f"[dim]{name}: {comparison.title}[/dim]", highlight=False)
         say: Callable[[str], None] = lambda text: console.print(f"[dim]    {text}[/dim]", highlight=False)  # noqa: E731
         try:
             lines.append(summarise(comparison, comparison.measure(arguments.pairs, say)))
+        except Disturbed as error:
+            disturbed.append(name)
+            console.print(f"{name}: not measured: {error}", style="yellow", highlight=False)
         except LabkitError as error:
             failed.append(name)
             console.print(f"{name}: not measured: {error}", style="red", highlight=False)
@@ -83,12 +87,14 @@ def main() -> int:
             line.against,
             style="red" if line.failed else "green" if line.reached else "",
         )
-    console.print(table)
+    if lines:
+        console.print(table)
     for line in lines:
         if line.ceiling is not None:
             console.print(_spread(line), highlight=False)
     out = [line.name for line in lines if line.failed]
-    console.print(f"{len(lines) - len(out)} passed, {len(out) + len(failed)} failed", highlight=False)
+    ending = f"{len(lines) - len(out)} passed, {len(out) + len(failed)} failed"
+    console.print(f"{ending}, {len(disturbed)} disturbed" if disturbed else ending, highlight=False)
     return 1 if out or failed else 0
 
 

@@ -17,6 +17,7 @@ from pairs import Comparison, Measured, Pairs, Say, Side, in_turn
 from sides import (
     AS_COMMAND,
     RUN_S,
+    Measure,
     closed_loop_rtt_us,
     idle_rtt_us,
     iperf3_stream_gbps,
@@ -39,7 +40,7 @@ from labkit.measure.trial import TrialResult
 from tests.lab.ssh_host import TwoHosts
 
 
-def _on_veth(ours: Callable[..., float], other: str, theirs: Callable[..., float], unit: str) -> Measured:
+def _on_veth(ours: Measure, other: str, theirs: Measure, unit: str) -> Measured:
     return in_turn(
         Side(name="labkit", topology="veth", measure=ours),
         Side(name=other, topology="veth", measure=theirs),
@@ -47,15 +48,19 @@ def _on_veth(ours: Callable[..., float], other: str, theirs: Callable[..., float
     )
 
 
-def _as_command(figure: Callable[[str, str, str], Callable[..., float]], unit: str) -> Measured:
+def _as_command(figure: Callable[..., Measure], unit: str) -> Measured:
     """The backends `command` and `kernel` with one program, the probe's echo: what differs is what the backends do.
 
     An echo of another make (examples/) would show how well that is written. The tester is the same, too, that which
     users have by default, for its own share of a round trip is smaller than that of sockets.
     """
     return in_turn(
-        Side(name="command", topology=probe_as_command, measure=figure("command", "af_xdp", AS_COMMAND)),
-        Side(name="kernel", topology="veth", measure=figure("kernel", "af_xdp", "")),
+        Side(
+            name="command",
+            topology=probe_as_command,
+            measure=figure("command", "af_xdp", AS_COMMAND, gated=True),
+        ),
+        Side(name="kernel", topology="veth", measure=figure("kernel", "af_xdp", gated=True)),
         unit,
     )
 
@@ -103,7 +108,7 @@ def _over_ssh(backend: str) -> Measured:
         with tempfile.TemporaryDirectory() as folder:
             two = TwoHosts(Path(folder))
             trial = [*two.here.enter, sys.executable, "-m", "labkit.cli", "trial", "--json", "--load", "max"]
-            trial += ["--backend", backend, "--duration", f"{RUN_S:g} s", "--topology"]
+            trial += ["--tester", "af_xdp", "--backend", backend, "--duration", f"{RUN_S:g} s", "--topology"]
 
             def rate_pps(topology: str) -> float:
                 done = subprocess.run([*trial, topology], check=True, capture_output=True, text=True)

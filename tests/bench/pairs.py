@@ -6,12 +6,14 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from labkit.errors import EnvironmentBroken
 from labkit.lab import live as labs
 from labkit.lab import topology_file
 from labkit.lab.live import Lab
 from labkit.lab.topology import Topology
 from labkit.units import Unit, format_quantity
 
+ATTEMPTS = 3
 Say = Callable[[str], None]
 Pairs = Iterator[tuple[float, float]]
 """What we reach and what the other does, pair by pair."""
@@ -33,11 +35,16 @@ class Comparison:
     less_is_better: bool = False
     ceiling: float | None = None
     """For two that are to be alike; then the aim is that our median is within the extremes of the other's runs. It
-    fails where all pairs are under the floor, or all over the ceiling: noise is at times on either side."""
+    fails where all pairs are under the floor, or all over the ceiling: noise is at times on either side. What their
+    sides measure while other programs disturb them is `Disturbed`."""
 
     def ratio(self, ours: float, theirs: float) -> float:
         """How many times as good as the other."""
         return theirs / ours if self.less_is_better else ours / theirs
+
+
+class Disturbed(EnvironmentBroken):
+    """Other programs took time of the cores that were measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +65,35 @@ def figure(value: float, unit: str) -> str:
 
 
 def in_turn(ours: Side, theirs: Side, unit: str) -> Measured:
-    """Measure both, each in a lab of its own and each first in every other pair."""
+    """Measure both, each in a lab of its own and each first in every other pair.
+
+    A pair that is disturbed is made again, up to ATTEMPTS times, and then left out. Raises Disturbed where all were.
+    """
 
     def of(side: Side) -> float:
         found = side.topology
         with labs.lab_up(topology_file.load(found) if isinstance(found, str) else found()) as lab:
             return side.measure(lab)
 
+    def pair(order: Iterable[Side], say: Say) -> dict[str, float] | None:
+        for _ in range(ATTEMPTS):
+            try:
+                return {side.name: of(side) for side in order}
+            except Disturbed as error:
+                say(f"disturbed: {error.message}")
+        return None
+
     def measure(pairs: int, say: Say) -> Pairs:
+        left_out = 0
         for number in range(pairs):
-            order = (ours, theirs) if number % 2 == 0 else (theirs, ours)
-            found = {side.name: of(side) for side in order}
+            found = pair((ours, theirs) if number % 2 == 0 else (theirs, ours), say)
+            if found is None:
+                left_out += 1
+                continue
             say(", ".join(f"{side.name} {figure(found[side.name], unit)}" for side in (ours, theirs)))
             yield found[ours.name], found[theirs.name]
+        if left_out == pairs:
+            raise Disturbed("all pairs were disturbed", hint="end what else runs here, and measure again")
 
     return measure
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
+from pairs import Disturbed
 from tools import iperf3, sockperf, testpmd
 
 from labkit.backends import registry
@@ -17,6 +18,7 @@ from labkit.lab.commands import Command, Ready
 from labkit.lab.live import Lab, LivePort
 from labkit.lab.topology import Topology
 from labkit.machine import hugepages
+from labkit.measure import noise
 from labkit.measure.histogram import percentiles_us
 from labkit.measure.latency import IDLE_LOAD_PPS
 from labkit.measure.trial import TrialResult
@@ -53,27 +55,52 @@ def testbed(stack: ExitStack, lab: Lab, backend: str, mode: str, engine: str) ->
 
 
 def _trial(
-    lab: Lab, backend: str, mode: str, engine: str, *, load_pps: float | None, warm_up_s: float
+    lab: Lab,
+    backend: str,
+    mode: str,
+    engine: str,
+    *,
+    load_pps: float | None,
+    warm_up_s: float,
+    gated: bool = False,
 ) -> TrialResult:
-    """The second of two trials. Raises ToolFailed where the datapath is not proven."""
+    """The second of two trials. Raises ToolFailed where the datapath is not proven; `gated`: Disturbed, by labkit's own
+    gates.
+    """
     with ExitStack() as stack:
         running = testbed(stack, lab, backend, mode, engine)
         running.measure(load_pps=load_pps, duration_s=warm_up_s)
+        before = running.read()
         found = running.measure(load_pps=load_pps, duration_s=RUN_S)
+        after = running.read()
         proof = running.proof()
         if not proof.proven:
             raise ToolFailed(f"{backend} {mode}: the datapath is not proven: {proof.claim}")
+        gates = noise.gates(
+            before=before,
+            after=after,
+            intended_cores=running.cores(),
+            deciding=(found,),
+            proven=proof.proven,
+            claim=proof.claim,
+        )
+        if gated and (invalid := [f"{gate.name} {gate.value}" for gate in gates if gate.state == "invalid"]):
+            raise Disturbed(f"{backend} {mode}".strip() + f": {', '.join(invalid)}")
         return found
 
 
-def mrr_pps(backend: str, engine: str, mode: str = "") -> Measure:
+def mrr_pps(backend: str, engine: str, mode: str = "", *, gated: bool = False) -> Measure:
     """Frames a second that came back, all checked and timed, while the tester sent as fast as it could."""
-    return lambda lab: _trial(lab, backend, mode, engine, load_pps=None, warm_up_s=0.3).forwarding_rate_pps
+    return lambda lab: (
+        _trial(lab, backend, mode, engine, load_pps=None, warm_up_s=0.3, gated=gated).forwarding_rate_pps
+    )
 
 
-def idle_rtt_us(backend: str, engine: str, mode: str = "") -> Measure:
+def idle_rtt_us(backend: str, engine: str, mode: str = "", *, gated: bool = False) -> Measure:
     """Median round trip at a load that is negligible."""
-    return lambda lab: _median_us(_trial(lab, backend, mode, engine, load_pps=IDLE_LOAD_PPS, warm_up_s=0.1))
+    return lambda lab: _median_us(
+        _trial(lab, backend, mode, engine, load_pps=IDLE_LOAD_PPS, warm_up_s=0.1, gated=gated)
+    )
 
 
 def _median_us(trial: TrialResult) -> float:

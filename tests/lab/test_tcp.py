@@ -219,10 +219,10 @@ def server(lab: Lab, body: str) -> Iterator[None]:
         listener.listen()
         print("ready", flush=True)
         one, _ = listener.accept()
-        {body}
     """
+    text = textwrap.dedent(text) + "\n" + textwrap.dedent(body)
     program = subprocess.Popen(
-        lab.dut_ports[0].host.argv([sys.executable, "-c", textwrap.dedent(text)]), stdout=subprocess.PIPE
+        lab.dut_ports[0].host.argv([sys.executable, "-c", text]), stdout=subprocess.PIPE
     )
     try:
         assert program.stdout is not None
@@ -247,6 +247,47 @@ def test_a_peer_that_reads_nothing_blocks_nobody(lab: Lab) -> None:
         assert found.received == 0
         assert found.unsent > 0
         assert found.tx_full > 0
+
+
+READS_ALL_BUT_THE_FIRST = """
+import threading
+def take(one):
+    while one.recv(1 << 20):
+        pass
+while True:
+    other, _ = listener.accept()
+    threading.Thread(target=take, args=(other,), daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(("load_pps", "together"), [(None, False), (20_000, True)], ids=["max", "load"])
+def test_a_connection_that_takes_nothing_holds_up_the_others_under_a_load_alone(
+    lab: Lab, load_pps: float | None, together: bool
+) -> None:
+    """Its buffers take some hundred messages. Without a load all that the others take counts."""
+    with server(lab, READS_ALL_BUT_THE_FIRST), ExitStack() as stack:
+        ports, more = port_arguments(lab, lab.tester_ports, "socket")
+        tester = stack.enter_context(
+            Probe("socket", lab.tester_ports[0].host, core=lab.cores.tester, ports=ports, options=more)
+        )
+        tester.command("frames", **messages_for(lab, FrameSpec(size=9000, flows=4)))
+        found = trial_from_answer(
+            tester.command(
+                "generate", timeout_s=30, load_pps=load_pps, duration_s=1.0, tag=1, **{"return": False}
+            ),
+            overhead_s=0.0,
+        )
+
+        figures = found.tcp["tester"]
+        assert figures.connections == 4
+        assert figures.least_written_bytes is not None
+        assert figures.most_written_bytes is not None
+        # A message that begins to go is sent, and its rest waits.
+        apart = figures.most_written_bytes - figures.least_written_bytes
+        assert (apart <= 2 * 9000) == together, (apart, found)
+        if together:
+            assert found.unsent > 0
+            assert found.tx_full > 0
 
 
 @pytest.mark.parametrize(

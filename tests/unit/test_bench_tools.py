@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from labkit.errors import ToolFailed
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
-from pairs import Comparison, Line, figure, summarise  # noqa: E402 - the benchmark is a script, not a package
+import pairs  # noqa: E402 - the benchmark is a script, not a package
+from pairs import Comparison, Disturbed, Line, Side, figure, in_turn, summarise  # noqa: E402
 from tools import iperf3, sockperf, testpmd, trafgen  # noqa: E402
 
 
@@ -67,7 +69,7 @@ def test_other_output_is_an_error(parse) -> None:
         parse("avg-rtt: command not found")
 
 
-def line(pairs: list[tuple[float, float]], *, ceiling: float | None = None, less: bool = False) -> Line:
+def line(made: list[tuple[float, float]], *, ceiling: float | None = None, less: bool = False) -> Line:
     comparison = Comparison(
         name="x",
         title="x",
@@ -79,7 +81,7 @@ def line(pairs: list[tuple[float, float]], *, ceiling: float | None = None, less
         less_is_better=less,
         measure=lambda _pairs, _say: iter(()),
     )
-    return summarise(comparison, pairs)
+    return summarise(comparison, made)
 
 
 def test_a_line_has_median_and_extremes_of_the_ratios() -> None:
@@ -90,7 +92,7 @@ def test_a_line_has_median_and_extremes_of_the_ratios() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "failed", "reached"),
+    ("made", "failed", "reached"),
     [
         ([(7, 10)], False, False),
         ([(6, 10), (6, 10), (20, 10)], True, False),
@@ -98,14 +100,14 @@ def test_a_line_has_median_and_extremes_of_the_ratios() -> None:
     ],
 )
 def test_the_median_must_reach_the_floor(
-    pairs: list[tuple[float, float]], failed: bool, reached: bool
+    made: list[tuple[float, float]], failed: bool, reached: bool
 ) -> None:
-    found = line(pairs)
+    found = line(made)
     assert (found.failed, found.reached) == (failed, reached)
 
 
 @pytest.mark.parametrize(
-    ("pairs", "failed", "reached"),
+    ("made", "failed", "reached"),
     [
         ([(10, 9), (10, 11)], False, True),
         ([(11, 9.9), (11, 10.1)], False, False),  # outside their spread: said, and no failure
@@ -116,10 +118,50 @@ def test_the_median_must_reach_the_floor(
     ],
 )
 def test_two_that_are_alike_fail_where_all_pairs_are_out_of_bounds_on_one_side(
-    pairs: list[tuple[float, float]], failed: bool, reached: bool
+    made: list[tuple[float, float]], failed: bool, reached: bool
 ) -> None:
-    found = line(pairs, ceiling=1.4)
+    found = line(made, ceiling=1.4)
     assert (found.failed, found.reached) == (failed, reached)
+
+
+class Scripted:
+    """Two sides in labs that are not up, whose figures are given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ours: list[object], theirs: list[object]) -> None:
+        monkeypatch.setattr(pairs.labs, "lab_up", lambda _topology: nullcontext())
+        self.order: list[str] = []
+        self.said: list[str] = []
+        self._left = {"ours": ours, "theirs": theirs}
+        self.pairs = in_turn(self._side("ours"), self._side("theirs"), "us")
+
+    def _side(self, name: str) -> Side:
+        def measure(_lab: object) -> float:
+            self.order.append(name)
+            found = self._left[name].pop(0)
+            if isinstance(found, str):
+                raise Disturbed(found)
+            return float(found)  # type: ignore[arg-type]
+
+        return Side(name=name, topology=lambda: None, measure=measure)  # type: ignore[arg-type, return-value]
+
+
+def test_each_side_is_first_in_every_other_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Scripted(monkeypatch, [1, 2, 3], [4, 5, 6])
+    assert list(run.pairs(3, run.said.append)) == [(1, 4), (2, 5), (3, 6)]
+    assert run.order == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
+    assert run.said[0] == "ours 1 us, theirs 4 us"
+
+
+def test_a_pair_that_is_disturbed_is_made_again_and_then_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Scripted(monkeypatch, ["busy", 1, "busy", "busy", "busy"], [4, 5, 6, 7])
+    assert list(run.pairs(2, run.said.append)) == [(1, 4)]
+    assert run.said == ["disturbed: busy", "ours 1 us, theirs 4 us", *3 * ["disturbed: busy"]]
+
+
+def test_no_pair_that_was_not_disturbed_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Scripted(monkeypatch, 6 * ["busy"], 6 * [1])
+    with pytest.raises(Disturbed, match="all pairs were disturbed"):
+        list(run.pairs(2, run.said.append))
 
 
 def test_figures_are_short() -> None:

@@ -12,13 +12,14 @@ from labkit.backends.kernel_tcp import KernelTables, by_the_kernel
 from labkit.errors import ConfigInvalid, LabkitBug
 from labkit.lab.topology_file import load, parse
 from labkit.measure.latency import merge_trials
-from labkit.measure.tcp import TcpFigures, summed, words
+from labkit.measure.proof import Proof
+from labkit.measure.tcp import TcpFigures, shares, summed, words
 from labkit.measure.trial import TrialResult
 from labkit.record.model import MESSAGES, DatapathKey
 from labkit.record.run import Run
 from labkit.results.answer import answer
 from labkit.results.reference_claims import reference_claims
-from labkit.results.trialview import tcp_words
+from labkit.results.trialview import as_text, tcp_words
 from labkit.session.capabilities import lacking, no_bursts, no_round_trips, unfit
 from labkit.session.datapaths import Datapath, default_datapath
 from labkit.targets.evaluation import kernel_mode
@@ -49,6 +50,8 @@ FIGURES = TcpFigures(
     smoothed_rtt_us=40,
     shortest_rtt_us=10,
     delivery_bytes_per_s=10**9,
+    least_written_bytes=300,
+    most_written_bytes=1200,
 )
 
 
@@ -176,7 +179,8 @@ def test_only_sockets_of_the_kernel_with_traffic_prove_it(
 def test_what_the_kernel_says_is_read_strictly() -> None:
     answer = {name: getattr(FIGURES, name) for name in FIGURES.__slots__}
     assert transport(answer) == FIGURES
-    assert transport({**answer, "shortest_rtt_us": None}).shortest_rtt_us is None
+    for name in ("shortest_rtt_us", "least_written_bytes", "most_written_bytes"):
+        assert getattr(transport({**answer, name: None}), name) is None
     for wrong in ({**answer, "more": 1}, {**answer, "busy_us": None}):
         with pytest.raises(LabkitBug):
             transport(wrong)
@@ -189,6 +193,10 @@ def test_sums_are_of_a_trial_and_estimates_of_its_end() -> None:
     assert (since.connections, since.smoothed_rtt_us) == (1, 30)
     both = summed([FIGURES, replace(later, shortest_rtt_us=None)])
     assert (both.segments_out, both.smoothed_rtt_us, both.shortest_rtt_us) == (250, 40, 10)
+    assert (both.least_written_bytes, both.most_written_bytes) == (600, 2400)
+    of_dut = replace(FIGURES, least_written_bytes=None, most_written_bytes=None)
+    assert summed([of_dut, of_dut]).least_written_bytes is None
+    assert of_dut.since(of_dut).most_written_bytes is None
 
 
 def over_tcp(**changes: object) -> TrialResult:
@@ -226,6 +234,36 @@ def test_a_trial_says_its_goodput_and_what_was_sent_again() -> None:
     assert said["TCP tester"].startswith("5 of 100 segments retransmitted, 2 came out of order")
     assert "50% of its sending time limited by the other's receive window" in said["TCP tester"]
     assert "its send buffer" not in said["TCP tester"]
+
+
+def test_unequal_connections_are_named_where_no_load_makes_them_equal() -> None:
+    equal = replace(FIGURES, least_written_bytes=600)
+    assert shares([{"tester": equal}, {"tester": FIGURES, "dut": equal}, {}]) == (
+        "unequal shares: of 2 TCP connections one took 25% of what another took"
+    )
+    none = replace(FIGURES, least_written_bytes=0, most_written_bytes=0)
+    of_dut = replace(FIGURES, least_written_bytes=None, most_written_bytes=None)
+    assert shares([{"tester": equal}, {"tester": none}, {"dut": of_dut}, {}]) == shares([]) == ""
+    key = path("tcp_stream").key(frame="8000")
+    assert "unequal shares" in dict(tcp_words(key, over_tcp()))["TCP tester"]
+    assert "unequal shares" not in dict(tcp_words(key, over_tcp(intended_load_pps=1000.0)))["TCP tester"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tx_full": 9}, "for the far end took no more, and one connection without room holds up the others"),
+        ({"tx_full": 9, "tcp": {"tester": replace(FIGURES, connections=1)}}, "took no more\n"),
+        ({"tx_full": 0}, "the loss ratio is the tester's"),
+        ({"tx_full": 9, "tcp": {}}, "the loss ratio is the tester's"),
+    ],
+)
+def test_who_held_up_messages_that_were_never_sent_is_said(changes: dict[str, object], says: str) -> None:
+    trial = over_tcp(intended_load_pps=2000.0, intended=2000, **changes)
+    text = as_text(
+        path("tcp").key(frame="64"), trial, Proof(proven=True, claim="x", evidence={}), {"engine": "socket"}
+    )
+    assert says in text + "\n"
 
 
 def with_tcp(*, kernel_pps: float, own_pps: float | None) -> Run:

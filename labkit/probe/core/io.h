@@ -68,8 +68,9 @@ struct io_ops {
     json_t *(*proof)(struct io *io);
     /* Optional. */
     int (*prepare)(struct io *io, const struct frame_set *frames, struct error *err);
-    /* Optional: before each trial, so that nothing is left of the one before. */
-    int (*begin)(struct io *io, bool expect_return, struct error *err);
+    /* Optional: before each trial, so that nothing is left of the one before. `unpaced`: frames leave as fast
+     * as they go, none has a time at which it is due. */
+    int (*begin)(struct io *io, bool expect_return, bool unpaced, struct error *err);
 
     /* Sending: reserve up to n buffers (data set, capacity port.frame_max), fill data and length, commit.
      * commit takes the frames in order and returns how many were taken; the rest are given back unsent

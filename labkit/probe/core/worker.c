@@ -175,7 +175,8 @@ static void do_role(struct worker *worker)
         return;
     clock_refine();
     if (command->kind == COMMAND_GENERATE && worker->io.ops->begin != NULL &&
-        worker->io.ops->begin(&worker->io, command->generate.expect_return, &worker->err) != 0)
+        worker->io.ops->begin(&worker->io, command->generate.expect_return,
+                              command->generate.unpaced && !command->generate.closed, &worker->err) != 0)
         return;
     role_begin(&role);
     if (command->kind == COMMAND_REFLECT) {

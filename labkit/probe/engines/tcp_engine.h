@@ -53,6 +53,8 @@ struct tcp_engine {
     unsigned quiet_turns; /* since the listener was last asked */
     union address peer;   /* generator */
     bool expects_return;  /* of the last trial */
+    bool passes_over;     /* of this trial: a connection without room holds up no other */
+    uint32_t next;        /* and the one that a message is offered to next */
     uint32_t wanted;      /* generator: connections; 0: it listens */
 
     /* Held by who changes which connections there are (the worker), and by who reads what the kernel says of
@@ -79,7 +81,7 @@ int tcp_open(struct io *io, const json_t *ports, const struct socket_options *op
 void tcp_close(struct io *io);
 int tcp_prepare(struct io *io, const struct frame_set *frames, struct error *err);
 /* Before a trial: connects, or takes care that nothing of the trial before is under way. */
-int tcp_begin(struct io *io, bool expect_return, struct error *err);
+int tcp_begin(struct io *io, bool expect_return, bool unpaced, struct error *err);
 /* Takes in who has connected. */
 void tcp_accept(struct tcp_engine *state);
 /* The end of a connection; its figures are kept. */

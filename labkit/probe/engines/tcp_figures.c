@@ -97,6 +97,27 @@ static void put_estimates(json_t *object, const struct tcp_engine *state)
     (void)json_object_set_new(object, "delivery_bytes_per_s", json_integer((json_int_t)delivered));
 }
 
+/* A generator's connections: what was written into that with least and that with most, since the trial began.
+ */
+static void put_shares(json_t *object, const struct tcp_engine *state)
+{
+    uint64_t least = UINT64_MAX;
+    uint64_t most = 0;
+
+    for (uint32_t i = 0; i < state->wanted; i++) {
+        uint64_t bytes = state->connections[i].written_bytes;
+
+        if (state->connections[i].fd < 0)
+            continue;
+        least = bytes < least ? bytes : least;
+        most = bytes > most ? bytes : most;
+    }
+    (void)json_object_set_new(object, "least_written_bytes",
+                              least == UINT64_MAX ? json_null() : json_integer((json_int_t)least));
+    (void)json_object_set_new(object, "most_written_bytes",
+                              least == UINT64_MAX ? json_null() : json_integer((json_int_t)most));
+}
+
 json_t *tcp_transport(struct io *io)
 {
     struct tcp_engine *state = io->state;
@@ -113,6 +134,7 @@ json_t *tcp_transport(struct io *io)
         (void)json_object_set_new(object, names[i].name, json_integer((json_int_t)since));
     }
     put_estimates(object, state);
+    put_shares(object, state);
     (void)pthread_mutex_unlock(&state->table);
     return object;
 }

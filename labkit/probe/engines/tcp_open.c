@@ -291,7 +291,7 @@ static bool settled(struct io *io)
     return io->lost.code[0] == '\0';
 }
 
-int tcp_begin(struct io *io, bool expect_return, struct error *err)
+int tcp_begin(struct io *io, bool expect_return, bool unpaced, struct error *err)
 {
     struct tcp_engine *state = io->state;
     bool whole = io->lost.code[0] == '\0' && state->count == state->wanted;
@@ -304,6 +304,8 @@ int tcp_begin(struct io *io, bool expect_return, struct error *err)
             return -1;
     }
     state->expects_return = expect_return;
+    state->passes_over = unpaced && state->wanted > 1;
+    state->next = 0;
     for (uint32_t i = 0; i < state->slots; i++)
         state->connections[i].read_bytes = state->connections[i].written_bytes = 0;
     (void)pthread_mutex_lock(&state->table);
