@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import engine_lab as lab
 import pytest
@@ -36,19 +37,29 @@ def _built() -> None:
     build()
 
 
+@contextmanager
+def wired_with_spare(links: int) -> Iterator[lab.VethLab]:
+    with lab.VethLab(links) as wired:
+        lab.run(
+            "ip", "-n", wired.names[0], "link", "add", "name", SPARE, "type", "veth", "peer", "name", "s1"
+        )
+        yield wired
+
+
 @pytest.fixture(scope="module")
 def one() -> Iterator[lab.VethLab]:
-    with lab.VethLab() as wired:
+    with wired_with_spare(1) as wired:
         yield wired
 
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[lab.VethLab]:
-    with lab.VethLab(2) as wired:
+    with wired_with_spare(2) as wired:
         yield wired
 
 
 def at_the_tester(wired: lab.VethLab, **options: object) -> Probe:
+    options = {"spare": SPARE, **options}
     ports = lab.interfaces("t", wired.links)
     return Probe("xdp", wired.tester, core=lab.CORES[0], ports=ports, options=options, name="tester")
 
@@ -131,18 +142,14 @@ def test_frames_that_nobody_counted_make_the_trial_an_error(one: lab.VethLab, br
 
 def test_a_spare_port_is_attached_to_and_let_go(one: lab.VethLab) -> None:
     name = one.names[0]
-    lab.run("ip", "-n", name, "link", "add", "name", "s0", "type", "veth", "peer", "name", "s1")
-    try:
-        with at_the_dut(one) as dut, at_the_tester(one, spare="s0") as tester:
-            lab.load_frames(tester)
-            dut.command("reflect")
-            lab.assert_all_came_back(lab.generate(tester))
-            assert "generate" in lab.run("ip", "-n", name, "-details", "link", "show", "dev", "s0")
-            tester._process.kill()
-            tester._process.wait()
-        assert "xdp" not in lab.run("ip", "-n", name, "link", "show", "dev", "s0")
-    finally:
-        lab.run("ip", "-n", name, "link", "del", "s0")
+    with at_the_dut(one) as dut, at_the_tester(one) as tester:
+        lab.load_frames(tester)
+        dut.command("reflect")
+        lab.assert_all_came_back(lab.generate(tester))
+        assert "generate" in lab.run("ip", "-n", name, "-details", "link", "show", "dev", SPARE)
+        tester._process.kill()
+        tester._process.wait()
+    assert "xdp" not in lab.run("ip", "-n", name, "link", "show", "dev", SPARE)
     with at_the_tester(one, spare="nosuch") as tester:
         lab.load_frames(tester)
         with pytest.raises(EnvironmentBroken, match="spare: interface nosuch"):

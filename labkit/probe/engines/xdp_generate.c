@@ -26,8 +26,9 @@
 
 /* From the call to the first frame: what the kernel takes to make the first pages. */
 #define LEAD_NS (200 * NS_PER_US)
-/* How often a run is interrupted when its time is over. */
+/* How often a run is interrupted when its time is over, and where its end is not known. */
 #define TICK_NS (50 * NS_PER_US)
+#define SLOW_TICK_NS NS_PER_MS
 #define RUNS_MAX 2000000000U
 /* Frames are flushed after a batch, and a batch is full sooner at a high rate: a small one keeps departures
  * close to the schedule, a large one is cheaper a frame. veth has room for 256 (measured: 192 and less lost
@@ -297,12 +298,22 @@ static struct goal plan_trial(struct xdp_generator *generator, int ifindex,
     return goal;
 }
 
+/* When sending should be over. A closed loop of so many frames ends when it does. */
+static uint64_t expected_end_ns(const struct generate_arguments *arguments, uint64_t start_ns)
+{
+    if (!arguments->counted)
+        return start_ns + arguments->duration_ns;
+    if (arguments->unpaced)
+        return start_ns;
+    return start_ns + (uint64_t)((double)arguments->count / arguments->load_pps * 1e9);
+}
+
 /* A signal to this thread at that time, and again and again from then on: it ends a run. */
-static int timer_start(timer_t *timer, uint64_t at_ns, struct error *err)
+static int timer_start(timer_t *timer, uint64_t at_ns, uint64_t tick_ns, struct error *err)
 {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
     struct itimerspec when = {
-        .it_interval = {.tv_nsec = TICK_NS},
+        .it_interval = {.tv_nsec = (long)tick_ns},
         .it_value = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)}};
 
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
@@ -483,6 +494,7 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     int64_t apart_ns;
     uint64_t stale;
     timer_t timer;
+    bool ends_by_itself;
     bool lost;
 
     trial_clear(trial);
@@ -496,10 +508,14 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     generator->batch = batch;
     start_ns = monotonic_ns() + LEAD_NS;
     goal = plan_trial(generator, ifindex, arguments, batch, start_ns);
-    if (timer_start(&timer, goal.send_until_ns == UINT64_MAX ? start_ns : goal.send_until_ns, &io->lost) != 0)
+    ends_by_itself = arguments->counted && arguments->unpaced && !arguments->closed; /* with its last frame */
+    if (!ends_by_itself &&
+        timer_start(&timer, expected_end_ns(arguments, start_ns),
+                    arguments->counted && arguments->unpaced ? SLOW_TICK_NS : TICK_NS, &io->lost) != 0)
         return;
     lost = send_all(generator, batch, role, &io->lost) != 0;
-    (void)timer_delete(timer);
+    if (!ends_by_itself)
+        (void)timer_delete(timer);
     generator->stretches += shared->sending.sequence / 64 + 1;
     if (lost)
         return;
