@@ -123,7 +123,7 @@ CHECKS: tuple[Check, ...] = (
         required_for=(),
         attempt=probe.generates_in_kernel,
         mtu_matters=True,
-        fix=lambda: "Linux 5.18 or newer, as root; without it the tester sends through AF_XDP",
+        fix=lambda: "none without Linux 5.18 or newer, and root: there the tester sends through AF_XDP",
     ),
     Check(
         id="cores",

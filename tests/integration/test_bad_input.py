@@ -129,7 +129,7 @@ def test_pytest_refuses_a_wrong_lab_file_before_it_collects(folder: Path) -> Non
         (["--dura", "1 s"], ["unrecognized arguments: --dura"]),
         (
             ["--mode", "turbo"],
-            ["no mode 'turbo'", "expected one of tcp, tcp_stream, or none for the default"],
+            ["no mode 'turbo'", "expected one of gro, tcp, tcp_stream, or none for the default"],
         ),
     ],
 )

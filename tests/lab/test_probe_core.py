@@ -263,6 +263,8 @@ def test_frames_in_a_row_above_a_limit_are_counted(bench):
     bench.dut.command("stop")
     bench.reflect(drop_one_in=7)
     assert bench.generate(count=500, above_us=1e6).longest_above == 1  # what is lost was not in time either
+    bench.dut.command("stop")  # nothing answers any more
+    assert bench.generate(count=50, above_us=1e6, drain_quiet_ms=20).longest_above == 50
 
 
 def test_a_cap_is_found_as_the_forwarding_rate(bench):

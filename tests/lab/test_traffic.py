@@ -66,21 +66,21 @@ def test_the_wire_has_what_labkit_frames_writes_with_right_checksums(
     assert [checked(frame) for frame in sent + written] == sent + written
 
 
+OVER_TCP = "traffic: {protocol: tcp, fields: {destination_port: {count: 9}}}"
+
+
 @pytest.mark.parametrize(
-    ("name", "traffic", "spec"),
+    ("name", "traffic", "spec", "engine"),
     [
-        ("veth", TAGGED, FrameSpec(size=128)),
-        ("veth", ECHO_FROM_MANY, FrameSpec(size=84, ip_version=6)),
-        (
-            "veth-forward",
-            "traffic: {protocol: tcp, fields: {destination_port: {count: 9}}}",
-            FrameSpec(size=76),
-        ),
-        ("veth-forward", ONE_TAG, FrameSpec(size=104, ip_version=6)),
-        ("memif", TAGGED, FrameSpec(size=128)),
+        ("veth", TAGGED, FrameSpec(size=128), None),
+        ("veth", TAGGED, FrameSpec(size=128), "xdp"),
+        ("veth", ECHO_FROM_MANY, FrameSpec(size=84, ip_version=6), None),
+        ("veth-forward", OVER_TCP, FrameSpec(size=76), None),
+        ("veth-forward", OVER_TCP, FrameSpec(size=76), "xdp"),
+        ("veth-forward", ONE_TAG, FrameSpec(size=104, ip_version=6), None),
+        ("memif", TAGGED, FrameSpec(size=128), None),
     ],
 )
-@pytest.mark.parametrize("engine", [None, "xdp"])
 def test_every_datapath_that_is_said_to_move_such_frames_does(
     name: str, traffic: str, spec: FrameSpec, engine: str | None
 ) -> None:

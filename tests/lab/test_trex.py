@@ -189,7 +189,9 @@ def test_a_whole_run_is_measured_with_frames_that_really_cross_the_link(tmp_path
         trex_dir=str(tmp_path / "trex"),
     )
     (datapath,) = [
-        d for d in enumerate_datapaths([topology_file.load("veth")]) if d.backend.name == "af_packet"
+        d
+        for d in enumerate_datapaths([topology_file.load("veth")])
+        if (d.backend.name, d.mode.name) == ("af_packet", "")
     ]
     with Session(settings, progress=Silent()) as session:
         found = session.measure.mrr(datapath, frame_spec(64))

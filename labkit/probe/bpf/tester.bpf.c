@@ -285,6 +285,7 @@ int generate(struct xdp_md *ctx)
     }
     if (!write_frame(ctx, sending, time_ns)) {
         sending->refused++;
+        sending->over_ns = now;
         return XDP_DROP;
     }
     sending->sent_ns = now;

@@ -289,7 +289,6 @@ static struct goal plan_trial(struct xdp_generator *generator, int ifindex,
     plan->above_ns = arguments->above_ns;
     plan->stall_ns = STALL_NS;
     plan->stretch = generator->stretches + 1;
-    plan->tag = arguments->tag;
     plan->paced = !arguments->unpaced;
     plan->closed = arguments->closed;
     plan->verify = arguments->verify;
@@ -445,8 +444,10 @@ static void fill_trial(const struct tester *shared, struct trial *trial, int64_t
     trial->foreign = arrived->foreign;
     trial->corrupt = arrived->corrupt;
     trial->late = arrived->late;
-    trial->longest_above = arrived->longest_above;
-    trial->above_run = arrived->above_run;
+    /* Those behind the last that came are not in time either. */
+    trial->above_run = arrived->above_run + sending->sequence - arrived->next;
+    trial->longest_above =
+        trial->above_run > arrived->longest_above ? trial->above_run : arrived->longest_above;
     trial->polls = sending->runs;
     trial->empty_polls = sending->idle;
     trial->stall_max_ns = sending->stall_max_ns;
@@ -500,6 +501,7 @@ void xdp_generator_run(struct xdp_generator *generator, struct io *io, int ifind
     trial_clear(trial);
     stale = take_leftover(generator, role);
     io->lost.code[0] = '\0';
+    shared->plan.tag = arguments->tag; /* first: what comes from now on of another trial is stale */
     clear(shared);
     generator->seen = 0;
     generator->left = (struct leftover){0};
