@@ -34,7 +34,7 @@ LONGEST = (
     *("test_two_hosts", "test_two_hosts_up", "test_trex_role", "test_two_hosts_lost", "test_trex_host"),
     *("test_host_nic_roles", "test_openonload_role", "test_bad_hosts", "test_two_hosts_left"),
 )
-"""Files that take minutes, of few tests: two workers that begin with them end together."""
+"""Files that take minutes, of few tests: workers that begin with them end together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
